@@ -1,0 +1,1 @@
+"""What every stage stands on. It imports nothing else of Ordino."""

@@ -1,0 +1,91 @@
+"""Single requests become sets: while one set runs, the next one gathers. No timer.
+
+BAT-1  Every submitted item gets exactly one outcome, its own.
+BAT-2  An item that breaks its set fails alone: the set is halved until the culprit stands by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from ordino.core.errors import Unavailable
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class Batcher(Generic[Item, Outcome]):
+    """Runs ``run`` on sets of what callers submit one by one.
+
+    ``run`` takes up to ``size`` items and returns one outcome an item, in order. At most ``lanes`` sets run at once.
+    When ``queue_size`` items wait, further callers wait, too.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
+        *,
+        size: int = 256,
+        lanes: int = 1,
+        queue_size: int = 10_000,
+    ) -> None:
+        self._run = run
+        self._size = size
+        self._room = asyncio.Semaphore(queue_size)
+        self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
+        self._free_lanes = lanes
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def submit(self, item: Item) -> Outcome:
+        """The outcome of ``item``, once the set that it joined is durable."""
+        async with self._room:
+            if self._closed:
+                raise Unavailable("The server is shutting down; send the request again.")
+            future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self._waiting.append((item, future))
+            if self._free_lanes:
+                self._free_lanes -= 1
+                task = asyncio.create_task(self._work())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            return await future
+
+    async def close(self) -> None:
+        """Finish what was submitted, accept nothing more."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    async def _work(self) -> None:
+        try:
+            await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins the set
+            while self._waiting:
+                count = min(self._size, len(self._waiting))
+                await self._settle([self._waiting.popleft() for _ in range(count)])
+        finally:
+            self._free_lanes += 1
+
+    async def _settle(self, batch: list[tuple[Item, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await self._run([item for item, _ in batch])
+        except Unavailable as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        except Exception as error:
+            if len(batch) == 1:
+                if not batch[0][1].done():
+                    batch[0][1].set_exception(error)
+                return
+            middle = len(batch) // 2
+            await self._settle(batch[:middle])
+            await self._settle(batch[middle:])
+        else:
+            assert len(outcomes) == len(batch), "a verb returns one outcome an item"
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)

@@ -1,0 +1,141 @@
+"""One pool, one way to open a transaction, and the retries that belong there.
+
+Verbs take a ``Tx`` and never commit; ``Database.transact`` opens it, retries what the database asks to have retried
+(deadlock, serialization, lock timeout), and answers only after the commit is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg import Record
+
+from ordino.core.clock import Clock, WallClock
+from ordino.core.errors import Unavailable
+from ordino.core.events import Plans
+
+T = TypeVar("T")
+
+# deadlock detected, serialization failure, lock not available
+_TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+_AWAY = (
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DiskFullError,
+    ConnectionError,
+    OSError,
+)
+TRIES = 8
+
+
+class Tx:
+    """An open transaction: what verbs are given."""
+
+    __slots__ = ("changed", "connection", "kept", "plans", "revisions")
+
+    def __init__(self, connection: Any, plans: Plans, kept: dict[str, tuple[int, Any]]) -> None:
+        self.connection = connection
+        self.plans = plans
+        self.kept = kept
+        self.changed: set[str] = set()
+        self.revisions: dict[str, int] | None = None
+
+    async def fetch(self, query: str, /, *args: Any) -> list[Record]:
+        rows: list[Record] = await self.connection.fetch(query, *args)
+        return rows
+
+    async def execute(self, query: str, /, *args: Any) -> str:
+        status: str = await self.connection.execute(query, *args)
+        return status
+
+    def savepoint(self) -> Any:
+        """A nested transaction, as an asynchronous context manager."""
+        return self.connection.transaction()
+
+
+class Database:
+    """A pool of connections to one PostgreSQL (or to any node of a distributed one)."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], plans: Plans, clock: Clock) -> None:
+        self.pool = pool
+        self.plans = plans
+        self.clock = clock
+        self.kept: dict[str, tuple[int, Any]] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        plans: Plans | None = None,
+        clock: Clock | None = None,
+        pool_size: int = 8,
+        statement_timeout_seconds: float = 30,
+        lock_timeout_seconds: float = 5,
+    ) -> Database:
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=pool_size,
+                statement_cache_size=1000,
+                max_cached_statement_lifetime=0,
+                max_cacheable_statement_size=0,
+                max_inactive_connection_lifetime=0,
+                server_settings={
+                    "application_name": "ordino",
+                    "statement_timeout": str(int(statement_timeout_seconds * 1000)),
+                    "lock_timeout": str(int(lock_timeout_seconds * 1000)),
+                    "synchronous_commit": "on",
+                    "timezone": "UTC",
+                    "jit": "off",
+                },
+            )
+        except (OSError, asyncpg.PostgresError) as error:
+            raise Unavailable(f"Cannot connect to the database: {error}. Check ORDINO_DATABASE_URL.") from error
+        return cls(pool, plans or Plans(), clock or WallClock())
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+    async def __aenter__(self) -> Database:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def transact(self, verb: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run ``verb`` in one transaction; its result is returned once the commit is durable.
+
+        Raises ``Unavailable`` when the database is away, or still contended after some tries.
+        """
+        for attempt in range(TRIES):
+            try:
+                async with self.pool.acquire() as connection, connection.transaction():
+                    return await verb(Tx(connection, self.plans, self.kept))
+            except _TRANSIENT:
+                await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))
+            except asyncpg.QueryCanceledError as error:
+                raise Unavailable("The database took too long to answer.") from error
+            except _AWAY as error:
+                raise Unavailable(f"The database is away: {error}") from error
+        raise Unavailable(f"The database was still contended after {TRIES} tries.")
+
+    async def read(self, query: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run reads on one connection, outside a transaction."""
+        try:
+            async with self.pool.acquire() as connection:
+                return await query(Tx(connection, self.plans, self.kept))
+        except asyncpg.QueryCanceledError as error:
+            raise Unavailable("The database took too long to answer.") from error
+        except _AWAY as error:
+            raise Unavailable(f"The database is away: {error}") from error

@@ -1,0 +1,123 @@
+"""Facts, and what is to follow from them.
+
+A verb records its events in the transaction that makes them true; what the event's flow says should follow is
+enqueued in the same transaction. ``ordino.core.reactions`` runs it after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from ordino.core.ids import new_ids
+from ordino.core.statements import statements
+
+if TYPE_CHECKING:
+    from ordino.core.database import Tx
+
+sql = statements("ordino.core")
+_encode = msgspec.json.Encoder().encode
+
+BUCKETS = 64
+
+
+class Event(Struct, frozen=True):
+    """Something that happened to ``subject_id`` (an order, where there is one). ``id`` is also the cause of its moves."""
+
+    subject_id: UUID
+    id: UUID
+    kind: str
+    at: datetime
+    data: dict[str, Any]
+    flow_version: int
+
+
+class Step(Struct, frozen=True):
+    """One reaction that follows an event, ``after_seconds`` later, with the options of the flow."""
+
+    reaction: str
+    after_seconds: int = 0
+    options: dict[str, Any] = {}
+    when: Callable[[dict[str, Any]], bool] | None = None
+
+
+Plan = Mapping[str, tuple[Step, ...]]
+"""Event kind -> what follows, of one flow version. A version never changes."""
+
+
+async def _no_plan(tx: Tx, version: int) -> Plan:
+    return {}
+
+
+async def _no_active(tx: Tx) -> int:
+    return 0
+
+
+class Plans:
+    """The plans of all flow versions seen so far. Versions are immutable, so keeping them is exact."""
+
+    def __init__(
+        self,
+        load: Callable[[Tx, int], Awaitable[Plan]] = _no_plan,
+        active: Callable[[Tx], Awaitable[int]] = _no_active,
+    ) -> None:
+        self._load = load
+        self._active = active
+        self._by_version: dict[int, Plan] = {}
+
+    async def active(self, tx: Tx) -> int:
+        """The version under which new orders are placed, as this transaction sees it."""
+        return await self._active(tx)
+
+    async def of(self, tx: Tx, version: int) -> Plan:
+        plan = self._by_version.get(version)
+        if plan is None:
+            plan = self._by_version[version] = await self._load(tx, version)
+        return plan
+
+
+async def record(tx: Tx, events: Sequence[Event]) -> None:
+    """Write the events and enqueue what follows from each, in two statements."""
+    if not events:
+        return
+    data = [_encode(event.data).decode() for event in events]
+    await sql.record_events(
+        tx,
+        subject_ids=[e.subject_id for e in events],
+        ids=[e.id for e in events],
+        kinds=[e.kind for e in events],
+        ats=[e.at for e in events],
+        data=data,
+    )
+    due: list[tuple[int, str, UUID, UUID, datetime, str]] = []
+    for event, encoded in zip(events, data, strict=True):
+        for step in (await tx.plans.of(tx, event.flow_version)).get(event.kind, ()):
+            if step.when is not None and not step.when(event.data):
+                continue
+            due.append(
+                (
+                    event.subject_id.int % BUCKETS,
+                    step.reaction,
+                    event.subject_id,
+                    event.id,
+                    event.at + timedelta(seconds=step.after_seconds) if step.after_seconds else event.at,
+                    _encode({**event.data, **step.options}).decode() if step.options else encoded,
+                )
+            )
+    if due:
+        buckets, kinds, subjects, event_ids, due_ats, options = (list(column) for column in zip(*due, strict=True))
+        await sql.enqueue(
+            tx,
+            buckets=buckets,
+            ids=new_ids(events[0].at, len(due)),
+            kinds=kinds,
+            subject_ids=subjects,
+            event_ids=event_ids,
+            due_ats=due_ats,
+            data=options,
+        )

@@ -1,0 +1,65 @@
+"""Money: integer minor units and an ISO 4217 code. There is no division; what must be shared is split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+_CODE = re.compile(r"[A-Z]{3}")
+
+
+class Money(Struct, frozen=True, order=True):
+    """An amount in minor units (cents, yen) of one currency."""
+
+    minor: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        if not _CODE.fullmatch(self.currency):
+            raise ValueError(f"{self.currency!r} is not an ISO 4217 code: three capital letters")
+
+    def _same(self, other: Money) -> None:
+        if self.currency != other.currency:
+            raise ValueError(f"cannot mix {self.currency} and {other.currency}")
+
+    def __add__(self, other: Money) -> Money:
+        self._same(other)
+        return Money(self.minor + other.minor, self.currency)
+
+    def __sub__(self, other: Money) -> Money:
+        self._same(other)
+        return Money(self.minor - other.minor, self.currency)
+
+    def __mul__(self, quantity: int) -> Money:
+        return Money(self.minor * quantity, self.currency)
+
+    def split(self, weights: Sequence[int]) -> list[Money]:
+        """Shares in proportion to ``weights``; they add up. See ``split_minor``."""
+        return [Money(share, self.currency) for share in split_minor(self.minor, weights)]
+
+
+def split_minor(amount: int, weights: Sequence[int]) -> list[int]:
+    """Share ``amount`` in proportion to non-negative ``weights``; the shares add up to it exactly.
+
+    Each share is the difference of two rounded-down running totals, so that no share is more than
+    one minor unit away from its proportion and the rule needs no sorting. All-zero weights count as equal.
+    """
+    total = sum(weights)
+    if total == 0:
+        weights = [1] * len(weights)
+        total = len(weights)
+    shares: list[int] = []
+    running = given = 0
+    for weight in weights:
+        running += weight
+        upto = amount * running // total
+        shares.append(upto - given)
+        given = upto
+    return shares
+
+
+def share_of_units(amount: int, quantity: int, start: int, count: int) -> int:
+    """What ``count`` of a line's ``quantity`` units cost, counted from unit ``start``: any partition adds up to ``amount``."""
+    return amount * (start + count) // quantity - amount * start // quantity

@@ -1,0 +1,265 @@
+"""What follows after the commit: claimed in batches, retried with growing pauses, put aside for a person in the end.
+
+REA-1  A reaction's rows and its leaving the queue are one transaction: its effect on the database happens once.
+REA-2  A worker that dies leaves its work to the others: its locks and leases end without it.
+REA-3  A reaction that fails, fails alone: its batch is run again one by one.
+REA-4  What has failed ``max_attempts`` times is kept, with its last error, until a person replays it.
+
+Two kinds. ``reaction`` runs in one transaction with its own leaving of the queue. ``effect`` calls the world outside:
+it holds a lease instead of row locks, calls with the reaction's id as idempotency key, and then settles its rows and
+its leaving in one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record
+from msgspec import Struct
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Refused
+from ordino.core.events import BUCKETS
+from ordino.core.ids import new_id
+from ordino.core.statements import statements
+
+sql = statements("ordino.core")
+log = logging.getLogger("ordino.reactions")
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Task(Struct, frozen=True):
+    """One reaction to run. ``data`` holds the event's facts and the flow's options."""
+
+    bucket: int
+    id: UUID
+    kind: str
+    subject_id: UUID
+    event_id: UUID
+    due_at: datetime
+    data: dict[str, Any]
+    attempts: int
+
+
+Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
+"""Runs in the transaction in which its tasks leave the queue."""
+
+
+class Effect(Struct, frozen=True):
+    """A call to the world outside, in three steps; no lock is held in the second.
+
+    ``ask`` reads what to send, one request a task (None: nothing to do). ``call`` sends one, with the task's id as
+    idempotency key. ``settle`` writes the answers down, in the transaction in which their tasks leave the queue.
+    """
+
+    ask: Callable[[Tx, Sequence[Task], datetime], Awaitable[Sequence[Any]]]
+    call: Callable[[Task, Any], Awaitable[Any]]
+    settle: Callable[[Tx, Sequence[tuple[Task, Any]], datetime], Awaitable[None]]
+
+
+class Registry:
+    """Reactions by name: what a flow may ask for."""
+
+    def __init__(self) -> None:
+        self.reactions: dict[str, Reaction] = {}
+        self.effects: dict[str, Effect] = {}
+
+    def reaction(self, name: str) -> Callable[[Reaction], Reaction]:
+        def register(run: Reaction) -> Reaction:
+            assert name not in self.names, f"two reactions are named {name}"
+            self.reactions[name] = run
+            return run
+
+        return register
+
+    def effect(self, name: str, effect: Effect) -> None:
+        assert name not in self.names, f"two reactions are named {name}"
+        self.effects[name] = effect
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.reactions) | frozenset(self.effects)
+
+
+registry = Registry()
+"""Where every stage's ``reactions.py`` registers what it can do."""
+
+
+def backoff_seconds(attempts: int) -> float:
+    """Doubling pauses from one second to an hour, with a tenth of jitter."""
+    return float(min(3600, 2 ** (attempts - 1)) * random.uniform(0.9, 1.1))
+
+
+class Worker:
+    """Runs what is due. As many as wanted may work on one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        registry: Registry = registry,
+        batch_size: int = 500,
+        poll_seconds: float = 0.2,
+        lease_seconds: float = 60,
+        max_attempts: int = 12,
+    ) -> None:
+        self.database = database
+        self.registry = registry
+        self.batch_size = batch_size
+        self.poll_seconds = poll_seconds
+        self.lease_seconds = lease_seconds
+        self.max_attempts = max_attempts
+        self._buckets = list(range(BUCKETS))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop. A database that is away is waited for."""
+        while not stop.is_set():
+            try:
+                done = await self.run_due()
+            except Exception:
+                log.exception("the worker could not reach its queue; it goes on trying")
+                done = 0
+            if not done:
+                try:
+                    await asyncio.wait_for(stop.wait(), self.poll_seconds)
+                except TimeoutError:
+                    continue
+
+    async def run_due(self) -> int:
+        """Run everything due now, one batch of each kind, oldest kind first. Returns how many were taken up."""
+        at = self.database.clock.now()
+        kinds = await self.database.read(lambda tx: sql.due_kinds(tx, at=at))
+        taken = 0
+        for row in sorted(kinds, key=lambda row: (row["due_at"], row["kind"])):
+            kind = row["kind"]
+            if kind in self.registry.reactions:
+                taken += await self._react(kind, at)
+            elif kind in self.registry.effects:
+                taken += await self._affect(kind, at)
+            else:
+                log.error("nobody knows the reaction %r; it waits until a worker does", kind)
+        return taken
+
+    async def run_until_idle(self) -> int:
+        """Run until nothing is due at the clock's present. Returns how many were taken up."""
+        total = 0
+        while taken := await self.run_due():
+            total += taken
+        return total
+
+    async def _react(self, kind: str, at: datetime) -> int:
+        run = self.registry.reactions[kind]
+        held: list[Task] = []
+
+        async def batch(tx: Tx) -> None:
+            held[:] = _tasks(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=self._buckets))
+            if held:
+                await run(tx, held, at)
+                await self._finish(tx, held, None)
+
+        try:
+            await self.database.transact(batch)
+        except Exception as error:
+            if not held:
+                raise
+            log.warning("%s failed for a batch of %d, which is run one by one: %s", kind, len(held), error)
+            for task in list(held):
+                await self._react_alone(task, run, at)
+        return len(held)
+
+    async def _react_alone(self, task: Task, run: Reaction, at: datetime) -> None:
+        async def one(tx: Tx) -> None:
+            held = _tasks(await sql.hold_one(tx, bucket=task.bucket, id=task.id, at=at))
+            if held:
+                await run(tx, held, at)
+                await self._finish(tx, held, None)
+
+        try:
+            await self.database.transact(one)
+        except Exception as error:
+            await self._fail(task, task.attempts + 1, error, at, None)
+
+    async def _affect(self, kind: str, at: datetime) -> int:
+        effect = self.registry.effects[kind]
+        lease = new_id(at)
+        until = at + timedelta(seconds=self.lease_seconds)
+        tasks = _tasks(
+            await self.database.transact(
+                lambda tx: sql.lease_due(
+                    tx, kind=kind, at=at, until=until, lease=lease, limit=self.batch_size, buckets=self._buckets
+                )
+            )
+        )
+        if tasks:
+            await self._ask_call_settle(effect, tasks, lease, at)
+        return len(tasks)
+
+    async def _ask_call_settle(self, effect: Effect, tasks: Sequence[Task], lease: UUID, at: datetime) -> None:
+        try:
+            requests = await self.database.read(lambda tx: effect.ask(tx, tasks, at))
+            calls = await asyncio.gather(
+                *(_call(effect, task, request) for task, request in zip(tasks, requests, strict=True)),
+                return_exceptions=True,
+            )
+            answered = [(task, answer) for task, answer in zip(tasks, calls, strict=True) if not _failed(answer)]
+            if answered:
+                await self.database.transact(lambda tx: self._settle(tx, effect, answered, lease, at))
+        except Exception as error:
+            if len(tasks) == 1:
+                await self._fail(tasks[0], tasks[0].attempts, error, at, lease)
+                return
+            log.warning("a batch of %d effects failed and is tried one by one: %s", len(tasks), error)
+            for task in tasks:
+                await self._ask_call_settle(effect, [task], lease, at)
+            return
+        for task, answer in zip(tasks, calls, strict=True):
+            if isinstance(answer, BaseException):
+                await self._fail(task, task.attempts, answer, at, lease)
+
+    async def _settle(
+        self, tx: Tx, effect: Effect, answered: Sequence[tuple[Task, Any]], lease: UUID, at: datetime
+    ) -> None:
+        mine = await self._finish(tx, [task for task, _ in answered], lease)
+        if kept := [(task, answer) for task, answer in answered if task.id in mine and answer is not None]:
+            await effect.settle(tx, kept, at)
+
+    async def _finish(self, tx: Tx, tasks: Sequence[Task], lease: UUID | None) -> set[UUID]:
+        rows = await sql.finish(tx, buckets=[t.bucket for t in tasks], ids=[t.id for t in tasks], lease=lease)
+        return {row["id"] for row in rows}
+
+    async def _fail(self, task: Task, attempts: int, error: BaseException, at: datetime, lease: UUID | None) -> None:
+        words = error.detail if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+        dead = attempts >= self.max_attempts
+        log.error("%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, self.max_attempts, words)
+        due_at = at + timedelta(seconds=backoff_seconds(attempts))
+        await self.database.transact(
+            lambda tx: sql.postpone(
+                tx,
+                bucket=task.bucket,
+                id=task.id,
+                attempts=attempts,
+                due_at=due_at,
+                error=words[:2000],
+                dead_at=at if dead else None,
+                lease=lease,
+            )
+        )
+
+
+async def _call(effect: Effect, task: Task, request: Any) -> Any:
+    return None if request is None else await effect.call(task, request)
+
+
+def _failed(answer: Any) -> bool:
+    return isinstance(answer, BaseException)
+
+
+def _tasks(rows: Sequence[Record]) -> list[Task]:
+    return [Task(**{**dict(row), "data": _decode(row["data"])}) for row in rows]

@@ -1,0 +1,168 @@
+"""What can be set from outside: one frozen value, read once from the environment.
+
+``python -m ordino.core.settings`` prints every variable with its default and its meaning.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ordino.core.errors import OrdinoError
+
+PREFIX = "ORDINO_"
+
+AtLeastOne = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0.001, le=86_400)]
+
+
+class BadSetting(OrdinoError):
+    """A variable holds what it may not; the message names it and says what fits."""
+
+    def __init__(self, variable: str, value: str, reason: str) -> None:
+        super().__init__(f"{variable}={value!r} does not fit: {reason}.")
+        self.variable = variable
+        self.value = value
+
+
+class Documented(NamedTuple):
+    """One row of the table of settings."""
+
+    variable: str
+    default: str
+    sentence: str
+
+
+def default_data_directory(environment: Mapping[str, str] | None = None) -> Path:
+    """Where data lies unless told otherwise: /var/lib/ordino for root, else the XDG data home."""
+    environment = os.environ if environment is None else environment
+    if os.geteuid() == 0:
+        return Path("/var/lib/ordino")
+    home = environment.get("XDG_DATA_HOME", "")
+    # The XDG base directory specification says to ignore relative paths.
+    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "share") / "ordino"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that a run of Ordino can be told; units are in the names."""
+
+    database_url: Annotated[
+        str | None,
+        Meta(
+            pattern="^postgres(ql)?://",
+            description="The PostgreSQL to use; without it an embedded one is started.",
+        ),
+    ] = None
+    data_directory: Annotated[
+        Path,
+        Meta(
+            description="Where the embedded PostgreSQL keeps its data; for root the default is `/var/lib/ordino`."
+        ),
+    ] = msgspec.field(default_factory=default_data_directory)
+    host: Annotated[
+        str, Meta(min_length=1, description="The address that the HTTP server listens on.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535, description="The port that the HTTP server listens on.")] = 8000
+    processes: Annotated[AtLeastOne, Meta(description="How many HTTP server processes are started.")] = 1
+    pool_size: Annotated[
+        AtLeastOne, Meta(description="How many database connections each process opens at most.")
+    ] = 8
+    statement_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long one SQL statement may run before it is stopped.")
+    ] = 30.0
+    lock_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long one SQL statement may wait for a lock.")
+    ] = 5.0
+    batch_size: Annotated[
+        AtLeastOne, Meta(description="How many concurrent requests are carried out as one batch at most.")
+    ] = 256
+    queue_size: Annotated[
+        AtLeastOne, Meta(description="How many requests may wait for a batch before callers are made to wait.")
+    ] = 10_000
+    body_limit_bytes: Annotated[
+        AtLeastOne, Meta(description="The largest request body that is read; larger ones are refused.")
+    ] = 32 * 1024 * 1024
+    worker_batch_size: Annotated[
+        AtLeastOne, Meta(description="How many reactions of one kind a worker claims at once at most.")
+    ] = 500
+    worker_poll_seconds: Annotated[
+        Seconds, Meta(description="How long an idle worker waits before it looks for due reactions again.")
+    ] = 0.2
+    lease_seconds: Annotated[
+        Seconds, Meta(description="How long a claimed reaction stays with its worker before another may take it.")
+    ] = 60.0
+    max_attempts: Annotated[
+        AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")
+    ] = 12
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read every ``ORDINO_*`` variable; an empty one counts as unset.
+
+        Raises ``BadSetting``, which names the variable, for a value that does not fit.
+        """
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {"data_directory": default_data_directory(environment)}
+        for field, kind in _fields():
+            variable = PREFIX + field.upper()
+            value = environment.get(variable, "").strip()
+            if value:
+                values[field] = _read(variable, value, kind)
+        return cls(**values)
+
+
+def describe() -> list[Documented]:
+    """Every setting: the variable, its default, and what it means, in one sentence."""
+    rows = []
+    defaults = {field.name: field for field in msgspec.structs.fields(Settings)}
+    for name, kind in _fields():
+        default = defaults[name].default
+        shown = "none" if default is None else str(default)
+        if name == "data_directory":
+            shown = "~/.local/share/ordino"
+        sentences = [meta.description for meta in _metas(kind) if meta.description]
+        rows.append(Documented(PREFIX + name.upper(), shown, sentences[-1]))
+    return rows
+
+
+def _fields() -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(Settings, include_extras=True)
+    return ((name, hints[name]) for name in Settings.__struct_fields__)
+
+
+def _metas(kind: Any) -> list[Meta]:
+    return [part for part in get_args(kind)[1:] if isinstance(part, Meta)] if get_origin(kind) else []
+
+
+def _read(variable: str, value: str, kind: Any) -> Any:
+    if get_args(kind)[0] is Path:
+        return Path(value).expanduser().absolute()
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError:
+        raise BadSetting(variable, _hide_password(value), _expected(kind)) from None
+
+
+def _expected(kind: Any) -> str:
+    base, metas = get_args(kind)[0], _metas(kind)
+    if base not in (int, float):
+        return "a URL that begins with postgresql:// is expected"
+    number = "a whole number" if base is int else "a number"
+    low = max((meta.ge for meta in metas if meta.ge is not None), default=None)
+    high = min((meta.le for meta in metas if meta.le is not None), default=None)
+    return f"{number} {f'from {low} to {high}' if high else f'of at least {low}'} is expected"
+
+
+def _hide_password(value: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", value)
+
+
+if __name__ == "__main__":
+    for row in describe():
+        print(f"{row.variable}={row.default}\n    {row.sentence}")

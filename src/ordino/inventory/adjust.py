@@ -1,0 +1,195 @@
+"""Receipts, adjustments and snapshots: how units enter and leave the ledger outside of orders."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_id
+from ordino.core.statements import statements
+from ordino.inventory import ledger
+from ordino.inventory.model import MoveKind, StockMove
+
+sql = statements("ordino.inventory")
+
+Code = Annotated[str, Meta(min_length=1, max_length=100)]
+MAX_UNITS = 10**12
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """Units that arrived."""
+
+    sku: Code
+    location: Code
+    quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
+    reason: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class Adjustment(Struct, frozen=True, kw_only=True):
+    """Units found (positive) or lost (negative), and why."""
+
+    sku: Code
+    location: Code
+    delta: Annotated[int, Meta(ge=-MAX_UNITS, le=MAX_UNITS)]
+    reason: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Count(Struct, frozen=True, kw_only=True):
+    """What is physically there now, picked units included."""
+
+    sku: Code
+    location: Code
+    on_hand: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
+
+
+class StockRefusal(StrEnum):
+    """Why a position was left as it is, in the order in which the reasons are tested."""
+
+    INVALID = "invalid"  # Zero or too many units.
+    UNKNOWN_SKU = "unknown_sku"
+    UNKNOWN_LOCATION = "unknown_location"
+    REPEATED = "repeated"  # The same position stands earlier in this batch of counts.
+    RESERVED = "reserved"  # Orders hold more units than would be left.
+
+
+class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
+    """On hand changed by ``delta``; 0 where it already was so."""
+
+    sku: str
+    location: str
+    delta: int
+    on_hand: int
+
+
+class StockRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    sku: str
+    location: str
+    reason: StockRefusal
+    detail: str
+    pointer: str = ""
+
+
+Outcome = Moved | StockRefused
+Change = Receipt | Adjustment | Count
+
+
+async def receive(tx: Tx, receipts: Sequence[Receipt], *, at: datetime) -> list[Outcome]:
+    """Units arrive; who waits for them is told by the event ``stock_received``."""
+    return await _change(tx, receipts, MoveKind.RECEIVED, at)
+
+
+async def adjust(tx: Tx, adjustments: Sequence[Adjustment], *, at: datetime) -> list[Outcome]:
+    """On hand is corrected by a difference. What orders hold is never taken away."""
+    return await _change(tx, adjustments, MoveKind.ADJUSTED, at)
+
+
+async def count(tx: Tx, counts: Sequence[Count], *, at: datetime) -> list[Outcome]:
+    """On hand becomes what was counted. Positions that stand as counted are neither locked nor written."""
+    outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand) for c in counts]
+    rows = await sql.snapshot_rows(
+        tx, codes=[c.sku for c in counts], places=[c.location for c in counts], on_hand=[c.on_hand for c in counts]
+    )
+    first: dict[tuple[str, str], int] = {}
+    repeated = {i for i, c in enumerate(counts) if first.setdefault((c.sku, c.location), i) != i}
+    for i in repeated:
+        detail = "The same SKU and location stand earlier in this batch; send one count a position."
+        outcomes[i] = _refuse(counts[i], StockRefusal.REPEATED, detail)
+    doubtful = [i for i in sorted(row["ordinal"] - 1 for row in rows) if i not in repeated]
+    for i, outcome in zip(
+        doubtful, await _change(tx, [counts[i] for i in doubtful], MoveKind.COUNTED, at), strict=True
+    ):
+        outcomes[i] = outcome
+    return outcomes
+
+
+async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetime) -> list[Outcome]:
+    if not changes:
+        return []
+    skus = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({c.sku for c in changes}))}
+    places = {row["code"]: row["location_id"] for row in await sql.location_ids(tx)}
+    outcomes: list[Outcome | None] = [None] * len(changes)
+    keys: dict[int, tuple[int, int]] = {}
+    for index, change in enumerate(changes):
+        refusal = _fault(change, skus, places)
+        if refusal is None:
+            keys[index] = (skus[change.sku], places[change.location])
+        else:
+            outcomes[index] = refusal
+    held = await _hold(tx, set(keys.values()))
+    deltas: dict[tuple[int, int], int] = defaultdict(int)
+    cause_id = new_id(at)
+    moves = []
+    for index, key in keys.items():
+        change = changes[index]
+        on_hand, reserved = held.get(key, (0, 0))
+        on_hand += deltas[key]
+        delta = change.on_hand - on_hand if isinstance(change, Count) else _delta(change)
+        if on_hand + delta < reserved:
+            detail = (
+                f"{on_hand} units are on hand and orders hold {reserved} of them; "
+                f"at most {on_hand - reserved} can be taken away. Cancel or re-source orders first."
+            )
+            outcomes[index] = _refuse(change, StockRefusal.RESERVED, detail)
+            continue
+        deltas[key] += delta
+        outcomes[index] = Moved(change.sku, change.location, delta, on_hand + delta)
+        if delta:
+            reason = None if isinstance(change, Count) else change.reason
+            moves.append(
+                StockMove(key[0], key[1], cause_id, kind, on_hand_delta=delta, line_no=index + 1, reason=reason)
+            )
+    await _announce(tx, moves, cause_id, at)
+    await ledger.post(tx, moves, at=at)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    """On hand and reserved of these positions, opened where they are new, locked in key order."""
+    ordered = sorted(keys)
+    await sql.open_positions(tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered])
+    rows = await sql.lock_some(
+        tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered]
+    )
+    return {(row["sku_id"], row["location_id"]): (row["on_hand"], row["reserved"]) for row in rows}
+
+
+async def _announce(tx: Tx, moves: Sequence[StockMove], cause_id: UUID, at: datetime) -> None:
+    arrived = sorted({move.sku_id for move in moves if move.on_hand_delta > 0})
+    if arrived:
+        data = {"sku_ids": arrived}
+        version = await tx.plans.active(tx)
+        await record(tx, [Event(cause_id, cause_id, "stock_received", at, data, version)])
+
+
+def _fault(change: Change, skus: dict[str, int], places: dict[str, int]) -> StockRefused | None:
+    if isinstance(change, Count):
+        if not 0 <= change.on_hand <= MAX_UNITS:
+            return _refuse(change, StockRefusal.INVALID, f"Count 0 to {MAX_UNITS} units.", "/on_hand")
+    elif isinstance(change, Receipt):
+        if not 1 <= change.quantity <= MAX_UNITS:
+            return _refuse(change, StockRefusal.INVALID, f"Receive 1 to {MAX_UNITS} units.", "/quantity")
+    elif change.delta == 0 or abs(change.delta) > MAX_UNITS:
+        return _refuse(change, StockRefusal.INVALID, f"Adjust by 1 to {MAX_UNITS} units, up or down.", "/delta")
+    if change.sku not in skus:
+        return _refuse(change, StockRefusal.UNKNOWN_SKU, f"The SKU {change.sku!r} does not exist.", "/sku")
+    if change.location not in places:
+        detail = f"The location {change.location!r} does not exist."
+        return _refuse(change, StockRefusal.UNKNOWN_LOCATION, detail, "/location")
+    return None
+
+
+def _refuse(change: Change, reason: StockRefusal, detail: str, pointer: str = "") -> StockRefused:
+    return StockRefused(change.sku, change.location, reason, detail, pointer)
+
+
+def _delta(change: Receipt | Adjustment) -> int:
+    return change.quantity if isinstance(change, Receipt) else change.delta
+

@@ -1,0 +1,117 @@
+"""The stock ledger: the one door through which units move."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from uuid import UUID
+
+from ordino.core.database import Tx
+from ordino.core.statements import statements
+from ordino.inventory.model import Position, Raced, StockMove, stock_shard
+
+sql = statements("ordino.inventory")
+
+Key = tuple[int, int]
+"""(SKU id, location id)"""
+
+
+async def post(
+    tx: Tx, moves: Sequence[StockMove], *, at: datetime, keep: Mapping[Key, int] | None = None, guarded: bool = True
+) -> None:
+    """Write the moves, the reservations behind them, and last the balances, rows taken in key order.
+
+    ``keep`` says how many free units must stay at a position after reserving there (its buffer).
+    Raises ``Raced`` when a position no longer bears its moves: the transaction (or savepoint) must be rolled back.
+    """
+    if not moves:
+        return
+    if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
+        await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
+    await sql.record_moves(
+        tx,
+        sku_ids=[m.sku_id for m in moves],
+        cause_ids=[m.cause_id for m in moves],
+        location_ids=[m.location_id for m in moves],
+        line_nos=[m.line_no for m in moves],
+        kinds=[m.kind for m in moves],
+        on_hand=[m.on_hand_delta for m in moves],
+        reserved=[m.reserved_delta for m in moves],
+        picked=[m.picked_delta for m in moves],
+        reasons=[m.reason for m in moves],
+        order_ids=[m.order_id for m in moves],
+        at=at,
+    )
+    await _hold(tx, moves)
+    await _balance(tx, moves, keep or {}, guarded)
+
+
+async def _hold(tx: Tx, moves: Sequence[StockMove]) -> None:
+    held: dict[tuple[int, UUID, int, int], int] = defaultdict(int)
+    for move in moves:
+        if move.reserved_delta:
+            assert move.order_id is not None, "only an order line holds units"
+            held[move.sku_id, move.order_id, move.line_no, move.location_id] += move.reserved_delta
+    if grown := {key: quantity for key, quantity in held.items() if quantity > 0}:
+        await sql.hold_units(tx, **_columns(grown))
+    if shrunk := {key: -quantity for key, quantity in held.items() if quantity < 0}:
+        touched = (await sql.let_go_units(tx, **_columns(shrunk)))[0]["touched"]
+        assert touched == len(shrunk), "a line lets go of no more than it holds"
+
+
+def _columns(held: Mapping[tuple[int, UUID, int, int], int]) -> dict[str, list[object]]:
+    sku_ids, order_ids, line_nos, location_ids = (list(column) for column in zip(*held, strict=True))
+    return {
+        "sku_ids": sku_ids,
+        "order_ids": order_ids,
+        "line_nos": line_nos,
+        "location_ids": location_ids,
+        "quantities": list(held.values()),
+    }
+
+
+async def _balance(tx: Tx, moves: Sequence[StockMove], keep: Mapping[Key, int], guarded: bool) -> None:
+    deltas: dict[Key, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for move in moves:
+        delta = deltas[move.sku_id, move.location_id]
+        delta[0] += move.on_hand_delta
+        delta[1] += move.reserved_delta
+        delta[2] += move.picked_delta
+    touched = {key: delta for key, delta in deltas.items() if any(delta)}
+    keys = sorted(touched, key=lambda key: (stock_shard(key[0]), key))
+    lost: list[Key] = []
+    for _, group in groupby(keys, key=lambda key: stock_shard(key[0])):
+        shard = list(group)
+        rows = await sql.move_stock(
+            tx,
+            sku_ids=[sku_id for sku_id, _ in shard],
+            location_ids=[location_id for _, location_id in shard],
+            on_hand=[touched[key][0] for key in shard],
+            reserved=[touched[key][1] for key in shard],
+            picked=[touched[key][2] for key in shard],
+            keep=[keep.get(key, 0) if guarded and touched[key][1] > 0 else 0 for key in shard],
+        )
+        if len(rows) < len(shard):
+            lost += set(shard) - {(row["sku_id"], row["location_id"]) for row in rows}
+    if lost:
+        raise Raced(sorted(lost))
+
+
+async def free(tx: Tx, sku_ids: Sequence[int], *, lock: bool = False) -> dict[int, dict[int, int]]:
+    """SKU id -> location id -> units on hand and not reserved; positions without free units are left out."""
+    if lock:
+        free_by_sku: dict[int, dict[int, int]] = defaultdict(dict)
+        for row in await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids))):
+            if row["on_hand"] > row["reserved"]:
+                free_by_sku[row["sku_id"]][row["location_id"]] = row["on_hand"] - row["reserved"]
+        return dict(free_by_sku)
+    rows = await sql.free(tx, sku_ids=list(set(sku_ids)))
+    return {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}
+
+
+async def positions(tx: Tx, sku_ids: Sequence[int], location_ids: Sequence[int] | None = None) -> list[Position]:
+    """Every position of the SKUs, in key order."""
+    rows = await sql.positions(tx, sku_ids=list(sku_ids), location_ids=None if location_ids is None else list(location_ids))
+    return [Position(**row) for row in rows]

@@ -1,0 +1,71 @@
+"""What is where, and what is promised.
+
+INV-1  Reserved never exceeds on hand, for any SKU at any location.
+INV-2  A cause moves a line's units at a location in one way at most once, however often it is told.
+INV-3  A stock row's ``reserved`` is the sum of its open reservations.
+INV-4  Picked units are reserved units.
+INV-5  A stock row is the sum of its moves.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class MoveKind(StrEnum):
+    """Why units moved: each kind touches on hand, reserved and picked in its own way."""
+
+    RECEIVED = "received"  # on hand +
+    ADJUSTED = "adjusted"  # on hand + or -, with a reason
+    COUNTED = "counted"  # on hand + or -, to what was counted
+    RESERVED = "reserved"  # reserved +
+    RELEASED = "released"  # reserved -
+    PICKED = "picked"  # picked +
+    UNPICKED = "unpicked"  # picked -, back on the shelf
+    SHIPPED = "shipped"  # on hand -, reserved -, picked -
+    RETURNED = "returned"  # on hand +
+
+
+class StockMove(Struct, frozen=True):
+    """One row of the stock ledger. ``cause_id`` is the event behind it."""
+
+    sku_id: int
+    location_id: int
+    cause_id: UUID
+    kind: MoveKind
+    on_hand_delta: int = 0
+    reserved_delta: int = 0
+    picked_delta: int = 0
+    order_id: UUID | None = None
+    line_no: int = 0
+    reason: str | None = None
+
+
+class Position(Struct, frozen=True):
+    """One SKU at one location. ``free`` units are on hand and not reserved."""
+
+    sku_id: int
+    location_id: int
+    on_hand: int
+    reserved: int
+    picked: int
+
+    @property
+    def free(self) -> int:
+        return self.on_hand - self.reserved
+
+
+class Raced(Exception):
+    """Somebody else was faster: these positions no longer hold what was decided on. The verb plans again."""
+
+    def __init__(self, positions: list[tuple[int, int]]) -> None:
+        super().__init__(f"{len(positions)} positions changed meanwhile")
+        self.positions = positions
+
+
+def stock_shard(sku_id: int) -> int:
+    """Which shard of stock holds the SKU: one statement a shard. On one PostgreSQL there is one."""
+    return 0

@@ -1,0 +1,1 @@
+"""Stage 2: what customers asked for, and what has become of it."""

@@ -1,0 +1,167 @@
+"""Units that wait find a location: backorders when stock arrives, and units that a location could not supply."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.core.statements import statements
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import NetworkFacts, facts
+from ordino.orders import capacity, ledger
+from ordino.orders.model import LineRow, OrderRow, State, UnitMove
+from ordino.sourcing import profiles
+from ordino.sourcing.decide import decide
+from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
+
+sql = statements("ordino.orders")
+sourcing_sql = statements("ordino.sourcing")
+_encode = msgspec.json.Encoder().encode
+
+
+async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[UUID, int]:
+    """Source the backordered units of these orders, in the order given. Returns the units that found a location, by order.
+
+    Stock is held while it is decided on, so that nobody overtakes; what finds nothing goes on waiting.
+    """
+    orders = await ledger.lock(tx, order_ids)
+    waiting: dict[UUID, list[LineRow]] = defaultdict(list)
+    for line in (await ledger.lines(tx, orders)).values():
+        if line.backordered > line.stop_wanted:
+            waiting[line.order_id].append(line)
+    if not waiting:
+        return {}
+    network = await facts(tx)
+    requests = await _requests(tx, [orders[i] for i in order_ids if i in waiting], waiting, network, at)
+    servings = {request.network.network_id: request.network for request in requests}
+    used = await capacity.used(tx, network, servings, at, lock=True)
+    profile = await profiles.active(tx)
+    free = await stock.free(tx, [need.sku_id for request in requests for need in request.needs], lock=True)
+    decisions = [d for d in decide(requests, free, network, profile, used) if d.legs]
+    if decisions:
+        await _write(tx, decisions, orders, network, profile.version, at)
+    return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}
+
+
+async def waiting_for(tx: Tx, sku_ids: Sequence[int], *, limit: int = 5000) -> list[UUID]:
+    """Orders with units that wait for these SKUs, first placed first."""
+    return [row["order_id"] for row in await sql.waiting_orders(tx, sku_ids=list(sku_ids), limit=limit)]
+
+
+async def _requests(
+    tx: Tx, orders: Sequence[OrderRow], waiting: dict[UUID, list[LineRow]], network: NetworkFacts, at: datetime
+) -> list[Request]:
+    destinations = {
+        row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])
+    }
+    sku_ids = {line.sku_id for lines in waiting.values() for line in lines}
+    grams = {row["sku_id"]: row["weight_grams"] for row in await sql.sold_skus(tx, sku_ids=list(sku_ids))}
+    requests = []
+    for order in dict.fromkeys(orders):
+        serving = network.channels_by_id[order.channel_id].network
+        destination = destinations.get(order.order_id)
+        if serving is None or destination is None:
+            continue
+        needs = tuple(
+            Need(
+                line.line_no,
+                line.sku_id,
+                line.backordered - line.stop_wanted,
+                grams[line.sku_id],
+                True,
+                tuple(line.excluded_location_ids),
+            )
+            for line in waiting[order.order_id]
+        )
+        requests.append(
+            Request(
+                order.order_id,
+                serving,
+                destination["country"],
+                destination["postal_code"],
+                at,
+                needs,
+                ShortPolicy.BACKORDER,
+            )
+        )
+    return requests
+
+
+async def _write(
+    tx: Tx,
+    decisions: Sequence[Decision],
+    orders: dict[UUID, OrderRow],
+    network: NetworkFacts,
+    profile_version: int,
+    at: datetime,
+) -> None:
+    ids = new_ids(at, len(decisions))
+    events, unit_moves, stock_moves = [], [], []
+    rows: list[tuple[Any, ...]] = []
+    days = []
+    promises: list[tuple[UUID, datetime]] = []
+    for event_id, decision in zip(ids, decisions, strict=True):
+        order = orders[decision.request_id]
+        by_line: dict[int, int] = defaultdict(int)
+        for leg in decision.legs:
+            days += capacity.day(network, order.order_id, leg.location_id, leg.ship_by_at)
+            for units in leg.units:
+                by_line[units.line_no] += units.quantity
+                rows.append(
+                    (
+                        order.order_id,
+                        units.line_no,
+                        leg.location_id,
+                        units.sku_id,
+                        units.quantity,
+                        leg.service_id,
+                        leg.ship_by_at,
+                        leg.promised_at,
+                    )
+                )
+                stock_moves.append(
+                    StockMove(
+                        units.sku_id,
+                        leg.location_id,
+                        event_id,
+                        MoveKind.RESERVED,
+                        reserved_delta=units.quantity,
+                        order_id=order.order_id,
+                        line_no=units.line_no,
+                    )
+                )
+        if decision.promised_at is not None:
+            promises.append((order.order_id, decision.promised_at))
+        unit_moves += [
+            UnitMove(order.order_id, line_no, State.BACKORDERED, State.ALLOCATED, quantity, event_id)
+            for line_no, quantity in by_line.items()
+        ]
+        data = {"lines": [{"line_no": n, "quantity": q} for n, q in by_line.items()]}
+        events.append(Event(order.order_id, event_id, "order_allocated", at, data, order.flow_version))
+    names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
+    await sql.add_allocations(
+        tx, **{name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    )
+    await ledger.move_units(tx, unit_moves, at=at)
+    if promises:
+        await sql.promise(tx, order_ids=[p[0] for p in promises], promised_ats=[p[1] for p in promises])
+    await sourcing_sql.record_decisions(
+        tx,
+        profile_version=profile_version,
+        order_ids=[decision.request_id for decision in decisions],
+        cause_ids=ids,
+        explanations=[_encode(decision.explanation).decode() for decision in decisions],
+        at=at,
+    )
+    await record(tx, events)
+    await capacity.claim(tx, network, days)
+    await stock.post(tx, stock_moves, at=at, guarded=False)

@@ -1,0 +1,248 @@
+"""Cancellation: of an order, of lines, of units, up to shipping.
+
+Units that the warehouse does not have yet are cancelled here and now. For units that it has, the wish is recorded and
+an event written; its reaction stops what can still be stopped and answers with what could not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import facts
+from ordino.orders import capacity, ledger
+from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, State, UnitMove
+from ordino.orders.value import value_of_cancelling
+
+
+class LineCancellation(Struct, frozen=True, kw_only=True):
+    """Units of one line; without a quantity, all that can still be cancelled."""
+
+    line_no: int
+    quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)] | None = None
+
+
+class Cancellation(Struct, frozen=True, kw_only=True):
+    """What to cancel; without lines, everything that can still be cancelled."""
+
+    order_id: UUID
+    lines: list[LineCancellation] | None = None
+    reason: Annotated[str, Meta(min_length=1, max_length=200)] = "customer_request"
+
+
+class CancelRefusal(StrEnum):
+    """Why nothing was cancelled, in the order in which the reasons are tested."""
+
+    UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_LINE = "unknown_line"
+    TOO_MANY = "too_many"  # Fewer units can still be cancelled than were asked for.
+    TOO_LATE = "too_late"  # Everything is shipped, cancelled, or being stopped.
+
+
+class CancelledUnits(Struct, frozen=True):
+    line_no: int
+    quantity: int
+
+
+class Cancelled(Struct, frozen=True, tag_field="outcome", tag="cancelled"):
+    """``cancelled`` is done; ``wanted`` is being asked of the warehouse, which answers with an event."""
+
+    order_id: UUID
+    cancelled: list[CancelledUnits]
+    wanted: list[CancelledUnits]
+    amount_minor: int
+    status: str
+
+
+class CancelRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    order_id: UUID
+    reason: CancelRefusal
+    detail: str
+    pointer: str = ""
+
+
+class _Taking(Struct):
+    """What one cancellation takes: units per line, from which allocation, and what is left to wish for."""
+
+    backordered: dict[int, int]
+    allocated: dict[tuple[int, int], int]
+    wanted: dict[int, int]
+
+
+async def cancel(
+    tx: Tx, cancellations: Sequence[Cancellation], *, at: datetime
+) -> list[Cancelled | CancelRefused]:
+    """One outcome a cancellation, in order. A cancellation is done as asked, or refused whole."""
+    outcomes: list[Cancelled | CancelRefused | None] = [None] * len(cancellations)
+    pending = list(enumerate(cancellations))
+    while pending:  # one order twice in a batch: the second sees what the first left
+        seen: set[UUID] = set()
+        now, later = [], []
+        for index, cancellation in pending:
+            (later if cancellation.order_id in seen else now).append((index, cancellation))
+            seen.add(cancellation.order_id)
+        done = await _cancel_distinct(tx, [cancellation for _, cancellation in now], at)
+        for (index, _), outcome in zip(now, done, strict=True):
+            outcomes[index] = outcome
+        pending = later
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+async def _cancel_distinct(
+    tx: Tx, cancellations: Sequence[Cancellation], at: datetime
+) -> list[Cancelled | CancelRefused]:
+    orders = await ledger.lock(tx, [c.order_id for c in cancellations])
+    lines: dict[UUID, dict[int, LineRow]] = defaultdict(dict)
+    for (order_id, line_no), line in (await ledger.lines(tx, orders)).items():
+        lines[order_id][line_no] = line
+    allocations: dict[tuple[UUID, int], list[AllocationRow]] = defaultdict(list)
+    for row in await ledger.allocations(tx, orders):
+        allocations[row.order_id, row.line_no].append(row)
+    takings: dict[UUID, _Taking] = {}
+    refusals: dict[UUID, CancelRefused] = {}
+    for cancellation in cancellations:
+        taken = _take(cancellation, lines.get(cancellation.order_id, {}), allocations)
+        if isinstance(taken, CancelRefused):
+            refusals[cancellation.order_id] = taken
+        else:
+            takings[cancellation.order_id] = taken
+    done = [c for c in cancellations if c.order_id in takings]
+    results = await _write(tx, done, takings, orders, lines, at)
+    return [refusals.get(c.order_id) or results[c.order_id] for c in cancellations]
+
+
+def _take(
+    cancellation: Cancellation, lines: Mapping[int, LineRow], allocations: Mapping[tuple[UUID, int], list[AllocationRow]]
+) -> _Taking | CancelRefused:
+    order_id = cancellation.order_id
+
+    def refuse(reason: CancelRefusal, detail: str, pointer: str = "") -> CancelRefused:
+        return CancelRefused(order_id, reason, detail, pointer)
+
+    if not lines:
+        return refuse(CancelRefusal.UNKNOWN_ORDER, f"There is no order {order_id}.", "/order_id")
+    asked: dict[int, int | None] = {}
+    for index, wish in enumerate(cancellation.lines or ()):
+        if wish.line_no not in lines:
+            detail = f"The order has lines {min(lines)} to {max(lines)}, but no line {wish.line_no}."
+            return refuse(CancelRefusal.UNKNOWN_LINE, detail, f"/lines/{index}/line_no")
+        if wish.quantity is not None and wish.quantity < 1:
+            detail = f"Cancel at least one unit, not {wish.quantity}."
+            return refuse(CancelRefusal.TOO_MANY, detail, f"/lines/{index}/quantity")
+        before = asked.get(wish.line_no, 0)
+        asked[wish.line_no] = None if wish.quantity is None or before is None else before + wish.quantity
+    if cancellation.lines is None:
+        asked = dict.fromkeys(lines)
+    taking = _Taking({}, {}, {})
+    for line_no, quantity in asked.items():
+        line = lines[line_no]
+        can = line.backordered + line.allocated + line.picked + line.packed - line.stop_wanted
+        left = can if quantity is None else quantity
+        if left > can:
+            detail = f"Of line {line_no}, {can} units can still be cancelled, not {left}."
+            return refuse(CancelRefusal.TOO_MANY, detail, "/lines")
+        if taken := min(left, line.backordered):
+            taking.backordered[line_no] = taken
+            left -= taken
+        for row in allocations.get((order_id, line_no), ()):
+            if taken := min(left, row.quantity - row.released):
+                taking.allocated[line_no, row.location_id] = taken
+                left -= taken
+        if left:
+            taking.wanted[line_no] = left
+    if not (taking.backordered or taking.allocated or taking.wanted):
+        detail = "Nothing of it can be cancelled any more: it is shipped, cancelled, or being stopped."
+        return refuse(CancelRefusal.TOO_LATE, detail)
+    return taking
+
+
+async def _write(
+    tx: Tx,
+    cancellations: Sequence[Cancellation],
+    takings: Mapping[UUID, _Taking],
+    orders: Mapping[UUID, OrderRow],
+    lines: Mapping[UUID, Mapping[int, LineRow]],
+    at: datetime,
+) -> dict[UUID, Cancelled]:
+    if not cancellations:
+        return {}
+    ids = iter(new_ids(at, 2 * len(cancellations)))
+    events: list[Event] = []
+    unit_moves: list[UnitMove] = []
+    stock_moves: list[StockMove] = []
+    taken_allocations: list[tuple[UUID, int, int, int]] = []
+    wishes: list[tuple[UUID, int, int]] = []
+    results: dict[UUID, Any] = {}
+    for cancellation in cancellations:
+        order, taking = orders[cancellation.order_id], takings[cancellation.order_id]
+        order_id, event_id, wish_id = order.order_id, next(ids), next(ids)
+        amount, units = 0, dict(taking.backordered)
+        for line_no, quantity in taking.backordered.items():
+            unit_moves.append(
+                UnitMove(order_id, line_no, State.BACKORDERED, State.CANCELLED, quantity, event_id, cancellation.reason)
+            )
+        by_line: dict[int, int] = defaultdict(int)
+        for (line_no, location_id), quantity in taking.allocated.items():
+            by_line[line_no] += quantity
+            taken_allocations.append((order_id, line_no, location_id, quantity))
+            stock_moves.append(
+                StockMove(
+                    lines[order_id][line_no].sku_id,
+                    location_id,
+                    event_id,
+                    MoveKind.RELEASED,
+                    reserved_delta=-quantity,
+                    order_id=order_id,
+                    line_no=line_no,
+                )
+            )
+        for line_no, quantity in by_line.items():
+            units[line_no] = units.get(line_no, 0) + quantity
+            unit_moves.append(
+                UnitMove(order_id, line_no, State.ALLOCATED, State.CANCELLED, quantity, event_id, cancellation.reason)
+            )
+        cancelled = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(units.items())]
+        wanted = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(taking.wanted.items())]
+        if cancelled:
+            amount = value_of_cancelling(order.shipping_minor, lines[order_id], units)
+            data = {"lines": cancelled, "reason": cancellation.reason, "amount_minor": amount}
+            events.append(Event(order_id, event_id, "units_cancelled", at, data, order.flow_version))
+        if wanted:
+            wishes += [(order_id, w.line_no, w.quantity) for w in wanted]
+            data = {"lines": wanted, "reason": cancellation.reason}
+            events.append(Event(order_id, wish_id, "cancellation_wanted", at, data, order.flow_version))
+        results[order_id] = (cancelled, wanted, amount)
+    statuses = await ledger.move_units(tx, unit_moves, at=at)
+    if taken_allocations:
+        columns = list(zip(*taken_allocations, strict=True))
+        await ledger.sql.take_allocations(
+            tx,
+            order_ids=list(columns[0]),
+            line_nos=list(columns[1]),
+            location_ids=list(columns[2]),
+            quantities=list(columns[3]),
+            released=[0] * len(taken_allocations),
+        )
+        await capacity.give_back(tx, await facts(tx), list(results))
+    if wishes:
+        columns = list(zip(*wishes, strict=True))
+        await ledger.sql.want_stops(
+            tx, order_ids=list(columns[0]), line_nos=list(columns[1]), deltas=list(columns[2])
+        )
+    await record(tx, events)
+    await stock.post(tx, stock_moves, at=at)
+    return {
+        order_id: Cancelled(order_id, cancelled, wanted, amount, statuses.get(order_id, orders[order_id].status))
+        for order_id, (cancelled, wanted, amount) in results.items()
+    }

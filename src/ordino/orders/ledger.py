@@ -1,0 +1,68 @@
+"""The demand ledger and the money ledger: the one door each through which units change state and money moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from ordino.core.database import Tx
+from ordino.core.statements import statements
+from ordino.orders.model import EXITS, AllocationRow, LineRow, OrderRow, PaymentMove, UnitMove
+
+sql = statements("ordino.orders")
+
+
+async def lock(tx: Tx, order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
+    """The orders, held until the transaction ends. Every verb that changes an order takes it first, and stock last."""
+    rows = await sql.lock_orders(tx, order_ids=sorted(set(order_ids)))
+    return {row["order_id"]: OrderRow(**row) for row in rows}
+
+
+async def lines(tx: Tx, order_ids: Iterable[UUID]) -> dict[tuple[UUID, int], LineRow]:
+    """(order id, line number) -> the line with its counts."""
+    rows = await sql.lines(tx, order_ids=list(order_ids))
+    return {(row["order_id"], row["line_no"]): LineRow(**row) for row in rows}
+
+
+async def allocations(tx: Tx, order_ids: Iterable[UUID]) -> list[AllocationRow]:
+    """Where the allocated units of the orders are to come from."""
+    return [AllocationRow(**row) for row in await sql.allocations(tx, order_ids=list(order_ids))]
+
+
+async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict[UUID, str]:
+    """Write the moves and the counts that follow. Returns each order's new status.
+
+    The orders must be locked. A move that is no exit, or of units that are not in the state, is a bug and breaks the batch.
+    """
+    if not moves:
+        return {}
+    assert all(move.to_state in EXITS[move.from_state] for move in moves), "a unit leaves a state by one of its exits"
+    rows = await sql.move_units(
+        tx,
+        order_ids=[m.order_id for m in moves],
+        cause_ids=[m.cause_id for m in moves],
+        line_nos=[m.line_no for m in moves],
+        from_states=[m.from_state for m in moves],
+        to_states=[m.to_state for m in moves],
+        quantities=[m.quantity for m in moves],
+        reasons=[m.reason for m in moves],
+        at=at,
+    )
+    return {row["order_id"]: row["status"] for row in rows}
+
+
+async def move_money(tx: Tx, moves: Sequence[PaymentMove], *, at: datetime) -> dict[UUID, str]:
+    """Write the moves and the balances that follow. Returns each payment's new status. The orders must be locked."""
+    if not moves:
+        return {}
+    rows = await sql.move_money(
+        tx,
+        order_ids=[m.order_id for m in moves],
+        cause_ids=[m.cause_id for m in moves],
+        kinds=[m.kind for m in moves],
+        amounts=[m.amount_minor for m in moves],
+        references=[m.reference for m in moves],
+        at=at,
+    )
+    return {row["order_id"]: row["status"] for row in rows}

@@ -1,0 +1,216 @@
+"""Orders, their lines, and the two ledgers that follow them: demand and money.
+
+DEM-1  Every ordered unit is in exactly one state.
+DEM-2  A unit changes its state only through an exit of the state it is in.
+DEM-3  A line's counts are the sums of its moves, and an order's counts the sums over its lines.
+DEM-4  A channel's order is placed once, however often it is sent.
+DEM-5  What a line has allocated is what it holds in stock, location by location.
+MON-1  Captured and voided never exceed what was authorized.
+MON-2  Refunded never exceeds captured.
+MON-3  A payment's amounts are the sums of its moves.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+Code = Annotated[str, Meta(min_length=1, max_length=100)]
+Text = Annotated[str, Meta(min_length=1, max_length=200)]
+MAX_MINOR = 10**12
+MAX_QUANTITY = 10**9
+MAX_LINES = 5000
+Minor = Annotated[int, Meta(ge=0, le=MAX_MINOR, description="An amount in minor units of the order's currency.")]
+
+
+class State(StrEnum):
+    """Where a unit of demand is. ``ordered`` is where its first move comes from; nothing stays there."""
+
+    ORDERED = "ordered"
+    BACKORDERED = "backordered"
+    ALLOCATED = "allocated"
+    PICKED = "picked"
+    PACKED = "packed"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+    CANCELLED = "cancelled"
+
+
+EXITS: dict[State, frozenset[State]] = {
+    State.ORDERED: frozenset({State.BACKORDERED, State.ALLOCATED, State.CANCELLED}),
+    State.BACKORDERED: frozenset({State.ALLOCATED, State.CANCELLED}),
+    State.ALLOCATED: frozenset({State.BACKORDERED, State.PICKED, State.CANCELLED}),
+    State.PICKED: frozenset({State.PACKED, State.CANCELLED}),
+    State.PACKED: frozenset({State.SHIPPED, State.CANCELLED}),
+    State.SHIPPED: frozenset({State.DELIVERED, State.CANCELLED}),  # cancelled: lost on the way
+    State.DELIVERED: frozenset({State.RETURNED}),
+    State.RETURNED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """Where the order goes. Personal data lives here and in customers only."""
+
+    name: Text
+    line1: Text
+    line2: Annotated[str, Meta(max_length=200)] | None = None
+    city: Text
+    region: Annotated[str, Meta(max_length=100)] | None = None
+    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
+    email: Annotated[str, Meta(max_length=320)] | None = None
+    phone: Annotated[str, Meta(max_length=50)] | None = None
+
+
+class NewCustomer(Struct, frozen=True, kw_only=True):
+    """Who ordered, as the channel knows them."""
+
+    external_id: Code
+    name: Annotated[str, Meta(max_length=200)] | None = None
+    email: Annotated[str, Meta(max_length=320)] | None = None
+    phone: Annotated[str, Meta(max_length=50)] | None = None
+
+
+class NewLine(Struct, frozen=True, kw_only=True):
+    """So many units of one SKU. Goods by weight or length count in the SKU's scaled unit."""
+
+    sku: Code
+    quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
+    unit_price_minor: Minor
+
+
+class NewOrder(Struct, frozen=True, kw_only=True):
+    """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
+
+    ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
+    ``placed_at`` defaults to now.
+    """
+
+    channel: Code
+    external_id: Code
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+    lines: Annotated[list[NewLine], Meta(min_length=1, max_length=MAX_LINES)]
+    shipping_minor: Minor = 0
+    tax_minor: Minor = 0
+    discount_minor: Minor = 0
+    total_minor: Minor
+    ship_to: Address
+    customer: NewCustomer | None = None
+
+
+class Refusal(StrEnum):
+    """Why an order was refused, in the order in which the reasons are tested."""
+
+    INVALID = "invalid"  # A field breaks its type: too many, too few, too long.
+    UNKNOWN_CHANNEL = "unknown_channel"  # No such channel, or no network serves it.
+    WRONG_CURRENCY = "wrong_currency"  # The channel's seller sells in another currency.
+    WRONG_TOTAL = "wrong_total"  # Lines + shipping + tax - discount is not the total.
+    REPEATED_WITH_CHANGES = "repeated_with_changes"  # The channel has sent this order before, with another body.
+    UNKNOWN_SKU = "unknown_sku"  # A line names a SKU that does not exist or is no longer sold.
+    OUT_OF_STOCK = "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
+    CANNOT_SHIP = "cannot_ship"  # There is stock, but nothing that has it can ship to the address.
+
+
+class Placed(Struct, frozen=True, tag_field="outcome", tag="placed"):
+    """The order is accepted and durable. ``repeated`` says that it already was."""
+
+    order_id: UUID
+    external_id: str
+    status: str
+    promised_at: datetime | None
+    repeated: bool = False
+
+
+class OrderRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    """Nothing was written for this order. ``pointer`` names the field, ``detail`` says what to do."""
+
+    external_id: str
+    reason: Refusal
+    detail: str
+    pointer: str = ""
+
+
+class UnitMove(Struct, frozen=True):
+    """One row of the demand ledger: units of a line leave a state for another. ``cause_id`` is the event behind it."""
+
+    order_id: UUID
+    line_no: int
+    from_state: State
+    to_state: State
+    quantity: int
+    cause_id: UUID
+    reason: str | None = None
+
+
+class PaymentMoveKind(StrEnum):
+    AUTHORIZED = "authorized"
+    VOIDED = "voided"
+    CAPTURED = "captured"
+    REFUNDED = "refunded"
+
+
+class PaymentMove(Struct, frozen=True):
+    """One row of the money ledger, in the order's currency."""
+
+    order_id: UUID
+    cause_id: UUID
+    kind: PaymentMoveKind
+    amount_minor: int
+    reference: str | None = None
+
+
+class OrderRow(Struct, frozen=True):
+    """An order as the verbs of every later stage need it, locked for the rest of the transaction."""
+
+    order_id: UUID
+    channel_id: int
+    external_id: str
+    customer_id: UUID | None
+    flow_version: int
+    currency: str
+    shipping_minor: int
+    total_minor: int
+    placed_at: datetime
+    promised_at: datetime | None
+    status: str
+
+
+class LineRow(Struct, frozen=True):
+    """A line with its counts."""
+
+    order_id: UUID
+    line_no: int
+    sku_id: int
+    ordered: int
+    unit_price_minor: int
+    amount_minor: int
+    backordered: int
+    allocated: int
+    picked: int
+    packed: int
+    shipped: int
+    delivered: int
+    returned: int
+    cancelled: int
+    stop_wanted: int
+    excluded_location_ids: list[int]
+
+
+class AllocationRow(Struct, frozen=True):
+    """Units of a line that are to come from a location; ``released`` of them are in a fulfillment order."""
+
+    order_id: UUID
+    line_no: int
+    location_id: int
+    sku_id: int
+    quantity: int
+    released: int
+    service_id: int
+    ship_by_at: datetime
+    promised_at: datetime

@@ -1,0 +1,154 @@
+"""Money: what a provider is asked for, and how its answers enter the ledger.
+
+Calls go out without a lock, with the reaction's id as idempotency key; the answer is written in the transaction in
+which the reaction leaves the queue. The event behind a reaction is the cause of its money move, so that no event is
+paid for twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.errors import Unavailable
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.core.reactions import Effect, Task
+from ordino.core.statements import statements
+from ordino.orders import ledger
+from ordino.orders.model import PaymentMove, PaymentMoveKind
+
+sql = statements("ordino.orders")
+
+
+class Approved(Struct, frozen=True):
+    """The provider did it, under its own reference."""
+
+    reference: str
+
+
+class Declined(Struct, frozen=True):
+    """The provider said no."""
+
+    reason: str
+
+
+class Provider(Protocol):
+    """Who moves the money. ``key`` makes a repeated call harmless; amounts are minor units of ``currency``."""
+
+    async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
+    async def capture(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
+    async def void(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
+    async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
+
+
+providers: dict[str, Provider] = {}
+"""The providers of this process, by the name that payments carry."""
+
+
+class Call(Struct, frozen=True):
+    """What one task asks of the provider."""
+
+    provider: str
+    amount_minor: int
+    currency: str
+
+
+def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
+    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | None]:
+        rows = {row["order_id"]: row for row in await sql.money_of(tx, order_ids=[t.subject_id for t in tasks])}
+        orders = {row["order_id"]: row for row in await sql.totals(tx, order_ids=list(rows))}
+        done = {
+            (row["order_id"], row["cause_id"])
+            for row in await sql.known_payment_moves(
+                tx, order_ids=[t.subject_id for t in tasks], cause_ids=[t.event_id for t in tasks], kind=kind
+            )
+        }
+        spoken_for: dict[Any, int] = {}
+        calls: list[Call | None] = []
+        for task in tasks:
+            payment = rows[task.subject_id]
+            amount = 0 if (task.subject_id, task.event_id) in done else asked(task, payment, orders[task.subject_id])
+            amount -= max(0, amount + spoken_for.get(task.subject_id, 0) - _limit(kind, payment))
+            spoken_for[task.subject_id] = spoken_for.get(task.subject_id, 0) + max(0, amount)
+            free = kind is PaymentMoveKind.AUTHORIZED and amount == 0 and payment["authorized_minor"] == 0
+            calls.append(Call(payment["provider"], amount, payment["currency"]) if amount > 0 or free else None)
+        return calls
+
+    async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
+        provider = providers.get(request.provider)
+        if provider is None:
+            raise Unavailable(f"This process knows no payment provider {request.provider!r}.")
+        answer = await getattr(provider, verb)(str(task.id), request.amount_minor, request.currency)
+        return request, answer
+
+    async def settle(
+        tx: Tx, answers: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime
+    ) -> None:
+        orders = await ledger.lock(tx, [task.subject_id for task, _ in answers])
+        moves, events = [], []
+        for event_id, (task, (request, answer)) in zip(new_ids(at, len(answers)), answers, strict=True):
+            if isinstance(answer, Approved):
+                if request.amount_minor:
+                    moves.append(
+                        PaymentMove(task.subject_id, task.event_id, kind, request.amount_minor, answer.reference)
+                    )
+                name, data = f"payment_{kind}", {"amount_minor": request.amount_minor, "reference": answer.reference}
+            else:
+                name, data = "payment_declined", {"amount_minor": request.amount_minor, "reason": answer.reason, "of": verb}
+            flow_version = orders[task.subject_id].flow_version
+            events.append(Event(task.subject_id, event_id, name, at, data, flow_version))
+        await ledger.move_money(tx, moves, at=at)
+        await record(tx, events)
+
+    return Effect(ask, call, settle)
+
+
+def _limit(kind: PaymentMoveKind, payment: Any) -> int:
+    """The most that the ledger bears now."""
+    if kind is PaymentMoveKind.AUTHORIZED:
+        return 1 << 62
+    if kind is PaymentMoveKind.REFUNDED:
+        return int(payment["captured_minor"] - payment["refunded_minor"])
+    return int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"])
+
+
+def _to_authorize(task: Task, payment: Any, order: Any) -> int:
+    """What may still be captured: the total, less what was dropped or cancelled before anybody was asked to pay."""
+    return int(order["open_minor"]) if payment["authorized_minor"] == 0 else 0
+
+
+def _to_capture(task: Task, payment: Any, order: Any) -> int:
+    """What the shipment's event says it charges."""
+    amount = int(task.data["amount_minor"])
+    if amount and payment["authorized_minor"] == 0:
+        raise Unavailable("The payment is not authorized yet; the shipment is charged when it is.")
+    return amount
+
+
+def _to_void(task: Task, payment: Any, order: Any) -> int:
+    """What the cancelled units were worth, as far as it is authorized and nothing else still needs it."""
+    if payment["authorized_minor"] == 0:
+        if order["authorizing"]:
+            raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
+        return 0
+    unused = int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"] - order["open_minor"])
+    return max(0, min(int(task.data["amount_minor"]), unused))
+
+
+def _to_refund(task: Task, payment: Any, order: Any) -> int:
+    """What the event says is to be given back. What was not captured yet cannot be."""
+    amount = int(task.data["refund_minor"])
+    if amount > payment["captured_minor"] - payment["refunded_minor"] and order["capturing"]:
+        raise Unavailable("The shipment is not charged yet; the refund follows the charge.")
+    return amount
+
+
+authorize = _effect("authorize", PaymentMoveKind.AUTHORIZED, _to_authorize)
+capture = _effect("capture", PaymentMoveKind.CAPTURED, _to_capture)
+void = _effect("void", PaymentMoveKind.VOIDED, _to_void)
+refund = _effect("refund", PaymentMoveKind.REFUNDED, _to_refund)

@@ -1,0 +1,555 @@
+"""Placement: a batch of orders is checked, priced, sourced, reserved and written in one transaction.
+
+The first try reads stock without a lock and lets the guarded update have the last word. If somebody was faster, the
+batch goes back to its savepoint and plans again on stock that it holds; that try cannot be overtaken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.core.money import split_minor
+from ordino.core.statements import statements
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, Raced, StockMove
+from ordino.network.facts import Channel, NetworkFacts, Serving, facts
+from ordino.orders import capacity
+from ordino.orders.model import (
+    MAX_LINES,
+    MAX_MINOR,
+    MAX_QUANTITY,
+    NewCustomer,
+    NewOrder,
+    OrderRefused,
+    Placed,
+    Refusal,
+)
+from ordino.sourcing import profiles
+from ordino.sourcing.decide import decide
+from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
+
+sql = statements("ordino.orders")
+sourcing_sql = statements("ordino.sourcing")
+_encode = msgspec.json.Encoder().encode
+KEPT_SKU_CODES = 2_000_000
+BUILT_IN_PROVIDER = "manual"
+
+Outcome = Placed | OrderRefused
+
+
+class Sku(Struct, frozen=True):
+    sku_id: int
+    weight_grams: int
+    backorderable: bool
+    active: bool
+
+
+class PlannedOrder(Struct, frozen=True):
+    """An order that has passed every check, with its decision: what ``write`` puts into the database."""
+
+    order: NewOrder
+    channel: Channel
+    digest: bytes
+    order_id: UUID
+    event_id: UUID
+    customer_id: UUID | None
+    flow_version: int
+    profile_version: int
+    sku_ids: tuple[int, ...]
+    amounts: tuple[int, ...]
+    decision: Decision
+
+
+async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Outcome]:
+    """One outcome an order, in order. An order that the channel sent before is answered as the first time."""
+    outcomes: list[Outcome | None] = [None] * len(orders)
+    pending: list[tuple[int, NewOrder]] = []
+    for index, order in enumerate(orders):
+        fault = _fault(order)
+        if fault is None:
+            pending.append((index, order))
+        else:
+            outcomes[index] = fault
+    while pending:
+        firsts: dict[tuple[str, str], int] = {}
+        now: list[tuple[int, NewOrder]] = []
+        later: list[tuple[int, NewOrder]] = []
+        for index, order in pending:
+            first = firsts.setdefault((order.channel, order.external_id), index)
+            (now if first == index else later).append((index, order))
+        for (index, _), outcome in zip(now, await _place_distinct(tx, [order for _, order in now], at), strict=True):
+            outcomes[index] = outcome
+        pending = later  # the same order twice in one batch: its repeats are answered like any repeat
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> list[Outcome]:
+    try:
+        async with tx.savepoint():
+            return await _attempt(tx, orders, at, lock=False)
+    except Raced:
+        return await _attempt(tx, orders, at, lock=True)
+
+
+async def _attempt(tx: Tx, orders: Sequence[NewOrder], at: datetime, *, lock: bool) -> list[Outcome]:
+    network = await facts(tx)
+    outcomes: dict[int, Outcome] = {}
+    channels: dict[int, tuple[Channel, Serving]] = {}
+    for index, order in enumerate(orders):
+        channel = network.channels.get(order.channel)
+        if channel is None or channel.network is None:
+            outcomes[index] = _refuse(order, Refusal.UNKNOWN_CHANNEL, _no_channel(order, channel), "/channel")
+        else:
+            channels[index] = (channel, channel.network)
+    digests = {index: blake2b(_encode(orders[index]), digest_size=16).digest() for index in channels}
+    outcomes |= await _repeats(tx, orders, channels, digests)
+    open_ = [index for index in channels if index not in outcomes]
+    for index in open_:
+        refusal = _price_fault(orders[index], channels[index][0])
+        if refusal is not None:
+            outcomes[index] = refusal
+    skus = await _skus(tx, {line.sku for index in open_ for line in orders[index].lines})
+    for index in open_:
+        if index not in outcomes and (refusal := _sku_fault(orders[index], skus)) is not None:
+            outcomes[index] = refusal
+    chosen = [index for index in open_ if index not in outcomes]
+    if chosen:
+        planned = await _plan(tx, orders, chosen, channels, digests, skus, network, at, outcomes, lock)
+        statuses = await write(tx, planned, network, at=at, guarded=not lock)
+        by_id = {plan.order.external_id: plan for plan in planned}
+        for index in chosen:
+            if index not in outcomes:
+                plan = by_id[orders[index].external_id] if len(by_id) == len(planned) else _find(planned, orders[index])
+                status = statuses[plan.order_id]
+                outcomes[index] = Placed(plan.order_id, plan.order.external_id, status, plan.decision.promised_at)
+    return [outcomes[index] for index in range(len(orders))]
+
+
+def _find(planned: Sequence[PlannedOrder], order: NewOrder) -> PlannedOrder:
+    return next(plan for plan in planned if plan.order is order)
+
+
+# -- checks, in the order of the refusals ------------------------------------------------------------------------------
+
+
+def _fault(order: NewOrder) -> OrderRefused | None:
+    """What the types of the API promise, checked again for callers that make orders themselves."""
+
+    def refuse(pointer: str, detail: str) -> OrderRefused:
+        return _refuse(order, Refusal.INVALID, detail, pointer)
+
+    if not 1 <= len(order.lines) <= MAX_LINES:
+        return refuse("/lines", f"An order has 1 to {MAX_LINES} lines; this one has {len(order.lines)}.")
+    for index, line in enumerate(order.lines):
+        if not 1 <= line.quantity <= MAX_QUANTITY:
+            return refuse(f"/lines/{index}/quantity", f"Order 1 to {MAX_QUANTITY} units, not {line.quantity}.")
+        if not 0 <= line.unit_price_minor <= MAX_MINOR:
+            return refuse(f"/lines/{index}/unit_price_minor", f"A price is 0 to {MAX_MINOR} minor units.")
+    for name in ("shipping_minor", "tax_minor", "discount_minor", "total_minor"):
+        if not 0 <= getattr(order, name) <= MAX_MINOR:
+            return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
+    if not order.external_id or not order.channel:
+        return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
+    if b"\\u0000" in _encode(order):
+        return refuse("", "Text must not contain the character U+0000; leave it out.")
+    return None
+
+
+def _no_channel(order: NewOrder, channel: Channel | None) -> str:
+    if channel is None:
+        return f"There is no channel {order.channel!r}; create it with PUT /v1/channels."
+    return f"No network serves the channel {order.channel!r}; name it in a network with PUT /v1/networks."
+
+
+async def _repeats(
+    tx: Tx, orders: Sequence[NewOrder], channels: Mapping[int, tuple[Channel, Serving]], digests: Mapping[int, bytes]
+) -> dict[int, Outcome]:
+    known = await sql.known_orders(
+        tx,
+        channel_ids=[channel.channel_id for channel, _ in channels.values()],
+        external_ids=[orders[index].external_id for index in channels],
+    )
+    if not known:
+        return {}
+    by_key = {(row["channel_id"], row["external_id"]): row for row in known}
+    rows = await sql.first_outcomes(tx, order_ids=[row["order_id"] for row in known])
+    first = {row["order_id"]: row for row in rows}
+    outcomes: dict[int, Outcome] = {}
+    for index, (channel, _) in channels.items():
+        order = orders[index]
+        row = by_key.get((channel.channel_id, order.external_id))
+        if row is None:
+            continue
+        if row["digest"] != digests[index]:
+            outcomes[index] = _refuse(
+                order,
+                Refusal.REPEATED_WITH_CHANGES,
+                f"The channel {order.channel!r} sent order {order.external_id!r} before, with another body. "
+                "Amend the order, or send this one under another external_id.",
+                "/external_id",
+            )
+        else:
+            was = first[row["order_id"]]
+            outcomes[index] = Placed(
+                row["order_id"], order.external_id, was["status"], was["promised_at"], repeated=True
+            )
+    return outcomes
+
+
+def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
+    if order.currency != channel.currency:
+        detail = f"The channel {order.channel!r} sells in {channel.currency}, not in {order.currency}."
+        return _refuse(order, Refusal.WRONG_CURRENCY, detail, "/currency")
+    goods = sum(line.quantity * line.unit_price_minor for line in order.lines)
+    total = goods + order.shipping_minor + order.tax_minor - order.discount_minor
+    if order.discount_minor > goods + order.tax_minor:
+        detail = f"The discount of {order.discount_minor} is more than lines and tax are worth ({goods + order.tax_minor})."
+        return _refuse(order, Refusal.WRONG_TOTAL, detail, "/discount_minor")
+    if total != order.total_minor:
+        detail = (
+            f"Lines {goods} + shipping {order.shipping_minor} + tax {order.tax_minor} - discount {order.discount_minor} "
+            f"make {total}, not {order.total_minor}."
+        )
+        return _refuse(order, Refusal.WRONG_TOTAL, detail, "/total_minor")
+    if total > MAX_MINOR:
+        return _refuse(order, Refusal.WRONG_TOTAL, f"An order is worth at most {MAX_MINOR} minor units.", "/total_minor")
+    return None
+
+
+def _sku_fault(order: NewOrder, skus: Mapping[str, Sku]) -> OrderRefused | None:
+    for index, line in enumerate(order.lines):
+        sku = skus.get(line.sku)
+        if sku is None or not sku.active:
+            said = "does not exist; create it with PUT /v1/skus" if sku is None else "is no longer sold"
+            return _refuse(order, Refusal.UNKNOWN_SKU, f"The SKU {line.sku!r} {said}.", f"/lines/{index}/sku")
+    return None
+
+
+def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> OrderRefused:
+    return OrderRefused(order.external_id, reason, detail, pointer)
+
+
+# -- the plan ------------------------------------------------------------------------------------------------------------
+
+
+async def _skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
+    ids: dict[str, int] = tx.kept.setdefault("sku_ids", (0, {}))[1]
+    if missing := [code for code in codes if code not in ids]:
+        if len(ids) > KEPT_SKU_CODES:
+            ids.clear()
+            missing = list(codes)
+        for row in await sql.sku_ids(tx, codes=missing):
+            ids[row["code"]] = row["sku_id"]
+    known = {code: ids[code] for code in codes if code in ids}
+    rows = await sql.sold_skus(tx, sku_ids=list(known.values()))
+    by_id = {row["sku_id"]: Sku(*row) for row in rows}
+    return {code: by_id[sku_id] for code, sku_id in known.items() if sku_id in by_id}
+
+
+async def _plan(
+    tx: Tx,
+    orders: Sequence[NewOrder],
+    chosen: Sequence[int],
+    channels: Mapping[int, tuple[Channel, Serving]],
+    digests: Mapping[int, bytes],
+    skus: Mapping[str, Sku],
+    network: NetworkFacts,
+    at: datetime,
+    outcomes: dict[int, Outcome],
+    lock: bool,
+) -> list[PlannedOrder]:
+    profile = await profiles.active(tx)
+    flow_version = await tx.plans.active(tx)
+    ids = new_ids(at, 2 * len(chosen))
+    requests = []
+    for place_in_batch, index in enumerate(chosen):
+        order = orders[index]
+        channel, serving = channels[index]
+        requests.append(
+            Request(
+                ids[2 * place_in_batch],
+                serving,
+                order.ship_to.country,
+                order.ship_to.postal_code,
+                at,
+                tuple(
+                    Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable)
+                    for line_no, line in enumerate(order.lines, 1)
+                    for sku in (skus[line.sku],)
+                ),
+                ShortPolicy(channel.short_policy),
+            )
+        )
+    used = await capacity.used(tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, lock)
+    sku_ids = {need.sku_id for request in requests for need in request.needs}
+    free = await stock.free(tx, list(sku_ids), lock=lock)
+    decisions = decide(requests, free, network, profile, used)
+    customers = await _customers(tx, orders, chosen, channels, at)
+    planned = []
+    for place_in_batch, (index, request, decision) in enumerate(zip(chosen, requests, decisions, strict=True)):
+        order = orders[index]
+        if decision.refused:
+            outcomes[index] = _short_outcome(order, decision)
+            continue
+        goods = [line.quantity * line.unit_price_minor for line in order.lines]
+        shares = split_minor(order.tax_minor - order.discount_minor, goods)
+        customer = None if order.customer is None else customers[channels[index][0].seller_id, order.customer.external_id]
+        planned.append(
+            PlannedOrder(
+                order,
+                channels[index][0],
+                digests[index],
+                request.request_id,
+                ids[2 * place_in_batch + 1],
+                customer,
+                flow_version,
+                profile.version,
+                tuple(need.sku_id for need in request.needs),
+                tuple(worth + share for worth, share in zip(goods, shares, strict=True)),
+                decision,
+            )
+        )
+    return planned
+
+
+def _short_outcome(order: NewOrder, decision: Decision) -> OrderRefused:
+    if decision.stopped_by_fences:
+        detail = "There is stock, but no location that has it can ship to this address now."
+        return _refuse(order, Refusal.CANNOT_SHIP, detail, "/ship_to")
+    line_no = next(iter(decision.short), next(iter(decision.dropped), 1))
+    line = order.lines[line_no - 1]
+    missing = decision.short.get(line_no, line.quantity)
+    detail = f"Of {line.quantity} units of {line.sku!r}, {missing} cannot be had now; order fewer, or try again later."
+    return _refuse(order, Refusal.OUT_OF_STOCK, detail, f"/lines/{line_no - 1}/quantity")
+
+
+async def _customers(
+    tx: Tx,
+    orders: Sequence[NewOrder],
+    chosen: Sequence[int],
+    channels: Mapping[int, tuple[Channel, Serving]],
+    at: datetime,
+) -> dict[tuple[int, str], UUID]:
+    wanted: dict[tuple[int, str], NewCustomer] = {}
+    for index in chosen:
+        customer = orders[index].customer
+        if customer is not None:
+            wanted.setdefault((channels[index][0].seller_id, customer.external_id), customer)
+    if not wanted:
+        return {}
+    keys = sorted(wanted)
+    names = {"seller_ids": [key[0] for key in keys], "external_ids": [key[1] for key in keys]}
+    known = {(row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)}
+    if new := [key for key in keys if key not in known]:
+        await sql.claim_customers(
+            tx,
+            seller_ids=[key[0] for key in new],
+            external_ids=[key[1] for key in new],
+            customer_ids=new_ids(at, len(new)),
+            names=[wanted[key].name for key in new],
+            emails=[wanted[key].email for key in new],
+            phones=[wanted[key].phone for key in new],
+            at=at,
+        )
+        known = {(row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)}
+    return known
+
+
+# -- the writing ---------------------------------------------------------------------------------------------------------
+
+
+async def write(
+    tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, *, at: datetime, guarded: bool = True
+) -> dict[UUID, str]:
+    """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again."""
+    if not planned:
+        return {}
+    by_key = sorted(planned, key=lambda plan: (plan.channel.channel_id, plan.order.external_id))
+    claimed = await sql.claim_keys(
+        tx,
+        channel_ids=[plan.channel.channel_id for plan in by_key],
+        external_ids=[plan.order.external_id for plan in by_key],
+        order_ids=[plan.order_id for plan in by_key],
+        digests=[plan.digest for plan in by_key],
+    )
+    if len(claimed) < len(planned):
+        raise Raced([])
+    rows = await sql.write_orders(tx, **_order_columns(planned), **_line_columns(planned), **_allocation_columns(planned), at=at)
+    await sourcing_sql.record_decisions(
+        tx,
+        profile_version=planned[0].profile_version,
+        order_ids=[plan.order_id for plan in planned],
+        cause_ids=[plan.event_id for plan in planned],
+        explanations=[_encode(plan.decision.explanation).decode() for plan in planned],
+        at=at,
+    )
+    await record(tx, [_event(plan, at) for plan in planned])
+    await capacity.claim(tx, network, list(_days(planned, network)))
+    keep: dict[tuple[int, int], int] = defaultdict(int)
+    moves = []
+    for plan in planned:
+        serving = plan.channel.network
+        assert serving is not None
+        for leg in plan.decision.legs:
+            buffer = serving.buffers[leg.location_id]
+            for units in leg.units:
+                key = (units.sku_id, leg.location_id)
+                if buffer:
+                    keep[key] = max(keep[key], buffer)
+                moves.append(
+                    StockMove(
+                        units.sku_id,
+                        leg.location_id,
+                        plan.event_id,
+                        MoveKind.RESERVED,
+                        reserved_delta=units.quantity,
+                        order_id=plan.order_id,
+                        line_no=units.line_no,
+                    )
+                )
+    await stock.post(tx, moves, at=at, keep=keep, guarded=guarded)
+    return {row["order_id"]: row["status"] for row in rows}
+
+
+def _days(planned: Sequence[PlannedOrder], network: NetworkFacts) -> Iterator[tuple[UUID, int, date]]:
+    for plan in planned:
+        for leg in plan.decision.legs:
+            yield from capacity.day(network, plan.order_id, leg.location_id, leg.ship_by_at)
+
+
+def _event(plan: PlannedOrder, at: datetime) -> Event:
+    decision = plan.decision
+    data: dict[str, Any] = {"channel": plan.channel.code, "total_minor": plan.order.total_minor}
+    if decision.short:
+        data["backordered"] = [{"line_no": line_no, "quantity": units} for line_no, units in decision.short.items()]
+    if decision.dropped:
+        data["dropped"] = sorted(decision.dropped)
+    return Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
+
+
+def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
+    orders = [plan.order for plan in planned]
+    addresses = [order.ship_to for order in orders]
+    ordered, backordered, cancelled = [], [], []
+    for plan in planned:
+        ordered.append(sum(line.quantity for line in plan.order.lines))
+        backordered.append(sum(plan.decision.short.values()))
+        cancelled.append(sum(plan.order.lines[line_no - 1].quantity for line_no in plan.decision.dropped))
+    return {
+        "order_ids": [plan.order_id for plan in planned],
+        "channel_ids": [plan.channel.channel_id for plan in planned],
+        "external_ids": [order.external_id for order in orders],
+        "customer_ids": [plan.customer_id for plan in planned],
+        "flow_versions": [plan.flow_version for plan in planned],
+        "currencies": [order.currency for order in orders],
+        "shipping": [order.shipping_minor for order in orders],
+        "tax": [order.tax_minor for order in orders],
+        "discount": [order.discount_minor for order in orders],
+        "total": [order.total_minor for order in orders],
+        "promised_ats": [plan.decision.promised_at for plan in planned],
+        "ordered": ordered,
+        "backordered": backordered,
+        "allocated": [o - b - c for o, b, c in zip(ordered, backordered, cancelled, strict=True)],
+        "cancelled": cancelled,
+        "names": [address.name for address in addresses],
+        "line1s": [address.line1 for address in addresses],
+        "line2s": [address.line2 for address in addresses],
+        "cities": [address.city for address in addresses],
+        "regions": [address.region for address in addresses],
+        "postal_codes": [address.postal_code for address in addresses],
+        "countries": [address.country for address in addresses],
+        "emails": [address.email for address in addresses],
+        "phones": [address.phone for address in addresses],
+        "provider": BUILT_IN_PROVIDER,
+    }
+
+
+_LINE_COLUMNS = (
+    "line_order_ids",
+    "line_cause_ids",
+    "line_nos",
+    "line_sku_ids",
+    "line_ordered",
+    "line_prices",
+    "line_amounts",
+    "line_backordered",
+    "line_allocated",
+    "line_cancelled",
+)
+
+
+def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
+    rows = []
+    for plan in planned:
+        short, dropped = plan.decision.short, plan.decision.dropped
+        for line_no, (line, sku_id, amount) in enumerate(
+            zip(plan.order.lines, plan.sku_ids, plan.amounts, strict=True), 1
+        ):
+            backordered = short.get(line_no, 0)
+            cancelled = line.quantity if line_no in dropped else 0
+            rows.append(
+                (
+                    plan.order_id,
+                    plan.event_id,
+                    line_no,
+                    sku_id,
+                    line.quantity,
+                    line.unit_price_minor,
+                    amount,
+                    backordered,
+                    line.quantity - backordered - cancelled,
+                    cancelled,
+                )
+            )
+    return dict(zip(_LINE_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))
+
+
+_ALLOCATION_COLUMNS = (
+    "allocation_order_ids",
+    "allocation_line_nos",
+    "allocation_location_ids",
+    "allocation_sku_ids",
+    "allocation_quantities",
+    "allocation_service_ids",
+    "allocation_ship_bys",
+    "allocation_promises",
+)
+
+
+def _allocation_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
+    rows = [
+        (
+            plan.order_id,
+            units.line_no,
+            leg.location_id,
+            units.sku_id,
+            units.quantity,
+            leg.service_id,
+            leg.ship_by_at,
+            leg.promised_at,
+        )
+        for plan in planned
+        for leg in plan.decision.legs
+        for units in leg.units
+    ]
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(_ALLOCATION_COLUMNS)
+    return {name: list(column) for name, column in zip(_ALLOCATION_COLUMNS, columns, strict=True)}
+
+
+def tally(outcomes: Sequence[Outcome]) -> Counter[str]:
+    """How many were placed, repeated, and refused for which reason."""
+    return Counter(
+        outcome.reason if isinstance(outcome, OrderRefused) else ("repeated" if outcome.repeated else "placed")
+        for outcome in outcomes
+    )

@@ -1,0 +1,315 @@
+-- name: lock_orders
+-- Orders are taken in key order, before any of their rows and before any stock.
+SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
+       promised_at, status
+FROM orders.orders WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id FOR NO KEY UPDATE;
+
+-- name: lines
+-- The lines of these orders with their counts.
+SELECT order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed, shipped,
+       delivered, returned, cancelled, stop_wanted, excluded_location_ids
+FROM orders.lines WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, line_no;
+
+-- name: allocations
+-- Which units of these orders are to come from where.
+SELECT order_id, line_no, location_id, sku_id, quantity, released, service_id, ship_by_at, promised_at
+FROM orders.allocations WHERE order_id = any(:order_ids::uuid[]) AND quantity > 0 ORDER BY order_id, line_no, location_id;
+
+-- name: move_units
+-- The demand ledger: the moves, the lines' counts and the orders' counts in one statement.
+WITH m AS (
+    SELECT * FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :line_nos::int[], :from_states::text[], :to_states::text[],
+                         :quantities::bigint[], :reasons::text[])
+        AS m (order_id, cause_id, line_no, from_state, to_state, quantity, reason)
+), written AS (
+    INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at)
+    SELECT m.*, :at::timestamptz FROM m
+), signed AS (
+    SELECT order_id, line_no, to_state AS state, quantity AS delta FROM m
+    UNION ALL SELECT order_id, line_no, from_state, -quantity FROM m
+), delta AS (
+    SELECT order_id, line_no,
+           coalesce(sum(delta) FILTER (WHERE state = 'backordered'), 0) AS backordered,
+           coalesce(sum(delta) FILTER (WHERE state = 'allocated'), 0) AS allocated,
+           coalesce(sum(delta) FILTER (WHERE state = 'picked'), 0) AS picked,
+           coalesce(sum(delta) FILTER (WHERE state = 'packed'), 0) AS packed,
+           coalesce(sum(delta) FILTER (WHERE state = 'shipped'), 0) AS shipped,
+           coalesce(sum(delta) FILTER (WHERE state = 'delivered'), 0) AS delivered,
+           coalesce(sum(delta) FILTER (WHERE state = 'returned'), 0) AS returned,
+           coalesce(sum(delta) FILTER (WHERE state = 'cancelled'), 0) AS cancelled
+    FROM signed GROUP BY order_id, line_no
+), moved_lines AS (
+    UPDATE orders.lines l
+    SET backordered = l.backordered + d.backordered, allocated = l.allocated + d.allocated, picked = l.picked + d.picked,
+        packed = l.packed + d.packed, shipped = l.shipped + d.shipped, delivered = l.delivered + d.delivered,
+        returned = l.returned + d.returned, cancelled = l.cancelled + d.cancelled
+    FROM delta d WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND l.order_id = any(:order_ids::uuid[])
+    RETURNING l.order_id
+), moved_orders AS (
+    UPDATE orders.orders o
+    SET backordered = o.backordered + d.backordered, allocated = o.allocated + d.allocated, picked = o.picked + d.picked,
+        packed = o.packed + d.packed, shipped = o.shipped + d.shipped, delivered = o.delivered + d.delivered,
+        returned = o.returned + d.returned, cancelled = o.cancelled + d.cancelled
+    FROM (SELECT order_id, sum(backordered)::bigint AS backordered, sum(allocated)::bigint AS allocated,
+                 sum(picked)::bigint AS picked, sum(packed)::bigint AS packed, sum(shipped)::bigint AS shipped,
+                 sum(delivered)::bigint AS delivered, sum(returned)::bigint AS returned, sum(cancelled)::bigint AS cancelled
+          FROM delta GROUP BY order_id) d
+    WHERE o.order_id = d.order_id AND o.order_id = any(:order_ids::uuid[])
+    RETURNING o.order_id, o.status
+)
+SELECT o.order_id, o.status, (SELECT count(*) FROM moved_lines) AS lines FROM moved_orders o;
+
+-- name: take_allocations
+-- Units leave their allocation: picked, short or cancelled. Released units leave first what was released.
+UPDATE orders.allocations a SET quantity = a.quantity - d.quantity, released = a.released - d.released
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[], :released::bigint[])
+    AS d (order_id, line_no, location_id, quantity, released)
+WHERE a.order_id = d.order_id AND a.line_no = d.line_no AND a.location_id = d.location_id
+  AND a.order_id = any(:order_ids::uuid[]);
+
+-- name: release_allocations
+-- Everything allocated so far becomes firm.
+UPDATE orders.allocations SET released = quantity
+WHERE order_id = any(:order_ids::uuid[]) AND quantity > released;
+
+-- name: exclude_locations
+-- These lines do not go back to where they could not be had.
+UPDATE orders.lines l SET excluded_location_ids = l.excluded_location_ids || d.location_id
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[]) AS d (order_id, line_no, location_id)
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND l.order_id = any(:order_ids::uuid[])
+  AND NOT d.location_id = any(l.excluded_location_ids);
+
+-- name: want_stops
+-- Units whose cancellation the warehouse is asked for (or has answered, with a negative delta).
+UPDATE orders.lines l SET stop_wanted = l.stop_wanted + d.delta
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :deltas::bigint[]) AS d (order_id, line_no, delta)
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND l.order_id = any(:order_ids::uuid[]);
+
+-- name: move_money
+-- The money ledger: the moves and the balances in one statement.
+WITH m AS (
+    SELECT * FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :kinds::text[], :amounts::bigint[], :references::text[])
+        AS m (order_id, cause_id, kind, amount_minor, reference)
+), written AS (
+    INSERT INTO orders.payment_moves (order_id, cause_id, kind, amount_minor, reference, at)
+    SELECT m.*, :at::timestamptz FROM m
+), delta AS (
+    SELECT order_id,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'authorized'), 0)::bigint AS authorized,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'voided'), 0)::bigint AS voided,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'captured'), 0)::bigint AS captured,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'refunded'), 0)::bigint AS refunded
+    FROM m GROUP BY order_id
+)
+UPDATE orders.payments p
+SET authorized_minor = p.authorized_minor + d.authorized, voided_minor = p.voided_minor + d.voided,
+    captured_minor = p.captured_minor + d.captured, refunded_minor = p.refunded_minor + d.refunded
+FROM delta d WHERE p.order_id = d.order_id AND p.order_id = any(:order_ids::uuid[])
+RETURNING p.order_id, p.status;
+
+-- placement ----------------------------------------------------------------------------------------------------------
+
+-- name: known_orders
+-- Which of these orders the channels have sent before.
+SELECT k.channel_id, k.external_id, k.order_id, k.digest
+FROM unnest(:channel_ids::int[], :external_ids::text[]) AS w (channel_id, external_id)
+JOIN orders.order_keys k USING (channel_id, external_id);
+
+-- name: first_outcomes
+-- What was answered to orders that are sent again.
+SELECT order_id, status, promised_at FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
+
+-- name: sku_ids
+-- The SKUs behind these codes; a code never changes its SKU.
+SELECT code, sku_id FROM catalog.sku_codes WHERE code = any(:codes::text[]);
+
+-- name: sold_skus
+-- What placement needs to know of a SKU.
+SELECT sku_id, weight_grams, backorderable, active FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+
+-- name: claim_keys
+-- First of all: an order key that does not come back was sent by somebody else meanwhile.
+INSERT INTO orders.order_keys (channel_id, external_id, order_id, digest)
+SELECT * FROM unnest(:channel_ids::int[], :external_ids::text[], :order_ids::uuid[], :digests::bytea[])
+ON CONFLICT (channel_id, external_id) DO NOTHING
+RETURNING order_id;
+
+-- name: claim_customers
+-- The first order of a customer brings them along.
+WITH new AS (
+    INSERT INTO orders.customer_keys (seller_id, external_id, customer_id)
+    SELECT seller_id, external_id, customer_id
+    FROM unnest(:seller_ids::int[], :external_ids::text[], :customer_ids::uuid[]) AS k (seller_id, external_id, customer_id)
+    ORDER BY 1, 2
+    ON CONFLICT (seller_id, external_id) DO NOTHING
+    RETURNING customer_id
+)
+INSERT INTO orders.customers (customer_id, seller_id, external_id, name, email, phone, since)
+SELECT c.*, :at::timestamptz
+FROM unnest(:customer_ids::uuid[], :seller_ids::int[], :external_ids::text[], :names::text[], :emails::text[], :phones::text[])
+    AS c (customer_id, seller_id, external_id, name, email, phone)
+JOIN new USING (customer_id)
+RETURNING customer_id;
+
+-- name: known_customers
+-- Who these customers are.
+SELECT k.seller_id, k.external_id, k.customer_id
+FROM unnest(:seller_ids::int[], :external_ids::text[]) AS w (seller_id, external_id)
+JOIN orders.customer_keys k USING (seller_id, external_id);
+
+-- name: write_orders
+-- Everything of new orders: headers, addresses, lines, their first moves, allocations, payments.
+WITH o AS (
+    SELECT * FROM unnest(:order_ids::uuid[], :channel_ids::int[], :external_ids::text[], :customer_ids::uuid[],
+        :flow_versions::int[], :currencies::text[], :shipping::bigint[], :tax::bigint[], :discount::bigint[],
+        :total::bigint[], :promised_ats::timestamptz[], :ordered::bigint[], :backordered::bigint[], :allocated::bigint[],
+        :cancelled::bigint[])
+        AS o (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
+              promised_at, ordered, backordered, allocated, cancelled)
+), headers AS (
+    INSERT INTO orders.orders (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor,
+        tax_minor, discount_minor, total_minor, placed_at, promised_at, ordered, backordered, allocated, picked, packed,
+        shipped, delivered, returned, cancelled)
+    SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
+           :at::timestamptz, promised_at, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled
+    FROM o
+    RETURNING order_id, status
+), addresses AS (
+    INSERT INTO orders.addresses (order_id, kind, name, line1, line2, city, region, postal_code, country, email, phone)
+    SELECT a.order_id, 'ship_to', a.name, a.line1, a.line2, a.city, a.region, a.postal_code, a.country, a.email, a.phone
+    FROM unnest(:order_ids::uuid[], :names::text[], :line1s::text[], :line2s::text[], :cities::text[], :regions::text[],
+                :postal_codes::text[], :countries::text[], :emails::text[], :phones::text[])
+        AS a (order_id, name, line1, line2, city, region, postal_code, country, email, phone)
+), payments AS (
+    INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor)
+    SELECT order_id, :provider::text, currency, 0, 0, 0, 0 FROM o
+), l AS (
+    SELECT * FROM unnest(:line_order_ids::uuid[], :line_cause_ids::uuid[], :line_nos::int[], :line_sku_ids::int[],
+        :line_ordered::bigint[], :line_prices::bigint[], :line_amounts::bigint[], :line_backordered::bigint[],
+        :line_allocated::bigint[], :line_cancelled::bigint[])
+        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled)
+), lines AS (
+    INSERT INTO orders.lines (order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated,
+        picked, packed, shipped, delivered, returned, cancelled)
+    SELECT order_id, line_no, sku_id, ordered, price, amount, backordered, allocated, 0, 0, 0, 0, 0, cancelled FROM l
+), moves AS (
+    INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at)
+    SELECT l.order_id, l.cause_id, l.line_no, 'ordered', m.state, m.quantity,
+           CASE WHEN m.state = 'cancelled' THEN 'out_of_stock' END, :at::timestamptz
+    FROM l CROSS JOIN LATERAL (VALUES ('backordered', l.backordered), ('allocated', l.allocated), ('cancelled', l.cancelled))
+        AS m (state, quantity)
+    WHERE m.quantity > 0
+), allocations AS (
+    INSERT INTO orders.allocations (order_id, line_no, location_id, sku_id, quantity, released, service_id, ship_by_at, promised_at)
+    SELECT order_id, line_no, location_id, sku_id, quantity, 0, service_id, ship_by_at, promised_at
+    FROM unnest(:allocation_order_ids::uuid[], :allocation_line_nos::int[], :allocation_location_ids::int[],
+                :allocation_sku_ids::int[], :allocation_quantities::bigint[], :allocation_service_ids::int[],
+                :allocation_ship_bys::timestamptz[], :allocation_promises::timestamptz[])
+        AS a (order_id, line_no, location_id, sku_id, quantity, service_id, ship_by_at, promised_at)
+)
+SELECT order_id, status FROM headers;
+
+-- name: claim_capacity
+-- An order counts once against a limited location's day.
+INSERT INTO orders.capacity_claims (order_id, location_id, ship_on)
+SELECT * FROM unnest(:order_ids::uuid[], :location_ids::int[], :ship_ons::date[])
+ON CONFLICT DO NOTHING
+RETURNING location_id, ship_on;
+
+-- name: return_capacity
+-- A location that no longer works for an order gets its days back.
+DELETE FROM orders.capacity_claims c
+WHERE c.order_id = any(:order_ids::uuid[])
+  AND NOT EXISTS (SELECT FROM orders.allocations a
+                  WHERE a.order_id = c.order_id AND a.location_id = c.location_id AND a.quantity > 0)
+  AND NOT EXISTS (SELECT FROM orders.moves m
+                  WHERE m.order_id = c.order_id AND m.to_state = 'picked')
+RETURNING c.location_id, c.ship_on;
+
+-- allocation of what waits ---------------------------------------------------------------------------------------------
+
+-- name: destinations
+-- Where these orders go.
+SELECT a.order_id, a.postal_code, a.country FROM orders.addresses a
+WHERE a.order_id = any(:order_ids::uuid[]) AND a.kind = 'ship_to';
+
+-- name: add_allocations
+-- Units find a location: a new allocation, or more units of one that is there.
+INSERT INTO orders.allocations AS a (order_id, line_no, location_id, sku_id, quantity, released, service_id, ship_by_at, promised_at)
+SELECT order_id, line_no, location_id, sku_id, quantity, 0, service_id, ship_by_at, promised_at
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[], :sku_ids::int[], :quantities::bigint[],
+            :service_ids::int[], :ship_bys::timestamptz[], :promises::timestamptz[])
+    AS n (order_id, line_no, location_id, sku_id, quantity, service_id, ship_by_at, promised_at)
+ON CONFLICT (order_id, line_no, location_id) DO UPDATE
+SET quantity = a.quantity + excluded.quantity, service_id = excluded.service_id, ship_by_at = excluded.ship_by_at,
+    promised_at = excluded.promised_at;
+
+-- name: promise
+-- A date for orders that had none.
+UPDATE orders.orders o SET promised_at = p.promised_at
+FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, promised_at)
+WHERE o.order_id = p.order_id AND o.order_id = any(:order_ids::uuid[]) AND o.promised_at IS NULL;
+
+-- name: waiting_orders
+-- Who waits for these SKUs, first placed first.
+SELECT DISTINCT order_id FROM orders.lines
+WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 ORDER BY order_id LIMIT :limit::int;
+
+-- reading ------------------------------------------------------------------------------------------------------------
+
+-- name: order
+-- One order, by its id.
+SELECT o.*, c.code AS channel, p.status AS payment_status, p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor,
+       p.provider
+FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN orders.payments p USING (order_id)
+WHERE o.order_id = :order_id::uuid;
+
+-- name: order_lines
+-- Its lines with the codes of their SKUs.
+SELECT l.*, k.code AS sku FROM orders.lines l JOIN catalog.skus k USING (sku_id) WHERE l.order_id = :order_id::uuid ORDER BY line_no;
+
+-- name: order_address
+-- Where it goes.
+SELECT name, line1, line2, city, region, postal_code, country, email, phone FROM orders.addresses
+WHERE order_id = :order_id::uuid AND kind = 'ship_to';
+
+-- name: order_by_key
+-- The order that a channel knows under this id.
+SELECT k.order_id FROM orders.order_keys k JOIN catalog.channels c USING (channel_id)
+WHERE c.code = :channel::text AND k.external_id = :external_id::text;
+
+-- name: list_orders
+-- Orders, newest first, a page at a time.
+SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at, o.currency, o.total_minor
+FROM orders.orders o JOIN catalog.channels c USING (channel_id)
+WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
+  AND (:status::text IS NULL OR o.status = :status::text)
+ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
+
+-- name: payment_moves
+-- The money ledger of one order, oldest first.
+SELECT cause_id, kind, amount_minor, reference, at FROM orders.payment_moves WHERE order_id = :order_id::uuid ORDER BY at, cause_id, kind;
+
+-- payments -----------------------------------------------------------------------------------------------------------
+
+-- name: totals
+-- What may still be captured for these orders: units that are still to leave, and shipping until something has shipped.
+SELECT o.order_id,
+       (sum(l.amount_minor - div(l.amount_minor::numeric * (l.shipped + l.delivered + l.returned + l.cancelled), l.ordered))
+        + CASE WHEN bool_or(l.shipped + l.delivered + l.returned > 0) OR bool_and(l.cancelled = l.ordered) THEN 0
+               ELSE o.shipping_minor END)::bigint AS open_minor,
+       EXISTS (SELECT FROM core.reactions r WHERE r.kind = 'authorize' AND r.subject_id = o.order_id AND r.dead_at IS NULL) AS authorizing,
+       EXISTS (SELECT FROM core.reactions r WHERE r.kind = 'capture' AND r.subject_id = o.order_id AND r.dead_at IS NULL) AS capturing
+FROM orders.orders o JOIN orders.lines l USING (order_id)
+WHERE o.order_id = any(:order_ids::uuid[])
+GROUP BY o.order_id, o.shipping_minor;
+
+-- name: known_payment_moves
+-- Which of these events have moved money already.
+SELECT order_id, cause_id FROM orders.payment_moves
+WHERE order_id = any(:order_ids::uuid[]) AND cause_id = any(:cause_ids::uuid[]) AND kind = :kind::text;
+
+-- name: money_of
+-- What was authorized, captured and refunded for these orders, as it stands.
+SELECT order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor
+FROM orders.payments WHERE order_id = any(:order_ids::uuid[]);

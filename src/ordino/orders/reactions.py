@@ -1,0 +1,64 @@
+"""What orders do about what happened."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.core.money import share_of_units
+from ordino.core.reactions import Task, registry
+from ordino.orders import ledger, payments
+from ordino.orders.allocate import allocate, waiting_for
+from ordino.orders.model import State, UnitMove
+
+registry.effect("authorize", payments.authorize)
+registry.effect("capture", payments.capture)
+registry.effect("void", payments.void)
+registry.effect("refund", payments.refund)
+
+
+@registry.reaction("source")
+async def source(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Look for another location for the units that an order waits for."""
+    await allocate(tx, sorted({task.subject_id for task in tasks}), at=at)
+
+
+@registry.reaction("fill_backorders")
+async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Arrived stock goes to who waits for it, first placed first."""
+    sku_ids = sorted({sku_id for task in tasks for sku_id in task.data["sku_ids"]})
+    await allocate(tx, await waiting_for(tx, sku_ids), at=at)
+
+
+@registry.reaction("settle_lost")
+async def settle_lost(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Units that were lost on the way are cancelled; their price is to be given back."""
+    orders = await ledger.lock(tx, [task.subject_id for task in tasks])
+    lines = await ledger.lines(tx, orders)
+    left: dict[tuple[UUID, int], int] = {key: line.shipped for key, line in lines.items()}
+    moves, events = [], []
+    for task, event_id in zip(tasks, new_ids(at, len(tasks)), strict=True):
+        order_id = task.subject_id
+        lost: dict[int, int] = defaultdict(int)
+        for units in task.data["lines"]:
+            key = (order_id, units["line_no"])
+            taken = min(units["quantity"], left[key])
+            left[key] -= taken
+            if taken:
+                lost[units["line_no"]] += taken
+        if not lost:
+            continue
+        refund = 0
+        for line_no, quantity in lost.items():
+            line = lines[order_id, line_no]
+            refund += share_of_units(line.amount_minor, line.ordered, 0, quantity)
+            moves.append(UnitMove(order_id, line_no, State.SHIPPED, State.CANCELLED, quantity, event_id, "lost"))
+        data = {"lines": [{"line_no": n, "quantity": q} for n, q in lost.items()], "refund_minor": refund}
+        events.append(Event(order_id, event_id, "lost_settled", at, data, orders[order_id].flow_version))
+    await ledger.move_units(tx, moves, at=at)
+    await record(tx, events)

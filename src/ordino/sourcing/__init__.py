@@ -1,0 +1,1 @@
+"""Which location fulfills which units, by when, and at what cost."""
