@@ -317,7 +317,7 @@ CREATE TABLE sourcing.decisions (
     cause_id uuid NOT NULL,
     profile_version int NOT NULL,
     at timestamptz NOT NULL,
-    explanation jsonb NOT NULL,
+    explanation json NOT NULL,
     CONSTRAINT decisions_pk PRIMARY KEY (order_id, cause_id)
 );
 

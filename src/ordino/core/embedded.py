@@ -1,4 +1,4 @@
-"""The PostgreSQL that comes with Ordino: started with the command, stopped with it, and kept in one directory.
+"""The PostgreSQL that comes with Ordino: started and stopped with the command, kept in one directory.
 
     <data directory>/
       lock              held by the run that uses the directory; names its process and its URL
@@ -6,10 +6,10 @@
       postgres.conf     written anew at every start; `ALTER SYSTEM` still has the last word
       postgres.log      what the server said since it was started
       socket/           the only door: no TCP, and nobody but the owner (and root) may enter
-      binaries/         a copy of the server's programs, made only where its user cannot reach the installed ones
+      binaries/         a copy of the server's programs, where its user cannot reach the installed ones
 
-The server refuses to run as root. There it runs as the system user ``ordino`` (or ``nobody``), and every directory
-above the data directory keeps the permissions that it has.
+PostgreSQL refuses to run as root. There it runs as the system user ``ordino`` (or ``nobody``), and every
+directory above the data directory keeps the permissions that it has.
 
     EmbeddedError
     ├── DirectoryInUse        another run holds the data directory
@@ -79,7 +79,8 @@ class DirectoryInUse(EmbeddedError):
     def __init__(self, directory: Path, pid: int | None) -> None:
         owner = f"process {pid}" if pid else "another process"
         super().__init__(
-            f"{directory} is in use by {owner}. Stop it, or choose another directory with ORDINO_DATA_DIRECTORY."
+            f"{directory} is in use by {owner}. "
+            "Stop it, or choose another directory with ORDINO_DATA_DIRECTORY."
         )
         self.pid = pid
 
@@ -113,8 +114,8 @@ class Account(NamedTuple):
 class EmbeddedPostgres:
     """One cluster in one data directory, for as long as the ``with`` block lasts.
 
-    ``url`` serves asyncpg, and SQLAlchemy once its scheme is exchanged. ``overrides`` are PostgreSQL settings that
-    replace the ones chosen here. A crashed or killed server recovers at the next start, and one that was left
+    ``url`` serves asyncpg, and SQLAlchemy once its scheme is exchanged. ``overrides`` are PostgreSQL settings
+    that replace the ones chosen here. A killed server recovers at the next start, and one that was left
     running by a killed Ordino is stopped first.
     """
 
@@ -161,7 +162,7 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Shut down fast but cleanly, and let go of the directory. Does nothing twice, nor in a forked child."""
+        """Shut down cleanly and let go of the directory; safe to repeat, no effect in a forked child."""
         if self._owner != os.getpid():
             return
         if self._process is not None:
@@ -191,13 +192,13 @@ class EmbeddedPostgres:
         self._socket = self._make_socket_directory()
         if not self.cluster.exists():
             self._initialize(programs)
-        self._write_configuration(programs)
+        self._write_configuration()
         self._launch(programs)
         self._sign_lock()
 
     def _take_lock(self) -> None:
         path = self.directory / "lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -220,12 +221,13 @@ class EmbeddedPostgres:
         )
         if test.returncode != 0:
             raise DirectoryUnusable(
-                f"As root, PostgreSQL runs as the user {self._account.name}, who may not enter {self.directory}. "
-                "Choose a directory that every user may enter with ORDINO_DATA_DIRECTORY, such as /var/lib/ordino."
+                f"As root, PostgreSQL runs as the user {self._account.name}, "
+                f"who may not enter {self.directory}. Choose a directory that every user may enter "
+                "with ORDINO_DATA_DIRECTORY, such as /var/lib/ordino."
             )
 
     def _programs(self) -> Path:
-        """The folder of the server's programs: the installed one, or our copy where its user cannot run that."""
+        """The folder of the server's programs: the installed one, or our copy if its user cannot run that."""
         installed = _installed()
         if self._account is None or self._runs(installed):
             return installed
@@ -245,13 +247,15 @@ class EmbeddedPostgres:
         directory = self.directory / "socket"
         if len(os.fsencode(directory / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET:
             directory = Path(tempfile.mkdtemp(prefix="ordino-", dir="/tmp"))
-        directory.mkdir(mode=0o700, exist_ok=True)
+        else:
+            if directory.exists():
+                shutil.rmtree(directory)
+            directory.mkdir(mode=0o700)
         self._hand_over(directory)
-        directory.chmod(0o700)
         return directory
 
     def _initialize(self, programs: Path) -> None:
-        """Make the cluster and its database beside its place, then move it there: it is whole, or not at all."""
+        """Make cluster and database beside their place, then move them there: all of it, or nothing."""
         draft = self.directory / "postgres.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -293,15 +297,15 @@ class EmbeddedPostgres:
         if self._account is not None:
             os.chown(path, self._account.uid, self._account.gid)
 
-    def _write_configuration(self, programs: Path) -> None:
-        chosen = _configuration(programs) | {"unix_socket_directories": str(self._socket)} | self._overrides
+    def _write_configuration(self) -> None:
+        chosen = _configuration() | {"unix_socket_directories": str(self._socket)} | self._overrides
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in chosen.items()]
         _write_whole(self.directory / "postgres.conf", "".join(lines))
 
     def _launch(self, programs: Path) -> None:
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.previous"))
-        with open(self.log, "wb", opener=_private) as log:
+        with open(self.log, "xb", opener=_private) as log:
             self._process = self._spawn(programs, log)
         probe = [str(programs / "pg_isready"), "-q", "-h", str(self._socket), "-p", str(PORT), "-d", DATABASE]
         deadline = time.monotonic() + START_SECONDS
@@ -414,7 +418,8 @@ def _user_name(uid: int) -> str:
 
 def _installed() -> Path:
     spec = find_spec(_WHEEL.replace("-", "_"))
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).resolve().parent / "pginstall18" / "bin"
 
 
@@ -493,15 +498,17 @@ def _private(path: str, flags: int) -> int:
 
 def _write_whole(path: Path, text: str) -> None:
     draft = path.with_suffix(".new")
-    draft.write_text(text)
+    draft.unlink(missing_ok=True)
+    with draft.open("x") as file:
+        file.write(text)
     draft.chmod(0o644)
     draft.replace(path)
 
 
-def _configuration(programs: Path) -> dict[str, str]:
+def _configuration() -> dict[str, str]:
     """Durable, without TCP, and sized for a machine that runs Ordino beside it."""
     megabytes = psutil.virtual_memory().total // 4 // 1024**2
-    header = programs.parent / "include" / "pg_config.h"
+    header = _installed().parent / "include" / "pg_config.h"
     lz4 = header.exists() and "#define USE_LZ4 1" in header.read_text()
     chosen = {
         "listen_addresses": "",

@@ -53,21 +53,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Everything that a run of Ordino can be told; units are in the names."""
 
     database_url: Annotated[
-        str | None,
-        Meta(
-            pattern="^postgres(ql)?://",
-            description="The PostgreSQL to use; without it an embedded one is started.",
-        ),
+        Annotated[str, Meta(pattern="^postgres(ql)?://")] | None,
+        Meta(description="The PostgreSQL to use; without it an embedded one is started."),
     ] = None
     data_directory: Annotated[
         Path,
         Meta(
-            description="Where the embedded PostgreSQL keeps its data; for root the default is `/var/lib/ordino`."
+            description="Where the embedded PostgreSQL keeps its data; for root, /var/lib/ordino by default."
         ),
     ] = msgspec.field(default_factory=default_data_directory)
-    host: Annotated[
-        str, Meta(min_length=1, description="The address that the HTTP server listens on.")
-    ] = "127.0.0.1"
+    host: Annotated[str, Meta(description="The address that the HTTP server listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="The port that the HTTP server listens on.")] = 8000
     processes: Annotated[AtLeastOne, Meta(description="How many HTTP server processes are started.")] = 1
     pool_size: Annotated[
@@ -83,7 +78,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         AtLeastOne, Meta(description="How many concurrent requests are carried out as one batch at most.")
     ] = 256
     queue_size: Annotated[
-        AtLeastOne, Meta(description="How many requests may wait for a batch before callers are made to wait.")
+        AtLeastOne,
+        Meta(description="How many requests may wait for a batch before callers are made to wait."),
     ] = 10_000
     body_limit_bytes: Annotated[
         AtLeastOne, Meta(description="The largest request body that is read; larger ones are refused.")
@@ -95,7 +91,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long an idle worker waits before it looks for due reactions again.")
     ] = 0.2
     lease_seconds: Annotated[
-        Seconds, Meta(description="How long a claimed reaction stays with its worker before another may take it.")
+        Seconds,
+        Meta(description="How long a claimed reaction stays with its worker before another may take it."),
     ] = 60.0
     max_attempts: Annotated[
         AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")

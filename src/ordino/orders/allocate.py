@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -107,7 +107,7 @@ async def _write(
     ids = new_ids(at, len(decisions))
     events, unit_moves, stock_moves = [], [], []
     rows: list[tuple[Any, ...]] = []
-    days = []
+    days: list[tuple[UUID, int, date]] = []
     promises: list[tuple[UUID, datetime]] = []
     for event_id, decision in zip(ids, decisions, strict=True):
         order = orders[decision.request_id]

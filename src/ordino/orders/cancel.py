@@ -88,7 +88,8 @@ async def cancel(
     pending = list(enumerate(cancellations))
     while pending:  # one order twice in a batch: the second sees what the first left
         seen: set[UUID] = set()
-        now, later = [], []
+        now: list[tuple[int, Cancellation]] = []
+        later: list[tuple[int, Cancellation]] = []
         for index, cancellation in pending:
             (later if cancellation.order_id in seen else now).append((index, cancellation))
             seen.add(cancellation.order_id)

@@ -6,7 +6,7 @@ SELECT version, document FROM sourcing.profiles WHERE active;
 -- Every decision with its reasons.
 INSERT INTO sourcing.decisions (order_id, cause_id, profile_version, at, explanation)
 SELECT d.order_id, d.cause_id, :profile_version::int, :at::timestamptz, d.explanation
-FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :explanations::jsonb[]) AS d (order_id, cause_id, explanation);
+FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :explanations::json[]) AS d (order_id, cause_id, explanation);
 
 -- name: decisions
 -- Why an order's units come from where they come from, oldest decision first.

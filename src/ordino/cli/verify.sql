@@ -1,0 +1,394 @@
+-- What Ordino promises of its ledgers, one statement a promise: each returns the rows that break it, and none when it holds.
+-- The comment names the promise and says it in a sentence; ``ordino verify`` prints both. Columns that name a row come
+-- first; ``found`` is what the row says, ``expected`` what the ledgers say. Sums of single orders' quantities are taken as
+-- integers (a move has at most 10^9 units), because those of bigint are numeric and three times as slow.
+
+-- stock ----------------------------------------------------------------------------------------------------------------
+
+-- name: stock_is_the_sum_of_its_moves
+-- INV-5: On hand, reserved and picked of every position are the sums of its moves.
+SELECT sku_id, location_id,
+       json_build_object('on_hand', s.on_hand, 'reserved', s.reserved, 'picked', s.picked) AS found,
+       json_build_object('on_hand', m.on_hand, 'reserved', m.reserved, 'picked', m.picked) AS expected
+FROM inventory.stock s
+FULL JOIN (SELECT sku_id, location_id, sum(on_hand_delta) AS on_hand, sum(reserved_delta) AS reserved, sum(picked_delta) AS picked
+           FROM inventory.moves GROUP BY sku_id, location_id) m USING (sku_id, location_id)
+WHERE s.sku_id IS NULL OR s.on_hand <> coalesce(m.on_hand, 0) OR s.reserved <> coalesce(m.reserved, 0)
+   OR s.picked <> coalesce(m.picked, 0);
+
+-- name: reserved_is_the_sum_of_reservations
+-- INV-3: Reserved of every position is the sum of its open reservations.
+SELECT sku_id, location_id, coalesce(s.reserved, 0) AS found, coalesce(r.quantity, 0) AS expected
+FROM inventory.stock s
+FULL JOIN (SELECT sku_id, location_id, sum(quantity) AS quantity FROM inventory.reservations GROUP BY sku_id, location_id) r
+    USING (sku_id, location_id)
+WHERE coalesce(s.reserved, 0) <> coalesce(r.quantity, 0);
+
+-- name: never_promise_more_than_we_have
+-- INV-1: Reserved is between nothing and what is on hand.
+SELECT sku_id, location_id, reserved AS found, on_hand AS expected FROM inventory.stock WHERE reserved NOT BETWEEN 0 AND on_hand;
+
+-- name: only_reserved_units_are_picked
+-- INV-4: Picked is between nothing and what is reserved.
+SELECT sku_id, location_id, picked AS found, reserved AS expected FROM inventory.stock WHERE picked NOT BETWEEN 0 AND reserved;
+
+-- name: picked_stock_is_in_the_warehouse
+-- INV-4: Picked of every position is what its location has picked or packed and not yet shipped.
+SELECT sku_id, location_id, coalesce(s.picked, 0) AS found, coalesce(w.quantity, 0) AS expected
+FROM (SELECT sku_id, location_id, picked FROM inventory.stock WHERE picked <> 0) s
+FULL JOIN (SELECT l.sku_id, f.location_id, sum(l.picked + l.packed) AS quantity
+           FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+           WHERE l.picked + l.packed <> 0 GROUP BY l.sku_id, f.location_id) w USING (sku_id, location_id)
+WHERE coalesce(s.picked, 0) <> coalesce(w.quantity, 0);
+
+-- name: what_is_reserved_is_what_is_ordered
+-- DEM-5: A line's reservation at a location is what it has allocated there, and picked or packed there and not yet shipped.
+SELECT order_id, line_no, sku_id, location_id, sum(held) AS found, sum(owed) AS expected
+FROM (SELECT order_id, line_no, sku_id, location_id, quantity AS held, 0 AS owed FROM inventory.reservations WHERE quantity <> 0
+      UNION ALL
+      SELECT order_id, line_no, sku_id, location_id, 0, quantity FROM orders.allocations WHERE quantity <> 0
+      UNION ALL
+      SELECT l.order_id, l.line_no, l.sku_id, f.location_id, 0, l.picked + l.packed
+      FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+      WHERE l.picked + l.packed <> 0) both_sides
+GROUP BY order_id, line_no, sku_id, location_id HAVING sum(held) <> sum(owed);
+
+-- name: what_left_the_stock_is_what_shipped
+-- FUL-5: What the stock ledger says has shipped of a line is what the warehouse says has shipped.
+SELECT order_id, line_no, location_id, sum(gone)::bigint AS found, sum(shipped)::bigint AS expected
+FROM (SELECT order_id, line_no, location_id, -on_hand_delta::int AS gone, 0 AS shipped FROM inventory.moves WHERE kind = 'shipped'
+      UNION ALL
+      SELECT l.order_id, l.line_no, f.location_id, 0, l.shipped::int
+      FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+      WHERE l.shipped <> 0) both_sides
+GROUP BY order_id, line_no, location_id HAVING sum(gone) <> sum(shipped);
+
+-- demand ---------------------------------------------------------------------------------------------------------------
+
+-- name: every_unit_is_in_one_state
+-- DEM-1: The ordered units of a line are the sum over its states, and no state holds less than nothing.
+SELECT order_id, line_no, backordered + allocated + picked + packed + shipped + delivered + returned + cancelled AS found,
+       ordered AS expected
+FROM orders.lines
+WHERE ordered <> backordered + allocated + picked + packed + shipped + delivered + returned + cancelled
+   OR least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) < 0;
+
+-- name: units_leave_states_by_their_exits
+-- DEM-2: Every move of units goes through an exit of the state that it leaves.
+SELECT order_id, line_no, cause_id, from_state || ' -> ' || to_state AS found
+FROM orders.moves
+WHERE (from_state, to_state) NOT IN (
+    ('ordered', 'backordered'), ('ordered', 'allocated'), ('ordered', 'cancelled'),
+    ('backordered', 'allocated'), ('backordered', 'cancelled'),
+    ('allocated', 'backordered'), ('allocated', 'picked'), ('allocated', 'cancelled'),
+    ('picked', 'packed'), ('picked', 'cancelled'), ('packed', 'shipped'), ('packed', 'cancelled'),
+    ('shipped', 'delivered'), ('shipped', 'cancelled'), ('delivered', 'returned'));
+
+-- name: lines_are_the_sums_of_their_moves
+-- DEM-3: A line's count of each state is what its moves brought there less what they took away.
+SELECT order_id, line_no,
+       json_build_object('ordered', l.ordered, 'backordered', l.backordered, 'allocated', l.allocated, 'picked', l.picked,
+           'packed', l.packed, 'shipped', l.shipped, 'delivered', l.delivered, 'returned', l.returned,
+           'cancelled', l.cancelled) AS found,
+       json_build_object('ordered', m.ordered, 'backordered', m.backordered, 'allocated', m.allocated, 'picked', m.picked,
+           'packed', m.packed, 'shipped', m.shipped, 'delivered', m.delivered, 'returned', m.returned,
+           'cancelled', m.cancelled) AS expected
+FROM orders.lines l
+FULL JOIN (
+    SELECT order_id, line_no,
+           sum(CASE WHEN from_state = 'ordered' THEN quantity::int ELSE 0 END) AS ordered,
+           sum(CASE 'backordered' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS backordered,
+           sum(CASE 'allocated' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS allocated,
+           sum(CASE 'picked' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS picked,
+           sum(CASE 'packed' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS packed,
+           sum(CASE 'shipped' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS shipped,
+           sum(CASE 'delivered' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS delivered,
+           sum(CASE 'returned' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS returned,
+           sum(CASE 'cancelled' WHEN to_state THEN quantity::int WHEN from_state THEN -quantity::int ELSE 0 END) AS cancelled
+    FROM orders.moves GROUP BY order_id, line_no
+) m USING (order_id, line_no)
+WHERE (l.ordered = m.ordered AND l.backordered = m.backordered AND l.allocated = m.allocated AND l.picked = m.picked
+       AND l.packed = m.packed AND l.shipped = m.shipped AND l.delivered = m.delivered AND l.returned = m.returned
+       AND l.cancelled = m.cancelled) IS NOT TRUE;
+
+-- name: orders_are_the_sums_of_their_lines
+-- DEM-3: An order's count of each state is the sum over its lines.
+SELECT order_id,
+       json_build_object('ordered', o.ordered, 'backordered', o.backordered, 'allocated', o.allocated, 'picked', o.picked,
+           'packed', o.packed, 'shipped', o.shipped, 'delivered', o.delivered, 'returned', o.returned,
+           'cancelled', o.cancelled) AS found,
+       json_build_object('ordered', l.ordered, 'backordered', l.backordered, 'allocated', l.allocated, 'picked', l.picked,
+           'packed', l.packed, 'shipped', l.shipped, 'delivered', l.delivered, 'returned', l.returned,
+           'cancelled', l.cancelled) AS expected
+FROM orders.orders o
+FULL JOIN (
+    SELECT order_id, sum(ordered::int) AS ordered, sum(backordered::int) AS backordered, sum(allocated::int) AS allocated,
+           sum(picked::int) AS picked, sum(packed::int) AS packed, sum(shipped::int) AS shipped, sum(delivered::int) AS delivered,
+           sum(returned::int) AS returned, sum(cancelled::int) AS cancelled
+    FROM orders.lines GROUP BY order_id
+) l USING (order_id)
+WHERE (o.ordered = l.ordered AND o.backordered = l.backordered AND o.allocated = l.allocated AND o.picked = l.picked
+       AND o.packed = l.packed AND o.shipped = l.shipped AND o.delivered = l.delivered AND o.returned = l.returned
+       AND o.cancelled = l.cancelled) IS NOT TRUE;
+
+-- name: order_statuses_follow_from_units
+-- DEM-3: An order's status follows from where its units are.
+SELECT order_id, found, expected
+FROM (SELECT order_id, status AS found,
+             CASE WHEN ordered - cancelled = 0 THEN 'cancelled'
+                  WHEN backordered + allocated + picked + packed = 0 THEN
+                      CASE WHEN shipped > 0 THEN 'shipped' WHEN delivered > 0 THEN 'delivered' ELSE 'returned' END
+                  WHEN shipped > 0 OR delivered > 0 OR returned > 0 THEN 'partially_shipped'
+                  WHEN picked > 0 OR packed > 0 THEN 'in_fulfillment'
+                  WHEN backordered > 0 AND allocated > 0 THEN 'partially_backordered'
+                  WHEN backordered > 0 THEN 'backordered'
+                  ELSE 'allocated' END AS expected
+      FROM orders.orders) o
+WHERE found IS DISTINCT FROM expected;
+
+-- name: order_keys_lead_to_their_orders
+-- DEM-4: Every order has its channel's key, and every key its order.
+SELECT order_id, o.channel_id || ' ' || o.external_id AS found, k.channel_id || ' ' || k.external_id AS expected
+FROM orders.orders o FULL JOIN orders.order_keys k USING (order_id)
+WHERE (o.channel_id = k.channel_id AND o.external_id = k.external_id) IS NOT TRUE;
+
+-- name: every_order_was_placed
+-- DEM-4: Every order has the one event that says that it was placed.
+SELECT order_id, coalesce(e.events, 0) AS found, CASE WHEN o.order_id IS NULL THEN 0 ELSE 1 END AS expected
+FROM orders.orders o
+FULL JOIN (SELECT subject_id AS order_id, count(*) AS events FROM core.events WHERE kind = 'order_placed' GROUP BY subject_id) e
+    USING (order_id)
+WHERE o.order_id IS NULL OR coalesce(e.events, 0) <> 1;
+
+-- name: allocations_hold_what_is_allocated
+-- DEM-5: A line's allocated units are the sum of its allocations.
+SELECT order_id, line_no, coalesce(l.allocated, 0) AS found, coalesce(a.quantity, 0) AS expected
+FROM (SELECT order_id, line_no, sku_id, allocated FROM orders.lines WHERE allocated <> 0) l
+FULL JOIN (SELECT order_id, line_no, sku_id, sum(quantity) AS quantity FROM orders.allocations WHERE quantity <> 0
+           GROUP BY order_id, line_no, sku_id) a USING (order_id, line_no, sku_id)
+WHERE coalesce(l.allocated, 0) <> coalesce(a.quantity, 0);
+
+-- name: capacity_is_what_orders_claim
+-- CAP-1: What a location has taken on for a day is the number of orders that claim it.
+SELECT location_id, ship_on, coalesce(c.used, 0) AS found, coalesce(o.orders, 0) AS expected
+FROM network.capacity c
+FULL JOIN (SELECT location_id, ship_on, count(*) AS orders FROM orders.capacity_claims GROUP BY location_id, ship_on) o
+    USING (location_id, ship_on)
+WHERE coalesce(c.used, 0) <> coalesce(o.orders, 0);
+
+-- money ----------------------------------------------------------------------------------------------------------------
+
+-- name: an_order_costs_what_its_lines_cost
+-- MON-4: An order's total is the amounts of its lines and shipping.
+SELECT order_id, o.total_minor AS found, l.amount_minor + o.shipping_minor AS expected
+FROM orders.orders o
+LEFT JOIN (SELECT order_id, sum(amount_minor) AS amount_minor FROM orders.lines GROUP BY order_id) l USING (order_id)
+WHERE o.total_minor IS DISTINCT FROM l.amount_minor + o.shipping_minor;
+
+-- name: every_order_has_its_payment
+-- MON-4: Every order has a payment in its currency, authorized for no more than its total.
+SELECT order_id, p.currency || ' ' || p.authorized_minor AS found, o.currency || ' ' || o.total_minor AS expected
+FROM orders.orders o FULL JOIN orders.payments p USING (order_id)
+WHERE (o.currency = p.currency AND p.authorized_minor <= o.total_minor) IS NOT TRUE;
+
+-- name: payments_keep_within_their_bounds
+-- MON-1, MON-2: Captured and voided never exceed what was authorized, refunded never exceeds captured.
+SELECT order_id, json_build_object('authorized', authorized_minor, 'voided', voided_minor, 'captured', captured_minor,
+                                   'refunded', refunded_minor) AS found
+FROM orders.payments
+WHERE captured_minor + voided_minor > authorized_minor OR refunded_minor > captured_minor
+   OR least(authorized_minor, voided_minor, captured_minor, refunded_minor) < 0;
+
+-- name: payments_are_the_sums_of_their_moves
+-- MON-3: A payment's amounts are the sums of its moves.
+SELECT order_id,
+       json_build_object('authorized', p.authorized_minor, 'voided', p.voided_minor, 'captured', p.captured_minor,
+                         'refunded', p.refunded_minor) AS found,
+       json_build_object('authorized', m.authorized, 'voided', m.voided, 'captured', m.captured, 'refunded', m.refunded) AS expected
+FROM orders.payments p
+FULL JOIN (
+    SELECT order_id, sum(CASE kind WHEN 'authorized' THEN amount_minor ELSE 0 END) AS authorized,
+           sum(CASE kind WHEN 'voided' THEN amount_minor ELSE 0 END) AS voided,
+           sum(CASE kind WHEN 'captured' THEN amount_minor ELSE 0 END) AS captured,
+           sum(CASE kind WHEN 'refunded' THEN amount_minor ELSE 0 END) AS refunded
+    FROM orders.payment_moves GROUP BY order_id
+) m USING (order_id)
+WHERE p.order_id IS NULL OR p.authorized_minor <> coalesce(m.authorized, 0) OR p.voided_minor <> coalesce(m.voided, 0)
+   OR p.captured_minor <> coalesce(m.captured, 0) OR p.refunded_minor <> coalesce(m.refunded, 0);
+
+-- name: only_shipped_units_are_paid_for
+-- MON-5: No more is captured than the shipped units and shipping are worth.
+SELECT order_id, p.captured_minor AS found, coalesce(l.worth + o.shipping_minor, 0) AS expected
+FROM orders.payments p
+JOIN orders.orders o USING (order_id)
+LEFT JOIN (
+    -- Units are valued in the order in which they leave the line by shipping or cancellation: each cancellation in between
+    -- may round what ships after it up by less than one minor unit.
+    SELECT order_id, sum(CASE WHEN shipped = ordered THEN amount_minor
+                              ELSE ceil(amount_minor::numeric * shipped / ordered)::bigint + least(shipped, cancelled) END) AS worth
+    FROM (SELECT order_id, line_no, l.amount_minor, l.ordered, l.cancelled,
+                 l.shipped + l.delivered + l.returned + coalesce(lost.quantity, 0) AS shipped
+          FROM orders.lines l
+          LEFT JOIN (SELECT order_id, line_no, sum(quantity::int) AS quantity FROM orders.moves
+                     WHERE from_state = 'shipped' AND to_state = 'cancelled' GROUP BY order_id, line_no) lost
+              USING (order_id, line_no)) l
+    WHERE shipped > 0
+    GROUP BY order_id
+) l USING (order_id)
+WHERE p.captured_minor > coalesce(l.worth + o.shipping_minor, 0);
+
+-- name: payment_statuses_follow_from_amounts
+-- MON-3: A payment's status follows from its amounts.
+SELECT order_id, found, expected
+FROM (SELECT order_id, status AS found,
+             CASE WHEN refunded_minor > 0 THEN
+                      CASE WHEN captured_minor - refunded_minor = 0 THEN 'refunded' ELSE 'partially_refunded' END
+                  WHEN captured_minor > 0 THEN
+                      CASE WHEN authorized_minor - voided_minor - captured_minor = 0 THEN 'captured' ELSE 'partially_captured' END
+                  WHEN authorized_minor > 0 THEN
+                      CASE WHEN authorized_minor - voided_minor = 0 THEN 'voided' ELSE 'authorized' END
+                  ELSE 'pending' END AS expected
+      FROM orders.payments) p
+WHERE found IS DISTINCT FROM expected;
+
+-- warehouse ------------------------------------------------------------------------------------------------------------
+
+-- name: every_released_unit_is_in_one_state
+-- FUL-1: The units of a fulfillment line are the sum over its states, and no state holds less than nothing.
+SELECT order_id, fulfillment_order_id, line_no, open + picked + packed + shipped + short + cancelled AS found, quantity AS expected
+FROM warehouse.fulfillment_lines
+WHERE quantity <> open + picked + packed + shipped + short + cancelled
+   OR least(open, picked, packed, shipped, short, cancelled) < 0;
+
+-- name: fulfillment_orders_are_the_sums_of_their_lines
+-- FUL-2: A fulfillment order's counts are the sums over its lines.
+SELECT order_id, fulfillment_order_id,
+       json_build_object('quantity', f.quantity, 'open', f.open, 'picked', f.picked, 'packed', f.packed, 'shipped', f.shipped,
+                         'short', f.short, 'cancelled', f.cancelled) AS found,
+       json_build_object('quantity', l.quantity, 'open', l.open, 'picked', l.picked, 'packed', l.packed, 'shipped', l.shipped,
+                         'short', l.short, 'cancelled', l.cancelled) AS expected
+FROM warehouse.fulfillment_orders f
+FULL JOIN (
+    SELECT order_id, fulfillment_order_id, sum(quantity::int) AS quantity, sum(open::int) AS open, sum(picked::int) AS picked,
+           sum(packed::int) AS packed, sum(shipped::int) AS shipped, sum(short::int) AS short, sum(cancelled::int) AS cancelled
+    FROM warehouse.fulfillment_lines GROUP BY order_id, fulfillment_order_id
+) l USING (order_id, fulfillment_order_id)
+WHERE (f.quantity = l.quantity AND f.open = l.open AND f.picked = l.picked AND f.packed = l.packed AND f.shipped = l.shipped
+       AND f.short = l.short AND f.cancelled = l.cancelled) IS NOT TRUE;
+
+-- name: fulfillment_statuses_follow_from_units
+-- FUL-2: A fulfillment order's status follows from where its units are.
+SELECT order_id, fulfillment_order_id, found, expected
+FROM (SELECT order_id, fulfillment_order_id, status AS found,
+             CASE WHEN open + picked + packed + shipped = 0 THEN CASE WHEN short > 0 THEN 'rejected' ELSE 'cancelled' END
+                  WHEN open > 0 THEN
+                      CASE WHEN picked + packed + shipped + short + cancelled = 0 THEN 'released' ELSE 'picking' END
+                  WHEN picked > 0 THEN 'picked'
+                  WHEN packed > 0 THEN 'packed'
+                  ELSE 'shipped' END AS expected
+      FROM warehouse.fulfillment_orders) f
+WHERE found IS DISTINCT FROM expected;
+
+-- name: released_units_are_open_in_the_warehouse
+-- FUL-3: What is released of a line's allocation at a location is what is open in its fulfillment orders there.
+SELECT order_id, line_no, location_id, sum(released) AS found, sum(open) AS expected
+FROM (SELECT order_id, line_no, location_id, released, 0 AS open FROM orders.allocations WHERE released <> 0
+      UNION ALL
+      SELECT l.order_id, l.line_no, f.location_id, 0, l.open
+      FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+      WHERE l.open <> 0) both_sides
+GROUP BY order_id, line_no, location_id HAVING sum(released) <> sum(open);
+
+-- name: the_warehouse_agrees_with_demand
+-- FUL-3: What is picked, packed and shipped of a line is what its fulfillment orders say.
+SELECT order_id, line_no,
+       json_build_object('picked', l.picked, 'packed', l.packed, 'shipped', l.shipped) AS found,
+       json_build_object('picked', f.picked, 'packed', f.packed, 'shipped', f.shipped) AS expected
+FROM (SELECT l.order_id, l.line_no, l.picked, l.packed, l.shipped + l.delivered + l.returned + coalesce(lost.quantity, 0) AS shipped
+      FROM orders.lines l
+      LEFT JOIN (SELECT order_id, line_no, sum(quantity::int) AS quantity FROM orders.moves
+                 WHERE from_state = 'shipped' AND to_state = 'cancelled' GROUP BY order_id, line_no) lost USING (order_id, line_no)) l
+FULL JOIN (SELECT order_id, line_no, sum(picked::int) AS picked, sum(packed::int) AS packed, sum(shipped::int) AS shipped
+           FROM warehouse.fulfillment_lines GROUP BY order_id, line_no) f USING (order_id, line_no)
+WHERE l.order_id IS NULL OR l.picked <> coalesce(f.picked, 0) OR l.packed <> coalesce(f.packed, 0)
+   OR l.shipped <> coalesce(f.shipped, 0);
+
+-- name: packages_hold_what_was_packed
+-- FUL-4: Packages that wait hold what is packed of a fulfillment line, and packages that left hold what is shipped.
+SELECT order_id, fulfillment_order_id, line_no,
+       json_build_object('packed', l.packed, 'shipped', l.shipped) AS found,
+       json_build_object('packed', p.packed, 'shipped', p.shipped) AS expected
+FROM (SELECT order_id, fulfillment_order_id, line_no, packed, shipped FROM warehouse.fulfillment_lines WHERE packed + shipped <> 0) l
+FULL JOIN (SELECT p.order_id, p.fulfillment_order_id, c.line_no,
+                  sum(CASE WHEN p.shipment_id IS NULL THEN c.quantity::int ELSE 0 END) AS packed,
+                  sum(CASE WHEN p.shipment_id IS NULL THEN 0 ELSE c.quantity::int END) AS shipped
+           FROM warehouse.package_lines c JOIN warehouse.packages p USING (order_id, package_id)
+           WHERE c.quantity <> 0
+           GROUP BY p.order_id, p.fulfillment_order_id, c.line_no) p USING (order_id, fulfillment_order_id, line_no)
+WHERE coalesce(l.packed, 0) <> coalesce(p.packed, 0) OR coalesce(l.shipped, 0) <> coalesce(p.shipped, 0);
+
+-- name: shipments_carry_packages
+-- FUL-4: Every shipment carries packages of its fulfillment order, and every package that left is in a shipment.
+SELECT order_id, shipment_id, p.packages AS found, CASE WHEN s.shipment_id IS NULL THEN 'a shipment' ELSE 'packages' END AS expected
+FROM warehouse.shipments s
+FULL JOIN (SELECT order_id, fulfillment_order_id, shipment_id, count(*) AS packages FROM warehouse.packages
+           WHERE shipment_id IS NOT NULL GROUP BY order_id, fulfillment_order_id, shipment_id) p
+    USING (order_id, fulfillment_order_id, shipment_id)
+WHERE s.shipment_id IS NULL OR p.shipment_id IS NULL;
+
+-- tracking -------------------------------------------------------------------------------------------------------------
+
+-- name: parcels_are_shipments
+-- TRK-1: Every parcel is a shipment under the same tracking number.
+SELECT order_id, shipment_id, p.tracking_number AS found, s.tracking_number AS expected
+FROM tracking.parcels p LEFT JOIN warehouse.shipments s USING (order_id, shipment_id)
+WHERE p.tracking_number IS DISTINCT FROM s.tracking_number;
+
+-- name: tracking_numbers_lead_to_their_parcels
+-- TRK-1: Every parcel is found by its tracking number, and every tracking number leads to a parcel.
+SELECT order_id, shipment_id, p.tracking_number AS found, n.tracking_number AS expected
+FROM tracking.parcels p FULL JOIN tracking.tracking_numbers n USING (order_id, shipment_id)
+WHERE (p.tracking_number = n.tracking_number) IS NOT TRUE;
+
+-- name: parcel_statuses_follow_from_instants
+-- TRK-2: A parcel's status follows from what happened to it.
+SELECT order_id, shipment_id, found, expected
+FROM (SELECT order_id, shipment_id, status AS found,
+             CASE WHEN delivered_at IS NULL AND lost_at IS NULL THEN
+                      CASE WHEN late_at IS NULL THEN 'in_transit' ELSE 'late' END
+                  WHEN delivered_at IS NULL THEN 'lost' ELSE 'delivered' END AS expected
+      FROM tracking.parcels) p
+WHERE found IS DISTINCT FROM expected;
+
+-- aftercare ------------------------------------------------------------------------------------------------------------
+
+-- name: returned_units_came_back
+-- RET-2: The returned units of a line are those that its returns restocked or scrapped.
+SELECT order_id, line_no, coalesce(l.returned, 0) AS found, coalesce(r.quantity, 0) AS expected
+FROM (SELECT order_id, line_no, returned FROM orders.lines WHERE returned <> 0) l
+FULL JOIN (SELECT order_id, line_no, sum(restocked + scrapped) AS quantity FROM aftercare.return_lines
+           WHERE restocked + scrapped <> 0 GROUP BY order_id, line_no) r USING (order_id, line_no)
+WHERE coalesce(l.returned, 0) <> coalesce(r.quantity, 0);
+
+-- name: restocked_units_are_in_stock
+-- RET-3: What returns restocked of a line is what the stock ledger took back.
+SELECT order_id, line_no, coalesce(m.quantity, 0) AS found, coalesce(r.quantity, 0) AS expected
+FROM (SELECT order_id, line_no, sum(on_hand_delta) AS quantity FROM inventory.moves WHERE kind = 'returned'
+      GROUP BY order_id, line_no) m
+FULL JOIN (SELECT order_id, line_no, sum(restocked) AS quantity FROM aftercare.return_lines WHERE restocked <> 0
+           GROUP BY order_id, line_no) r USING (order_id, line_no)
+WHERE coalesce(m.quantity, 0) <> coalesce(r.quantity, 0);
+
+-- look-ups -------------------------------------------------------------------------------------------------------------
+
+-- name: sku_codes_lead_to_their_skus
+-- CAT-1: Every SKU is found by its code, and every code leads to a SKU.
+SELECT sku_id, s.code AS found, c.code AS expected
+FROM catalog.skus s FULL JOIN catalog.sku_codes c USING (sku_id)
+WHERE (s.code = c.code) IS NOT TRUE;
+
+-- name: customer_keys_lead_to_their_customers
+-- CUS-1: Every customer has the seller's key, and every key its customer.
+SELECT customer_id, c.seller_id || ' ' || c.external_id AS found, k.seller_id || ' ' || k.external_id AS expected
+FROM orders.customers c FULL JOIN orders.customer_keys k USING (customer_id)
+WHERE (c.seller_id = k.seller_id AND c.external_id = k.external_id) IS NOT TRUE;

@@ -1,0 +1,733 @@
+-- The whole database as it stands after every migration. A test holds the two together.
+-- Tables that grow carry their distribution column first in every key: order_id, sku_id, or the looked-up key.
+
+CREATE SCHEMA core;
+CREATE SCHEMA catalog;
+CREATE SCHEMA network;
+CREATE SCHEMA inventory;
+CREATE SCHEMA sourcing;
+CREATE SCHEMA orders;
+CREATE SCHEMA warehouse;
+CREATE SCHEMA tracking;
+CREATE SCHEMA aftercare;
+CREATE SCHEMA flows;
+
+-- core ---------------------------------------------------------------------------------------------------------------
+
+-- How often the slow-changing facts (network, flows, profiles) have changed: what a process keeps of them is good for one number.
+CREATE TABLE core.revisions (
+    name text NOT NULL,
+    number bigint NOT NULL,
+    CONSTRAINT revisions_pk PRIMARY KEY (name)
+);
+INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0);
+
+-- Integer keys handed out in blocks, so that no growing table needs a sequence.
+CREATE TABLE core.counters (
+    name text NOT NULL,
+    next bigint NOT NULL DEFAULT 1,
+    CONSTRAINT counters_pk PRIMARY KEY (name)
+);
+INSERT INTO core.counters (name) VALUES ('seller'), ('channel'), ('sku'), ('location'), ('network'), ('service');
+
+-- Everything that happened; an order's timeline is the events whose subject it is.
+CREATE TABLE core.events (
+    subject_id uuid NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    at timestamptz NOT NULL,
+    data jsonb NOT NULL,
+    CONSTRAINT events_pk PRIMARY KEY (subject_id, id)
+);
+
+-- What is still to be done about what happened. A row leaves in the transaction that does the work.
+CREATE TABLE core.reactions (
+    bucket smallint NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    subject_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    due_at timestamptz NOT NULL,
+    data jsonb NOT NULL,
+    attempts int NOT NULL DEFAULT 0,
+    lease uuid,
+    last_error text,
+    dead_at timestamptz,
+    CONSTRAINT reactions_pk PRIMARY KEY (bucket, id),
+    CONSTRAINT a_bucket_is_one_of_64 CHECK (bucket BETWEEN 0 AND 63)
+) WITH (fillfactor = 80);
+CREATE INDEX reactions_due ON core.reactions (kind, due_at) WHERE dead_at IS NULL;
+CREATE INDEX reactions_dead ON core.reactions (dead_at) WHERE dead_at IS NOT NULL;
+
+-- The first answer to each client key, so that a repeated request is answered and not done again.
+CREATE TABLE core.idempotency (
+    key text NOT NULL,
+    digest bytea NOT NULL,
+    status smallint NOT NULL,
+    body bytea NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT idempotency_pk PRIMARY KEY (key)
+);
+
+CREATE TABLE core.api_keys (
+    key_id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    scopes text[] NOT NULL,
+    created_at timestamptz NOT NULL,
+    revoked_at timestamptz,
+    CONSTRAINT api_keys_pk PRIMARY KEY (key_id),
+    CONSTRAINT api_keys_are_unique UNIQUE (hash)
+);
+
+-- catalog ------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE catalog.sellers (
+    seller_id int NOT NULL,
+    code text NOT NULL,
+    name text NOT NULL,
+    currency text NOT NULL,
+    locale text NOT NULL,
+    return_window_days int NOT NULL,
+    CONSTRAINT sellers_pk PRIMARY KEY (seller_id),
+    CONSTRAINT seller_codes_are_unique UNIQUE (code),
+    CONSTRAINT a_return_window_has_days CHECK (return_window_days >= 0)
+);
+
+CREATE TABLE catalog.channels (
+    channel_id int NOT NULL,
+    code text NOT NULL,
+    name text NOT NULL,
+    seller_id int NOT NULL,
+    short_policy text NOT NULL,
+    CONSTRAINT channels_pk PRIMARY KEY (channel_id),
+    CONSTRAINT channel_codes_are_unique UNIQUE (code),
+    CONSTRAINT a_channel_has_a_seller FOREIGN KEY (seller_id) REFERENCES catalog.sellers,
+    CONSTRAINT short_policies CHECK (short_policy IN ('refuse', 'backorder', 'drop'))
+);
+
+-- A look-up by code, written before the SKU itself. A code never changes its SKU.
+CREATE TABLE catalog.sku_codes (
+    code text NOT NULL,
+    sku_id int NOT NULL,
+    CONSTRAINT sku_codes_pk PRIMARY KEY (code)
+);
+
+CREATE TABLE catalog.skus (
+    sku_id int NOT NULL,
+    code text NOT NULL,
+    name text NOT NULL,
+    gtin text,
+    category text,
+    weight_grams int NOT NULL,
+    length_mm int NOT NULL,
+    width_mm int NOT NULL,
+    height_mm int NOT NULL,
+    unit_scale smallint NOT NULL,
+    backorderable boolean NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    CONSTRAINT skus_pk PRIMARY KEY (sku_id),
+    CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
+    CONSTRAINT a_unit_scale_is_0_to_6 CHECK (unit_scale BETWEEN 0 AND 6)
+);
+
+CREATE TABLE catalog.kit_components (
+    sku_id int NOT NULL,
+    component_sku_id int NOT NULL,
+    quantity bigint NOT NULL,
+    CONSTRAINT kit_components_pk PRIMARY KEY (sku_id, component_sku_id),
+    CONSTRAINT a_kit_is_a_sku FOREIGN KEY (sku_id) REFERENCES catalog.skus,
+    CONSTRAINT a_kit_holds_something CHECK (quantity > 0),
+    CONSTRAINT a_kit_does_not_hold_itself CHECK (sku_id <> component_sku_id)
+);
+
+-- network ------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE network.locations (
+    location_id int NOT NULL,
+    code text NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    country text NOT NULL,
+    postal_code text NOT NULL,
+    latitude double precision NOT NULL,
+    longitude double precision NOT NULL,
+    timezone text NOT NULL,
+    working_days smallint[] NOT NULL,  -- ISO: 1 is Monday
+    cut_off time NOT NULL,             -- local: what is placed before it leaves the same working day
+    daily_capacity int,                -- orders a day; NULL is no limit
+    handling_cost_minor bigint NOT NULL,
+    serves_countries text[] NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    CONSTRAINT locations_pk PRIMARY KEY (location_id),
+    CONSTRAINT location_codes_are_unique UNIQUE (code),
+    CONSTRAINT location_types CHECK (type IN ('warehouse', 'distribution_center', 'store', '3pl', 'supplier')),
+    CONSTRAINT coordinates_lie_on_earth CHECK (latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180),
+    CONSTRAINT a_location_works_some_day CHECK (working_days <@ '{1,2,3,4,5,6,7}' AND cardinality(working_days) > 0),
+    CONSTRAINT a_capacity_is_not_negative CHECK (daily_capacity >= 0)
+);
+
+CREATE TABLE network.networks (
+    network_id int NOT NULL,
+    code text NOT NULL,
+    name text NOT NULL,
+    CONSTRAINT networks_pk PRIMARY KEY (network_id),
+    CONSTRAINT network_codes_are_unique UNIQUE (code)
+);
+
+CREATE TABLE network.members (
+    network_id int NOT NULL,
+    location_id int NOT NULL,
+    buffer bigint NOT NULL DEFAULT 0,
+    CONSTRAINT members_pk PRIMARY KEY (network_id, location_id),
+    CONSTRAINT a_member_is_of_a_network FOREIGN KEY (network_id) REFERENCES network.networks,
+    CONSTRAINT a_member_is_a_location FOREIGN KEY (location_id) REFERENCES network.locations,
+    CONSTRAINT a_buffer_is_not_negative CHECK (buffer >= 0)
+);
+
+-- Which network serves a channel; a channel has one.
+CREATE TABLE network.channel_networks (
+    channel_id int NOT NULL,
+    network_id int NOT NULL,
+    CONSTRAINT channel_networks_pk PRIMARY KEY (channel_id),
+    CONSTRAINT a_served_channel_exists FOREIGN KEY (channel_id) REFERENCES catalog.channels,
+    CONSTRAINT a_serving_network_exists FOREIGN KEY (network_id) REFERENCES network.networks
+);
+
+CREATE TABLE network.carrier_services (
+    service_id int NOT NULL,
+    code text NOT NULL,
+    carrier text NOT NULL,
+    name text NOT NULL,
+    currency text NOT NULL,
+    working_days smallint[] NOT NULL,  -- days on which parcels move, ISO
+    max_grams int NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    CONSTRAINT carrier_services_pk PRIMARY KEY (service_id),
+    CONSTRAINT service_codes_are_unique UNIQUE (code),
+    CONSTRAINT a_service_works_some_day CHECK (working_days <@ '{1,2,3,4,5,6,7}' AND cardinality(working_days) > 0),
+    CONSTRAINT a_service_carries_something CHECK (max_grams > 0)
+);
+
+-- A zone reaches up to a distance, and takes so many working days of the service.
+CREATE TABLE network.zones (
+    service_id int NOT NULL,
+    zone text NOT NULL,
+    up_to_km double precision,         -- NULL: reached only by a lane
+    transit_days int NOT NULL,
+    CONSTRAINT zones_pk PRIMARY KEY (service_id, zone),
+    CONSTRAINT a_zone_is_of_a_service FOREIGN KEY (service_id) REFERENCES network.carrier_services,
+    CONSTRAINT transit_takes_time CHECK (transit_days >= 0)
+);
+
+-- A pair of postal prefixes whose zone is stated; it wins over the distance. The longest prefixes win.
+CREATE TABLE network.lanes (
+    service_id int NOT NULL,
+    origin_prefix text NOT NULL,
+    destination_prefix text NOT NULL,
+    zone text NOT NULL,
+    CONSTRAINT lanes_pk PRIMARY KEY (service_id, origin_prefix, destination_prefix),
+    CONSTRAINT a_lane_has_a_zone FOREIGN KEY (service_id, zone) REFERENCES network.zones
+);
+
+CREATE TABLE network.rates (
+    service_id int NOT NULL,
+    zone text NOT NULL,
+    up_to_grams int NOT NULL,
+    cost_minor bigint NOT NULL,
+    CONSTRAINT rates_pk PRIMARY KEY (service_id, zone, up_to_grams),
+    CONSTRAINT a_rate_has_a_zone FOREIGN KEY (service_id, zone) REFERENCES network.zones,
+    CONSTRAINT a_rate_is_not_negative CHECK (cost_minor >= 0 AND up_to_grams > 0)
+);
+
+CREATE TABLE network.postal_codes (
+    country text NOT NULL,
+    postal_code text NOT NULL,
+    latitude double precision NOT NULL,
+    longitude double precision NOT NULL,
+    CONSTRAINT postal_codes_pk PRIMARY KEY (country, postal_code)
+);
+
+-- How many orders a limited location has taken on for a day of shipping.
+CREATE TABLE network.capacity (
+    location_id int NOT NULL,
+    ship_on date NOT NULL,
+    used int NOT NULL,
+    CONSTRAINT capacity_pk PRIMARY KEY (location_id, ship_on),
+    CONSTRAINT capacity_used_is_not_negative CHECK (used >= 0)
+);
+
+-- inventory ----------------------------------------------------------------------------------------------------------
+
+-- The balance. On hand counts what is physically there, picked units included until they ship.
+CREATE TABLE inventory.stock (
+    sku_id int NOT NULL,
+    location_id int NOT NULL,
+    on_hand bigint NOT NULL,
+    reserved bigint NOT NULL,
+    picked bigint NOT NULL,
+    CONSTRAINT stock_pk PRIMARY KEY (sku_id, location_id),
+    CONSTRAINT inv_1_never_promise_more_than_we_have CHECK (reserved BETWEEN 0 AND on_hand),
+    CONSTRAINT inv_4_only_reserved_units_are_picked CHECK (picked BETWEEN 0 AND reserved)
+) WITH (fillfactor = 70);
+
+-- The ledger beside it. One cause moves one line's units in one way at one place at most once.
+CREATE TABLE inventory.moves (
+    sku_id int NOT NULL,
+    cause_id uuid NOT NULL,
+    location_id int NOT NULL,
+    line_no int NOT NULL,              -- 0 where no order line is behind it
+    kind text NOT NULL,
+    on_hand_delta bigint NOT NULL,
+    reserved_delta bigint NOT NULL,
+    picked_delta bigint NOT NULL,
+    reason text,
+    order_id uuid,
+    at timestamptz NOT NULL,
+    CONSTRAINT moves_pk PRIMARY KEY (sku_id, cause_id, location_id, line_no, kind),
+    CONSTRAINT move_kinds CHECK (kind IN
+        ('received', 'adjusted', 'counted', 'reserved', 'released', 'picked', 'unpicked', 'shipped', 'returned'))
+);
+
+-- What an order line holds at a location, until it ships or lets go.
+CREATE TABLE inventory.reservations (
+    sku_id int NOT NULL,
+    order_id uuid NOT NULL,
+    line_no int NOT NULL,
+    location_id int NOT NULL,
+    quantity bigint NOT NULL,
+    CONSTRAINT reservations_pk PRIMARY KEY (sku_id, order_id, line_no, location_id),
+    CONSTRAINT a_reservation_is_not_negative CHECK (quantity >= 0)
+) WITH (fillfactor = 80);
+
+-- sourcing -----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE sourcing.profiles (
+    version int NOT NULL,
+    name text NOT NULL,
+    document text NOT NULL,
+    active boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT profiles_pk PRIMARY KEY (version)
+);
+CREATE UNIQUE INDEX one_profile_is_active ON sourcing.profiles (active) WHERE active;
+
+CREATE TABLE sourcing.decisions (
+    order_id uuid NOT NULL,
+    cause_id uuid NOT NULL,
+    profile_version int NOT NULL,
+    at timestamptz NOT NULL,
+    explanation json NOT NULL,
+    CONSTRAINT decisions_pk PRIMARY KEY (order_id, cause_id)
+);
+
+-- orders -------------------------------------------------------------------------------------------------------------
+
+-- Written first: a missing row back means a repeat.
+CREATE TABLE orders.order_keys (
+    channel_id int NOT NULL,
+    external_id text NOT NULL,
+    order_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    CONSTRAINT order_keys_pk PRIMARY KEY (channel_id, external_id)
+);
+
+CREATE TABLE orders.customer_keys (
+    seller_id int NOT NULL,
+    external_id text NOT NULL,
+    customer_id uuid NOT NULL,
+    CONSTRAINT customer_keys_pk PRIMARY KEY (seller_id, external_id)
+);
+
+CREATE TABLE orders.customers (
+    customer_id uuid NOT NULL,
+    seller_id int NOT NULL,
+    external_id text NOT NULL,
+    name text,
+    email text,
+    phone text,
+    since timestamptz NOT NULL,
+    CONSTRAINT customers_pk PRIMARY KEY (customer_id)
+);
+
+-- Amounts and address as placed never change. The unit counts are the sums over the lines; the status follows from them.
+CREATE TABLE orders.orders (
+    order_id uuid NOT NULL,
+    channel_id int NOT NULL,
+    external_id text NOT NULL,
+    customer_id uuid,
+    flow_version int NOT NULL,
+    currency text NOT NULL,
+    shipping_minor bigint NOT NULL,
+    tax_minor bigint NOT NULL,
+    discount_minor bigint NOT NULL,
+    total_minor bigint NOT NULL,
+    placed_at timestamptz NOT NULL,
+    promised_at timestamptz,           -- NULL while something has no date
+    ordered bigint NOT NULL,
+    backordered bigint NOT NULL,
+    allocated bigint NOT NULL,
+    picked bigint NOT NULL,
+    packed bigint NOT NULL,
+    shipped bigint NOT NULL,
+    delivered bigint NOT NULL,
+    returned bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN cancelled = ordered THEN 'cancelled'
+        WHEN cancelled + returned = ordered THEN 'returned'
+        WHEN cancelled + returned + delivered = ordered THEN 'delivered'
+        WHEN cancelled + returned + delivered + shipped = ordered THEN 'shipped'
+        WHEN returned + delivered + shipped > 0 THEN 'partially_shipped'
+        WHEN picked + packed > 0 THEN 'in_fulfillment'
+        WHEN backordered = 0 THEN 'allocated'
+        WHEN allocated > 0 THEN 'partially_backordered'
+        ELSE 'backordered' END) STORED,
+    CONSTRAINT orders_pk PRIMARY KEY (order_id),
+    CONSTRAINT every_ordered_unit_is_in_one_state CHECK
+        (ordered = backordered + allocated + picked + packed + shipped + delivered + returned + cancelled),
+    CONSTRAINT no_state_holds_less_than_nothing CHECK
+        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
+) WITH (fillfactor = 70);
+CREATE INDEX orders_by_time ON orders.orders (placed_at, order_id);
+CREATE INDEX orders_by_customer ON orders.orders (customer_id, order_id) WHERE customer_id IS NOT NULL;
+
+CREATE TABLE orders.addresses (
+    order_id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    line1 text NOT NULL,
+    line2 text,
+    city text NOT NULL,
+    region text,
+    postal_code text NOT NULL,
+    country text NOT NULL,
+    email text,
+    phone text,
+    CONSTRAINT addresses_pk PRIMARY KEY (order_id, kind),
+    CONSTRAINT an_address_belongs_to_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
+    CONSTRAINT address_kinds CHECK (kind IN ('ship_to'))
+);
+
+-- The balance of the demand ledger: every ordered unit is in exactly one state.
+CREATE TABLE orders.lines (
+    order_id uuid NOT NULL,
+    line_no int NOT NULL,
+    sku_id int NOT NULL,
+    ordered bigint NOT NULL,
+    unit_price_minor bigint NOT NULL,
+    amount_minor bigint NOT NULL,      -- price x quantity, with the line's share of tax and discount
+    backordered bigint NOT NULL,
+    allocated bigint NOT NULL,
+    picked bigint NOT NULL,
+    packed bigint NOT NULL,
+    shipped bigint NOT NULL,
+    delivered bigint NOT NULL,
+    returned bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    stop_wanted bigint NOT NULL DEFAULT 0,  -- units whose cancellation the warehouse has still to answer
+    excluded_location_ids int[] NOT NULL DEFAULT '{}',
+    CONSTRAINT lines_pk PRIMARY KEY (order_id, line_no),
+    CONSTRAINT a_line_belongs_to_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
+    CONSTRAINT a_line_orders_something CHECK (ordered > 0),
+    CONSTRAINT a_stop_is_wanted_for_units_on_their_way CHECK (stop_wanted BETWEEN 0 AND ordered),
+    CONSTRAINT dem_1_every_unit_is_in_one_state CHECK
+        (ordered = backordered + allocated + picked + packed + shipped + delivered + returned + cancelled),
+    CONSTRAINT dem_2_no_state_holds_less_than_nothing CHECK
+        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
+) WITH (fillfactor = 70);
+CREATE INDEX lines_waiting ON orders.lines (sku_id, order_id) WHERE backordered > 0;
+
+-- The demand ledger: one cause moves a line's units between two states at most once. The first move comes from 'ordered'.
+CREATE TABLE orders.moves (
+    order_id uuid NOT NULL,
+    cause_id uuid NOT NULL,
+    line_no int NOT NULL,
+    from_state text NOT NULL,
+    to_state text NOT NULL,
+    quantity bigint NOT NULL,
+    reason text,
+    at timestamptz NOT NULL,
+    CONSTRAINT demand_moves_pk PRIMARY KEY (order_id, cause_id, line_no, from_state, to_state),
+    CONSTRAINT a_move_moves_something CHECK (quantity > 0),
+    CONSTRAINT exits CHECK ((from_state, to_state) IN (
+        ('ordered', 'backordered'), ('ordered', 'allocated'), ('ordered', 'cancelled'),
+        ('backordered', 'allocated'), ('backordered', 'cancelled'),
+        ('allocated', 'backordered'), ('allocated', 'picked'), ('allocated', 'cancelled'),
+        ('picked', 'packed'), ('picked', 'cancelled'),
+        ('packed', 'shipped'), ('packed', 'cancelled'),
+        ('shipped', 'delivered'), ('shipped', 'cancelled'),
+        ('delivered', 'returned')))
+);
+
+-- Which units of a line are to come from where, and by when. Units leave the row when they are picked.
+CREATE TABLE orders.allocations (
+    order_id uuid NOT NULL,
+    line_no int NOT NULL,
+    location_id int NOT NULL,
+    sku_id int NOT NULL,
+    quantity bigint NOT NULL,          -- units in the state allocated, here
+    released bigint NOT NULL,          -- of those, already in a fulfillment order
+    service_id int NOT NULL,
+    ship_by_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,
+    CONSTRAINT allocations_pk PRIMARY KEY (order_id, line_no, location_id),
+    CONSTRAINT an_allocation_serves_a_line FOREIGN KEY (order_id, line_no) REFERENCES orders.lines,
+    CONSTRAINT only_allocated_units_are_released CHECK (released BETWEEN 0 AND quantity)
+) WITH (fillfactor = 70);
+
+-- The days on which an order counts against the capacity of a limited location.
+CREATE TABLE orders.capacity_claims (
+    order_id uuid NOT NULL,
+    location_id int NOT NULL,
+    ship_on date NOT NULL,
+    CONSTRAINT capacity_claims_pk PRIMARY KEY (order_id, location_id, ship_on)
+);
+
+-- The balance of the money ledger. What is owed follows the demand: cancelled units are not owed.
+CREATE TABLE orders.payments (
+    order_id uuid NOT NULL,
+    provider text NOT NULL,
+    currency text NOT NULL,
+    authorized_minor bigint NOT NULL,
+    voided_minor bigint NOT NULL,
+    captured_minor bigint NOT NULL,
+    refunded_minor bigint NOT NULL,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN refunded_minor > 0 AND refunded_minor = captured_minor THEN 'refunded'
+        WHEN refunded_minor > 0 THEN 'partially_refunded'
+        WHEN authorized_minor = 0 THEN 'pending'
+        WHEN captured_minor = 0 AND voided_minor = authorized_minor THEN 'voided'
+        WHEN captured_minor = 0 THEN 'authorized'
+        WHEN captured_minor + voided_minor = authorized_minor THEN 'captured'
+        ELSE 'partially_captured' END) STORED,
+    CONSTRAINT payments_pk PRIMARY KEY (order_id),
+    CONSTRAINT a_payment_is_for_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
+    CONSTRAINT mon_1_never_capture_more_than_authorized CHECK (captured_minor + voided_minor BETWEEN 0 AND authorized_minor),
+    CONSTRAINT mon_2_never_refund_more_than_captured CHECK (refunded_minor BETWEEN 0 AND captured_minor),
+    CONSTRAINT amounts_are_not_negative CHECK (least(authorized_minor, voided_minor, captured_minor) >= 0)
+) WITH (fillfactor = 70);
+
+-- One cause moves money in one way at most once.
+CREATE TABLE orders.payment_moves (
+    order_id uuid NOT NULL,
+    cause_id uuid NOT NULL,
+    kind text NOT NULL,
+    amount_minor bigint NOT NULL,
+    reference text,
+    at timestamptz NOT NULL,
+    CONSTRAINT payment_moves_pk PRIMARY KEY (order_id, cause_id, kind),
+    CONSTRAINT payment_move_kinds CHECK (kind IN ('authorized', 'voided', 'captured', 'refunded')),
+    CONSTRAINT an_amount_moves CHECK (amount_minor > 0)
+);
+
+-- warehouse ----------------------------------------------------------------------------------------------------------
+
+-- Why units could not be picked, and what that says of the stock.
+CREATE TABLE warehouse.short_reasons (
+    code text NOT NULL,
+    sentence text NOT NULL,
+    stock_effect text NOT NULL,
+    excludes_location boolean NOT NULL,
+    CONSTRAINT short_reasons_pk PRIMARY KEY (code),
+    CONSTRAINT stock_effects CHECK (stock_effect IN ('reduce', 'zero', 'none'))
+);
+INSERT INTO warehouse.short_reasons (code, sentence, stock_effect, excludes_location) VALUES
+    ('not_found', 'The missing units are not there: on hand is reduced by them.', 'reduce', true),
+    ('none_left', 'Nothing is left on the shelf: everything not reserved is written off, too.', 'zero', true),
+    ('damaged', 'The units are damaged: on hand is reduced by them.', 'reduce', false),
+    ('refused', 'The location cannot do the work: stock stays as it is.', 'none', true);
+
+CREATE TABLE warehouse.fulfillment_orders (
+    order_id uuid NOT NULL,
+    fulfillment_order_id uuid NOT NULL,
+    location_id int NOT NULL,
+    service_id int NOT NULL,
+    released_at timestamptz NOT NULL,
+    ship_by_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,
+    picked_at timestamptz,
+    packed_at timestamptz,
+    shipped_at timestamptz,
+    labor_seconds bigint NOT NULL DEFAULT 0,
+    handling_cost_minor bigint NOT NULL,
+    quantity bigint NOT NULL,          -- the counts are the sums over the lines; the status follows from them
+    open bigint NOT NULL,
+    picked bigint NOT NULL,
+    packed bigint NOT NULL,
+    shipped bigint NOT NULL,
+    short bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN cancelled = quantity THEN 'cancelled'
+        WHEN cancelled + short = quantity THEN 'rejected'
+        WHEN open = quantity THEN 'released'
+        WHEN open > 0 THEN 'picking'
+        WHEN picked > 0 THEN 'picked'
+        WHEN packed > 0 THEN 'packed'
+        ELSE 'shipped' END) STORED,
+    CONSTRAINT fulfillment_orders_pk PRIMARY KEY (order_id, fulfillment_order_id),
+    CONSTRAINT a_fulfillment_order_accounts_for_its_units CHECK (quantity = open + picked + packed + shipped + short + cancelled)
+) WITH (fillfactor = 70);
+CREATE INDEX fulfillment_orders_by_location ON warehouse.fulfillment_orders (location_id, status, ship_by_at)
+    WHERE status IN ('released', 'picking', 'picked', 'packed');
+
+CREATE TABLE warehouse.fulfillment_lines (
+    order_id uuid NOT NULL,
+    fulfillment_order_id uuid NOT NULL,
+    line_no int NOT NULL,
+    sku_id int NOT NULL,
+    quantity bigint NOT NULL,
+    open bigint NOT NULL,
+    picked bigint NOT NULL,
+    packed bigint NOT NULL,
+    shipped bigint NOT NULL,
+    short bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    CONSTRAINT fulfillment_lines_pk PRIMARY KEY (order_id, fulfillment_order_id, line_no),
+    CONSTRAINT a_fulfillment_line_is_of_an_order FOREIGN KEY (order_id, fulfillment_order_id)
+        REFERENCES warehouse.fulfillment_orders,
+    CONSTRAINT ful_1_every_unit_is_in_one_state CHECK (quantity = open + picked + packed + shipped + short + cancelled),
+    CONSTRAINT ful_2_no_state_holds_less_than_nothing CHECK (least(open, picked, packed, shipped, short, cancelled) >= 0)
+) WITH (fillfactor = 70);
+
+CREATE TABLE warehouse.shipments (
+    order_id uuid NOT NULL,
+    shipment_id uuid NOT NULL,
+    fulfillment_order_id uuid NOT NULL,
+    service_id int NOT NULL,
+    tracking_number text NOT NULL,
+    cost_minor bigint NOT NULL,
+    weight_grams bigint NOT NULL,
+    shipped_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,
+    CONSTRAINT shipments_pk PRIMARY KEY (order_id, shipment_id),
+    CONSTRAINT a_shipment_is_of_a_fulfillment_order FOREIGN KEY (order_id, fulfillment_order_id)
+        REFERENCES warehouse.fulfillment_orders
+);
+
+CREATE TABLE warehouse.packages (
+    order_id uuid NOT NULL,
+    package_id uuid NOT NULL,
+    fulfillment_order_id uuid NOT NULL,
+    carton text,
+    weight_grams bigint NOT NULL,
+    shipment_id uuid,
+    packed_at timestamptz NOT NULL,
+    CONSTRAINT packages_pk PRIMARY KEY (order_id, package_id),
+    CONSTRAINT a_package_is_of_a_fulfillment_order FOREIGN KEY (order_id, fulfillment_order_id)
+        REFERENCES warehouse.fulfillment_orders
+) WITH (fillfactor = 80);
+
+CREATE TABLE warehouse.package_lines (
+    order_id uuid NOT NULL,
+    package_id uuid NOT NULL,
+    line_no int NOT NULL,
+    quantity bigint NOT NULL,
+    CONSTRAINT package_lines_pk PRIMARY KEY (order_id, package_id, line_no),
+    CONSTRAINT a_package_line_is_in_a_package FOREIGN KEY (order_id, package_id) REFERENCES warehouse.packages,
+    CONSTRAINT a_package_holds_something CHECK (quantity >= 0)
+);
+
+-- tracking -----------------------------------------------------------------------------------------------------------
+
+-- A look-up by tracking number.
+CREATE TABLE tracking.tracking_numbers (
+    tracking_number text NOT NULL,
+    order_id uuid NOT NULL,
+    shipment_id uuid NOT NULL,
+    CONSTRAINT tracking_numbers_pk PRIMARY KEY (tracking_number)
+);
+
+-- One shipment on its way. The status follows from the instants.
+CREATE TABLE tracking.parcels (
+    order_id uuid NOT NULL,
+    shipment_id uuid NOT NULL,
+    tracking_number text NOT NULL,
+    promised_at timestamptz NOT NULL,
+    expected_at timestamptz NOT NULL,
+    shipped_at timestamptz NOT NULL,
+    late_at timestamptz,
+    delivered_at timestamptz,
+    lost_at timestamptz,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN delivered_at IS NOT NULL THEN 'delivered'
+        WHEN lost_at IS NOT NULL THEN 'lost'
+        WHEN late_at IS NOT NULL THEN 'late'
+        ELSE 'in_transit' END) STORED,
+    CONSTRAINT parcels_pk PRIMARY KEY (order_id, shipment_id)
+) WITH (fillfactor = 80);
+
+-- What the carrier said, as it said it; the same words twice are one row.
+CREATE TABLE tracking.tracking_events (
+    order_id uuid NOT NULL,
+    shipment_id uuid NOT NULL,
+    kind text NOT NULL,
+    at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    place text,
+    detail text,
+    CONSTRAINT tracking_events_pk PRIMARY KEY (order_id, shipment_id, kind, at),
+    CONSTRAINT tracking_event_kinds CHECK (kind IN
+        ('handed_over', 'in_transit', 'out_for_delivery', 'delivered', 'delayed', 'lost', 'returned_to_sender'))
+);
+
+-- aftercare ----------------------------------------------------------------------------------------------------------
+
+-- What the customer was told; one message a fact.
+CREATE TABLE aftercare.messages (
+    order_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    template text NOT NULL,
+    recipient text NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    written_at timestamptz NOT NULL,
+    sent_at timestamptz,
+    CONSTRAINT messages_pk PRIMARY KEY (order_id, event_id, template)
+);
+
+CREATE TABLE aftercare.returns (
+    order_id uuid NOT NULL,
+    return_id uuid NOT NULL,
+    authorized_at timestamptz NOT NULL,
+    received_at timestamptz,
+    location_id int NOT NULL,          -- where the units are to go
+    CONSTRAINT returns_pk PRIMARY KEY (order_id, return_id)
+);
+
+CREATE TABLE aftercare.return_lines (
+    order_id uuid NOT NULL,
+    return_id uuid NOT NULL,
+    line_no int NOT NULL,
+    sku_id int NOT NULL,
+    reason text NOT NULL,
+    authorized bigint NOT NULL,
+    restocked bigint NOT NULL DEFAULT 0,
+    scrapped bigint NOT NULL DEFAULT 0,
+    refund_minor bigint NOT NULL DEFAULT 0,
+    CONSTRAINT return_lines_pk PRIMARY KEY (order_id, return_id, line_no),
+    CONSTRAINT a_return_line_is_of_a_return FOREIGN KEY (order_id, return_id) REFERENCES aftercare.returns,
+    CONSTRAINT ret_1_never_take_back_more_than_authorized CHECK
+        (authorized > 0 AND restocked >= 0 AND scrapped >= 0 AND restocked + scrapped <= authorized)
+);
+CREATE TABLE aftercare.surveys (
+    order_id uuid NOT NULL,
+    asked_at timestamptz NOT NULL,
+    answered_at timestamptz,
+    answers jsonb,
+    comment text,
+    CONSTRAINT surveys_pk PRIMARY KEY (order_id)
+);
+
+-- flows --------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE flows.flows (
+    version int NOT NULL,
+    name text NOT NULL,
+    document text NOT NULL,
+    active boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT flows_pk PRIMARY KEY (version)
+);
+CREATE UNIQUE INDEX one_flow_is_active ON flows.flows (active) WHERE active;

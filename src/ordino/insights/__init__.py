@@ -1,0 +1,1 @@
+"""What it all comes to: the KPIs of order management, each defined once."""

@@ -1,0 +1,220 @@
+"""The KPIs of order management, each defined once: what it says, its formula, and the statement that counts it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ordino.core.database import Tx
+from ordino.core.statements import statements
+from ordino.insights.model import Definition, Direction, Kpi, Part, Unit
+
+sql = statements("ordino.insights")
+
+DEFINITIONS: tuple[Definition, ...] = (
+    Definition(
+        "picking_accuracy",
+        "Accuracy in order picking",
+        "How many of the orders picked were picked whole and right: no short pick, and no return as the wrong item.",
+        "orders accurately prepared to ship / total orders picked x 100",
+        Unit.PERCENT,
+        Direction.UP,
+        "picking_accuracy",
+        100,
+        "No order was picked in the period.",
+    ),
+    Definition(
+        "average_order_value",
+        "Average order value",
+        "What an order comes to as placed, shipping and tax included; wholly cancelled orders are left out.",
+        "total revenue over a period / number of orders",
+        Unit.MINOR,
+        Direction.UP,
+        "average_order_value",
+        missing="No order was placed in the period.",
+    ),
+    Definition(
+        "cost_per_order",
+        "Cost per order",
+        "What handling and carriage of an order cost, over the orders with something shipped in the period.",
+        "total fulfillment costs / number of orders",
+        Unit.MINOR,
+        Direction.DOWN,
+        "cost_per_order",
+        missing="Nothing was shipped in the period.",
+    ),
+    Definition(
+        "internal_order_cycle_time",
+        "Internal order cycle time",
+        "The mean time from placement until the last of the order has left, over orders that were finished in the period.",
+        "time order shipped - time order placed",
+        Unit.HOURS,
+        Direction.DOWN,
+        "internal_order_cycle_time",
+        1 / 3600,
+        "No order was shipped whole in the period.",
+    ),
+    Definition(
+        "on_time_shipping_rate",
+        "On-time shipping rate",
+        "How many of the orders that were to leave in the period left by their ship-by time, all of their fulfillment orders.",
+        "orders shipped on time / total orders x 100",
+        Unit.PERCENT,
+        Direction.UP,
+        "on_time_shipping_rate",
+        100,
+        "No order was due to leave in the period.",
+    ),
+    Definition(
+        "order_fill_rate",
+        "Order fill rate",
+        "How many of the accepted orders found every unit in stock when they were placed; refused orders leave no row to count.",
+        "orders fillable from inventory / total orders x 100",
+        Unit.PERCENT,
+        Direction.UP,
+        "order_fill_rate",
+        100,
+        "No order was placed in the period.",
+    ),
+    Definition(
+        "order_fulfillment_cycle_time",
+        "Order fulfillment cycle time",
+        "The mean time from placement until the last of the order was delivered, over orders that were completed in the period.",
+        "time order reaches customer - time order placed",
+        Unit.HOURS,
+        Direction.DOWN,
+        "order_fulfillment_cycle_time",
+        1 / 3600,
+        "No order was delivered whole in the period.",
+    ),
+    Definition(
+        "orders_picked_per_hour",
+        "Orders picked per hour",
+        "How many orders were picked and shipped for each reported hour of work.",
+        "orders picked and shipped / total work hours",
+        Unit.PER_HOUR,
+        Direction.UP,
+        "orders_picked_per_hour",
+        missing="No time of work was reported for the orders shipped in the period.",
+    ),
+    Definition(
+        "order_placement_percentage",
+        "Order placement percentage",
+        "Each channel's share of the orders placed; the value is the largest channel's.",
+        "sales via one channel / total sales x 100",
+        Unit.PERCENT,
+        Direction.NONE,
+        "order_placement_percentage",
+        100,
+        "No order was placed in the period.",
+    ),
+    Definition(
+        "perfect_order_rate",
+        "Perfect order rate",
+        "How many of the orders placed that have reached their end arrived complete, in time, in one piece, and stayed; the "
+        "standard is 90%.",
+        "orders delivered without incident / total orders x 100",
+        Unit.PERCENT,
+        Direction.UP,
+        "perfect_order_rate",
+        100,
+        "No order placed in the period has reached its end.",
+    ),
+    Definition(
+        "purchasing_frequency",
+        "Purchasing frequency",
+        "How often a customer who ordered in the period did so.",
+        "purchases in period / unique customers",
+        Unit.COUNT,
+        Direction.UP,
+        "purchasing_frequency",
+        missing="No known customer ordered in the period.",
+    ),
+    Definition(
+        "rate_of_returns",
+        "Rate of returns",
+        "Of how many of the orders placed in the period something came back.",
+        "orders returned / total orders x 100",
+        Unit.PERCENT,
+        Direction.DOWN,
+        "rate_of_returns",
+        100,
+        "No order was placed in the period.",
+    ),
+    Definition(
+        "scrap_rate",
+        "Scrap rate",
+        "Of how many of the returns received something had to be scrapped.",
+        "scrapped orders / total returns x 100",
+        Unit.PERCENT,
+        Direction.DOWN,
+        "scrap_rate",
+        100,
+        "No return was received in the period.",
+    ),
+    Definition(
+        "shipping_cost_per_order",
+        "Shipping cost per order",
+        "What carriers cost for each order successfully delivered in the period.",
+        "total shipping cost for the period / successful deliveries",
+        Unit.MINOR,
+        Direction.DOWN,
+        "shipping_cost_per_order",
+        missing="Nothing was both shipped and delivered in the period.",
+    ),
+    Definition(
+        "cart_abandonment_rate",
+        "Shopping cart abandonment rate",
+        "How many of the carts begun did not become orders.",
+        "(1 - completed transactions / shopping carts) x 100",
+        Unit.PERCENT,
+        Direction.DOWN,
+        missing="Carts are not kept: channels send finished orders.",
+    ),
+    Definition(
+        "customer_lifetime_value",
+        "Customer lifetime value",
+        "The margin that a customer has brought, and is expected to bring.",
+        "historic margin, and a stated predictive model",
+        Unit.MINOR,
+        Direction.UP,
+        missing="A margin needs the purchase cost of what was sold, which is not recorded.",
+    ),
+)
+
+DEFINED = {definition.name: definition for definition in DEFINITIONS}
+
+
+async def kpis(tx: Tx, *, since: datetime, until: datetime) -> list[Kpi]:
+    """Every KPI over the period from ``since`` up to, not including, ``until``, in the order of ``DEFINITIONS``."""
+    return [await measure(tx, definition, since=since, until=until) for definition in DEFINITIONS]
+
+
+async def measure(tx: Tx, definition: Definition, *, since: datetime, until: datetime) -> Kpi:
+    """One KPI over the period."""
+    parts: list[Part] = []
+    total: Part | None = None
+    if definition.statement is not None:
+        for row in await getattr(sql, definition.statement)(tx, since=since, until=until):
+            if not row["below"]:
+                continue
+            value = row["above"] / row["below"] * definition.scale
+            total = Part(row["part"] or "", value, row["above"], row["below"])
+            if row["part"] is not None:
+                parts.append(total)
+    parts.sort(key=lambda part: (-part.below, -part.value, part.key))
+    if parts:
+        total = parts[0]
+    return Kpi(
+        name=definition.name,
+        title=definition.title,
+        sentence=definition.sentence,
+        formula=definition.formula,
+        unit=definition.unit,
+        direction=definition.direction,
+        value=total and total.value,
+        above=total and total.above,
+        below=total and total.below,
+        key=total.key or None if total else None,
+        parts=tuple(parts),
+        missing=None if total else definition.missing,
+    )

@@ -1,0 +1,151 @@
+-- Every KPI is a fraction: its statement returns rows of (part, above, below) over :since up to, not including, :until.
+-- The part is a currency or a channel where the KPI has such, and NULL otherwise.
+
+-- name: picking_accuracy
+-- Orders picked in the period, and those of them picked whole that did not come back as the wrong item.
+WITH picked AS (
+    SELECT order_id, sum(short) AS short FROM warehouse.fulfillment_orders
+    WHERE picked_at >= :since::timestamptz AND picked_at < :until::timestamptz GROUP BY order_id
+), wrong AS (
+    SELECT DISTINCT order_id FROM aftercare.return_lines WHERE reason = 'wrong_item'
+)
+SELECT NULL::text AS part, count(*) FILTER (WHERE p.short = 0 AND w.order_id IS NULL)::float8 AS above, count(*)::float8 AS below
+FROM picked p LEFT JOIN wrong w USING (order_id);
+
+-- name: average_order_value
+-- What orders placed in the period came to, as placed; wholly cancelled orders are no sales.
+SELECT currency AS part, sum(total_minor)::float8 AS above, count(*)::float8 AS below
+FROM orders.orders
+WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND status <> 'cancelled' GROUP BY currency;
+
+-- name: cost_per_order
+-- Handling and carriage of the orders with something shipped in the period.
+WITH shipped AS (
+    SELECT order_id, sum(cost_minor) AS cost FROM warehouse.shipments
+    WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz GROUP BY order_id
+), handled AS (
+    SELECT f.order_id, sum(f.handling_cost_minor) AS cost FROM warehouse.fulfillment_orders f
+    WHERE f.shipped_at >= :since::timestamptz AND f.shipped_at < :until::timestamptz GROUP BY f.order_id
+)
+SELECT o.currency AS part, sum(s.cost + coalesce(h.cost, 0))::float8 AS above, count(*)::float8 AS below
+FROM shipped s LEFT JOIN handled h USING (order_id) JOIN orders.orders o USING (order_id) GROUP BY o.currency;
+
+-- name: internal_order_cycle_time
+-- Seconds from placement to the last shipment, of orders whose last shipment left in the period and that wait for nothing more.
+WITH candidates AS (
+    SELECT DISTINCT order_id FROM warehouse.shipments
+    WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz
+), left_at AS (
+    SELECT s.order_id, max(s.shipped_at) AS at FROM warehouse.shipments s JOIN candidates USING (order_id) GROUP BY s.order_id
+)
+SELECT NULL::text AS part, coalesce(sum(extract(epoch FROM l.at - o.placed_at)), 0)::float8 AS above, count(*)::float8 AS below
+FROM left_at l JOIN orders.orders o USING (order_id)
+WHERE l.at < :until::timestamptz AND o.backordered + o.allocated + o.picked + o.packed = 0;
+
+-- name: on_time_shipping_rate
+-- Orders with a ship-by time in the period, and those of them that left in time with every fulfillment order that was not given up.
+WITH due AS (
+    SELECT order_id, bool_and(shipped_at IS NOT NULL AND shipped_at <= ship_by_at) AS in_time
+    FROM warehouse.fulfillment_orders
+    WHERE ship_by_at >= :since::timestamptz AND ship_by_at < :until::timestamptz AND status NOT IN ('cancelled', 'rejected')
+    GROUP BY order_id
+)
+SELECT NULL::text AS part, count(*) FILTER (WHERE in_time)::float8 AS above, count(*)::float8 AS below FROM due;
+
+-- name: order_fill_rate
+-- Orders placed in the period, and those of them for which every unit was found in stock at placement.
+WITH short AS (
+    SELECT DISTINCT m.order_id FROM orders.moves m JOIN orders.orders o USING (order_id)
+    WHERE m.from_state = 'ordered' AND m.to_state <> 'allocated'
+      AND o.placed_at >= :since::timestamptz AND o.placed_at < :until::timestamptz
+)
+SELECT NULL::text AS part, count(*) FILTER (WHERE s.order_id IS NULL)::float8 AS above, count(*)::float8 AS below
+FROM orders.orders o LEFT JOIN short s USING (order_id)
+WHERE o.placed_at >= :since::timestamptz AND o.placed_at < :until::timestamptz;
+
+-- name: order_fulfillment_cycle_time
+-- Seconds from placement to the last delivery, of orders whose last parcel was delivered in the period and that wait for nothing more.
+WITH candidates AS (
+    SELECT DISTINCT order_id FROM tracking.parcels
+    WHERE delivered_at >= :since::timestamptz AND delivered_at < :until::timestamptz
+), reached AS (
+    SELECT p.order_id, max(p.delivered_at) AS at FROM tracking.parcels p JOIN candidates USING (order_id) GROUP BY p.order_id
+)
+SELECT NULL::text AS part, coalesce(sum(extract(epoch FROM r.at - o.placed_at)), 0)::float8 AS above, count(*)::float8 AS below
+FROM reached r JOIN orders.orders o USING (order_id)
+WHERE r.at < :until::timestamptz AND o.backordered + o.allocated + o.picked + o.packed + o.shipped = 0;
+
+-- name: orders_picked_per_hour
+-- Orders shipped in the period, and the reported hours of work on them.
+SELECT NULL::text AS part, count(DISTINCT order_id)::float8 AS above, coalesce(sum(labor_seconds), 0)::float8 / 3600 AS below
+FROM warehouse.fulfillment_orders
+WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz AND labor_seconds > 0;
+
+-- name: order_placement_percentage
+-- Orders placed in the period by channel, of all.
+SELECT c.code AS part, count(*)::float8 AS above, sum(count(*)) OVER ()::float8 AS below
+FROM orders.orders o JOIN catalog.channels c USING (channel_id)
+WHERE o.placed_at >= :since::timestamptz AND o.placed_at < :until::timestamptz GROUP BY c.code;
+
+-- name: perfect_order_rate
+-- Orders placed in the period that have reached their end, and those of them that arrived complete, in time, in one piece and stayed.
+-- An order that its customer called off whole is neither.
+WITH placed AS (
+    SELECT order_id, ordered, delivered, cancelled, promised_at FROM orders.orders
+    WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz
+      AND status IN ('delivered', 'returned', 'cancelled')
+), called_off AS (
+    SELECT p.order_id FROM placed p JOIN orders.moves m USING (order_id)
+    WHERE p.cancelled = p.ordered AND m.to_state = 'cancelled'
+    GROUP BY p.order_id HAVING bool_and(m.reason = 'customer')
+), parcels AS (
+    SELECT t.order_id, bool_or(t.late_at IS NOT NULL OR t.lost_at IS NOT NULL OR t.delivered_at > t.promised_at) AS incident
+    FROM tracking.parcels t JOIN placed USING (order_id) GROUP BY t.order_id
+), short AS (
+    SELECT DISTINCT f.order_id FROM warehouse.fulfillment_orders f JOIN placed USING (order_id) WHERE f.short > 0
+), sent_back AS (
+    SELECT DISTINCT r.order_id FROM aftercare.returns r JOIN placed USING (order_id)
+)
+SELECT NULL::text AS part,
+       count(*) FILTER (WHERE p.delivered = p.ordered AND NOT coalesce(t.incident, true) AND s.order_id IS NULL
+                          AND b.order_id IS NULL)::float8 AS above,
+       count(*)::float8 AS below
+FROM placed p LEFT JOIN parcels t USING (order_id) LEFT JOIN short s USING (order_id) LEFT JOIN sent_back b USING (order_id)
+     LEFT JOIN called_off c USING (order_id)
+WHERE c.order_id IS NULL;
+
+-- name: purchasing_frequency
+-- Orders placed in the period by known customers, and how many customers these are.
+SELECT NULL::text AS part, count(*)::float8 AS above, count(DISTINCT customer_id)::float8 AS below
+FROM orders.orders
+WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND customer_id IS NOT NULL;
+
+-- name: rate_of_returns
+-- Orders placed in the period, and those of them of which something came back.
+SELECT NULL::text AS part, count(*) FILTER (WHERE returned > 0)::float8 AS above, count(*)::float8 AS below
+FROM orders.orders WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz;
+
+-- name: scrap_rate
+-- Returns received in the period, and those of them with something scrapped.
+WITH received AS (
+    SELECT r.order_id, r.return_id, sum(l.scrapped) AS scrapped
+    FROM aftercare.returns r JOIN aftercare.return_lines l USING (order_id, return_id)
+    WHERE r.received_at >= :since::timestamptz AND r.received_at < :until::timestamptz GROUP BY 1, 2
+)
+SELECT NULL::text AS part, count(*) FILTER (WHERE scrapped > 0)::float8 AS above, count(*)::float8 AS below FROM received;
+
+-- name: shipping_cost_per_order
+-- What carriers were paid for shipments of the period, and the orders with a successful delivery in it.
+WITH paid AS (
+    SELECT o.currency, sum(s.cost_minor) AS cost FROM warehouse.shipments s JOIN orders.orders o USING (order_id)
+    WHERE s.shipped_at >= :since::timestamptz AND s.shipped_at < :until::timestamptz GROUP BY o.currency
+), delivered AS (
+    SELECT o.currency, count(DISTINCT p.order_id) AS orders FROM tracking.parcels p JOIN orders.orders o USING (order_id)
+    WHERE p.delivered_at >= :since::timestamptz AND p.delivered_at < :until::timestamptz GROUP BY o.currency
+)
+SELECT currency AS part, p.cost::float8 AS above, d.orders::float8 AS below FROM paid p JOIN delivered d USING (currency);
+
+-- name: orders_by_status
+-- How many orders are where, and how many units they hold.
+SELECT status, count(*) AS orders, sum(ordered)::bigint AS units, sum(total_minor)::bigint AS total_minor
+FROM orders.orders GROUP BY status ORDER BY 2 DESC, 1;

@@ -1,0 +1,179 @@
+"""Where goods lie, who may use them, and what carries them.
+
+NET-1  A channel is served by at most one network.
+NET-2  Every change is seen by everybody who keeps facts of the network, from its commit on.
+NET-3  Every zone has a rate, every lane a zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from enum import StrEnum
+from functools import cache
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from msgspec import Meta, Struct, field
+
+from ordino.core.errors import Fault
+from ordino.core.upserts import Code, CountryCode, CurrencyCode, Text
+
+MAX_GRAMS = 1_000_000_000
+MAX_MINOR = 10**12
+MAX_ZONES = 1000
+MAX_LANES = 200_000
+MAX_RATES = 1000
+Latitude = Annotated[float, Meta(ge=-90, le=90)]
+Longitude = Annotated[float, Meta(ge=-180, le=180)]
+WorkingDays = Annotated[
+    list[Annotated[int, Meta(ge=1, le=7)]], Meta(min_length=1, max_length=7, description="ISO weekdays: 1 is Monday.")
+]
+PostalText = Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\x00]*$")]
+Prefix = Annotated[str, Meta(max_length=20, pattern=r"^[^\x00]*$")]
+MONDAY_TO_FRIDAY = (1, 2, 3, 4, 5)
+
+
+def _weekdays() -> list[int]:
+    return list(MONDAY_TO_FRIDAY)
+
+
+class LocationType(StrEnum):
+    WAREHOUSE = "warehouse"
+    DISTRIBUTION_CENTER = "distribution_center"
+    STORE = "store"
+    THIRD_PARTY = "3pl"
+    SUPPLIER = "supplier"
+
+
+class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A place that holds or hands over stock.
+
+    ``timezone`` is an IANA name. What is placed before ``cut_off`` (HH:MM, local) leaves on the same working day.
+    ``daily_capacity`` counts orders; left out, there is no limit. ``serves_countries`` defaults to its own country.
+    """
+
+    code: Code
+    name: Text
+    type: LocationType
+    country: CountryCode
+    postal_code: PostalText
+    latitude: Latitude
+    longitude: Longitude
+    timezone: Annotated[str, Meta(max_length=64)]
+    working_days: WorkingDays = field(default_factory=_weekdays)
+    cut_off: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)] = "14:00"
+    daily_capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    handling_cost_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
+    serves_countries: Annotated[list[CountryCode], Meta(max_length=300)] = []
+    active: bool = True
+
+
+class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A location of a network; ``buffer`` units of each SKU there are withheld from promising."""
+
+    location: Code
+    buffer: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
+
+
+class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A set of locations that serves channels, written whole. A channel that is named here leaves the network it had."""
+
+    code: Code
+    name: Text
+    members: Annotated[list[Member], Meta(min_length=1, max_length=100_000)]
+    channels: Annotated[list[Code], Meta(max_length=100_000)] = []
+
+
+class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a parcel costs up to a weight, in minor units of the service's currency."""
+
+    up_to_grams: Annotated[int, Meta(ge=1, le=MAX_GRAMS)]
+    cost_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)]
+
+
+class Zone(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is at most ``up_to_km`` away (great-circle), or what a lane leads to. It takes working days of the service."""
+
+    zone: Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[^\x00]*$")]
+    up_to_km: Annotated[float, Meta(gt=0, le=50_000)] | None = None
+    transit_days: Annotated[int, Meta(ge=0, le=365)]
+    rates: Annotated[list[Rate], Meta(min_length=1, max_length=MAX_RATES)]
+
+
+class Lane(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From postal codes that begin so to postal codes that begin so: this zone. The longest prefixes win, and win over distance."""
+
+    origin_prefix: Prefix = ""
+    destination_prefix: Prefix = ""
+    zone: str
+
+
+class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One service of a carrier with its zones, rates and lanes, written whole."""
+
+    code: Code
+    carrier: Text
+    name: Text
+    currency: CurrencyCode
+    max_grams: Annotated[int, Meta(ge=1, le=MAX_GRAMS)]
+    working_days: WorkingDays = field(default_factory=_weekdays)
+    active: bool = True
+    zones: Annotated[list[Zone], Meta(min_length=1, max_length=MAX_ZONES)]
+    lanes: Annotated[list[Lane], Meta(max_length=MAX_LANES)] = []
+
+
+class PostalCode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a postal code is."""
+
+    country: CountryCode
+    postal_code: PostalText
+    latitude: Latitude
+    longitude: Longitude
+
+    @property
+    def code(self) -> str:
+        """Country and postal code, as in ``US-43215``."""
+        return f"{self.country}-{self.postal_code}"
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def location_fault(location: Location) -> Fault | None:
+    if location.timezone not in _timezones():
+        detail = f"{location.timezone!r} is not an IANA time zone; write one such as America/New_York."
+        return Fault("/timezone", detail)
+    return None
+
+
+def network_fault(network: Network) -> Fault | None:
+    return _repeated("/members", "/location", [member.location for member in network.members]) or _repeated(
+        "/channels", "", network.channels
+    )
+
+
+def service_fault(service: CarrierService) -> Fault | None:
+    zones = {zone.zone for zone in service.zones}
+    for index, zone in enumerate(service.zones):
+        wrong = _repeated(f"/zones/{index}/rates", "/up_to_grams", [rate.up_to_grams for rate in zone.rates])
+        if wrong is not None:
+            return wrong
+    for index, lane in enumerate(service.lanes):
+        if lane.zone not in zones:
+            return Fault(f"/lanes/{index}/zone", f"The service has no zone {lane.zone!r}; add it, or name one of its zones.")
+    return (
+        _repeated("/zones", "/zone", [zone.zone for zone in service.zones])
+        or _repeated("/zones", "/up_to_km", [zone.up_to_km for zone in service.zones if zone.up_to_km is not None])
+        or _repeated("/lanes", "", [(lane.origin_prefix, lane.destination_prefix) for lane in service.lanes])
+    )
+
+
+def _repeated(pointer: str, within: str, values: Sequence[Hashable]) -> Fault | None:
+    first: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        if first.setdefault(value, index) != index:
+            detail = f"{value!r} stands at {pointer}/{first[value]} already; send it once."
+            return Fault(f"{pointer}/{index}{within}", detail)
+    return None

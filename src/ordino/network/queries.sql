@@ -1,0 +1,243 @@
+-- locations, networks, carrier services, postal codes ---------------------------------------------------------------
+
+-- name: location_ids
+-- The keys behind locations' codes.
+SELECT code, location_id FROM network.locations WHERE code = any(:codes::text[]);
+
+-- name: write_locations
+-- A row comes back if it is new or differed. Lists arrive as text, because arrays of arrays are flattened.
+INSERT INTO network.locations AS l (location_id, code, name, type, country, postal_code, latitude, longitude, timezone,
+                                    working_days, cut_off, daily_capacity, handling_cost_minor, serves_countries, active)
+SELECT n.location_id, n.code, n.name, n.type, n.country, n.postal_code, n.latitude, n.longitude, n.timezone,
+       n.working_days::smallint[], n.cut_off, n.daily_capacity, n.handling_cost, n.countries::text[], n.active
+FROM unnest(:location_ids::int[], :codes::text[], :names::text[], :types::text[], :countries::text[], :postal_codes::text[],
+            :latitudes::float8[], :longitudes::float8[], :timezones::text[], :working_days::text[], :cut_offs::time[],
+            :capacities::int[], :handling_costs::bigint[], :served::text[], :active::boolean[])
+    AS n (location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
+          daily_capacity, handling_cost, countries, active)
+ON CONFLICT (location_id) DO UPDATE
+SET name = excluded.name, type = excluded.type, country = excluded.country, postal_code = excluded.postal_code,
+    latitude = excluded.latitude, longitude = excluded.longitude, timezone = excluded.timezone,
+    working_days = excluded.working_days, cut_off = excluded.cut_off, daily_capacity = excluded.daily_capacity,
+    handling_cost_minor = excluded.handling_cost_minor, serves_countries = excluded.serves_countries, active = excluded.active
+WHERE (l.name, l.type, l.country, l.postal_code, l.latitude, l.longitude, l.timezone, l.working_days, l.cut_off,
+       l.daily_capacity, l.handling_cost_minor, l.serves_countries, l.active)
+    IS DISTINCT FROM (excluded.name, excluded.type, excluded.country, excluded.postal_code, excluded.latitude,
+                      excluded.longitude, excluded.timezone, excluded.working_days, excluded.cut_off, excluded.daily_capacity,
+                      excluded.handling_cost_minor, excluded.serves_countries, excluded.active)
+RETURNING l.code;
+
+-- name: locations
+-- Some locations, by code.
+SELECT code, name, type, country, postal_code, latitude, longitude, timezone, working_days,
+       to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active
+FROM network.locations WHERE code = any(:codes::text[]) ORDER BY code;
+
+-- name: location_codes_after
+-- One page of codes.
+SELECT code FROM network.locations WHERE code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: network_ids
+-- The keys behind networks' codes.
+SELECT code, network_id FROM network.networks WHERE code = any(:codes::text[]);
+
+-- name: channel_ids
+-- The keys behind channels' codes.
+SELECT code, channel_id FROM catalog.channels WHERE code = any(:codes::text[]);
+
+-- name: networks
+-- Some networks with their members and channels, by code.
+SELECT n.code, n.name,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('location', l.code, 'buffer', m.buffer) ORDER BY l.code COLLATE "C"), '[]')
+        FROM network.members m JOIN network.locations l USING (location_id) WHERE m.network_id = n.network_id) AS members,
+       ARRAY(SELECT c.code FROM network.channel_networks s JOIN catalog.channels c USING (channel_id)
+             WHERE s.network_id = n.network_id ORDER BY c.code COLLATE "C") AS channels
+FROM network.networks n WHERE n.code = any(:codes::text[]) ORDER BY n.code;
+
+-- name: network_codes_after
+-- One page of codes.
+SELECT code FROM network.networks WHERE code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: write_networks
+-- The networks themselves; what belongs to them is written whole.
+INSERT INTO network.networks AS n (network_id, code, name)
+SELECT * FROM unnest(:network_ids::int[], :codes::text[], :names::text[])
+ON CONFLICT (network_id) DO UPDATE SET name = excluded.name;
+
+-- name: clear_members
+-- Members that are about to be written whole go.
+DELETE FROM network.members WHERE network_id = any(:network_ids::int[]);
+
+-- name: write_members
+-- Members come.
+INSERT INTO network.members (network_id, location_id, buffer)
+SELECT * FROM unnest(:network_ids::int[], :location_ids::int[], :buffers::bigint[]);
+
+-- name: clear_channel_networks
+-- What the networks served goes, and so do the channels that they are to serve from wherever they were served.
+DELETE FROM network.channel_networks WHERE network_id = any(:network_ids::int[]) OR channel_id = any(:channel_ids::int[]);
+
+-- name: write_channel_networks
+-- Channels get the network that serves them.
+INSERT INTO network.channel_networks (channel_id, network_id)
+SELECT * FROM unnest(:channel_ids::int[], :network_ids::int[]);
+
+-- name: service_ids
+-- The keys behind carrier services' codes.
+SELECT code, service_id FROM network.carrier_services WHERE code = any(:codes::text[]);
+
+-- name: carrier_services
+-- Some carrier services with zones, rates and lanes, by code.
+SELECT s.code, s.carrier, s.name, s.currency, s.max_grams, s.working_days, s.active,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'zone', z.zone, 'up_to_km', z.up_to_km, 'transit_days', z.transit_days,
+                   'rates', (SELECT coalesce(jsonb_agg(jsonb_build_object('up_to_grams', r.up_to_grams, 'cost_minor', r.cost_minor)
+                                                       ORDER BY r.up_to_grams), '[]')
+                             FROM network.rates r WHERE r.service_id = z.service_id AND r.zone = z.zone))
+               ORDER BY z.up_to_km, z.zone COLLATE "C"), '[]')
+        FROM network.zones z WHERE z.service_id = s.service_id) AS zones,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('origin_prefix', l.origin_prefix,
+                                                     'destination_prefix', l.destination_prefix, 'zone', l.zone)
+                                  ORDER BY l.origin_prefix COLLATE "C", l.destination_prefix COLLATE "C"), '[]')
+        FROM network.lanes l WHERE l.service_id = s.service_id) AS lanes
+FROM network.carrier_services s WHERE s.code = any(:codes::text[]) ORDER BY s.code;
+
+-- name: carrier_service_codes_after
+-- One page of codes.
+SELECT code FROM network.carrier_services WHERE code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: write_carrier_services
+-- The services themselves; what belongs to them is written whole.
+INSERT INTO network.carrier_services AS s (service_id, code, carrier, name, currency, working_days, max_grams, active)
+SELECT n.service_id, n.code, n.carrier, n.name, n.currency, n.working_days::smallint[], n.max_grams, n.active
+FROM unnest(:service_ids::int[], :codes::text[], :carriers::text[], :names::text[], :currencies::text[], :working_days::text[],
+            :max_grams::int[], :active::boolean[])
+    AS n (service_id, code, carrier, name, currency, working_days, max_grams, active)
+ON CONFLICT (service_id) DO UPDATE
+SET carrier = excluded.carrier, name = excluded.name, currency = excluded.currency, working_days = excluded.working_days,
+    max_grams = excluded.max_grams, active = excluded.active;
+
+-- name: clear_lanes
+-- Lanes, rates and zones that are about to be written whole go, in this order.
+DELETE FROM network.lanes WHERE service_id = any(:service_ids::int[]);
+
+-- name: clear_rates
+-- Rates go.
+DELETE FROM network.rates WHERE service_id = any(:service_ids::int[]);
+
+-- name: clear_zones
+-- Zones go.
+DELETE FROM network.zones WHERE service_id = any(:service_ids::int[]);
+
+-- name: write_zones
+-- Zones come.
+INSERT INTO network.zones (service_id, zone, up_to_km, transit_days)
+SELECT * FROM unnest(:service_ids::int[], :zones::text[], :up_to_km::float8[], :transit_days::int[]);
+
+-- name: write_rates
+-- Rates come.
+INSERT INTO network.rates (service_id, zone, up_to_grams, cost_minor)
+SELECT * FROM unnest(:service_ids::int[], :zones::text[], :up_to_grams::int[], :costs::bigint[]);
+
+-- name: write_lanes
+-- Lanes come.
+INSERT INTO network.lanes (service_id, origin_prefix, destination_prefix, zone)
+SELECT * FROM unnest(:service_ids::int[], :origin_prefixes::text[], :destination_prefixes::text[], :zones::text[]);
+
+-- name: known_postal_codes
+-- Which of these are there.
+SELECT p.country, p.postal_code FROM network.postal_codes p
+JOIN unnest(:countries::text[], :postal_codes::text[]) AS w (country, postal_code) USING (country, postal_code);
+
+-- name: write_postal_codes
+-- A row comes back if it is new or differed.
+INSERT INTO network.postal_codes AS p (country, postal_code, latitude, longitude)
+SELECT * FROM unnest(:countries::text[], :postal_codes::text[], :latitudes::float8[], :longitudes::float8[])
+ON CONFLICT (country, postal_code) DO UPDATE SET latitude = excluded.latitude, longitude = excluded.longitude
+WHERE (p.latitude, p.longitude) IS DISTINCT FROM (excluded.latitude, excluded.longitude)
+RETURNING p.country, p.postal_code;
+
+-- name: postal_code
+-- Where one postal code is.
+SELECT country, postal_code, latitude, longitude FROM network.postal_codes
+WHERE country = :country::text AND postal_code = :postal_code::text;
+
+-- name: postal_codes_after
+-- One page of a country's postal codes.
+SELECT country, postal_code, latitude, longitude FROM network.postal_codes
+WHERE country = :country::text AND postal_code > :after::text ORDER BY postal_code LIMIT :limit::int;
+
+-- facts: the whole network as sourcing keeps it --------------------------------------------------------------------
+
+-- name: all_locations
+-- Every location.
+SELECT location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
+       daily_capacity, handling_cost_minor, serves_countries, active
+FROM network.locations;
+
+-- name: all_services
+-- Every active carrier service.
+SELECT service_id, code, carrier, name, currency, working_days, max_grams FROM network.carrier_services WHERE active
+ORDER BY service_id;
+
+-- name: all_zones
+-- Every zone with its rates, lightest first.
+SELECT z.service_id, z.zone, z.up_to_km, z.transit_days,
+       array_agg(r.up_to_grams ORDER BY r.up_to_grams) FILTER (WHERE r.zone IS NOT NULL) AS limits,
+       array_agg(r.cost_minor ORDER BY r.up_to_grams) FILTER (WHERE r.zone IS NOT NULL) AS costs
+FROM network.zones z JOIN network.carrier_services s USING (service_id) JOIN network.rates r USING (service_id, zone)
+WHERE s.active
+GROUP BY z.service_id, z.zone, z.up_to_km, z.transit_days;
+
+-- name: all_lanes
+-- Every lane whose zone has rates.
+SELECT l.service_id, l.origin_prefix, l.destination_prefix, l.zone
+FROM network.lanes l JOIN network.carrier_services s USING (service_id)
+WHERE s.active AND EXISTS (SELECT FROM network.rates r WHERE r.service_id = l.service_id AND r.zone = l.zone);
+
+-- name: all_networks
+-- Every network with its members.
+SELECT n.network_id, n.code, array_agg(m.location_id) AS location_ids, array_agg(m.buffer) AS buffers
+FROM network.networks n JOIN network.members m USING (network_id) GROUP BY n.network_id, n.code;
+
+-- name: all_channels
+-- Every channel with its seller and the network that serves it.
+SELECT c.channel_id, c.code, c.seller_id, s.currency, s.return_window_days, c.short_policy, n.network_id
+FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) LEFT JOIN network.channel_networks n USING (channel_id);
+
+-- name: all_places
+-- Where postal codes are.
+SELECT country, postal_code, latitude, longitude FROM network.postal_codes;
+
+-- capacity ---------------------------------------------------------------------------------------------------------
+
+-- name: capacity_used
+-- What limited locations have taken on, from a day on.
+SELECT location_id, ship_on, used FROM network.capacity
+WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date;
+
+-- name: open_capacity
+-- A day begins empty; one that is there already stays.
+INSERT INTO network.capacity (location_id, ship_on, used)
+SELECT DISTINCT d.location_id, d.ship_on, 0 FROM unnest(:location_ids::int[], :ship_ons::date[]) AS d (location_id, ship_on)
+ORDER BY 1, 2
+ON CONFLICT DO NOTHING;
+
+-- name: lock_capacity
+-- Held until the transaction ends, in key order.
+SELECT location_id, ship_on, used FROM network.capacity
+WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date ORDER BY location_id, ship_on FOR NO KEY UPDATE;
+
+-- name: move_capacity
+-- Days fill up to their limit and no further; a day that would overflow does not come back.
+WITH wanted AS (
+    SELECT c.location_id, c.ship_on, w.delta, w.capacity
+    FROM network.capacity c
+    JOIN unnest(:location_ids::int[], :ship_ons::date[], :deltas::int[], :limits::int[])
+        AS w (location_id, ship_on, delta, capacity) USING (location_id, ship_on)
+    ORDER BY 1, 2
+    FOR NO KEY UPDATE OF c
+)
+UPDATE network.capacity c SET used = c.used + w.delta FROM wanted w
+WHERE c.location_id = w.location_id AND c.ship_on = w.ship_on AND (w.delta <= 0 OR c.used + w.delta <= w.capacity)
+RETURNING c.location_id, c.ship_on;

@@ -1,0 +1,283 @@
+"""Every promise is held against the rows: each check names the row that breaks it, and none breaks on honest ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from ordino.cli.bench.synthetic import fill
+from ordino.cli.verify import CHECKS, examine, verify
+from ordino.core.database import Database
+
+ORDERS = 200
+
+# An order of each fate, as ``synthetic.sql`` numbers them: n % 20.
+_ORDER = {"delivered": 1, "returned": 14, "allocated": 15, "released": 16, "packed": 17, "cancelled": 18, "backordered": 19}
+
+
+def _of(fate: str) -> str:
+    return f"(SELECT order_id FROM orders.orders WHERE external_id = 'S{_ORDER[fate]}')"
+
+
+_NO_CAUSE = "'01990000-0000-7000-8000-000000000000'"
+
+# Check -> (statements that break its promise, further checks that break with it).
+CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
+    "stock_is_the_sum_of_its_moves": (
+        "UPDATE inventory.moves SET on_hand_delta = on_hand_delta + 1 WHERE kind = 'received' AND sku_id = 1 AND location_id = 1",
+        set(),
+    ),
+    "reserved_is_the_sum_of_reservations": (
+        f"""UPDATE inventory.stock SET reserved = reserved + 1 WHERE sku_id = 1 AND location_id = 1;
+            INSERT INTO inventory.moves VALUES (1, {_NO_CAUSE}, 1, 0, 'reserved', 0, 1, 0, NULL, NULL, now())""",
+        set(),
+    ),
+    "never_promise_more_than_we_have": (
+        f"""ALTER TABLE inventory.stock DROP CONSTRAINT inv_1_never_promise_more_than_we_have;
+            INSERT INTO inventory.moves SELECT sku_id, {_NO_CAUSE}, location_id, 0, 'adjusted', reserved - 1 - on_hand, 0, 0, 'lost',
+                NULL, now() FROM inventory.stock WHERE sku_id = 1 AND location_id = 1;
+            UPDATE inventory.stock SET on_hand = reserved - 1 WHERE sku_id = 1 AND location_id = 1""",
+        set(),
+    ),
+    "only_reserved_units_are_picked": (
+        f"""ALTER TABLE inventory.stock DROP CONSTRAINT inv_4_only_reserved_units_are_picked;
+            INSERT INTO inventory.moves SELECT sku_id, {_NO_CAUSE}, location_id, 0, 'picked', 0, 0, reserved + 1 - picked, NULL, NULL,
+                now() FROM inventory.stock WHERE sku_id = 1 AND location_id = 1;
+            UPDATE inventory.stock SET picked = reserved + 1 WHERE sku_id = 1 AND location_id = 1""",
+        {"picked_stock_is_in_the_warehouse"},
+    ),
+    "picked_stock_is_in_the_warehouse": (
+        f"""INSERT INTO inventory.moves SELECT sku_id, {_NO_CAUSE}, location_id, 0, 'picked', 0, 0, 1, NULL, NULL, now()
+                FROM orders.allocations WHERE order_id = {_of("allocated")} AND line_no = 1;
+            UPDATE inventory.stock s SET picked = picked + 1 FROM orders.allocations a
+                WHERE a.order_id = {_of("allocated")} AND a.line_no = 1 AND s.sku_id = a.sku_id AND s.location_id = a.location_id""",
+        set(),
+    ),
+    "what_is_reserved_is_what_is_ordered": (
+        f"UPDATE inventory.reservations SET line_no = 3 WHERE order_id = {_of('allocated')} AND line_no = 2",
+        set(),
+    ),
+    "what_left_the_stock_is_what_shipped": (
+        f"UPDATE inventory.moves SET line_no = 3 WHERE order_id = {_of('delivered')} AND line_no = 2 AND kind = 'shipped'",
+        set(),
+    ),
+    "every_unit_is_in_one_state": (
+        f"""ALTER TABLE orders.lines DROP CONSTRAINT dem_2_no_state_holds_less_than_nothing;
+            ALTER TABLE orders.orders DROP CONSTRAINT no_state_holds_less_than_nothing;
+            INSERT INTO orders.moves VALUES ({_of("backordered")}, {_NO_CAUSE}, 1, 'backordered', 'cancelled', 5, 'wrong', now());
+            UPDATE orders.lines SET backordered = backordered - 5, cancelled = cancelled + 5
+                WHERE order_id = {_of("backordered")} AND line_no = 1;
+            UPDATE orders.orders SET backordered = backordered - 5, cancelled = cancelled + 5 WHERE order_id = {_of("backordered")}""",
+        {"order_statuses_follow_from_units"},
+    ),
+    "units_leave_states_by_their_exits": (
+        f"""ALTER TABLE orders.moves DROP CONSTRAINT exits;
+            DELETE FROM orders.moves WHERE order_id = {_of("packed")} AND line_no = 1 AND to_state = 'picked';
+            UPDATE orders.moves SET from_state = 'allocated' WHERE order_id = {_of("packed")} AND line_no = 1 AND to_state = 'packed'""",
+        set(),
+    ),
+    "lines_are_the_sums_of_their_moves": (
+        f"UPDATE orders.moves SET quantity = quantity + 1 WHERE order_id = {_of('backordered')} AND line_no = 1",
+        set(),
+    ),
+    "orders_are_the_sums_of_their_lines": (
+        f"UPDATE orders.orders SET backordered = backordered - 1, cancelled = cancelled + 1 WHERE order_id = {_of('backordered')}",
+        set(),
+    ),
+    "order_statuses_follow_from_units": (
+        f"""ALTER TABLE orders.orders ALTER COLUMN status DROP EXPRESSION;
+            UPDATE orders.orders SET status = 'shipped' WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "order_keys_lead_to_their_orders": (
+        f"UPDATE orders.order_keys SET external_id = 'elsewhere' WHERE order_id = {_of('allocated')}",
+        set(),
+    ),
+    "every_order_was_placed": (
+        f"DELETE FROM core.events WHERE subject_id = {_of('allocated')} AND kind = 'order_placed'",
+        set(),
+    ),
+    "allocations_hold_what_is_allocated": (
+        f"""UPDATE orders.allocations SET sku_id = sku_id + 1 WHERE order_id = {_of("allocated")} AND line_no = 1""",
+        {"what_is_reserved_is_what_is_ordered"},
+    ),
+    "capacity_is_what_orders_claim": (
+        f"INSERT INTO orders.capacity_claims VALUES ({_of('allocated')}, 1, '2026-01-01')",
+        set(),
+    ),
+    "an_order_costs_what_its_lines_cost": (
+        f"UPDATE orders.orders SET total_minor = total_minor + 1 WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "every_order_has_its_payment": (
+        f"UPDATE orders.payments SET currency = 'USD' WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "payments_keep_within_their_bounds": (
+        f"""ALTER TABLE orders.payments DROP CONSTRAINT mon_1_never_capture_more_than_authorized;
+            UPDATE orders.payments SET voided_minor = 1 WHERE order_id = {_of("delivered")};
+            INSERT INTO orders.payment_moves VALUES ({_of("delivered")}, {_NO_CAUSE}, 'voided', 1, NULL, now())""",
+        set(),
+    ),
+    "payments_are_the_sums_of_their_moves": (
+        f"UPDATE orders.payment_moves SET amount_minor = amount_minor - 1 WHERE order_id = {_of('delivered')} AND kind = 'captured'",
+        set(),
+    ),
+    "only_shipped_units_are_paid_for": (
+        f"""UPDATE orders.payments SET captured_minor = 1 WHERE order_id = {_of("packed")};
+            INSERT INTO orders.payment_moves VALUES ({_of("packed")}, {_NO_CAUSE}, 'captured', 1, NULL, now())""",
+        set(),
+    ),
+    "payment_statuses_follow_from_amounts": (
+        f"""ALTER TABLE orders.payments ALTER COLUMN status DROP EXPRESSION;
+            UPDATE orders.payments SET status = 'pending' WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "every_released_unit_is_in_one_state": (
+        f"""ALTER TABLE warehouse.fulfillment_lines DROP CONSTRAINT ful_1_every_unit_is_in_one_state;
+            ALTER TABLE warehouse.fulfillment_orders DROP CONSTRAINT a_fulfillment_order_accounts_for_its_units;
+            UPDATE warehouse.fulfillment_lines SET quantity = quantity + 1 WHERE order_id = {_of("delivered")} AND line_no = 1;
+            UPDATE warehouse.fulfillment_orders SET quantity = quantity + 1 WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "fulfillment_orders_are_the_sums_of_their_lines": (
+        f"UPDATE warehouse.fulfillment_orders SET shipped = shipped - 1, packed = packed + 1 WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "fulfillment_statuses_follow_from_units": (
+        f"""ALTER TABLE warehouse.fulfillment_orders ALTER COLUMN status DROP EXPRESSION;
+            UPDATE warehouse.fulfillment_orders SET status = 'packed' WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "released_units_are_open_in_the_warehouse": (
+        f"UPDATE orders.allocations SET released = 1 WHERE order_id = {_of('allocated')} AND line_no = 1",
+        set(),
+    ),
+    "the_warehouse_agrees_with_demand": (
+        f"""UPDATE orders.moves SET to_state = 'backordered' WHERE order_id = {_of("allocated")} AND line_no = 1;
+            INSERT INTO orders.moves SELECT order_id, {_NO_CAUSE}, 1, 'backordered', 'allocated', ordered, NULL, now()
+                FROM orders.lines WHERE order_id = {_of("allocated")} AND line_no = 1;
+            INSERT INTO orders.moves SELECT order_id, {_NO_CAUSE}, 1, 'allocated', 'picked', ordered, NULL, now()
+                FROM orders.lines WHERE order_id = {_of("allocated")} AND line_no = 1;
+            UPDATE orders.orders o SET allocated = o.allocated - l.allocated, picked = o.picked + l.allocated FROM orders.lines l
+                WHERE o.order_id = {_of("allocated")} AND l.order_id = o.order_id AND l.line_no = 1;
+            UPDATE orders.lines SET allocated = 0, picked = ordered WHERE order_id = {_of("allocated")} AND line_no = 1;
+            DELETE FROM orders.allocations WHERE order_id = {_of("allocated")} AND line_no = 1""",
+        {"what_is_reserved_is_what_is_ordered"},
+    ),
+    "packages_hold_what_was_packed": (
+        f"UPDATE warehouse.package_lines SET quantity = quantity + 1 WHERE order_id = {_of('delivered')} AND line_no = 1",
+        set(),
+    ),
+    "shipments_carry_packages": (
+        f"""INSERT INTO warehouse.shipments SELECT order_id, {_NO_CAUSE}, fulfillment_order_id, 1, 'empty', 0, 0, now(), now()
+                FROM warehouse.fulfillment_orders WHERE order_id = {_of("packed")}""",
+        set(),
+    ),
+    "parcels_are_shipments": (
+        f"UPDATE warehouse.shipments SET tracking_number = 'another' WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "tracking_numbers_lead_to_their_parcels": (
+        f"DELETE FROM tracking.tracking_numbers WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "parcel_statuses_follow_from_instants": (
+        f"""ALTER TABLE tracking.parcels ALTER COLUMN status DROP EXPRESSION;
+            UPDATE tracking.parcels SET status = 'lost' WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "returned_units_came_back": (
+        f"UPDATE aftercare.return_lines SET scrapped = 1, authorized = authorized + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
+        set(),
+    ),
+    "restocked_units_are_in_stock": (
+        f"UPDATE inventory.moves SET line_no = 3 WHERE order_id = {_of('returned')} AND line_no = 1 AND kind = 'returned'",
+        set(),
+    ),
+    "sku_codes_lead_to_their_skus": ("UPDATE catalog.sku_codes SET code = 'renamed' WHERE sku_id = 5", set()),
+    "customer_keys_lead_to_their_customers": (
+        f"INSERT INTO orders.customers (customer_id, seller_id, external_id, since) VALUES ({_NO_CAUSE}, 1, 'nobody', now())",
+        set(),
+    ),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled_url(database_url: str) -> str:
+    connection = await asyncpg.connect(database_url)
+    await fill(connection, orders=ORDERS, skus=100)
+    await connection.close()
+    return database_url
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def connection(filled_url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(filled_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_honest_ledgers_are_clean(filled_url: str) -> None:
+    async with await Database.open(filled_url, pool_size=3) as database:
+        report = await verify(database)
+    assert report.broken == []
+    assert report.orders == ORDERS
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_one_connection_is_enough(filled_url: str) -> None:
+    async with await Database.open(filled_url, pool_size=1) as database:
+        assert (await verify(database)).clean
+
+
+def test_every_check_is_seen_to_find_something() -> None:
+    assert set(CORRUPTIONS) == {check.name for check in CHECKS}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", CORRUPTIONS)
+async def test_a_broken_row_is_named_by_its_check_alone(connection: Any, name: str) -> None:
+    statements, others = CORRUPTIONS[name]
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("SET LOCAL session_replication_role = replica")  # foreign keys look away
+        await connection.execute(statements)
+        broken = {finding.name: finding for finding in await examine(connection) if not finding.holds}
+    finally:
+        await transaction.rollback()
+    assert set(broken) == {name} | others
+    assert 1 <= len(broken[name].rows) == broken[name].count <= 2
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_so_many_rows_are_named_and_all_are_counted(connection: Any) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("UPDATE orders.orders SET total_minor = total_minor + 1")
+        findings = await examine(connection, rows=7)
+    finally:
+        await transaction.rollback()
+    [finding] = [finding for finding in findings if not finding.holds]
+    assert finding.name == "an_order_costs_what_its_lines_cost"
+    assert (len(finding.rows), finding.count) == (7, ORDERS)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_number_beyond_all_reason_is_a_finding(connection: Any) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(f"UPDATE orders.moves SET quantity = 1::bigint << 40 WHERE order_id = {_of('delivered')}")
+        findings = {finding.name: finding for finding in await examine(connection)}
+    finally:
+        await transaction.rollback()
+    assert findings["lines_are_the_sums_of_their_moves"].error == "integer out of range"
+    assert findings["stock_is_the_sum_of_its_moves"].holds

@@ -1,0 +1,83 @@
+"""What every test may ask for: a PostgreSQL of its own, and in it a fresh database per module."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from ordino.core.database import Database
+from ordino.core.embedded import EmbeddedPostgres
+
+T = TypeVar("T")
+TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def short_directory() -> Iterator[Path]:
+    """A directory that every user may pass through, with a path short enough for sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="ordino-", dir="/tmp"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(short_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """One running PostgreSQL for each worker of the test run."""
+    with EmbeddedPostgres(short_directory / "data", {"shared_buffers": "128MB"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(cluster: EmbeddedPostgres) -> str:
+    """The name of a database with every migration applied, made once for each worker."""
+    from ordino.core.migrations import migrate
+
+    finish(command(cluster.url, f"CREATE DATABASE {TEMPLATE}"))
+    finish(migrate(database_at(cluster.url, TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def database_url(cluster: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A fresh, migrated database for the module; dropped after it, whoever is still connected."""
+    name = f"test_{uuid4().hex}"
+    finish(command(cluster.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield database_at(cluster.url, name)
+    finish(command(cluster.url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end on an event loop of its own, wherever the caller is."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+async def command(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+def database_at(url: str, name: str) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="module")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The module's database, opened without any flow: nothing follows from what happens."""
+    async with await Database.open(database_url) as opened:
+        yield opened

@@ -1,0 +1,111 @@
+"""Cancellation up to shipping: what is cancelled at once, what is asked of the warehouse, what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from world import World, small_world
+
+from ordino.core.database import Database
+from ordino.inventory.adjust import Receipt, receive
+from ordino.orders.allocate import allocate, waiting_for
+from ordino.orders.cancel import Cancellation, Cancelled, CancelRefusal, CancelRefused, LineCancellation, cancel
+from ordino.orders.model import NewOrder, Placed
+from ordino.orders.place import place
+
+AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    return await small_world(database, stock={("sku-1", "loc-1"): 100, ("sku-2", "loc-1"): 5})
+
+
+async def put(database: Database, order: NewOrder) -> UUID:
+    [placed] = await database.transact(lambda tx: place(tx, [order], at=AT))
+    assert isinstance(placed, Placed)
+    return placed.order_id
+
+
+async def call_off(database: Database, *wishes: Cancellation) -> list[Cancelled | CancelRefused]:
+    return await database.transact(lambda tx: cancel(tx, wishes, at=AT))
+
+
+async def reserved(database: Database, world: World, sku: str) -> int:
+    total = await database.pool.fetchval(
+        "SELECT coalesce(sum(reserved), 0) FROM inventory.stock WHERE sku_id = $1", world.sku_ids[sku]
+    )
+    return int(total)
+
+
+async def test_a_cancelled_order_gives_its_stock_back(database: Database, world: World) -> None:
+    before = await reserved(database, world, "sku-1")
+    order_id = await put(database, world.order("whole", 7, shipping_minor=500))
+    assert await reserved(database, world, "sku-1") == before + 7
+    [done] = await call_off(database, Cancellation(order_id=order_id))
+    assert isinstance(done, Cancelled)
+    assert (done.status, done.amount_minor, done.wanted) == ("cancelled", 7500, [])
+    assert await reserved(database, world, "sku-1") == before
+
+
+async def test_units_of_a_line_are_worth_their_share_to_the_cent(database: Database, world: World) -> None:
+    order_id = await put(database, world.order("shares", 3, unit_price_minor=333, tax_minor=1))
+    amounts = []
+    for _ in range(3):
+        [done] = await call_off(
+            database, Cancellation(order_id=order_id, lines=[LineCancellation(line_no=1, quantity=1)])
+        )
+        assert isinstance(done, Cancelled)
+        amounts.append(done.amount_minor)
+    assert sum(amounts) == 1000
+    assert max(amounts) - min(amounts) <= 1
+
+
+async def test_waiting_units_are_cancelled_before_allocated_ones(database: Database, world: World) -> None:
+    order_id = await put(database, world.order("waits", {"sku-2": 8}, channel="backorder"))
+    [done] = await call_off(database, Cancellation(order_id=order_id, lines=[LineCancellation(line_no=1, quantity=4)]))
+    assert isinstance(done, Cancelled)
+    line = await database.pool.fetchrow("SELECT * FROM orders.lines WHERE order_id = $1", order_id)
+    assert (line["backordered"], line["allocated"], line["cancelled"]) == (0, 4, 4)
+
+
+async def test_one_order_twice_in_a_batch_is_cancelled_once(database: Database, world: World) -> None:
+    order_id = await put(database, world.order("twice", 2))
+    first, second = await call_off(database, Cancellation(order_id=order_id), Cancellation(order_id=order_id))
+    assert isinstance(first, Cancelled)
+    assert isinstance(second, CancelRefused)
+    assert second.reason is CancelRefusal.TOO_LATE
+
+
+async def test_refusals_say_what_can_be_done(database: Database, world: World) -> None:
+    order_id = await put(database, world.order("refused", 2))
+    outcomes = await call_off(
+        database,
+        Cancellation(order_id=uuid4()),
+        Cancellation(order_id=order_id, lines=[LineCancellation(line_no=2)]),
+        Cancellation(order_id=order_id, lines=[LineCancellation(line_no=1, quantity=3)]),
+    )
+    assert [getattr(outcome, "reason", None) for outcome in outcomes] == [
+        CancelRefusal.UNKNOWN_ORDER,
+        CancelRefusal.UNKNOWN_LINE,
+        CancelRefusal.TOO_MANY,
+    ]
+    assert await database.pool.fetchval("SELECT cancelled FROM orders.orders WHERE order_id = $1", order_id) == 0
+
+
+async def test_arrived_stock_goes_to_who_waited_first(database: Database, world: World) -> None:
+    first = await put(database, world.order("w1", {"sku-3": 4}, channel="backorder"))
+    second = await put(database, world.order("w2", {"sku-3": 4}, channel="backorder"))
+    receipt = Receipt(sku="sku-3", location="loc-2", quantity=6)
+    await database.transact(lambda tx: receive(tx, [receipt], at=AT))
+    waiting = await database.read(lambda tx: waiting_for(tx, [world.sku_ids["sku-3"]]))
+    assert waiting == [first, second]
+    found = await database.transact(lambda tx: allocate(tx, waiting, at=AT))
+    assert found == {first: 4, second: 2}
+    rows = await database.pool.fetch(
+        "SELECT status, promised_at IS NOT NULL AS promised FROM orders.orders WHERE order_id = any($1) ORDER BY order_id",
+        [first, second],
+    )
+    assert [tuple(row) for row in rows] == [("allocated", True), ("partially_backordered", False)]
