@@ -69,7 +69,9 @@ class World(Struct, frozen=True):
         """An order whose total adds up: SKU code -> units, or so many units of the first SKU."""
         if isinstance(quantities, int):
             quantities = {self.sku: quantities}
-        lines = [NewLine(sku=sku, quantity=units, unit_price_minor=unit_price_minor) for sku, units in quantities.items()]
+        lines = [
+            NewLine(sku=sku, quantity=units, unit_price_minor=unit_price_minor) for sku, units in quantities.items()
+        ]
         total = unit_price_minor * sum(quantities.values()) + shipping_minor
         total += more.get("tax_minor", 0) - more.get("discount_minor", 0)
         address = Address(name="Ada", line1="1 Main Street", city="Town", postal_code=postal_code, country="US")
@@ -102,7 +104,9 @@ async def small_world(
     """
 
     async def build(tx: Tx) -> World:
-        return await _build(tx, database.clock.now(), skus, locations, stock, prefix, buffer, backorderable, daily_capacity)
+        return await _build(
+            tx, database.clock.now(), skus, locations, stock, prefix, buffer, backorderable, daily_capacity
+        )
 
     return await database.transact(build)
 
@@ -182,7 +186,10 @@ def parcel_service(code: str) -> CarrierService:
             zone=name,
             up_to_km=km,
             transit_days=days,
-            rates=[Rate(up_to_grams=grams, cost_minor=base * factor) for grams, factor in ((1000, 1), (5000, 2), (30_000, 5))],
+            rates=[
+                Rate(up_to_grams=grams, cost_minor=base * factor)
+                for grams, factor in ((1000, 1), (5000, 2), (30_000, 5))
+            ],
         )
         for name, km, days, base in (("near", 300, 1, 500), ("far", 1000, 2, 800), ("farthest", 20_000, 5, 1200))
     ]

@@ -123,9 +123,7 @@ async def test_a_database_that_is_ahead_is_left_alone(empty_url: str) -> None:
         await migrate(empty_url)
 
 
-async def test_a_revision_does_not_wait_for_locks_for_ever(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_revision_does_not_wait_for_locks_for_ever(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ordino.core.migrations.LOCK_TIMEOUT_SECONDS", 1)
     await migrate(empty_url)
     await _execute(empty_url, "CREATE SCHEMA other; ALTER SCHEMA core RENAME TO held; DROP SCHEMA held CASCADE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,8 +23,8 @@ async def world(database: Database) -> World:
     return await small_world(database, stock={("sku-1", "loc-1"): 100, ("sku-2", "loc-1"): 5})
 
 
-async def put(database: Database, order: NewOrder) -> UUID:
-    [placed] = await database.transact(lambda tx: place(tx, [order], at=AT))
+async def put(database: Database, order: NewOrder, at: datetime = AT) -> UUID:
+    [placed] = await database.transact(lambda tx: place(tx, [order], at=at))
     assert isinstance(placed, Placed)
     return placed.order_id
 
@@ -97,7 +97,7 @@ async def test_refusals_say_what_can_be_done(database: Database, world: World) -
 
 async def test_arrived_stock_goes_to_who_waited_first(database: Database, world: World) -> None:
     first = await put(database, world.order("w1", {"sku-3": 4}, channel="backorder"))
-    second = await put(database, world.order("w2", {"sku-3": 4}, channel="backorder"))
+    second = await put(database, world.order("w2", {"sku-3": 4}, channel="backorder"), AT + timedelta(seconds=1))
     receipt = Receipt(sku="sku-3", location="loc-2", quantity=6)
     await database.transact(lambda tx: receive(tx, [receipt], at=AT))
     waiting = await database.read(lambda tx: waiting_for(tx, [world.sku_ids["sku-3"]]))

@@ -18,7 +18,9 @@ AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    return await small_world(database, skus=8, stock={("sku-1", "loc-1"): 1000, ("sku-2", "loc-1"): 10, ("sku-2", "loc-2"): 10})
+    return await small_world(
+        database, skus=8, stock={("sku-1", "loc-1"): 1000, ("sku-2", "loc-1"): 10, ("sku-2", "loc-2"): 10}
+    )
 
 
 async def put(database: Database, *orders: NewOrder) -> list[Placed | OrderRefused]:
@@ -26,7 +28,14 @@ async def put(database: Database, *orders: NewOrder) -> list[Placed | OrderRefus
 
 
 async def everything(database: Database) -> list[Any]:
-    tables = ("orders.orders", "orders.lines", "orders.moves", "inventory.moves", "inventory.reservations", "core.events")
+    tables = (
+        "orders.orders",
+        "orders.lines",
+        "orders.moves",
+        "inventory.moves",
+        "inventory.reservations",
+        "core.events",
+    )
     return [await database.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables] + [
         tuple(row) for row in await database.pool.fetch("SELECT * FROM inventory.stock ORDER BY 1, 2")
     ]
@@ -38,14 +47,18 @@ async def test_an_order_is_placed_priced_sourced_and_reserved(database: Database
     assert isinstance(placed, Placed)
     assert placed.status == "allocated"
     assert placed.promised_at is not None
-    lines = await database.pool.fetch("SELECT * FROM orders.lines WHERE order_id = $1 ORDER BY line_no", placed.order_id)
+    lines = await database.pool.fetch(
+        "SELECT * FROM orders.lines WHERE order_id = $1 ORDER BY line_no", placed.order_id
+    )
     assert [(line["allocated"], line["backordered"]) for line in lines] == [(3, 0), (2, 0)]
     assert sum(line["amount_minor"] for line in lines) + 500 == order.total_minor
     held = await database.pool.fetch("SELECT quantity FROM inventory.reservations WHERE order_id = $1", placed.order_id)
     assert sorted(row["quantity"] for row in held) == [2, 3]
     events = await database.pool.fetch("SELECT kind FROM core.events WHERE subject_id = $1", placed.order_id)
     assert [event["kind"] for event in events] == ["order_placed"]
-    why = await database.pool.fetchval("SELECT explanation FROM sourcing.decisions WHERE order_id = $1", placed.order_id)
+    why = await database.pool.fetchval(
+        "SELECT explanation FROM sourcing.decisions WHERE order_id = $1", placed.order_id
+    )
     assert "one location" in why
 
 
@@ -74,17 +87,34 @@ async def test_a_bad_order_does_not_spoil_its_neighbours(database: Database, wor
 
 
 BAD: dict[str, tuple[dict[str, Any], Refusal, str]] = {
-    "zero units": ({"lines": [NewLine(sku="sku-1", quantity=0, unit_price_minor=0)]}, Refusal.INVALID, "/lines/0/quantity"),
-    "negative units": ({"lines": [NewLine(sku="sku-1", quantity=-1, unit_price_minor=0)]}, Refusal.INVALID, "/lines/0/quantity"),
+    "zero units": (
+        {"lines": [NewLine(sku="sku-1", quantity=0, unit_price_minor=0)]},
+        Refusal.INVALID,
+        "/lines/0/quantity",
+    ),
+    "negative units": (
+        {"lines": [NewLine(sku="sku-1", quantity=-1, unit_price_minor=0)]},
+        Refusal.INVALID,
+        "/lines/0/quantity",
+    ),
     "no lines": ({"lines": []}, Refusal.INVALID, "/lines"),
-    "too many lines": ({"lines": [NewLine(sku="sku-1", quantity=1, unit_price_minor=0)] * 5001}, Refusal.INVALID, "/lines"),
+    "too many lines": (
+        {"lines": [NewLine(sku="sku-1", quantity=1, unit_price_minor=0)] * 5001},
+        Refusal.INVALID,
+        "/lines",
+    ),
     "a zero byte": ({"external_id": "a\x00b"}, Refusal.INVALID, ""),
     "unknown channel": ({"channel": "nowhere"}, Refusal.UNKNOWN_CHANNEL, "/channel"),
     "wrong currency": ({"currency": "EUR"}, Refusal.WRONG_CURRENCY, "/currency"),
     "wrong total": ({"total_minor": 1}, Refusal.WRONG_TOTAL, "/total_minor"),
     "discount above worth": ({"discount_minor": 9999, "total_minor": 0}, Refusal.WRONG_TOTAL, "/discount_minor"),
     "unknown SKU": (
-        {"lines": [NewLine(sku="sku-1", quantity=1, unit_price_minor=0), NewLine(sku="x", quantity=1, unit_price_minor=1000)]},
+        {
+            "lines": [
+                NewLine(sku="sku-1", quantity=1, unit_price_minor=0),
+                NewLine(sku="x", quantity=1, unit_price_minor=1000),
+            ]
+        },
         Refusal.UNKNOWN_SKU,
         "/lines/1/sku",
     ),
@@ -115,15 +145,15 @@ async def test_short_lines_follow_the_policy_of_the_channel(database: Database, 
     def wants(name: str, channel: str) -> NewOrder:
         return world.order(name, {"sku-1": 1, "sku-3": 2}, channel=channel)
 
-    refused, waits, drops = await put(
-        database, wants("r", "refuse"), wants("b", "backorder"), wants("d", "drop")
-    )
+    refused, waits, drops = await put(database, wants("r", "refuse"), wants("b", "backorder"), wants("d", "drop"))
     assert isinstance(refused, OrderRefused)
     assert refused.reason is Refusal.OUT_OF_STOCK
     assert isinstance(waits, Placed)
     assert (waits.status, waits.promised_at) == ("partially_backordered", None)
     assert isinstance(drops, Placed)
-    dropped = await database.pool.fetchrow("SELECT * FROM orders.lines WHERE order_id = $1 AND line_no = 2", drops.order_id)
+    dropped = await database.pool.fetchrow(
+        "SELECT * FROM orders.lines WHERE order_id = $1 AND line_no = 2", drops.order_id
+    )
     assert (dropped["cancelled"], dropped["allocated"]) == (2, 0)
     assert drops.status == "allocated"
 
@@ -147,10 +177,18 @@ async def test_tax_and_discount_are_shared_to_the_cent(database: Database, world
 
 
 async def test_customers_are_known_again(database: Database, world: World) -> None:
-    await put(database, world.order("c1", customer="ann"), world.order("c2", customer="ann"), world.order("c3", customer="bob"))
+    await put(
+        database,
+        world.order("c1", customer="ann"),
+        world.order("c2", customer="ann"),
+        world.order("c3", customer="bob"),
+    )
     await put(database, world.order("c4", customer="ann"))
     rows = await database.pool.fetch("SELECT external_id, count(*) AS n FROM orders.customers GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in rows] == [("ann", 1), ("bob", 1)]
-    assert await database.pool.fetchval(
-        "SELECT count(*) FROM orders.orders JOIN orders.customers USING (customer_id) WHERE orders.customers.external_id = 'ann'"
-    ) == 3
+    assert (
+        await database.pool.fetchval(
+            "SELECT count(*) FROM orders.orders JOIN orders.customers USING (customer_id) WHERE orders.customers.external_id = 'ann'"
+        )
+        == 3
+    )

@@ -38,7 +38,10 @@ def network(*locations: Location) -> NetworkFacts:
 
 
 def request(
-    *needs: tuple[int, int], policy: ShortPolicy = ShortPolicy.REFUSE, buffers: dict[int, int] | None = None, **more: object
+    *needs: tuple[int, int],
+    policy: ShortPolicy = ShortPolicy.REFUSE,
+    buffers: dict[int, int] | None = None,
+    **more: object,
 ) -> Request:
     plain = Request(
         UUID(int=1),
@@ -234,7 +237,9 @@ def test_a_first_decision_is_the_cheapest_of_all_subsets(seed: int) -> None:
                     here = {s: min(u, max(0, stock[s].get(n, 0) - buffers[n])) for s, u in left.items()}
                     left -= Counter(here)
                     if grams := 400 * sum(here.values()):
-                        cost += facts.quotes(n, "US", "10001", grams)[0].cost_minor + facts.locations[n].handling_cost_minor
+                        cost += (
+                            facts.quotes(n, "US", "10001", grams)[0].cost_minor + facts.locations[n].handling_cost_minor
+                        )
                 if not +left:
                     best = cost if best is None else min(best, cost)
     if best is not None:

@@ -48,7 +48,9 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     code: Code
     name: Text
-    gtin: Annotated[str, Meta(max_length=14, description="8, 12, 13 or 14 digits, the last one a check digit.")] | None = None
+    gtin: (
+        Annotated[str, Meta(max_length=14, description="8, 12, 13 or 14 digits, the last one a check digit.")] | None
+    ) = None
     category: Text | None = None
     weight_grams: Annotated[int, Meta(ge=0, le=MAX_GRAMS)] = 0
     length_mm: Millimeters = 0

@@ -192,7 +192,9 @@ def _kit_fault(kit: Kit) -> Fault | None:
         if part.sku == kit.sku:
             return Fault(f"/components/{index}/sku", "A kit cannot be part of itself; name another SKU.")
         if part.sku in seen:
-            return Fault(f"/components/{index}/sku", f"{part.sku!r} stands twice; add up its quantities in one component.")
+            return Fault(
+                f"/components/{index}/sku", f"{part.sku!r} stands twice; add up its quantities in one component."
+            )
         seen.add(part.sku)
     return None
 

@@ -110,7 +110,9 @@ class Database:
     async def __aenter__(self) -> Database:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def transact(self, verb: Callable[[Tx], Awaitable[T]]) -> T:

@@ -79,8 +79,7 @@ class DirectoryInUse(EmbeddedError):
     def __init__(self, directory: Path, pid: int | None) -> None:
         owner = f"process {pid}" if pid else "another process"
         super().__init__(
-            f"{directory} is in use by {owner}. "
-            "Stop it, or choose another directory with ORDINO_DATA_DIRECTORY."
+            f"{directory} is in use by {owner}. Stop it, or choose another directory with ORDINO_DATA_DIRECTORY."
         )
         self.pid = pid
 
@@ -274,9 +273,7 @@ class EmbeddedPostgres:
         if done.returncode != 0 or "ERROR:" in said:
             raise self._failure(said)
 
-    def _run(
-        self, command: Sequence[str], *, cwd: str, stdin: bytes = b""
-    ) -> subprocess.CompletedProcess[bytes]:
+    def _run(self, command: Sequence[str], *, cwd: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             command,
             input=stdin,
@@ -453,9 +450,7 @@ def _stop_leftovers(cluster: Path) -> None:
         _signal(process, signal.SIGQUIT)
     _, alive = psutil.wait_procs(orphans, timeout=5)
     if alive:
-        raise StartFailed(
-            f"PostgreSQL processes of an earlier run do not end: {', '.join(str(p.pid) for p in alive)}."
-        )
+        raise StartFailed(f"PostgreSQL processes of an earlier run do not end: {', '.join(str(p.pid) for p in alive)}.")
     # Its process is gone for sure; the number may belong to something else by now.
     pid_file.unlink(missing_ok=True)
 

@@ -23,7 +23,9 @@ Thing = TypeVar("Thing", bound=Struct)
 sql = statements("ordino.core")
 
 _NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps every character but this one
-Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_NUL, description="The name by which it is told apart.")]
+Code = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=_NO_NUL, description="The name by which it is told apart.")
+]
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NO_NUL)]
 CountryCode = Annotated[str, Meta(pattern="^[A-Z]{2}$", max_length=2, description="ISO 3166-1 alpha-2.")]
 CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217.")]

@@ -55,7 +55,8 @@ class Part(Struct, frozen=True):
 class Kpi(Struct, frozen=True):
     """A KPI over a period. ``value`` is None where it cannot be measured, and ``missing`` then says why.
 
-    Where a KPI has parts, its value is that of the largest (by ``below``, or by ``value`` where parts share one whole), named by ``key``.
+    Where a KPI has parts, its value is that of the largest (by ``below``, or by ``value`` where parts share one whole),
+    which ``key`` names.
     """
 
     name: str

@@ -89,7 +89,7 @@ WHERE o.placed_at >= :since::timestamptz AND o.placed_at < :until::timestamptz G
 
 -- name: perfect_order_rate
 -- Orders placed in the period that have reached their end, and those of them that arrived complete, in time, in one piece and stayed.
--- An order that its customer called off whole is neither.
+-- An order called off whole for the reason 'customer_request' is neither.
 WITH placed AS (
     SELECT order_id, ordered, delivered, cancelled, promised_at FROM orders.orders
     WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz
@@ -97,7 +97,7 @@ WITH placed AS (
 ), called_off AS (
     SELECT p.order_id FROM placed p JOIN orders.moves m USING (order_id)
     WHERE p.cancelled = p.ordered AND m.to_state = 'cancelled'
-    GROUP BY p.order_id HAVING bool_and(m.reason = 'customer')
+    GROUP BY p.order_id HAVING bool_and(m.reason = 'customer_request')
 ), parcels AS (
     SELECT t.order_id, bool_or(t.late_at IS NOT NULL OR t.lost_at IS NOT NULL OR t.delivered_at > t.promised_at) AS incident
     FROM tracking.parcels t JOIN placed USING (order_id) GROUP BY t.order_id

@@ -155,9 +155,7 @@ async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tup
     """On hand and reserved of these positions, opened where they are new, locked in key order."""
     ordered = sorted(keys)
     await sql.open_positions(tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered])
-    rows = await sql.lock_some(
-        tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered]
-    )
+    rows = await sql.lock_some(tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered])
     return {(row["sku_id"], row["location_id"]): (row["on_hand"], row["reserved"]) for row in rows}
 
 
@@ -192,4 +190,3 @@ def _refuse(change: Change, reason: StockRefusal, detail: str, pointer: str = ""
 
 def _delta(change: Receipt | Adjustment) -> int:
     return change.quantity if isinstance(change, Receipt) else change.delta
-

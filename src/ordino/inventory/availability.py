@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from asyncpg import Record
 from msgspec import Struct
 
 from ordino.core.database import Tx
@@ -71,7 +72,7 @@ def _serving(known: NetworkFacts, channel: str | None, network: str | None) -> S
     raise NotFound(f"There is no network {network!r}." if network else "Name a channel or a network.")
 
 
-def _part(known: NetworkFacts, row: dict[str, int]) -> AtLocation:
+def _part(known: NetworkFacts, row: Record) -> AtLocation:
     code = known.locations[row["location_id"]].code
     return AtLocation(code, row["on_hand"], row["reserved"], row["buffer"], row["available"])
 

@@ -113,5 +113,7 @@ async def free(tx: Tx, sku_ids: Sequence[int], *, lock: bool = False) -> dict[in
 
 async def positions(tx: Tx, sku_ids: Sequence[int], location_ids: Sequence[int] | None = None) -> list[Position]:
     """Every position of the SKUs, in key order."""
-    rows = await sql.positions(tx, sku_ids=list(sku_ids), location_ids=None if location_ids is None else list(location_ids))
+    rows = await sql.positions(
+        tx, sku_ids=list(sku_ids), location_ids=None if location_ids is None else list(location_ids)
+    )
     return [Position(**row) for row in rows]

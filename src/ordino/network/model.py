@@ -162,7 +162,9 @@ def service_fault(service: CarrierService) -> Fault | None:
             return wrong
     for index, lane in enumerate(service.lanes):
         if lane.zone not in zones:
-            return Fault(f"/lanes/{index}/zone", f"The service has no zone {lane.zone!r}; add it, or name one of its zones.")
+            return Fault(
+                f"/lanes/{index}/zone", f"The service has no zone {lane.zone!r}; add it, or name one of its zones."
+            )
     return (
         _repeated("/zones", "/zone", [zone.zone for zone in service.zones])
         or _repeated("/zones", "/up_to_km", [zone.up_to_km for zone in service.zones if zone.up_to_km is not None])

@@ -80,9 +80,7 @@ class _Taking(Struct):
     wanted: dict[int, int]
 
 
-async def cancel(
-    tx: Tx, cancellations: Sequence[Cancellation], *, at: datetime
-) -> list[Cancelled | CancelRefused]:
+async def cancel(tx: Tx, cancellations: Sequence[Cancellation], *, at: datetime) -> list[Cancelled | CancelRefused]:
     """One outcome a cancellation, in order. A cancellation is done as asked, or refused whole."""
     outcomes: list[Cancelled | CancelRefused | None] = [None] * len(cancellations)
     pending = list(enumerate(cancellations))
@@ -124,7 +122,9 @@ async def _cancel_distinct(
 
 
 def _take(
-    cancellation: Cancellation, lines: Mapping[int, LineRow], allocations: Mapping[tuple[UUID, int], list[AllocationRow]]
+    cancellation: Cancellation,
+    lines: Mapping[int, LineRow],
+    allocations: Mapping[tuple[UUID, int], list[AllocationRow]],
 ) -> _Taking | CancelRefused:
     order_id = cancellation.order_id
 
@@ -238,9 +238,7 @@ async def _write(
         await capacity.give_back(tx, await facts(tx), list(results))
     if wishes:
         columns = list(zip(*wishes, strict=True))
-        await ledger.sql.want_stops(
-            tx, order_ids=list(columns[0]), line_nos=list(columns[1]), deltas=list(columns[2])
-        )
+        await ledger.sql.want_stops(tx, order_ids=list(columns[0]), line_nos=list(columns[1]), deltas=list(columns[2]))
     await record(tx, events)
     await stock.post(tx, stock_moves, at=at)
     return {

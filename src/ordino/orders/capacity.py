@@ -42,7 +42,9 @@ async def used(
     return {(row["location_id"], row["ship_on"]): row["used"] for row in rows}
 
 
-def day(network: NetworkFacts, order_id: UUID, location_id: int, ship_by_at: datetime) -> Iterator[tuple[UUID, int, date]]:
+def day(
+    network: NetworkFacts, order_id: UUID, location_id: int, ship_by_at: datetime
+) -> Iterator[tuple[UUID, int, date]]:
     """The claim that an order makes on a location, if the location is limited."""
     location = network.locations[location_id]
     if location.daily_capacity is not None:
@@ -74,7 +76,10 @@ async def _move(tx: Tx, network: NetworkFacts, deltas: Mapping[tuple[int, date],
     await network_sql.open_capacity(tx, **columns)
     limits = [network.locations[location_id].daily_capacity for location_id, _ in keys]
     rows = await network_sql.move_capacity(
-        tx, **columns, deltas=[deltas[key] for key in keys], limits=[2**31 - 1 if limit is None else limit for limit in limits]
+        tx,
+        **columns,
+        deltas=[deltas[key] for key in keys],
+        limits=[2**31 - 1 if limit is None else limit for limit in limits],
     )
     if len(rows) < len(keys):
         raise Raced([])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -66,3 +67,51 @@ async def move_money(tx: Tx, moves: Sequence[PaymentMove], *, at: datetime) -> d
         at=at,
     )
     return {row["order_id"]: row["status"] for row in rows}
+
+
+AllocationKey = tuple[UUID, int, int]
+"""(order id, line number, location id)"""
+
+
+async def take_allocations(tx: Tx, taken: Mapping[AllocationKey, tuple[int, int]]) -> None:
+    """Units leave their allocations: (all of them, those of them that were released). The orders must be locked."""
+    if not taken:
+        return
+    order_ids, line_nos, location_ids = (list(column) for column in zip(*taken, strict=True))
+    await sql.take_allocations(
+        tx,
+        order_ids=order_ids,
+        line_nos=line_nos,
+        location_ids=location_ids,
+        quantities=[quantity for quantity, _ in taken.values()],
+        released=[released for _, released in taken.values()],
+    )
+
+
+async def release_allocations(tx: Tx, order_ids: Sequence[UUID]) -> None:
+    """Everything allocated so far to these orders becomes firm. They must be locked."""
+    if order_ids:
+        await sql.release_allocations(tx, order_ids=list(order_ids))
+
+
+async def exclude_locations(tx: Tx, excluded: Iterable[AllocationKey]) -> None:
+    """These lines do not go back to where they could not be had. The orders must be locked."""
+    rounds: list[list[AllocationKey]] = []
+    turns: dict[tuple[UUID, int], int] = defaultdict(int)
+    for key in dict.fromkeys(excluded):
+        turn = turns[key[:2]]
+        turns[key[:2]] += 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(key)
+    for keys in rounds:  # a statement changes a row once
+        order_ids, line_nos, location_ids = (list(column) for column in zip(*keys, strict=True))
+        await sql.exclude_locations(tx, order_ids=order_ids, line_nos=line_nos, location_ids=location_ids)
+
+
+async def want_stops(tx: Tx, deltas: Mapping[tuple[UUID, int], int]) -> None:
+    """(order id, line number) -> units whose cancellation the warehouse is asked for; negative: answered."""
+    if not deltas:
+        return
+    order_ids, line_nos = (list(column) for column in zip(*deltas, strict=True))
+    await sql.want_stops(tx, order_ids=order_ids, line_nos=line_nos, deltas=list(deltas.values()))

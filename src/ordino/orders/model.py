@@ -113,7 +113,9 @@ class Refusal(StrEnum):
     WRONG_TOTAL = "wrong_total"  # Lines + shipping + tax - discount is not the total.
     REPEATED_WITH_CHANGES = "repeated_with_changes"  # The channel has sent this order before, with another body.
     UNKNOWN_SKU = "unknown_sku"  # A line names a SKU that does not exist or is no longer sold.
-    OUT_OF_STOCK = "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
+    OUT_OF_STOCK = (
+        "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
+    )
     CANNOT_SHIP = "cannot_ship"  # There is stock, but nothing that has it can ship to the address.
 
 

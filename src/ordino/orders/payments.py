@@ -86,9 +86,7 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         answer = await getattr(provider, verb)(str(task.id), request.amount_minor, request.currency)
         return request, answer
 
-    async def settle(
-        tx: Tx, answers: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime
-    ) -> None:
+    async def settle(tx: Tx, answers: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime) -> None:
         orders = await ledger.lock(tx, [task.subject_id for task, _ in answers])
         moves, events = [], []
         for event_id, (task, (request, answer)) in zip(new_ids(at, len(answers)), answers, strict=True):
@@ -99,7 +97,10 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
                     )
                 name, data = f"payment_{kind}", {"amount_minor": request.amount_minor, "reference": answer.reference}
             else:
-                name, data = "payment_declined", {"amount_minor": request.amount_minor, "reason": answer.reason, "of": verb}
+                name, data = (
+                    "payment_declined",
+                    {"amount_minor": request.amount_minor, "reason": answer.reason, "of": verb},
+                )
             flow_version = orders[task.subject_id].flow_version
             events.append(Event(task.subject_id, event_id, name, at, data, flow_version))
         await ledger.move_money(tx, moves, at=at)
@@ -136,7 +137,9 @@ def _to_void(task: Task, payment: Any, order: Any) -> int:
         if order["authorizing"]:
             raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
         return 0
-    unused = int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"] - order["open_minor"])
+    unused = int(
+        payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"] - order["open_minor"]
+    )
     return max(0, min(int(task.data["amount_minor"]), unused))
 
 

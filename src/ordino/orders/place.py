@@ -214,7 +214,9 @@ def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
     goods = sum(line.quantity * line.unit_price_minor for line in order.lines)
     total = goods + order.shipping_minor + order.tax_minor - order.discount_minor
     if order.discount_minor > goods + order.tax_minor:
-        detail = f"The discount of {order.discount_minor} is more than lines and tax are worth ({goods + order.tax_minor})."
+        detail = (
+            f"The discount of {order.discount_minor} is more than lines and tax are worth ({goods + order.tax_minor})."
+        )
         return _refuse(order, Refusal.WRONG_TOTAL, detail, "/discount_minor")
     if total != order.total_minor:
         detail = (
@@ -223,7 +225,9 @@ def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
         )
         return _refuse(order, Refusal.WRONG_TOTAL, detail, "/total_minor")
     if total > MAX_MINOR:
-        return _refuse(order, Refusal.WRONG_TOTAL, f"An order is worth at most {MAX_MINOR} minor units.", "/total_minor")
+        return _refuse(
+            order, Refusal.WRONG_TOTAL, f"An order is worth at most {MAX_MINOR} minor units.", "/total_minor"
+        )
     return None
 
 
@@ -291,7 +295,9 @@ async def _plan(
                 ShortPolicy(channel.short_policy),
             )
         )
-    used = await capacity.used(tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, lock)
+    used = await capacity.used(
+        tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, lock
+    )
     sku_ids = {need.sku_id for request in requests for need in request.needs}
     free = await stock.free(tx, list(sku_ids), lock=lock)
     decisions = decide(requests, free, network, profile, used)
@@ -304,7 +310,9 @@ async def _plan(
             continue
         goods = [line.quantity * line.unit_price_minor for line in order.lines]
         shares = split_minor(order.tax_minor - order.discount_minor, goods)
-        customer = None if order.customer is None else customers[channels[index][0].seller_id, order.customer.external_id]
+        customer = (
+            None if order.customer is None else customers[channels[index][0].seller_id, order.customer.external_id]
+        )
         planned.append(
             PlannedOrder(
                 order,
@@ -350,7 +358,9 @@ async def _customers(
         return {}
     keys = sorted(wanted)
     names = {"seller_ids": [key[0] for key in keys], "external_ids": [key[1] for key in keys]}
-    known = {(row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)}
+    known = {
+        (row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)
+    }
     if new := [key for key in keys if key not in known]:
         await sql.claim_customers(
             tx,
@@ -362,7 +372,9 @@ async def _customers(
             phones=[wanted[key].phone for key in new],
             at=at,
         )
-        known = {(row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)}
+        known = {
+            (row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)
+        }
     return known
 
 
@@ -385,7 +397,9 @@ async def write(
     )
     if len(claimed) < len(planned):
         raise Raced([])
-    rows = await sql.write_orders(tx, **_order_columns(planned), **_line_columns(planned), **_allocation_columns(planned), at=at)
+    rows = await sql.write_orders(
+        tx, **_order_columns(planned), **_line_columns(planned), **_allocation_columns(planned), at=at
+    )
     await sourcing_sql.record_decisions(
         tx,
         profile_version=planned[0].profile_version,

@@ -147,9 +147,7 @@ class _Desk:
                 covers.setdefault(location_id, {})[sku_id] = min(units, free - buffer)
         return covers
 
-    def _through_fences(
-        self, request: Request, covers: Mapping[int, Cover], seen: list[Candidate]
-    ) -> dict[int, Cover]:
+    def _through_fences(self, request: Request, covers: Mapping[int, Cover], seen: list[Candidate]) -> dict[int, Cover]:
         passed: dict[int, Cover] = {}
         for location_id in sorted(covers):
             fence = self._fence(request, location_id)
@@ -201,7 +199,9 @@ class _Desk:
                     best = key
         return best
 
-    def _tell(self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int], seen: list[Candidate]) -> None:
+    def _tell(
+        self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int], seen: list[Candidate]
+    ) -> None:
         """Write down what each candidate could have given, and at what cost."""
         for location_id, cover in covers.items():
             given = target if cover == target else {s: min(u, cover[s]) for s, u in target.items() if s in cover}

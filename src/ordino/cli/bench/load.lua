@@ -30,13 +30,12 @@ function request()
   if kind == "get" then
     return wrk.format("GET", string.format(path, math.random(1, skus)))
   end
-  if kind == "hot" then
-    return wrk.format("POST", path, json, order(line("hot", 1), 1999))
-  end
   local a, b = math.random(1, skus), math.random(1, skus - 1)
   if b >= a then b = b + 1 end
   local p, q = math.random(1, 3), math.random(1, 3)
-  local lines = line(string.format("B%05d", a), p) .. "," .. line(string.format("B%05d", b), q)
+  local first = string.format("B%05d", a)
+  if kind == "hot" then first, p = "hot", 1 end
+  local lines = line(first, p) .. "," .. line(string.format("B%05d", b), q)
   return wrk.format("POST", path, json, order(lines, (p + q) * 1999))
 end
 

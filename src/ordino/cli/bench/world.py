@@ -44,14 +44,11 @@ def sku_code(number: int) -> str:
 
 
 def new_order(external_id: str, dice: random.Random, *, skus: int = SKUS, hot: bool = False) -> NewOrder:
-    """An order of two lines; of one line, one unit, for the hot SKU."""
+    """An order of two lines; with ``hot``, one of them is a unit of the hot SKU."""
+    numbers = dice.sample(range(1, skus + 1), 2)
+    lines = [NewLine(sku=sku_code(number), quantity=dice.randint(1, 3), unit_price_minor=1999) for number in numbers]
     if hot:
-        lines = [NewLine(sku="hot", quantity=1, unit_price_minor=1999)]
-    else:
-        lines = [
-            NewLine(sku=sku_code(number), quantity=dice.randint(1, 3), unit_price_minor=1999)
-            for number in dice.sample(range(1, skus + 1), 2)
-        ]
+        lines[0] = NewLine(sku="hot", quantity=1, unit_price_minor=1999)
     goods = sum(line.quantity * line.unit_price_minor for line in lines)
     postal_code = f"{dice.randrange(100) * 1000:05d}"
     return NewOrder(

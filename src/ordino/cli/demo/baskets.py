@@ -12,9 +12,9 @@ A line is dropped, for the first of these reasons that holds (in brackets: lines
 4. ``nothing_paid``: sales value zero, below a cent, or negative (209).
 5. ``weight_as_quantity``: quantity above 100, which is a weight or volume in disguise (0 in March, once fuel is gone).
 
-A basket without lines left (1,313 of 12,958) is no order. What is kept is exact: a line's price is what the shelf said (sales value plus
-the retailer's own discounts) divided by its quantity and rounded up to a cent, and the basket's discount is what brings the
-total down to the sales value, to the cent. A manufacturer's coupon is a way to pay and changes nothing.
+A basket without lines left (1,313 of 12,958) is no order. What is kept is exact: a line's price is what the shelf said
+(sales value plus the retailer's own discounts) divided by its quantity and rounded up to a cent, and the basket's discount
+is what brings the total down to the sales value, to the cent. A manufacturer's coupon is a way to pay and changes nothing.
 
 Invented: weight and size. The weight is parsed from ``package_size`` where it states one ("16 OZ", "6 PK12 OZ", "2 L", "5 LB";
 a fluid ounce counts as one ounce) and is otherwise the department's usual weight; the box is three by two by one and a half,
@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from importlib import import_module
 from importlib.resources import files
+from itertools import repeat
 from types import ModuleType
 from typing import Any
 
@@ -180,16 +181,17 @@ def _baskets(lines: Any, most: int | None) -> list[Basket]:
     paid = (lines["sales_value"] * 100).round().astype("int64")
     shelf = paid + ((lines["retail_disc"] + lines["coupon_match_disc"]) * 100).round().astype("int64").clip(lower=0)
     price = -(-shelf // lines["quantity"])
+    seconds = lines["at"].astype("datetime64[s, UTC]").astype("int64").tolist()
     rows = zip(
         lines["basket_id"].tolist(),
         lines["household_id"].tolist(),
         lines["store_id"].tolist(),
-        [datetime.fromtimestamp(seconds, UTC) for seconds in lines["at"].astype("datetime64[s, UTC]").astype("int64").tolist()],
+        map(datetime.fromtimestamp, seconds, repeat(UTC)),
         lines["product_id"].tolist(),
         lines["quantity"].tolist(),
         price.tolist(),
         paid.tolist(),
-        strict=True,
+        strict=False,  # the times have no length
     )
     baskets: list[Basket] = []
     gathered: list[BasketLine] = []

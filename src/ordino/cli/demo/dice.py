@@ -1,4 +1,4 @@
-"""Chance by seed: each draw is a function of the seed and of what it is drawn for, so that no draw depends on the order of others."""
+"""Chance by seed: a draw is a function of the seed and of what it is drawn for, whatever was drawn before."""
 
 from __future__ import annotations
 

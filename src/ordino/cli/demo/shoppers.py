@@ -23,12 +23,14 @@ SHIPPING_MINOR = 599
 FIRST_NAMES = (
     "Ada Alan Amara Anna Ben Carla Chen Dana Diego Elena Emil Farah George Grace Hana Ines Ivan Jada James Jun Karen Kofi Lara "
     "Leo Lin Maria Mei Nadia Noah Olga Omar Paul Priya Rosa Ruth Sam Sara Tariq Tom Uma Vera Wei Yara Zoe"
-).split()
+)
 LAST_NAMES = (
-    "Adams Alvarez Baker Brooks Chen Cohen Diaz Evans Fischer Garcia Gray Hall Hansen Hughes Ito Jackson Kaya Kim Kowalski Lee "
-    "Lopez Martin Meyer Miller Moore Nguyen Novak Okafor Patel Perez Quinn Reed Rossi Santos Schmidt Silva Smith Tanaka Walker Young"
-).split()
-STREETS = "Birch Cedar Church Elm Highland Hill Lake Lincoln Main Maple Mill Oak Park Pine River Spring Walnut Washington".split()
+    "Adams Alvarez Baker Brooks Chen Cohen Diaz Evans Fischer Garcia Gray Hall Hansen Hughes Ito Jackson Kaya Kim Kowalski "
+    "Lee Lopez Martin Meyer Miller Moore Nguyen Novak Okafor Patel Perez Quinn Reed Rossi Santos Schmidt Silva Smith Young"
+)
+STREETS = (
+    "Birch Cedar Church Elm Highland Hill Lake Lincoln Main Maple Mill Oak Park Pine River Spring Walnut Washington"
+)
 
 
 class Cart(Struct, frozen=True):
@@ -75,12 +77,18 @@ def carts(baskets: Sequence[Basket], homes: Mapping[int, Place], dice: Dice) -> 
 
 
 def _person(household: int, home: Place, dice: Dice) -> tuple[NewCustomer, Address, str]:
-    first = dice.one_of(FIRST_NAMES, "first name", household)
-    last = dice.one_of(LAST_NAMES, "last name", household)
+    first = dice.one_of(FIRST_NAMES.split(), "first name", household)
+    last = dice.one_of(LAST_NAMES.split(), "last name", household)
     name = f"{first} {last}"
     email = f"{first}.{last}.{household}@example.com".lower()
-    street = f"{dice.between(1, 999, 'number', household)} {dice.one_of(STREETS, 'street', household)} Street"
+    street = f"{dice.between(1, 999, 'number', household)} {dice.one_of(STREETS.split(), 'street', household)} Street"
     address = Address(
-        name=name, line1=street, city=home.city, region=home.region, postal_code=home.postal_code, country="US", email=email
+        name=name,
+        line1=street,
+        city=home.city,
+        region=home.region,
+        postal_code=home.postal_code,
+        country="US",
+        email=email,
     )
     return NewCustomer(external_id=str(household), name=name, email=email), address, channel_of(household, dice)

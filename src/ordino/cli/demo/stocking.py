@@ -37,7 +37,11 @@ def stock_up(baskets: Sequence[Basket], places: Places, stores: Sequence[int], d
             demand.setdefault(line.product_id, Counter())[center] += line.quantity
             if basket.store_id in sold:
                 sold[basket.store_id][line.product_id] += line.quantity
-    shelf = {product: math.ceil(sum(by.values()) / 40) + 1 for product, by in demand.items() if sum(by.values()) >= ON_EVERY_SHELF}
+    shelf = {
+        product: math.ceil(sum(by.values()) / 40) + 1
+        for product, by in demand.items()
+        if sum(by.values()) >= ON_EVERY_SHELF
+    }
     lots: list[Lot] = []
     for product, by_center in sorted(demand.items()):
         lots += _at_centers(product, by_center, len(places.centers), dice)
@@ -60,7 +64,11 @@ def _at_centers(product: int, by_center: Mapping[int, int], centers: int, dice: 
         kept = {first: math.ceil(by_center[first] * SERVICE_FACTOR)} if first else {}
     else:
         kept = {}
-    main = math.ceil((total - sum(by_center.get(center, 0) for center in kept)) * SERVICE_FACTOR) + math.ceil(total / 4) + 1
+    main = (
+        math.ceil((total - sum(by_center.get(center, 0) for center in kept)) * SERVICE_FACTOR)
+        + math.ceil(total / 4)
+        + 1
+    )
     return [(product, 0, main)] + [(product, center, quantity) for center, quantity in kept.items() if quantity]
 
 

@@ -1,7 +1,8 @@
 """The retailer of the demo: what it sells, from where, through which channels, with which carriers, and what it has in stock.
 
-From the data: the products, and which stores are busiest. Invented: codes, channels, which SKUs may be backordered (17 of 20), locations'
-hours, capacities and costs, carriers with their zones and rates, and (see ``places`` and ``stocking``) coordinates and stock.
+From the data: the products, and which stores are busiest. Invented: codes, channels, which SKUs may be backordered (17 of
+20), locations' hours, capacities and costs, carriers with their zones and rates, and (see ``places`` and ``stocking``)
+coordinates and stock.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from ordino.network.upsert import (
     upsert_postal_codes,
 )
 
-
 SELLER = Seller(code="journey", name="The Complete Journey", currency=CURRENCY, return_window_days=45)
 CHANNELS = (
     Channel(code="web-shop", name="Web shop", seller="journey", short_policy="backorder"),
@@ -55,7 +55,10 @@ def _zones(days: Sequence[int], base_minor: int, per_kilogram_minor: int) -> lis
             up_to_km=km,
             transit_days=transit,
             rates=[
-                Rate(up_to_grams=kilograms * 1000, cost_minor=base_minor + 120 * step + (per_kilogram_minor + 5 * step) * kilograms)
+                Rate(
+                    up_to_grams=kilograms * 1000,
+                    cost_minor=base_minor + 120 * step + (per_kilogram_minor + 5 * step) * kilograms,
+                )
                 for kilograms in (1, 2, 3, 5, 7, 10, 15, 20, 25, 30)
             ],
         )

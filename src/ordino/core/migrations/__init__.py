@@ -78,7 +78,9 @@ def _upgrade(connection: SyncConnection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise NewerDatabase(f"{error}. Run the version of Ordino that the database was migrated with, or a later one.") from error
+        raise NewerDatabase(
+            f"{error}. Run the version of Ordino that the database was migrated with, or a later one."
+        ) from error
 
 
 async def pending(url: str) -> bool:

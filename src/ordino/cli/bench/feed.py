@@ -1,0 +1,141 @@
+"""A stock feed: a snapshot of all positions streamed to the API as NDJSON, of which 5 % or all have changed.
+
+The rate counts the positions of the snapshot. The floor sends the statements that the feed sends (compare, hold, record,
+balance) with the same arrays in the same chunks, from one connection: no HTTP, no parsing, no decisions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ordino.cli.bench import world
+from ordino.cli.bench.figure import Figure, make
+from ordino.cli.bench.replay import Recording, renamed, replay
+from ordino.core.database import Database
+from ordino.inventory.adjust import Count, Moved, count
+
+PATH = "/v1/stock/snapshot"
+WINDOWS = 3
+CHUNK = 10_000
+LOCATIONS = 10
+POSITIONS = world.SKUS * LOCATIONS
+
+
+async def measure(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
+    """Two figures. A window sends as many snapshots as fit, and at least one."""
+    await world.fill(url)
+    on_hand = [1_000_000] * POSITIONS
+    dice = random.Random("feed")
+    figures = []
+    async with world.serving(url, directory) as server:
+        await _windows(database, server.url, on_hand, dice, 0.05, 0.1)
+        for share in (0.05, 1.0):
+            rates, floors = await _windows(database, server.url, on_hand, dice, share, seconds)
+            async with database.pool.acquire() as connection:
+                conditions = await world.conditions(connection)
+            conditions |= {
+                "client": "asyncio, one stream of NDJSON",
+                "positions": POSITIONS,
+                "changed": share,
+                "window_seconds": seconds,
+                "floor": f"the same statements and arrays, {CHUNK:,} rows a transaction, one connection",
+            }
+            figures.append(make(f"feed_{share:.0%}".replace("%", "_percent"), rates, "positions/s", floors, conditions))
+    return figures
+
+
+async def _windows(
+    database: Database, server: str, on_hand: list[int], dice: random.Random, share: float, seconds: float
+) -> tuple[list[float], list[float]]:
+    rates, floors = [], []
+    for _ in range(WINDOWS):
+        floors.append(await _floor(database, on_hand, dice, share, seconds))
+        spent, sent = 0.0, 0
+        while spent < seconds or not sent:
+            _change(on_hand, dice, share)
+            body = list(_chunks(on_hand))
+            started = time.perf_counter()
+            await _send(server, body)
+            spent += time.perf_counter() - started
+            sent += POSITIONS
+        rates.append(sent / spent)
+        await _check(database, on_hand)
+    return rates, floors
+
+
+def _change(on_hand: list[int], dice: random.Random, share: float) -> None:
+    for position in dice.sample(range(POSITIONS), int(POSITIONS * share)):
+        on_hand[position] += dice.choice((-1, 1)) * dice.randint(1, 100)
+
+
+def _counts(on_hand: Sequence[int]) -> Iterator[Count]:
+    for position, units in enumerate(on_hand):
+        yield Count(sku=world.sku_code(position // LOCATIONS + 1), location=f"W{position % LOCATIONS + 1}", on_hand=units)
+
+
+def _chunks(on_hand: Sequence[int]) -> Iterator[bytes]:
+    lines = [msgspec.json.encode(one) for one in _counts(on_hand)]
+    for at in range(0, len(lines), 1000):
+        yield b"\n".join(lines[at : at + 1000]) + b"\n"
+
+
+async def _send(server: str, body: Sequence[bytes]) -> None:
+    """One request with a chunked body; every line must be answered as done."""
+    host, port = server.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
+    writer.write(
+        b"PUT " + PATH.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+        b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+
+    async def send() -> None:
+        for part in body:
+            writer.write(b"%x\r\n" % len(part) + part + b"\r\n")
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    _, answer = await asyncio.gather(send(), reader.read())
+    writer.close()
+    if b" 200 " not in answer[:20]:
+        raise RuntimeError(f"the feed was answered with {answer[:500]!r}")
+
+
+async def _check(database: Database, on_hand: Sequence[int]) -> None:
+    """The ledger holds the snapshot that was sent last."""
+    if await _read(database) != list(on_hand):
+        raise RuntimeError("the stock is not what the feed said")
+
+
+async def _read(database: Database) -> list[int]:
+    rows = await database.pool.fetch("SELECT on_hand FROM inventory.stock WHERE sku_id > 1 ORDER BY sku_id, location_id")
+    return [row["on_hand"] for row in rows]
+
+
+async def _floor(database: Database, on_hand: list[int], dice: random.Random, share: float, seconds: float) -> float:
+    """Record one snapshot that is really taken in, undo it in mind, and send its statements again."""
+    _change(on_hand, dice, share)
+    recording = Recording(database.pool, database.plans, database.clock)
+    recording.transactions = []
+    everything = list(_counts(on_hand))
+    for at in range(0, POSITIONS, CHUNK):
+        chunk = everything[at : at + CHUNK]
+        outcomes = await recording.transact(lambda tx, chunk=chunk: count(tx, chunk, at=database.clock.now()))  # type: ignore[misc]
+        assert all(isinstance(outcome, Moved) for outcome in outcomes)
+    spent, sent, mask = 0.0, 0, 0
+    async with database.pool.acquire() as connection:
+        while spent < seconds or not sent:
+            mask += 1
+            again = renamed(recording.transactions, mask=mask, run="never", new_run="never")
+            started = time.perf_counter()
+            await replay(connection, again)
+            spent += time.perf_counter() - started
+            sent += POSITIONS
+    on_hand[:] = await _read(database)  # what was recorded was applied once more by each replay
+    return sent / spent

@@ -1,0 +1,333 @@
+"""Upserts over HTTP: one thing, a list of them, or rows of CSV or NDJSON without an end.
+
+A list is one transaction and one outcome an item. Rows are applied ``ROWS_AT_ONCE`` at a time, each set durable before the next
+is read; what is wrong with a row is told with its line. To repeat a load that broke off is safe.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import ClientException
+from litestar.openapi.spec import Operation
+from litestar.params import Parameter
+from msgspec import Struct
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Fault, Invalid, NotFound
+from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
+
+Thing = TypeVar("Thing", bound=Struct)
+Read = TypeVar("Read")
+
+JSON_BYTES = 10_000_000
+JSON_ITEMS = 10_000
+ROWS_AT_ONCE = 4000
+FAULTS_TOLD = 1000
+LINE_CHARACTERS = 1_000_000
+CSV = "text/csv"
+NDJSON = "application/x-ndjson"
+
+PathCode = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100)]
+After = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100, description="The `next` of the page before.")]
+Limit = Annotated[int, Parameter(ge=1, le=1000, description="How many to list at most.")]
+
+
+class Outcomes(Struct, frozen=True):
+    """What became of each item, in order."""
+
+    outcomes: list[Outcome]
+
+
+class RowFault(Struct, frozen=True):
+    """What is wrong with one row; the header of a CSV is line 1."""
+
+    line: int
+    pointer: str
+    detail: str
+
+
+class Loaded(Struct, frozen=True):
+    """What became of the rows. At most the first 1,000 faults are told; ``refused`` counts all."""
+
+    rows: int
+    created: int
+    updated: int
+    unchanged: int
+    refused: int
+    faults: list[RowFault]
+
+
+class Kind(Generic[Thing]):
+    """One kind of thing that can be upserted over HTTP; ``name`` is its plural, in the URL and in the body."""
+
+    def __init__(
+        self,
+        name: str,
+        type_: type[Thing],
+        verb: Callable[..., Awaitable[list[Outcome]]],
+        *,
+        key: str = "code",
+        flat: bool = True,
+    ) -> None:
+        self.name = name
+        self.type = type_
+        self.verb = verb
+        self.key = key
+        self.flat = flat
+        self.fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+
+    async def answer(
+        self, request: Request[Any, Any, Any], database: Database
+    ) -> Response[Outcome | Outcomes | Loaded]:
+        """Upsert what the body holds. A refusal of a single thing is raised; in a list it is a value."""
+        media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if media_type in (CSV, NDJSON):
+            if media_type == CSV and not self.flat:
+                raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
+            lax = media_type == CSV
+            rows = self._csv(request.stream()) if lax else _ndjson(request.stream())
+            return Response(await self.load(rows, database, lax=lax), status_code=200)
+        items, alone = self._items(await _whole(request))
+        outcomes = await self.upsert(items, database, at=database.clock.now())
+        if not alone:
+            return Response(Outcomes(outcomes), status_code=200)
+        [outcome] = outcomes
+        if isinstance(outcome, NotUpserted):
+            raise as_error(outcome)
+        return Response(outcome, status_code=201 if isinstance(outcome, Created) else 200)
+
+    def _items(self, body: bytes) -> tuple[list[Any], bool]:
+        try:
+            sent = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
+        if isinstance(sent, dict) and self.name in sent and self.name not in self.fields:
+            sent = sent[self.name]
+            if not isinstance(sent, list):
+                detail = f"`{self.name}` must be a list."
+                raise Invalid(detail, faults=[Fault(f"/{self.name}", detail)])
+        if not isinstance(sent, list):
+            return [sent], True
+        if len(sent) > JSON_ITEMS:
+            detail = f"A list has at most {JSON_ITEMS} items, this one {len(sent)}; send {NDJSON}, which may be of any length."
+            raise Invalid(detail)
+        return sent, False
+
+    async def upsert(
+        self, items: Sequence[Any], database: Database, *, at: datetime, lax: bool = False
+    ) -> list[Outcome]:
+        """One outcome an item, in one transaction. Items are what a decoder makes of JSON, or texts by field if ``lax``."""
+        outcomes: dict[int, Outcome] = {}
+        sound: dict[int, Thing] = {}
+        for index, item in enumerate(items):
+            try:
+                sound[index] = msgspec.convert(item, self.type, strict=not lax)
+            except msgspec.ValidationError as error:
+                fault = fault_of(error)
+                code = item.get(self.key) if isinstance(item, dict) else None
+                said = code if isinstance(code, str) else ""
+                outcomes[index] = NotUpserted(said, Reason.INVALID, fault.detail, fault.pointer)
+        if sound:
+            things = list(sound.values())
+            done = await database.transact(lambda tx: self.verb(tx, things, at=at))
+            outcomes.update(zip(sound, done, strict=True))
+        return [outcomes[index] for index in range(len(items))]
+
+    async def load(self, rows: AsyncIterator[tuple[int, Any]], database: Database, *, lax: bool) -> Loaded:
+        """Apply rows as they come. ``Invalid`` is raised where they cannot be read on; what came before is applied."""
+        counts: dict[type[Outcome], int] = dict.fromkeys((Created, Updated, Unchanged, NotUpserted), 0)
+        faults: list[RowFault] = []
+        batch: list[tuple[int, Any]] = []
+
+        async def apply() -> None:
+            items = [item for _, item in batch if not isinstance(item, Fault)]
+            done = iter(await self.upsert(items, database, at=database.clock.now(), lax=lax))
+            for line, item in batch:
+                outcome = (
+                    NotUpserted("", Reason.INVALID, item.detail, item.pointer)
+                    if isinstance(item, Fault)
+                    else next(done)
+                )
+                counts[type(outcome)] += 1
+                if isinstance(outcome, NotUpserted) and len(faults) < FAULTS_TOLD:
+                    faults.append(RowFault(line, outcome.pointer, outcome.detail))
+            batch.clear()
+
+        try:
+            async for row in rows:
+                batch.append(row)
+                if len(batch) >= ROWS_AT_ONCE:
+                    await apply()
+        except Invalid as error:
+            await apply()
+            detail = f"{error.detail} The {sum(counts.values())} rows before it were processed; it is safe to send them again."
+            raise Invalid(detail, faults=error.faults) from error
+        await apply()
+        created, updated, unchanged, refused = counts.values()
+        return Loaded(sum(counts.values()), created, updated, unchanged, refused, faults)
+
+    async def _csv(self, stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
+        """Lines and their rows: field -> text. An empty cell leaves its field out; a list's values are parted by blanks."""
+        header: list[str] | None = None
+        async for line, text in _records(stream):
+            try:
+                cells = next(csv.reader([text], strict=True), [])
+            except csv.Error as error:
+                yield line, Fault("", f"The line is not CSV: {error}.")
+                continue
+            if not any(cells):
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                self._check(header)
+            elif len(cells) != len(header):
+                yield line, Fault("", f"The row has {len(cells)} cells, the header {len(header)}.")
+            else:
+                yield (
+                    line,
+                    {
+                        name: cell.split() if name in self._lists else cell
+                        for name, cell in zip(header, cells, strict=True)
+                        if cell
+                    },
+                )
+
+    @property
+    def _lists(self) -> frozenset[str]:
+        return _list_fields(self.type)
+
+    def _check(self, header: Sequence[str]) -> None:
+        unknown = [name for name in header if name not in self.fields]
+        lacking = [name for name, field in self.fields.items() if field.required and name not in header]
+        if unknown or lacking or len(set(header)) < len(header):
+            wrong = f"does not know {', '.join(map(repr, unknown))}" if unknown else ""
+            wrong = wrong or (f"lacks {', '.join(lacking)}" if lacking else "names a column twice")
+            detail = f"The first line names the columns, and it {wrong}; the columns are {', '.join(self.fields)}."
+            raise Invalid(detail, faults=[Fault("/1", detail)])
+
+
+@cache
+def _list_fields(type_: type[Struct]) -> frozenset[str]:
+    schema = msgspec.json.schema_components([type_])[1][type_.__name__]["properties"]
+    return frozenset(name for name, field in schema.items() if field.get("type") == "array")
+
+
+async def _whole(request: Request[Any, Any, Any]) -> bytes:
+    """The body, which must fit into memory."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > JSON_BYTES:
+            detail = f"A JSON body has at most {JSON_BYTES} bytes; send {CSV} or {NDJSON}, which may be of any length."
+            raise ClientException(detail, status_code=413)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> AsyncIterator[tuple[int, str]]:
+    """Line numbers and records of a stream of UTF-8. A record ends with its line, unless a quote is open there."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    record: list[str] = []
+    rest = ""
+    line = first = 1
+    length = 0
+    quoted = ended = False
+    parts = aiter(stream)
+    while not ended:
+        part = await anext(parts, None)
+        ended = part is None
+        try:
+            rest += decoder.decode(part or b"", final=ended)
+        except UnicodeDecodeError as error:
+            raise Invalid(f"What follows line {line} is not UTF-8: {error.reason}.") from error
+        *lines, rest = rest.split("\n")
+        if ended and rest:
+            lines.append(rest)
+        for text in lines:
+            record.append(text)
+            length += len(text)
+            line += 1
+            if quotes and text.count('"') % 2:
+                quoted = not quoted
+            if not quoted:
+                yield first, "\n".join(record)
+                record.clear()
+                first, length = line, 0
+        if length + len(rest) > LINE_CHARACTERS:
+            raise Invalid(f"Line {first} is longer than {LINE_CHARACTERS} characters; a quote may be open there.")
+    if record:
+        yield first, "\n".join(record)
+
+
+async def _ndjson(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
+    async for line, text in _records(stream, quotes=False):
+        if not text.strip():
+            continue
+        try:
+            yield line, msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            yield line, Fault("", f"The line is not JSON: {error}.")
+
+
+async def one(
+    database: Database, name: str, code: str, read: Callable[[Tx, Sequence[str]], Awaitable[list[Read]]]
+) -> Read:
+    """The thing of this code, or ``NotFound``."""
+    found = await database.read(lambda tx: read(tx, [code]))
+    if not found:
+        raise NotFound(f"Nothing in {name} has the code {code!r}.")
+    return found[0]
+
+
+def next_of(things: Sequence[Any], limit: int, key: str = "code") -> str | None:
+    """Where the next page begins: a full page may have one."""
+    return getattr(things[-1], key) if len(things) == limit else None
+
+
+def described(kind: Kind[Any]) -> type[Operation]:
+    """The OpenAPI operation of an upsert, whose body the handler reads by itself."""
+    [reference], definitions = msgspec.json.schema_components([kind.type])
+    schema = _inline(reference, definitions)
+    listed = {"type": "array", "items": schema, "maxItems": JSON_ITEMS}
+    several = {
+        "type": "object",
+        "properties": {kind.name: listed},
+        "required": [kind.name],
+        "additionalProperties": False,
+    }
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"anyOf": [schema, several, listed]}},
+        NDJSON: {"schema": {"type": "string", "description": "One JSON object a line."}},
+    }
+    if kind.flat:
+        columns = ", ".join(kind.fields)
+        sentence = f"A header line, then a row each. Columns: {columns}. An empty cell leaves its field out."
+        content[CSV] = {"schema": {"type": "string", "description": sentence}}
+
+    @dataclass
+    class Upsert(Operation):
+        def to_schema(self) -> dict[str, Any]:
+            return super().to_schema() | {"requestBody": {"required": True, "content": content}}
+
+    return Upsert
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with its references replaced by what they refer to."""
+    if isinstance(schema, list):
+        return [_inline(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inline(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
+    return {name: _inline(part, definitions) for name, part in schema.items()}

@@ -1,0 +1,197 @@
+"""An order with everything that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.statements import statements
+from ordino.network.facts import facts
+from ordino.orders.model import Address
+
+sql = statements("ordino.orders")
+core_sql = statements("ordino.core")
+sourcing_sql = statements("ordino.sourcing")
+
+
+class AllocationView(Struct, frozen=True):
+    """Units that are to come from a location; ``released`` of them are in a fulfillment order."""
+
+    location: str
+    quantity: int
+    released: int
+    service: str
+    ship_by_at: datetime
+    promised_at: datetime
+
+
+class LineView(Struct, frozen=True):
+    """A line: what was ordered, and how many of its units are in which state."""
+
+    line_no: int
+    sku: str
+    ordered: int
+    unit_price_minor: int
+    amount_minor: int
+    backordered: int
+    allocated: int
+    picked: int
+    packed: int
+    shipped: int
+    delivered: int
+    returned: int
+    cancelled: int
+    stop_wanted: int
+    allocations: list[AllocationView]
+
+
+class PaymentView(Struct, frozen=True):
+    """The balance of the money ledger."""
+
+    provider: str
+    status: str
+    authorized_minor: int
+    voided_minor: int
+    captured_minor: int
+    refunded_minor: int
+
+
+class OrderView(Struct, frozen=True):
+    """One order."""
+
+    order_id: UUID
+    channel: str
+    external_id: str
+    customer_id: UUID | None
+    status: str
+    placed_at: datetime
+    promised_at: datetime | None
+    currency: str
+    shipping_minor: int
+    tax_minor: int
+    discount_minor: int
+    total_minor: int
+    flow_version: int
+    ship_to: Address | None
+    lines: list[LineView]
+    payment: PaymentView
+
+
+class OrderHead(Struct, frozen=True):
+    """One order in a list."""
+
+    order_id: UUID
+    channel: str
+    external_id: str
+    status: str
+    placed_at: datetime
+    promised_at: datetime | None
+    currency: str
+    total_minor: int
+
+
+class TimelineEntry(Struct, frozen=True):
+    """Something that happened."""
+
+    id: UUID
+    kind: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class DecisionView(Struct, frozen=True):
+    """One sourcing decision with its reasons; ``explanation`` as in ``ordino.sourcing.model``, locations by code."""
+
+    cause_id: UUID
+    at: datetime
+    profile_version: int
+    explanation: dict[str, Any]
+
+
+async def order(tx: Tx, order_id: UUID) -> OrderView:
+    """Raises ``NotFound``."""
+    rows = await sql.order(tx, order_id=order_id)
+    if not rows:
+        raise NotFound(f"There is no order {order_id}.")
+    head = dict(rows[0])
+    network = await facts(tx)
+    allocations: dict[int, list[AllocationView]] = {}
+    for row in await sql.allocations(tx, order_ids=[order_id]):
+        service = network.services.get(row["service_id"])
+        allocations.setdefault(row["line_no"], []).append(
+            AllocationView(
+                network.locations[row["location_id"]].code,
+                row["quantity"],
+                row["released"],
+                service.code if service else str(row["service_id"]),
+                row["ship_by_at"],
+                row["promised_at"],
+            )
+        )
+    lines = [
+        LineView(
+            **{name: row[name] for name in LineView.__struct_fields__ if name != "allocations"},
+            allocations=allocations.get(row["line_no"], []),
+        )
+        for row in await sql.order_lines(tx, order_id=order_id)
+    ]
+    addresses = await sql.order_address(tx, order_id=order_id)
+    payment = PaymentView(
+        **{name: head[name] for name in PaymentView.__struct_fields__ if name != "status"}, status=head["payment_status"]
+    )
+    own = {"ship_to", "lines", "payment"}
+    return OrderView(
+        **{name: head[name] for name in OrderView.__struct_fields__ if name not in own},
+        ship_to=Address(**addresses[0]) if addresses else None,
+        lines=lines,
+        payment=payment,
+    )
+
+
+async def order_id_of(tx: Tx, channel: str, external_id: str) -> UUID:
+    """The order that a channel knows under its own id. Raises ``NotFound``."""
+    rows = await sql.order_by_key(tx, channel=channel, external_id=external_id)
+    if not rows:
+        raise NotFound(f"The channel {channel!r} has sent no order {external_id!r}.")
+    order_id: UUID = rows[0]["order_id"]
+    return order_id
+
+
+async def orders(
+    tx: Tx, *, status: str | None, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[OrderHead]:
+    """Newest first, from the one after ``after`` on."""
+    rows = await sql.list_orders(
+        tx, status=status, after_at=after and after[0], after_id=after and after[1], limit=limit
+    )
+    return [OrderHead(**row) for row in rows]
+
+
+async def timeline(tx: Tx, order_id: UUID) -> list[TimelineEntry]:
+    """Everything that happened to an order, oldest first. Raises ``NotFound``."""
+    rows = await core_sql.timeline(tx, subject_id=order_id)
+    if not rows:
+        raise NotFound(f"There is no order {order_id}.")
+    return [TimelineEntry(row["id"], row["kind"], row["at"], msgspec.json.decode(row["data"])) for row in rows]
+
+
+async def decisions(tx: Tx, order_id: UUID) -> list[DecisionView]:
+    """Why an order's units come from where they come from. Raises ``NotFound``."""
+    rows = await sourcing_sql.decisions(tx, order_id=order_id)
+    if not rows:
+        raise NotFound(f"There is no decision for an order {order_id}.")
+    network = await facts(tx)
+    views = []
+    for row in rows:
+        explanation = msgspec.json.decode(row["explanation"])
+        for candidate in explanation.get("candidates", ()):
+            candidate["location"] = network.locations[candidate.pop("location_id")].code
+        views.append(DecisionView(row["cause_id"], row["at"], row["profile_version"], explanation))
+    return views

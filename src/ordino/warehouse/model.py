@@ -1,0 +1,218 @@
+"""Fulfillment orders: what one location is to pick, pack and ship for one order.
+
+FUL-1  Every released unit of a line is in exactly one state.
+FUL-2  A fulfillment order's counts are the sums over its lines, and its status follows from them.
+FUL-3  The warehouse and the demand ledger say the same of every line: open is what is released of its allocation, and
+       what is picked, packed and shipped here is picked, packed and shipped there.
+FUL-4  A unit is packed or shipped in exactly one package, and a package ships at most once.
+FUL-5  What shipped has left the stock ledger, and nothing else has.
+FUL-6  Work is done once: released again, picked again or shipped again, it changes nothing and says so.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+_NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps every character but this one
+MAX_LABOR_SECONDS = 10**7
+MAX_GRAMS = 10**9
+Units = Annotated[int, Meta(ge=0, le=10**9)]
+Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_NUL)]
+LaborSeconds = Annotated[int, Meta(ge=0, le=MAX_LABOR_SECONDS, description="Work on it, in seconds.")]
+
+
+class Status(StrEnum):
+    """What a fulfillment order's counts add up to."""
+
+    RELEASED = "released"  # Nothing was touched yet.
+    PICKING = "picking"  # Some units are still open.
+    PICKED = "picked"  # No unit is open, some are not in a package yet.
+    PACKED = "packed"  # Every unit left is in a package, some did not ship yet.
+    SHIPPED = "shipped"  # Every unit that was not short or cancelled has shipped.
+    REJECTED = "rejected"  # Nothing shipped, something was short.
+    CANCELLED = "cancelled"
+
+
+EXITS: dict[Status, frozenset[Status]] = {
+    Status.RELEASED: frozenset({Status.PICKING, Status.PICKED, Status.REJECTED, Status.CANCELLED}),
+    Status.PICKING: frozenset(
+        {Status.PICKED, Status.PACKED, Status.SHIPPED, Status.REJECTED, Status.CANCELLED},
+    ),
+    Status.PICKED: frozenset({Status.PACKED, Status.SHIPPED, Status.REJECTED, Status.CANCELLED}),
+    Status.PACKED: frozenset({Status.SHIPPED, Status.REJECTED, Status.CANCELLED}),
+    Status.SHIPPED: frozenset(),
+    Status.REJECTED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+class StockEffect(StrEnum):
+    """What a short pick says of the stock."""
+
+    REDUCE = "reduce"  # The short units are not there.
+    ZERO = "zero"  # They are not there, and nothing else that is free, either.
+    NONE = "none"  # They are there.
+
+
+# -- what is asked ---------------------------------------------------------------------------------------------------------
+
+
+class PickLine(Struct, frozen=True, kw_only=True):
+    """What became of open units of a line. ``short_reason`` is a code of ``GET /v1/short_reasons``."""
+
+    line_no: int
+    picked: Units = 0
+    short: Units = 0
+    short_reason: Code | None = None
+
+
+class PickWork(Struct, frozen=True, kw_only=True):
+    """Units were picked, or could not be. Without lines, everything open was picked."""
+
+    lines: list[PickLine] | None = None
+    labor_seconds: LaborSeconds = 0
+    worker: Annotated[str, Meta(max_length=200, pattern=_NO_NUL)] | None = None
+
+
+class Pick(PickWork, frozen=True, kw_only=True):
+    order_id: UUID
+    fulfillment_order_id: UUID
+
+
+class PackLine(Struct, frozen=True, kw_only=True):
+    line_no: int
+    quantity: Annotated[int, Meta(ge=1, le=10**9)]
+
+
+class NewPackage(Struct, frozen=True, kw_only=True):
+    """One box. Without lines it holds everything picked; without a weight, its SKUs' weights are added up."""
+
+    lines: list[PackLine] | None = None
+    carton: Code | None = None
+    weight_grams: Annotated[int, Meta(ge=0, le=MAX_GRAMS)] | None = None
+
+
+class PackWork(Struct, frozen=True, kw_only=True):
+    """Picked units went into packages. Without packages, everything picked went into one."""
+
+    packages: Annotated[list[NewPackage], Meta(min_length=1)] | None = None
+    labor_seconds: LaborSeconds = 0
+
+
+class Pack(PackWork, frozen=True, kw_only=True):
+    order_id: UUID
+    fulfillment_order_id: UUID
+
+
+class ShipWork(Struct, frozen=True, kw_only=True):
+    """Packages left under one tracking number. Without ids, all that wait.
+
+    ``cost_minor`` is what the carrier charges; without it, what the network's rates say.
+    """
+
+    tracking_number: Code
+    package_ids: Annotated[list[UUID], Meta(min_length=1)] | None = None
+    cost_minor: Annotated[int, Meta(ge=0, le=10**12)] | None = None
+
+
+class Ship(ShipWork, frozen=True, kw_only=True):
+    order_id: UUID
+    fulfillment_order_id: UUID
+
+
+# -- what is answered ------------------------------------------------------------------------------------------------------
+
+
+class WorkRefusal(StrEnum):
+    """Why work was refused, in the order in which the reasons are tested."""
+
+    REPEATED = "repeated"  # The same item stands earlier in this batch.
+    UNKNOWN = "unknown"  # No such order, fulfillment order, line or package.
+    INVALID = "invalid"  # Units or lines that make no sense: negative, none, a line twice.
+    UNKNOWN_REASON = "unknown_reason"  # No such short reason, or none given.
+    DONE = "done"  # There is nothing left to do: it was picked, packed, shipped or cancelled before.
+    TOO_MANY = "too_many"  # More units than are in the state that they would leave.
+    TRACKING_NUMBER_TAKEN = "tracking_number_taken"  # Another shipment of this batch has it.
+
+
+class WorkRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    """Nothing was written for this item. ``pointer`` names the field within it, ``detail`` says what to do."""
+
+    order_id: UUID
+    fulfillment_order_id: UUID | None
+    reason: WorkRefusal
+    detail: str
+    pointer: str = ""
+
+
+class Released(Struct, frozen=True, tag_field="outcome", tag="released"):
+    """The new fulfillment orders; none where nothing was left to release."""
+
+    order_id: UUID
+    fulfillment_order_ids: list[UUID]
+
+
+class Picked(Struct, frozen=True, tag_field="outcome", tag="picked"):
+    order_id: UUID
+    fulfillment_order_id: UUID
+    picked: int
+    short: int
+    status: Status
+
+
+class Packed(Struct, frozen=True, tag_field="outcome", tag="packed"):
+    order_id: UUID
+    fulfillment_order_id: UUID
+    package_ids: list[UUID]
+    status: Status
+
+
+class Shipped(Struct, frozen=True, tag_field="outcome", tag="shipped"):
+    """``amount_minor`` is what the customer is charged for it."""
+
+    order_id: UUID
+    fulfillment_order_id: UUID
+    shipment_id: UUID
+    tracking_number: str
+    cost_minor: int
+    weight_grams: int
+    amount_minor: int
+    status: Status
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------------
+
+
+class FulfillmentLine(Struct):
+    """A line with its counts, and what its fulfillment order says. Verbs count in it as they go through a batch."""
+
+    order_id: UUID
+    fulfillment_order_id: UUID
+    location_id: int
+    service_id: int
+    promised_at: datetime
+    line_no: int
+    sku_id: int
+    open: int
+    picked: int
+    packed: int
+    shipped: int
+
+
+class LineMove(Struct, frozen=True):
+    """By how much the counts of a fulfillment line change; they add up to 0."""
+
+    order_id: UUID
+    fulfillment_order_id: UUID
+    line_no: int
+    open: int = 0
+    picked: int = 0
+    packed: int = 0
+    shipped: int = 0
+    short: int = 0
+    cancelled: int = 0
