@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -255,7 +256,7 @@ async def test_pages_follow_each_other_to_the_end(database: Database) -> None:
     sure(await _do(database, upsert_skus, *map(_sku, codes)))
     found: list[str] = []
     after = "page-"
-    while page := await database.read(lambda tx, after=after: read.skus_after(tx, after, 7)):
+    while page := await database.read(partial(read.skus_after, after=after, limit=7)):
         found += [sku.code for sku in page]
         after = found[-1]
     assert [code for code in found if code.startswith("page-")] == codes

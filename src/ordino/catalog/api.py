@@ -63,7 +63,7 @@ async def list_sellers(database: NamedDependency[Database], after: After = "", l
     return SellerPage(found, next_of(found, limit))
 
 
-@get("/v1/sellers/{code:str}", summary="One of the sellers", tags=["catalog"])
+@get("/v1/sellers/{code:str}", summary="One seller", tags=["catalog"])
 async def get_seller(database: NamedDependency[Database], code: PathCode) -> Seller:
     """As it was sent."""
     return await one(database, "sellers", code, read.sellers)
@@ -83,7 +83,7 @@ async def list_channels(database: NamedDependency[Database], after: After = "", 
     return ChannelPage(found, next_of(found, limit))
 
 
-@get("/v1/channels/{code:str}", summary="One of the channels", tags=["catalog"])
+@get("/v1/channels/{code:str}", summary="One channel", tags=["catalog"])
 async def get_channel(database: NamedDependency[Database], code: PathCode) -> Channel:
     """As it was sent."""
     return await one(database, "channels", code, read.channels)
@@ -96,14 +96,14 @@ async def upsert_these_skus(
     return await SKUS.answer(request, database)
 
 
-@get("/v1/skus", summary="List skus", tags=["catalog"])
+@get("/v1/skus", summary="List SKUs", tags=["catalog"])
 async def list_skus(database: NamedDependency[Database], after: After = "", limit: Limit = 100) -> SkuPage:
     """In order of codes, page by page."""
     found = await database.read(lambda tx: read.skus_after(tx, after, limit))
     return SkuPage(found, next_of(found, limit))
 
 
-@get("/v1/skus/{code:str}", summary="One of the skus", tags=["catalog"])
+@get("/v1/skus/{code:str}", summary="One SKU", tags=["catalog"])
 async def get_sku(database: NamedDependency[Database], code: PathCode) -> Sku:
     """As it was sent."""
     return await one(database, "skus", code, read.skus)
@@ -123,7 +123,7 @@ async def list_kits(database: NamedDependency[Database], after: After = "", limi
     return KitPage(found, next_of(found, limit, "sku"))
 
 
-@get("/v1/kits/{code:str}", summary="One of the kits", tags=["catalog"])
+@get("/v1/kits/{code:str}", summary="One kit", tags=["catalog"])
 async def get_kit(database: NamedDependency[Database], code: PathCode) -> Kit:
     """As it was sent."""
     return await one(database, "kits", code, read.kits)
@@ -134,7 +134,8 @@ def _upserts() -> list[Any]:
     return [
         method(
             f"/v1/{kind.name}",
-            summary=f"Create or change {kind.name.replace('_', ' ')}",
+            operation_id=f"{method.__name__}_{kind.name}",
+            summary=f"Create or change {kind.title}",
             tags=["catalog"],
             operation_class=described(kind),
             request_max_body_size=None,  # rows may be of any length; what is read whole has its own limit

@@ -56,7 +56,7 @@ RETURNING code;
 
 -- name: hold_skus
 -- SKUs that stand as they are until the transaction ends, in key order.
-SELECT sku_id, unit_scale FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
+SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
 
 -- name: unit_scales
 -- What one unit of these SKUs means.

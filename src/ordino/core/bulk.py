@@ -83,6 +83,7 @@ class Kind(Generic[Thing]):
         self.verb = verb
         self.key = key
         self.flat = flat
+        self.title = name.replace("skus", "SKUs").replace("_", " ")
         self.fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
     async def answer(

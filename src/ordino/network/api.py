@@ -64,7 +64,7 @@ async def list_locations(database: NamedDependency[Database], after: After = "",
     return LocationPage(found, next_of(found, limit))
 
 
-@get("/v1/locations/{code:str}", summary="One of the locations", tags=["network"])
+@get("/v1/locations/{code:str}", summary="One location", tags=["network"])
 async def get_location(database: NamedDependency[Database], code: PathCode) -> Location:
     """As it was sent."""
     return await one(database, "locations", code, read.locations)
@@ -84,7 +84,7 @@ async def list_networks(database: NamedDependency[Database], after: After = "", 
     return NetworkPage(found, next_of(found, limit))
 
 
-@get("/v1/networks/{code:str}", summary="One of the networks", tags=["network"])
+@get("/v1/networks/{code:str}", summary="One network", tags=["network"])
 async def get_network(database: NamedDependency[Database], code: PathCode) -> Network:
     """As it was sent."""
     return await one(database, "networks", code, read.networks)
@@ -106,7 +106,7 @@ async def list_carrier_services(
     return CarrierServicePage(found, next_of(found, limit))
 
 
-@get("/v1/carrier_services/{code:str}", summary="One of the carrier services", tags=["network"])
+@get("/v1/carrier_services/{code:str}", summary="One carrier service", tags=["network"])
 async def get_carrier_service(database: NamedDependency[Database], code: PathCode) -> CarrierService:
     """As it was sent."""
     return await one(database, "carrier_services", code, read.carrier_services)
@@ -142,7 +142,8 @@ def _upserts() -> list[Any]:
     return [
         method(
             f"/v1/{kind.name}",
-            summary=f"Create or change {kind.name.replace('_', ' ')}",
+            operation_id=f"{method.__name__}_{kind.name}",
+            summary=f"Create or change {kind.title}",
             tags=["network"],
             operation_class=described(kind),
             request_max_body_size=None,  # rows may be of any length; what is read whole has its own limit

@@ -1,0 +1,105 @@
+"""What the demo shows: a progress bar while the month runs, and tables at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ordino.cli.demo.days import LOCAL
+from ordino.insights.model import Kpi, Unit
+
+STAGES = ("placed", "picked", "packed", "shipped", "delivered", "cancelled", "returned")
+MINOR_DIGITS = {"JPY": 0, "KRW": 0, "CLP": 0, "BHD": 3, "KWD": 3, "TND": 3}
+
+
+class Bar:
+    """Orders placed, the simulated day, and how far the stages are; a context manager."""
+
+    def __init__(self, console: Console, orders: int) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[day]}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[stages]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task: TaskID = self._progress.add_task("orders", total=orders, day="", stages="")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, at: datetime, sent: int, counts: Counter[str]) -> None:
+        """``sent`` orders have been handed in; ``counts`` says how many got how far."""
+        stages = "  ".join(f"{stage} {counts[stage]:,}" for stage in STAGES if counts[stage])
+        self._progress.update(self._task, completed=sent, day=f"{at.astimezone(LOCAL):%a %d %b %H:%M}", stages=stages)
+
+
+def statuses(rows: Sequence[Any]) -> Table:
+    """Orders by state."""
+    table = Table(title="Orders by state")
+    for column in ("state", "orders", "units", "worth"):
+        table.add_column(column, justify="left" if column == "state" else "right")
+    for row in rows:
+        table.add_row(row["status"], f"{row['orders']:,}", f"{row['units']:,}", f"{row['total_minor'] / 100:,.2f}")
+    table.add_section()
+    totals = [sum(row[column] for row in rows) for column in ("orders", "units", "total_minor")]
+    table.add_row("all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2] / 100:,.2f}")
+    return table
+
+
+def kpi_table(kpis: Sequence[Kpi]) -> Table:
+    """Every KPI with its formula; parts beneath it, and the reason where there is no number."""
+    table = Table(title="KPIs")
+    table.add_column("KPI")
+    table.add_column("value", justify="right")
+    table.add_column("formula")
+    for kpi in kpis:
+        if kpi.value is None:
+            table.add_row(kpi.title, "[dim]not measurable[/]", f"[dim]{kpi.missing}[/]")
+            continue
+        table.add_row(kpi.title, shown(kpi.value, kpi.unit, kpi.key), kpi.formula)
+        if kpi.unit is not Unit.MINOR or len(kpi.parts) > 1:
+            for part in kpi.parts:
+                table.add_row(f"  [dim]{part.key}[/]", f"[dim]{shown(part.value, kpi.unit, part.key)}[/]")
+    return table
+
+
+def shown(value: float, unit: Unit, key: str | None) -> str:
+    """A value as people read it."""
+    match unit:
+        case Unit.PERCENT:
+            return f"{value:.1f} %"
+        case Unit.HOURS:
+            return f"{value:.1f} h"
+        case Unit.MINOR:
+            digits = MINOR_DIGITS.get(key or "", 2)
+            return f"{value / 10**digits:,.{digits}f} {key}"
+        case Unit.PER_HOUR:
+            return f"{value:,.1f} an hour"
+        case Unit.COUNT:
+            return f"{value:,.2f}"
+
+
+def next_steps(url: str | None, command: str) -> str:
+    """What to open next."""
+    lines = ["[bold]What to open next[/]"]
+    if url is not None:
+        lines += [
+            f"  {url}/v1/kpis      the KPIs as JSON",
+            f"  {url}/v1/orders    the orders, newest first",
+            f"  {url}/schema       everything that can be asked and told",
+        ]
+    lines.append(f"  {command}")
+    return "\n".join(lines)

@@ -1,0 +1,280 @@
+"""Picking: units leave the shelf, or turn out to be short. The reason of a short pick corrects the stock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.core.statements import statements
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import facts
+from ordino.orders import capacity
+from ordino.orders import ledger as orders_ledger
+from ordino.orders.ledger import AllocationKey
+from ordino.orders.model import State, UnitMove
+from ordino.warehouse import ledger
+from ordino.warehouse.ledger import Key, refuse, sql
+from ordino.warehouse.model import (
+    MAX_LABOR_SECONDS,
+    FulfillmentLine,
+    LineMove,
+    Pick,
+    Picked,
+    PickLine,
+    StockEffect,
+    WorkRefusal,
+    WorkRefused,
+)
+
+inventory_sql = statements("ordino.inventory")
+
+
+class ShortReason(Struct, frozen=True):
+    """Why units can be short, and what follows for the stock and for sourcing."""
+
+    code: str
+    sentence: str
+    stock_effect: StockEffect
+    excludes_location: bool
+
+
+class _Result(Struct):
+    """What a batch writes."""
+
+    events: list[Event]
+    line_moves: list[LineMove]
+    unit_moves: list[UnitMove]
+    stock_moves: list[StockMove]
+    taken: dict[AllocationKey, tuple[int, int]]
+    excluded: list[AllocationKey]
+    labor_seconds: dict[Key, int]
+    written_off: list[tuple[StockMove, StockEffect]]
+    gave_up: set[UUID]
+
+
+async def short_reasons(tx: Tx) -> list[ShortReason]:
+    """What may be said of units that could not be picked."""
+    return [
+        ShortReason(row["code"], row["sentence"], StockEffect(row["stock_effect"]), row["excludes_location"])
+        for row in await sql.short_reasons(tx)
+    ]
+
+
+async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | WorkRefused]:
+    """One outcome an item, in order. A pick is done as told, or refused whole.
+
+    Short units go back to sourcing by the event ``units_short``; their reason says what becomes of the stock, and
+    whether their line may come back to this location.
+    """
+    floor = await ledger.load(tx, [p.order_id for p in picks])
+    reasons: dict[str, ShortReason] = {}
+    if any(line.short for p in picks for line in p.lines or ()):
+        reasons = {reason.code: reason for reason in await short_reasons(tx)}
+    refusals = ledger.doubtful(floor, picks)
+    result = _Result([], [], [], [], {}, [], {}, [], set())
+    ids = new_ids(at, 2 * len(picks))
+    counted: dict[int, tuple[int, int]] = {}
+    for index, item in enumerate(picks):
+        if index in refusals:
+            continue
+        lines = floor.lines[item.order_id, item.fulfillment_order_id]
+        told = _told(item, lines, reasons)
+        if isinstance(told, WorkRefused):
+            refusals[index] = told
+            continue
+        version = floor.orders[item.order_id].flow_version
+        _count(item, told, lines, reasons, ids[2 * index], ids[2 * index + 1], version, at, result)
+        counted[index] = (sum(line.picked for line in told), sum(line.short for line in told))
+    statuses = await _write(tx, result, at)
+    outcomes: list[Picked | WorkRefused] = []
+    for index, item in enumerate(picks):
+        if index in refusals:
+            outcomes.append(refusals[index])
+        else:
+            status = statuses[item.order_id, item.fulfillment_order_id]
+            outcomes.append(Picked(item.order_id, item.fulfillment_order_id, *counted[index], status))
+    return outcomes
+
+
+def _told(
+    item: Pick, lines: Mapping[int, FulfillmentLine], reasons: Mapping[str, ShortReason]
+) -> list[PickLine] | WorkRefused:
+    if not 0 <= item.labor_seconds <= MAX_LABOR_SECONDS:
+        detail = f"Work takes 0 to {MAX_LABOR_SECONDS} seconds, not {item.labor_seconds}."
+        return refuse(item, WorkRefusal.INVALID, detail, "/labor_seconds")
+    told = item.lines
+    if told is None:
+        told = [PickLine(line_no=line.line_no, picked=line.open) for line in lines.values() if line.open]
+    seen: set[int] = set()
+    for index, asked in enumerate(told):
+        pointer = f"/lines/{index}"
+        line = lines.get(asked.line_no)
+        if line is None:
+            detail = f"The fulfillment order has lines {_listed(lines)}, but no line {asked.line_no}."
+            return refuse(item, WorkRefusal.UNKNOWN, detail, f"{pointer}/line_no")
+        if asked.line_no in seen:
+            detail = f"Line {asked.line_no} stands here twice; say everything about it once."
+            return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/line_no")
+        seen.add(asked.line_no)
+        if asked.picked < 0 or asked.short < 0 or asked.picked + asked.short == 0:
+            detail = f"Say how many units were picked or short: {asked.picked} and {asked.short} say nothing."
+            return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/{'short' if asked.short < 0 else 'picked'}")
+        if asked.short and asked.short_reason not in reasons:
+            detail = f"Say why the units are short: one of {', '.join(sorted(reasons))}."
+            return refuse(item, WorkRefusal.UNKNOWN_REASON, detail, f"{pointer}/short_reason")
+        if not line.open:
+            detail = f"Nothing of line {asked.line_no} is open: it was picked, short or cancelled before."
+            return refuse(item, WorkRefusal.DONE, detail, pointer)
+        if asked.picked + asked.short > line.open:
+            detail = f"Of line {asked.line_no}, {line.open} units are open, not {asked.picked + asked.short}."
+            return refuse(item, WorkRefusal.TOO_MANY, detail, pointer)
+    if not told:
+        return refuse(item, WorkRefusal.DONE, "Nothing is open: everything was picked, short or cancelled before.")
+    return told
+
+
+def _listed(lines: Mapping[int, FulfillmentLine]) -> str:
+    return ", ".join(map(str, sorted(lines)[:20])) + (", …" if len(lines) > 20 else "")
+
+
+def _count(
+    item: Pick,
+    told: Sequence[PickLine],
+    lines: Mapping[int, FulfillmentLine],
+    reasons: Mapping[str, ShortReason],
+    pick_id: UUID,
+    short_id: UUID,
+    flow_version: int,
+    at: datetime,
+    result: _Result,
+) -> None:
+    order_id, fulfillment_order_id = item.order_id, item.fulfillment_order_id
+    key = (order_id, fulfillment_order_id)
+    result.labor_seconds[key] = result.labor_seconds.get(key, 0) + item.labor_seconds
+    picked: list[dict[str, Any]] = []
+    short: list[dict[str, Any]] = []
+    for asked in told:
+        line = lines[asked.line_no]
+        here = (order_id, asked.line_no, line.location_id)
+        gone = asked.picked + asked.short
+        line.open -= gone
+        line.picked += asked.picked
+        result.line_moves.append(
+            LineMove(
+                order_id, fulfillment_order_id, asked.line_no, open=-gone, picked=asked.picked, short=asked.short
+            )
+        )
+        before = result.taken.get(here, (0, 0))[0]
+        result.taken[here] = (before + gone, before + gone)
+        if asked.picked:
+            picked.append({"line_no": asked.line_no, "quantity": asked.picked})
+            result.unit_moves.append(
+                UnitMove(order_id, asked.line_no, State.ALLOCATED, State.PICKED, asked.picked, pick_id)
+            )
+            result.stock_moves.append(
+                StockMove(
+                    line.sku_id,
+                    line.location_id,
+                    pick_id,
+                    MoveKind.PICKED,
+                    picked_delta=asked.picked,
+                    order_id=order_id,
+                    line_no=asked.line_no,
+                )
+            )
+        if asked.short:
+            assert asked.short_reason is not None, "checked before"
+            reason = reasons[asked.short_reason]
+            short.append({"line_no": asked.line_no, "quantity": asked.short, "reason": reason.code})
+            _count_short(order_id, asked, line, reason, short_id, result)
+    data = {"fulfillment_order_id": fulfillment_order_id, "lines": picked, "worker": item.worker}
+    if picked:
+        result.events.append(Event(order_id, pick_id, "fulfillment_picked", at, data, flow_version))
+    if short:
+        result.gave_up.add(order_id)
+        data = {"fulfillment_order_id": fulfillment_order_id, "lines": short, "worker": item.worker}
+        result.events.append(Event(order_id, short_id, "units_short", at, data, flow_version))
+
+
+def _count_short(
+    order_id: UUID, asked: PickLine, line: FulfillmentLine, reason: ShortReason, short_id: UUID, result: _Result
+) -> None:
+    result.unit_moves.append(
+        UnitMove(order_id, asked.line_no, State.ALLOCATED, State.BACKORDERED, asked.short, short_id, reason.code)
+    )
+    result.stock_moves.append(
+        StockMove(
+            line.sku_id,
+            line.location_id,
+            short_id,
+            MoveKind.RELEASED,
+            reserved_delta=-asked.short,
+            reason=reason.code,
+            order_id=order_id,
+            line_no=asked.line_no,
+        )
+    )
+    if reason.stock_effect is not StockEffect.NONE:
+        adjusted = StockMove(
+            line.sku_id,
+            line.location_id,
+            short_id,
+            MoveKind.ADJUSTED,
+            on_hand_delta=-asked.short,
+            reason=reason.code,
+            order_id=order_id,
+            line_no=asked.line_no,
+        )
+        result.written_off.append((adjusted, reason.stock_effect))
+    if reason.excludes_location:
+        result.excluded.append((order_id, asked.line_no, line.location_id))
+
+
+async def _write(tx: Tx, result: _Result, at: datetime) -> dict[Key, Any]:
+    statuses = await ledger.move(tx, result.line_moves, result.labor_seconds, picked_at=at)
+    await orders_ledger.take_allocations(tx, result.taken)
+    await orders_ledger.exclude_locations(tx, result.excluded)
+    await orders_ledger.move_units(tx, result.unit_moves, at=at)
+    await record(tx, result.events)
+    if result.gave_up:
+        await capacity.give_back(tx, await facts(tx), sorted(result.gave_up))
+    if result.written_off:
+        result.stock_moves += await _written_off(tx, result)
+    await stock.post(tx, result.stock_moves, at=at)
+    return statuses
+
+
+async def _written_off(tx: Tx, result: _Result) -> list[StockMove]:
+    """The write-offs; where nothing is left, what is free goes with the first of them."""
+    free: dict[tuple[int, int], int] = {}
+    if any(effect is StockEffect.ZERO for _, effect in result.written_off):
+        # All positions of the batch at once, in key order, so that nobody waits for us while we wait for them.
+        keys = sorted({(m.sku_id, m.location_id) for m in result.stock_moves})
+        rows = await inventory_sql.lock_some(
+            tx, sku_ids=[sku_id for sku_id, _ in keys], location_ids=[location_id for _, location_id in keys]
+        )
+        free = {(row["sku_id"], row["location_id"]): row["on_hand"] - row["reserved"] for row in rows}
+    moves = []
+    for move, effect in result.written_off:
+        extra = free.pop((move.sku_id, move.location_id), 0) if effect is StockEffect.ZERO else 0
+        moves.append(
+            StockMove(
+                move.sku_id,
+                move.location_id,
+                move.cause_id,
+                move.kind,
+                on_hand_delta=move.on_hand_delta - extra,
+                reason=move.reason,
+                order_id=move.order_id,
+                line_no=move.line_no,
+            )
+        )
+    return moves

@@ -1,0 +1,70 @@
+"""Release: allocations become firm, and each location is told what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.network.facts import facts
+from ordino.orders import ledger as orders_ledger
+from ordino.orders.model import AllocationRow
+from ordino.warehouse.ledger import sql
+from ordino.warehouse.model import Released, WorkRefusal, WorkRefused
+
+
+async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Released | WorkRefused]:
+    """One outcome an order, in order. What was released before stays as it is: a repeat releases nothing.
+
+    An order gets a fulfillment order for each location and carrier service that its unreleased units were allocated to.
+    """
+    orders = await orders_ledger.lock(tx, order_ids)
+    parts: dict[tuple[UUID, int, int], list[AllocationRow]] = {}
+    for row in await orders_ledger.allocations(tx, orders) if orders else ():
+        if row.quantity > row.released:
+            parts.setdefault((row.order_id, row.location_id, row.service_id), []).append(row)
+    made: dict[UUID, list[tuple[UUID, int]]] = {}
+    if parts:
+        ids = new_ids(at, len(parts))
+        for fulfillment_order_id, (order_id, location_id, _) in zip(ids, parts, strict=True):
+            made.setdefault(order_id, []).append((fulfillment_order_id, location_id))
+        locations = (await facts(tx)).locations
+        await sql.write_fulfillment_orders(
+            tx, **_columns(ids, parts), at=at, handling_costs=[locations[key[1]].handling_cost_minor for key in parts]
+        )
+        await orders_ledger.release_allocations(tx, list(made))
+        events = []
+        for event_id, (order_id, new) in zip(new_ids(at, len(made)), made.items(), strict=True):
+            data = {"fulfillment_orders": [{"id": id, "location": locations[place].code} for id, place in new]}
+            events.append(Event(order_id, event_id, "order_released", at, data, orders[order_id].flow_version))
+        await record(tx, events)
+    outcomes: list[Released | WorkRefused] = []
+    for order_id in order_ids:
+        if order_id in orders:
+            outcomes.append(Released(order_id, [id for id, _ in made.pop(order_id, ())]))
+        else:
+            detail = f"There is no order {order_id}."
+            outcomes.append(WorkRefused(order_id, None, WorkRefusal.UNKNOWN, detail, "/order_id"))
+    return outcomes
+
+
+def _columns(ids: Sequence[UUID], parts: dict[tuple[UUID, int, int], list[AllocationRow]]) -> dict[str, list[Any]]:
+    lines = [(id, row) for id, rows in zip(ids, parts.values(), strict=True) for row in rows]
+    return {
+        "order_ids": [key[0] for key in parts],
+        "fulfillment_order_ids": list(ids),
+        "location_ids": [key[1] for key in parts],
+        "service_ids": [key[2] for key in parts],
+        "ship_by_ats": [min(row.ship_by_at for row in rows) for rows in parts.values()],
+        "promised_ats": [min(row.promised_at for row in rows) for rows in parts.values()],
+        "quantities": [sum(row.quantity - row.released for row in rows) for rows in parts.values()],
+        "line_order_ids": [row.order_id for _, row in lines],
+        "line_fulfillment_order_ids": [id for id, _ in lines],
+        "line_nos": [row.line_no for _, row in lines],
+        "line_sku_ids": [row.sku_id for _, row in lines],
+        "line_quantities": [row.quantity - row.released for _, row in lines],
+    }

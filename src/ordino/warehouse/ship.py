@@ -1,0 +1,231 @@
+"""Shipping: packages leave under a tracking number, and their units leave the stock ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct, structs
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_ids
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import facts
+from ordino.orders import ledger as orders_ledger
+from ordino.orders.model import LineRow, State, UnitMove
+from ordino.orders.value import value_of_shipment
+from ordino.warehouse import ledger
+from ordino.warehouse.ledger import Key, refuse, sql
+from ordino.warehouse.model import FulfillmentLine, LineMove, Ship, Shipped, WorkRefusal, WorkRefused
+
+MAX_COST_MINOR = 10**12
+
+
+class _Package(Struct):
+    """A package that waits: its weight, and units by line number."""
+
+    weight_grams: int
+    contents: dict[int, int]
+
+
+class _Shipment(Struct):
+    """What leaves under one tracking number."""
+
+    item: Ship
+    shipment_id: UUID
+    package_ids: list[UUID]
+    contents: dict[int, int]
+    weight_grams: int
+    line: FulfillmentLine  # any of the fulfillment order's: it says where from, by which service, by when
+    cost_minor: int = 0
+    amount_minor: int = 0
+
+
+async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped | WorkRefused]:
+    """One outcome an item, in order. A shipment leaves as told, or is refused whole.
+
+    The event ``shipment_shipped`` carries what the customer is to be charged: the units, and the order's shipping with its
+    first shipment.
+    """
+    floor = await ledger.load(tx, [s.order_id for s in ships])
+    refusals = ledger.doubtful(floor, ships)
+    waiting: dict[Key, dict[UUID, _Package]] = {}
+    if floor.orders:
+        for row in await sql.waiting_packages(tx, order_ids=list(floor.orders)):
+            here = waiting.setdefault((row["order_id"], row["fulfillment_order_id"]), {})
+            package = here.get(row["package_id"])
+            if package is None:
+                package = here[row["package_id"]] = _Package(row["weight_grams"], {})
+            package.contents[row["line_no"]] = row["quantity"]
+    shipments: dict[int, _Shipment] = {}
+    numbers: set[str] = set()
+    for shipment_id, (index, item) in zip(new_ids(at, len(ships)), enumerate(ships), strict=True):
+        if index in refusals:
+            continue
+        key = (item.order_id, item.fulfillment_order_id)
+        told = await _told(tx, item, waiting.get(key, {}), floor.lines[key], numbers, shipment_id)
+        if isinstance(told, WorkRefused):
+            refusals[index] = told
+            continue
+        numbers.add(item.tracking_number)
+        shipments[index] = told
+    statuses = await _write(tx, list(shipments.values()), floor, at) if shipments else {}
+    outcomes: list[Shipped | WorkRefused] = []
+    for index, item in enumerate(ships):
+        if index in refusals:
+            outcomes.append(refusals[index])
+            continue
+        done = shipments[index]
+        outcomes.append(
+            Shipped(
+                item.order_id,
+                item.fulfillment_order_id,
+                done.shipment_id,
+                item.tracking_number,
+                done.cost_minor,
+                done.weight_grams,
+                done.amount_minor,
+                statuses[item.order_id, item.fulfillment_order_id],
+            )
+        )
+    return outcomes
+
+
+async def _told(
+    tx: Tx,
+    item: Ship,
+    waiting: dict[UUID, _Package],
+    lines: Mapping[int, FulfillmentLine],
+    numbers: set[str],
+    shipment_id: UUID,
+) -> _Shipment | WorkRefused:
+    if not item.tracking_number or "\x00" in item.tracking_number:
+        return refuse(item, WorkRefusal.INVALID, "Name the carrier's tracking number.", "/tracking_number")
+    if item.cost_minor is not None and not 0 <= item.cost_minor <= MAX_COST_MINOR:
+        detail = f"A shipment costs 0 to {MAX_COST_MINOR} minor units, not {item.cost_minor}."
+        return refuse(item, WorkRefusal.INVALID, detail, "/cost_minor")
+    if item.package_ids is not None and len(set(item.package_ids)) < len(item.package_ids):
+        return refuse(item, WorkRefusal.INVALID, "Name each package once.", "/package_ids")
+    if item.package_ids is not None:
+        for index, package_id in enumerate(item.package_ids):
+            if package_id not in waiting:
+                return await _not_waiting(tx, item, package_id, f"/package_ids/{index}")
+    package_ids = list(waiting) if item.package_ids is None else item.package_ids
+    if not package_ids:
+        detail = "No package of the fulfillment order waits to be shipped: pack first, or it has left before."
+        return refuse(item, WorkRefusal.DONE, detail)
+    if item.tracking_number in numbers:
+        detail = f"Another shipment of this batch has the tracking number {item.tracking_number!r}."
+        return refuse(item, WorkRefusal.TRACKING_NUMBER_TAKEN, detail, "/tracking_number")
+    contents: dict[int, int] = {}
+    grams = 0
+    for package_id in package_ids:
+        package = waiting.pop(package_id)
+        grams += package.weight_grams
+        for line_no, quantity in package.contents.items():
+            contents[line_no] = contents.get(line_no, 0) + quantity
+    return _Shipment(item, shipment_id, list(package_ids), contents, grams, next(iter(lines.values())))
+
+
+async def _not_waiting(tx: Tx, item: Ship, package_id: UUID, pointer: str) -> WorkRefused:
+    rows = await sql.known_packages(tx, order_ids=[item.order_id], package_ids=[package_id])
+    if not rows or rows[0]["fulfillment_order_id"] != item.fulfillment_order_id:
+        detail = f"The fulfillment order has no package {package_id}."
+        return refuse(item, WorkRefusal.UNKNOWN, detail, pointer)
+    said = "has left before" if rows[0]["shipment_id"] else "is empty, or leaves with another item of this batch"
+    return refuse(item, WorkRefusal.DONE, f"The package {package_id} {said}.", pointer)
+
+
+async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at: datetime) -> dict[Key, Any]:
+    order_ids = list(dict.fromkeys(s.item.order_id for s in shipments))
+    await _price(tx, shipments, order_ids)
+    await _value(tx, shipments, floor, order_ids)
+    line_moves: list[LineMove] = []
+    unit_moves: list[UnitMove] = []
+    stock_moves: list[StockMove] = []
+    events: list[Event] = []
+    for event_id, s in zip(new_ids(at, len(shipments)), shipments, strict=True):
+        order_id, fulfillment_order_id = s.item.order_id, s.item.fulfillment_order_id
+        lines = floor.lines[order_id, fulfillment_order_id]
+        for line_no, quantity in s.contents.items():
+            line_moves.append(LineMove(order_id, fulfillment_order_id, line_no, packed=-quantity, shipped=quantity))
+            unit_moves.append(UnitMove(order_id, line_no, State.PACKED, State.SHIPPED, quantity, event_id))
+            stock_moves.append(
+                StockMove(
+                    lines[line_no].sku_id,
+                    lines[line_no].location_id,
+                    event_id,
+                    MoveKind.SHIPPED,
+                    on_hand_delta=-quantity,
+                    reserved_delta=-quantity,
+                    picked_delta=-quantity,
+                    order_id=order_id,
+                    line_no=line_no,
+                )
+            )
+        data = {
+            "shipment_id": s.shipment_id,
+            "fulfillment_order_id": fulfillment_order_id,
+            "tracking_number": s.item.tracking_number,
+            "amount_minor": s.amount_minor,
+            "lines": [{"line_no": line_no, "quantity": quantity} for line_no, quantity in s.contents.items()],
+        }
+        version = floor.orders[order_id].flow_version
+        events.append(Event(order_id, event_id, "shipment_shipped", at, data, version))
+    statuses = await ledger.move(tx, line_moves, shipped_at=at)
+    left = [(s.item.order_id, package_id, s.shipment_id) for s in shipments for package_id in s.package_ids]
+    await sql.write_shipments(
+        tx,
+        order_ids=[s.item.order_id for s in shipments],
+        shipment_ids=[s.shipment_id for s in shipments],
+        fulfillment_order_ids=[s.item.fulfillment_order_id for s in shipments],
+        service_ids=[s.line.service_id for s in shipments],
+        tracking_numbers=[s.item.tracking_number for s in shipments],
+        costs=[s.cost_minor for s in shipments],
+        weights=[s.weight_grams for s in shipments],
+        promised_ats=[s.line.promised_at for s in shipments],
+        at=at,
+        package_order_ids=[row[0] for row in left],
+        package_ids=[row[1] for row in left],
+        package_shipment_ids=[row[2] for row in left],
+        all_order_ids=order_ids,
+    )
+    await orders_ledger.move_units(tx, unit_moves, at=at)
+    await record(tx, events)
+    await stock.post(tx, stock_moves, at=at)
+    return statuses
+
+
+async def _price(tx: Tx, shipments: Sequence[_Shipment], order_ids: Sequence[UUID]) -> None:
+    """What the carrier charges: as told, or what the rates say for the weight; nothing where the service does not go."""
+    if all(s.item.cost_minor is not None for s in shipments):
+        network, places = None, {}
+    else:
+        network = await facts(tx)
+        places = {row["order_id"]: row for row in await sql.destinations(tx, order_ids=order_ids)}
+    for s in shipments:
+        if s.item.cost_minor is not None:
+            s.cost_minor = s.item.cost_minor
+            continue
+        place = places.get(s.item.order_id)
+        if network is None or place is None:
+            continue
+        quotes = network.quotes(s.line.location_id, place["country"], place["postal_code"], s.weight_grams)
+        s.cost_minor = next((quote.cost_minor for quote in quotes if quote.service_id == s.line.service_id), 0)
+
+
+async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, order_ids: Sequence[UUID]) -> None:
+    """What the customer is charged for each shipment, one after the other."""
+    lines: dict[UUID, dict[int, LineRow]] = {}
+    for (order_id, line_no), line in (await orders_ledger.lines(tx, order_ids)).items():
+        lines.setdefault(order_id, {})[line_no] = line
+    for s in shipments:
+        here = lines[s.item.order_id]
+        shipping_minor = floor.orders[s.item.order_id].shipping_minor
+        s.amount_minor = value_of_shipment(shipping_minor, here, s.contents)
+        for line_no, quantity in s.contents.items():
+            here[line_no] = structs.replace(here[line_no], shipped=here[line_no].shipped + quantity)
