@@ -52,10 +52,18 @@ def _plan(server: world.Server, run: str, acknowledged: Path, seconds: float) ->
     )
 
 
+def _count(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def _names(file: Path) -> list[str]:
+    return file.read_text().split()
+
+
 async def _acknowledged_more_than(file: Path, count: int) -> None:
     """Wait until the load is well on its way."""
     for _ in range(600):
-        if file.exists() and file.read_bytes().count(b"\n") > count:
+        if _count(file) > count:
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"{count} orders were not acknowledged in time")
@@ -63,7 +71,7 @@ async def _acknowledged_more_than(file: Path, count: int) -> None:
 
 async def _assert_nothing_is_lost(url: str, acknowledged: Path) -> None:
     """Every acknowledged order is there and paid for, the queue has come to rest, and every promise holds."""
-    names = acknowledged.read_text().split()
+    names = _names(acknowledged)
     assert len(names) == len(set(names))
     async with await Database.open(url) as database:
         await _come_to_rest(database)
@@ -101,10 +109,10 @@ async def test_a_killed_server_loses_no_acknowledged_order(directory: Path) -> N
             await worker.stop(signal.SIGKILL)
             result = await running
             assert result.failed > 0, "nobody was waiting for an answer when the server was killed"
-        before = acknowledged.read_bytes().count(b"\n")
+        before = _count(acknowledged)
         async with _running(postgres.url, directory) as (server, _):
             await load.run(_plan(server, "after", acknowledged, 2))
-            assert acknowledged.read_bytes().count(b"\n") > before
+            assert _count(acknowledged) > before
             await _assert_nothing_is_lost(postgres.url, acknowledged)
 
 
@@ -122,13 +130,13 @@ async def test_a_killed_postgresql_loses_no_acknowledged_order(directory: Path) 
             url = first.url
             _kill_all(first)
             first.stop()  # lets go of the directory; there is nothing left to shut down
-            before = acknowledged.read_bytes().count(b"\n")
+            before = _count(acknowledged)
             await asyncio.to_thread(second.start)
             assert second.url == url
             await _acknowledged_more_than(acknowledged, before + 200)  # server and worker went on by themselves
             result = await running
-            assert result.good == acknowledged.read_bytes().count(b"\n") < result.answers, "some were told to try again"
-            assert server.process.returncode is None and worker.process.returncode is None
+            assert result.good == _count(acknowledged) < result.answers, "some were told to try again"
+            assert (server.process.returncode, worker.process.returncode) == (None, None)
             await _assert_nothing_is_lost(url, acknowledged)
     finally:
         first.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -13,7 +14,7 @@ from ordino.core.database import Database
 from ordino.inventory import ledger
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import Outcome, place
-from tests.world import World, small_world
+from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 BUYERS = 8
@@ -101,10 +102,10 @@ def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger.sql.move_stock, "text", text.replace(guard, ""))
 
 
-async def test_without_the_guard_the_same_race_oversells(database_url: str, unguarded: None) -> None:
+async def test_without_the_guard_the_same_race_oversells(database_url: str, template: str, unguarded: None) -> None:
     name = "unguarded"
-    await _execute(database_url, f"CREATE DATABASE {name} TEMPLATE migrated")
-    url = database_url.replace(database_url.split("?")[0].rsplit("/", 1)[1], name)
+    await _execute(database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
     try:
         async with await Database.open(url) as database:
             await database.pool.execute("ALTER TABLE inventory.stock DROP CONSTRAINT inv_1_never_promise_more_than_we_have")

@@ -7,23 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ordino.cli.verify import verify
+from ordino.connect.payments import register
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
+from ordino.core.events import Plans, Step
+from ordino.core.reactions import Worker
 from ordino.inventory.adjust import Adjustment, Count, Receipt, adjust, count, receive
+from ordino.orders import reactions as order_reactions
 from ordino.orders.cancel import Cancellation, LineCancellation, cancel
-from ordino.orders.model import NewOrder, OrderRefused, Placed, Refusal
+from ordino.orders.model import NewOrder, Placed, Refusal
 from ordino.orders.place import Outcome, place
-from tests.conftest import finish
-from tests.world import World, small_world
+from ordino.warehouse import reactions as warehouse_reactions
+from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, PickLine, Ship
+from ordino.warehouse.pack import pack
+from ordino.warehouse.pick import pick
+from ordino.warehouse.release import release
+from ordino.warehouse.ship import ship
+from world import World, small_world
 
+SHORT_REASONS = ("not_found", "none_left", "damaged", "refused")
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SKUS, LOCATIONS = 3, 2
 _example = itertools.count()
@@ -71,7 +83,7 @@ async def _assert_clean(database: Database) -> None:
 @SLOW
 @given(st.lists(st.lists(st.lists(baskets, min_size=1, max_size=8), min_size=1, max_size=3), min_size=2, max_size=4), st.integers(1, 30))
 def test_what_can_be_had_is_sold_and_nothing_else(database_url: str, lanes: list[list[list[dict[int, int]]]], stock: int) -> None:
-    finish(_sold_and_nothing_else(database_url, lanes, stock))
+    asyncio.run(_sold_and_nothing_else(database_url, lanes, stock))
 
 
 async def _sold_and_nothing_else(url: str, lanes: list[list[list[dict[int, int]]]], stock: int) -> None:
@@ -113,7 +125,7 @@ async def _sold_and_nothing_else(url: str, lanes: list[list[list[dict[int, int]]
 @SLOW
 @given(st.lists(baskets, min_size=1, max_size=10), st.integers(2, 4), st.randoms(use_true_random=False))
 def test_an_order_is_placed_once_however_often_it_is_sent(database_url: str, wanted: list[dict[int, int]], lanes: int, dice: Any) -> None:
-    finish(_placed_once(database_url, wanted, lanes, dice))
+    asyncio.run(_placed_once(database_url, wanted, lanes, dice))
 
 
 async def _placed_once(url: str, wanted: list[dict[int, int]], lanes: int, dice: Any) -> None:
@@ -137,4 +149,165 @@ async def _placed_once(url: str, wanted: list[dict[int, int]], lanes: int, dice:
         assert all(len(found) == 1 for found in ids.values())
         units = sum(sum(basket.values()) for basket in wanted)
         assert sum((await _free(database, world)).values()) == SKUS * LOCATIONS * 1000 - units
+        await _assert_clean(database)
+
+
+# -- everything at once: every INV-n, DEM-n, MON-n and FUL-n afterwards --------------------------------------------------
+
+
+FLOW: dict[str, tuple[Step, ...]] = {
+    "order_placed": (Step("authorize"),),
+    "stock_received": (Step("fill_backorders"),),
+    "units_short": (Step("source"),),
+    "cancellation_wanted": (Step("stop"),),
+    "units_cancelled": (Step("void"),),
+    "shipment_shipped": (Step("capture"),),
+    "return_received": (Step("refund"),),
+}
+
+
+async def _flow(tx: Tx, version: int) -> dict[str, tuple[Step, ...]]:
+    return FLOW
+
+
+def _of(*kinds: str) -> st.SearchStrategy[tuple[str, int, int, int]]:
+    number = st.integers(0, 1 << 30)
+    return st.tuples(st.sampled_from(kinds), number, number, number)
+
+
+scripts = st.lists(
+    st.lists(
+        _of(*(["place"] * 4), "cancel", "cancel", "receive", "adjust", "count", "release", "pick", "pick", "pack", "ship", "react"),
+        min_size=4,
+        max_size=14,
+    ),
+    min_size=2,
+    max_size=4,
+)
+
+
+class Shop:
+    """What one lane can do to the world: each act is one batch, drawn from its numbers. Refusals are welcome, errors are not."""
+
+    def __init__(self, database: Database, world: World, lane: int, orders: list[UUID]) -> None:
+        self.database = database
+        self.world = world
+        self.lane = lane
+        self.orders = orders  # of all lanes
+        self.acts = 0
+
+    async def act(self, kind: str, *numbers: int) -> None:
+        self.acts += 1
+        dice = random.Random(str((kind, numbers)))
+        await getattr(self, kind)(dice)
+
+    async def _do(self, verb: Callable[..., Awaitable[Any]], items: Sequence[Any]) -> Any:
+        return await self.database.transact(lambda tx: verb(tx, items, at=AT))
+
+    def _some(self, dice: random.Random) -> list[UUID]:
+        return dice.sample(self.orders, min(len(self.orders), dice.randint(1, 6)))
+
+    def _position(self, dice: random.Random) -> dict[str, str]:
+        return {"sku": dice.choice(self.world.skus), "location": dice.choice(self.world.locations)}
+
+    async def place(self, dice: random.Random) -> None:
+        orders = [
+            self.world.order(
+                f"{self.world.seller}{self.lane}-{self.acts}-{n}",
+                {sku: dice.randint(1, 4) for sku in dice.sample(self.world.skus, dice.randint(1, SKUS))},
+                channel=dice.choice(list(self.world.channels.values())),
+                unit_price_minor=dice.randint(0, 999),
+                shipping_minor=dice.randint(0, 500),
+                tax_minor=dice.randint(0, 99),
+            )
+            for n in range(dice.randint(1, 8))
+        ]
+        outcomes = await self._do(place, orders)
+        self.orders += [outcome.order_id for outcome in outcomes if isinstance(outcome, Placed)]
+
+    async def cancel(self, dice: random.Random) -> None:
+        lines = None if dice.random() < 0.3 else [LineCancellation(line_no=1, quantity=dice.randint(1, 2))]
+        await self._do(cancel, [Cancellation(order_id=order_id, lines=lines) for order_id in self._some(dice)])
+
+    async def receive(self, dice: random.Random) -> None:
+        await self._do(receive, [Receipt(**self._position(dice), quantity=dice.randint(1, 20)) for _ in range(3)])
+
+    async def adjust(self, dice: random.Random) -> None:
+        deltas = [dice.choice((-5, -1, 1, 3)) for _ in range(3)]
+        await self._do(adjust, [Adjustment(**self._position(dice), delta=delta, reason="found or lost") for delta in deltas])
+
+    async def count(self, dice: random.Random) -> None:
+        await self._do(count, [Count(**self._position(dice), on_hand=dice.randint(0, 40))])
+
+    async def release(self, dice: random.Random) -> None:
+        await self._do(release, self._some(dice))
+
+    async def _work(self, dice: random.Random, state: str) -> list[dict[str, Any]]:
+        """Fulfillment orders with units in a state, and how many of which line."""
+        rows = await self.database.pool.fetch(
+            f"SELECT order_id, fulfillment_order_id, array_agg(line_no) AS lines, array_agg({state}) AS units"
+            f" FROM warehouse.fulfillment_lines WHERE order_id = any($1::uuid[]) AND {state} > 0 GROUP BY 1, 2 ORDER BY 1, 2",
+            self.orders,
+        )
+        return [dict(row) for row in dice.sample(rows, min(len(rows), 5))]
+
+    async def pick(self, dice: random.Random) -> None:
+        picks = []
+        for work in await self._work(dice, "open"):
+            lines = []
+            for line_no, units in zip(work["lines"], work["units"], strict=True):
+                short = dice.randint(1, units) if dice.random() < 0.2 else 0
+                picked = dice.randint(0 if short else 1, units - short) if units > short else 0
+                reason = dice.choice(SHORT_REASONS) if short else None
+                lines.append(PickLine(line_no=line_no, picked=picked, short=short, short_reason=reason))
+            picks.append(Pick(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], lines=lines))
+        await self._do(pick, picks)
+
+    async def pack(self, dice: random.Random) -> None:
+        packs = []
+        for work in await self._work(dice, "picked"):
+            some = [PackLine(line_no=work["lines"][0], quantity=dice.randint(1, work["units"][0]))]
+            packages = None if dice.random() < 0.5 else [NewPackage(lines=some)]
+            packs.append(Pack(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], packages=packages))
+        await self._do(pack, packs)
+
+    async def ship(self, dice: random.Random) -> None:
+        ships = [
+            Ship(
+                order_id=work["order_id"],
+                fulfillment_order_id=work["fulfillment_order_id"],
+                tracking_number=f"{self.world.seller}{self.lane}-{self.acts}-{n}",
+            )
+            for n, work in enumerate(await self._work(dice, "packed"))
+        ]
+        await self._do(ship, ships)
+
+    async def react(self, dice: random.Random) -> None:
+        await Worker(self.database).run_due()
+
+
+@settings(parent=SLOW, max_examples=25)
+@given(scripts)
+def test_every_promise_holds_after_everything_at_once(database_url: str, script: list[list[tuple[str, int, int, int]]]) -> None:
+    asyncio.run(_everything_at_once(database_url, script))
+
+
+async def _everything_at_once(url: str, script: list[list[tuple[str, int, int, int]]]) -> None:
+    register()
+    assert order_reactions.registry is warehouse_reactions.registry, "both have registered"
+    plans = Plans(_flow)
+    async with await Database.open(url, plans=plans, clock=SimulatedClock(AT)) as database:
+        stock = random.Random(str(script)).randint(3, 25)
+        world = await small_world(database, prefix=f"all{next(_example)}-", skus=SKUS, locations=LOCATIONS, stock=stock)
+        orders: list[UUID] = []
+
+        async def lane(number: int, acts: list[tuple[str, int, int, int]]) -> None:
+            shop = Shop(database, world, number, orders)
+            for act in acts:
+                await shop.act(*act)
+
+        await asyncio.gather(*(lane(number, acts) for number, acts in enumerate(script)))
+        await _assert_clean(database)
+        await Worker(database).run_until_idle()
+        assert await database.pool.fetch("SELECT kind, last_error FROM core.reactions WHERE attempts > 0") == []
         await _assert_clean(database)

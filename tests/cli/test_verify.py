@@ -7,7 +7,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from ordino.cli.bench.synthetic import fill
 from ordino.cli.verify import CHECKS, examine, verify
@@ -191,6 +190,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             UPDATE tracking.parcels SET status = 'lost' WHERE order_id = {_of("delivered")}""",
         set(),
     ),
+    "delivered_units_arrived": (
+        f"UPDATE tracking.parcels SET delivered_at = NULL, lost_at = now() WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
     "returned_units_came_back": (
         f"UPDATE aftercare.return_lines SET scrapped = 1, authorized = authorized + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
         set(),
@@ -207,7 +210,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def filled_url(database_url: str) -> str:
     connection = await asyncpg.connect(database_url)
     await fill(connection, orders=ORDERS, skus=100)
@@ -215,14 +218,13 @@ async def filled_url(database_url: str) -> str:
     return database_url
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def connection(filled_url: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(filled_url)
     yield connection
     await connection.close()
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_honest_ledgers_are_clean(filled_url: str) -> None:
     async with await Database.open(filled_url, pool_size=3) as database:
         report = await verify(database)
@@ -230,7 +232,6 @@ async def test_honest_ledgers_are_clean(filled_url: str) -> None:
     assert report.orders == ORDERS
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_one_connection_is_enough(filled_url: str) -> None:
     async with await Database.open(filled_url, pool_size=1) as database:
         assert (await verify(database)).clean
@@ -240,7 +241,6 @@ def test_every_check_is_seen_to_find_something() -> None:
     assert set(CORRUPTIONS) == {check.name for check in CHECKS}
 
 
-@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", CORRUPTIONS)
 async def test_a_broken_row_is_named_by_its_check_alone(connection: Any, name: str) -> None:
     statements, others = CORRUPTIONS[name]
@@ -256,7 +256,6 @@ async def test_a_broken_row_is_named_by_its_check_alone(connection: Any, name: s
     assert 1 <= len(broken[name].rows) == broken[name].count <= 2
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_only_so_many_rows_are_named_and_all_are_counted(connection: Any) -> None:
     transaction = connection.transaction()
     await transaction.start()
@@ -270,7 +269,6 @@ async def test_only_so_many_rows_are_named_and_all_are_counted(connection: Any) 
     assert (len(finding.rows), finding.count) == (7, ORDERS)
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_a_number_beyond_all_reason_is_a_finding(connection: Any) -> None:
     transaction = connection.transaction()
     await transaction.start()
@@ -281,3 +279,19 @@ async def test_a_number_beyond_all_reason_is_a_finding(connection: Any) -> None:
         await transaction.rollback()
     assert findings["lines_are_the_sums_of_their_moves"].error == "integer out of range"
     assert findings["stock_is_the_sum_of_its_moves"].holds
+
+
+@pytest.mark.proof
+async def test_a_million_orders_are_proven_in_a_minute(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    for schema in ("aftercare", "tracking", "warehouse", "orders", "inventory", "network", "catalog"):
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+        named = ", ".join(f"{schema}.{row['tablename']}" for row in tables if row["tablename"] != "short_reasons")
+        await connection.execute(f"TRUNCATE {named} CASCADE")
+    await connection.execute("TRUNCATE core.events")
+    await fill(connection, orders=1_000_000)
+    await connection.close()
+    async with await Database.open(database_url) as database:
+        report = await verify(database)
+    assert report.broken == []
+    assert report.seconds <= 60

@@ -18,7 +18,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from asyncpg import Connection
 from msgspec import Struct
 from rich.console import Console
 from rich.markup import escape
@@ -32,9 +31,12 @@ _HEAD = re.compile(r"^-- name: (\w+)\n-- ([A-Z]+-\d+(?:, [A-Z]+-\d+)*): (.+)$", 
 SETTINGS = """
     SET LOCAL work_mem = '256MB';
     SET LOCAL statement_timeout = 0;
+    SET LOCAL enable_seqscan = on;
+    SET LOCAL enable_seqscan = on;
     SET LOCAL enable_nestloop = off;  -- whole tables are joined, whatever the planner believes of their sizes
     SET LOCAL max_parallel_workers_per_gather = 0;  -- the connections are the parallel part
 """
+Reader = Any  # asyncpg.Connection, or what a pool lends of it
 CONNECTIONS = max(2, min(4, os.cpu_count() or 2))
 SLOWEST_FIRST = (
     "lines_are_the_sums_of_their_moves",
@@ -99,7 +101,7 @@ CHECKS = _checks()
 async def verify(database: Database, *, rows: int = 20, connections: int = CONNECTIONS) -> Report:
     """Run every check on one snapshot; up to ``rows`` disagreeing rows of each are named."""
     started = time.perf_counter()
-    waiting = deque(sorted(CHECKS, key=lambda check: (check.name not in SLOWEST_FIRST)))
+    waiting = deque(sorted(CHECKS, key=lambda check: check.name not in SLOWEST_FIRST))
     findings: dict[str, Finding] = {}
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(database.pool.acquire())
@@ -118,19 +120,19 @@ async def verify(database: Database, *, rows: int = 20, connections: int = CONNE
     return Report([findings[check.name] for check in CHECKS], orders, time.perf_counter() - started)
 
 
-async def examine(reader: Connection[Any], *, rows: int = 20) -> list[Finding]:
+async def examine(reader: Reader, *, rows: int = 20) -> list[Finding]:
     """Every check on one connection, as its open transaction sees the rows."""
     return [await _run(reader, check, rows) for check in CHECKS]
 
 
-async def _work(reader: Connection[Any], waiting: deque[Check], findings: dict[str, Finding], rows: int) -> None:
+async def _work(reader: Reader, waiting: deque[Check], findings: dict[str, Finding], rows: int) -> None:
     await reader.execute(SETTINGS)
     while waiting:
         check = waiting.popleft()
         findings[check.name] = await _run(reader, check, rows)
 
 
-async def _run(reader: Connection[Any], check: Check, rows: int) -> Finding:
+async def _run(reader: Reader, check: Check, rows: int) -> Finding:
     query = (
         f"WITH disagreeing AS MATERIALIZED ({check.statement.text}) "
         "SELECT to_json(d)::text AS row, (SELECT count(*) FROM disagreeing) AS count FROM disagreeing d LIMIT $1"
@@ -173,7 +175,8 @@ def render(report: Report, console: Console) -> None:
     for column in ("promise", "says", "rows that disagree", "seconds"):
         table.add_column(column, justify="right" if column in ("rows that disagree", "seconds") else "left")
     for finding in report.findings:
-        verdict = "[green]0[/]" if finding.holds else f"[bold red]{finding.error and 'error' or f'{finding.count:,}'}[/]"
+        told = "error" if finding.error else f"{finding.count:,}"
+        verdict = "[green]0[/]" if finding.holds else f"[bold red]{told}[/]"
         table.add_row(finding.promise, escape(finding.sentence), verdict, f"{finding.seconds:.2f}")
     console.print(table)
     for finding in report.broken:
@@ -181,10 +184,14 @@ def render(report: Report, console: Console) -> None:
         if finding.error:
             console.print(f"  could not be computed: {escape(finding.error)}", highlight=False)
         for row in finding.rows:
-            console.print("  " + escape("  ".join(f"{key}={_words(value)}" for key, value in row.items())), highlight=False)
+            console.print(
+                "  " + escape("  ".join(f"{key}={_words(value)}" for key, value in row.items())), highlight=False
+            )
         if finding.count > len(finding.rows):
             console.print(f"  … and {finding.count - len(finding.rows):,} more", highlight=False)
-    console.print("[green]Every promise holds.[/]" if report.clean else f"[bold red]{len(report.broken)} checks failed.[/]")
+    console.print(
+        "[green]Every promise holds.[/]" if report.clean else f"[bold red]{len(report.broken)} checks failed.[/]"
+    )
 
 
 def _words(value: Any) -> str:

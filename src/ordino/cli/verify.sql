@@ -360,6 +360,17 @@ FROM (SELECT order_id, shipment_id, status AS found,
       FROM tracking.parcels) p
 WHERE found IS DISTINCT FROM expected;
 
+-- name: delivered_units_arrived
+-- TRK-4: The units of a line that were delivered are those of its delivered parcels.
+SELECT order_id, line_no, coalesce(l.delivered, 0) AS found, coalesce(t.delivered, 0) AS expected
+FROM (SELECT order_id, line_no, delivered + returned AS delivered FROM orders.lines WHERE delivered + returned <> 0) l
+FULL JOIN (SELECT c.order_id, c.line_no, sum(c.quantity::int) AS delivered
+           FROM warehouse.package_lines c
+           JOIN warehouse.packages p USING (order_id, package_id)
+           JOIN tracking.parcels t USING (order_id, shipment_id)
+           WHERE t.delivered_at IS NOT NULL AND c.quantity <> 0 GROUP BY c.order_id, c.line_no) t USING (order_id, line_no)
+WHERE coalesce(l.delivered, 0) <> coalesce(t.delivered, 0);
+
 -- aftercare ------------------------------------------------------------------------------------------------------------
 
 -- name: returned_units_came_back

@@ -95,7 +95,7 @@ class Kind(Generic[Thing]):
             if media_type == CSV and not self.flat:
                 raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
             lax = media_type == CSV
-            rows = self._csv(request.stream()) if lax else _ndjson(request.stream())
+            rows = self.read_csv(request.stream()) if lax else read_ndjson(request.stream())
             return Response(await self.load(rows, database, lax=lax), status_code=200)
         items, alone = self._items(await _whole(request))
         outcomes = await self.upsert(items, database, at=database.clock.now())
@@ -176,7 +176,7 @@ class Kind(Generic[Thing]):
         created, updated, unchanged, refused = counts.values()
         return Loaded(sum(counts.values()), created, updated, unchanged, refused, faults)
 
-    async def _csv(self, stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
+    async def read_csv(self, stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
         """Lines and their rows: field -> text. An empty cell leaves its field out; a list's values are parted by blanks."""
         header: list[str] | None = None
         async for line, text in _records(stream):
@@ -270,7 +270,8 @@ async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> Asyn
         yield first, "\n".join(record)
 
 
-async def _ndjson(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
+async def read_ndjson(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
+    """Line numbers and what stands on each line; a line that is not JSON is a ``Fault``."""
     async for line, text in _records(stream, quotes=False):
         if not text.strip():
             continue

@@ -26,6 +26,15 @@ _encode = msgspec.json.Encoder().encode
 BUCKETS = 64
 
 
+KINDS: dict[str, str] = {}
+"""Every kind of event that some stage writes, and what it says. A flow may name these and no others."""
+
+
+def declare(**kinds: str) -> None:
+    """A stage says which events it writes."""
+    KINDS.update(kinds)
+
+
 class Event(Struct, frozen=True):
     """Something that happened to ``subject_id`` (an order, where there is one). ``id`` is also the cause of its moves."""
 

@@ -70,11 +70,15 @@ class Registry:
     def __init__(self) -> None:
         self.reactions: dict[str, Reaction] = {}
         self.effects: dict[str, Effect] = {}
+        self.options: dict[str, frozenset[str]] = {}
 
-    def reaction(self, name: str) -> Callable[[Reaction], Reaction]:
+    def reaction(self, name: str, *, options: Sequence[str] = ()) -> Callable[[Reaction], Reaction]:
+        """``options`` are what a flow must say of it besides the delay."""
+
         def register(run: Reaction) -> Reaction:
             assert name not in self.names, f"two reactions are named {name}"
             self.reactions[name] = run
+            self.options[name] = frozenset(options)
             return run
 
         return register

@@ -91,6 +91,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_attempts: Annotated[
         AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")
     ] = 12
+    smtp_url: Annotated[
+        Annotated[str, Meta(pattern="^smtps?://")] | None,
+        Meta(
+            description="The mail server, smtp://user:password@host:587 or smtps://…; without it, messages stay in the outbox."
+        ),
+    ] = None
+    smtp_sender: Annotated[str, Meta(description="The address that messages to customers come from.")] = (
+        "orders@localhost"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -143,7 +152,7 @@ def _read(variable: str, value: str, kind: Any) -> Any:
 def _expected(kind: Any) -> str:
     base, metas = get_args(kind)[0], _metas(kind)
     if base not in (int, float):
-        return "a URL that begins with postgresql:// is expected"
+        return f"a URL that begins with {'smtp' if 'smtp' in str(kind) else 'postgresql'}:// is expected"
     number = "a whole number" if base is int else "a number"
     low = max((meta.ge for meta in metas if meta.ge is not None), default=None)
     high = min((meta.le for meta in metas if meta.le is not None), default=None)

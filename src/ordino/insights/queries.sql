@@ -149,3 +149,23 @@ SELECT currency AS part, p.cost::float8 AS above, d.orders::float8 AS below FROM
 -- How many orders are where, and how many units they hold.
 SELECT status, count(*) AS orders, sum(ordered)::bigint AS units, sum(total_minor)::bigint AS total_minor
 FROM orders.orders GROUP BY status ORDER BY 2 DESC, 1;
+
+-- name: floor
+-- What all locations have to do in one state, most urgent first, with their lines: for the simulated staff of the demo.
+SELECT f.order_id, f.fulfillment_order_id, o.external_id, l.code AS location, f.released_at, f.ship_by_at, f.promised_at,
+       w.line_nos, w.open
+FROM warehouse.fulfillment_orders f
+JOIN orders.orders o USING (order_id)
+JOIN network.locations l USING (location_id)
+CROSS JOIN LATERAL (
+    SELECT array_agg(line_no ORDER BY line_no) AS line_nos, array_agg(open ORDER BY line_no) AS open
+    FROM warehouse.fulfillment_lines w
+    WHERE w.order_id = f.order_id AND w.fulfillment_order_id = f.fulfillment_order_id
+) w
+WHERE f.status = :status::text AND f.status IN ('released', 'picking', 'picked', 'packed')
+ORDER BY f.ship_by_at, o.external_id, l.code, f.released_at;
+
+-- name: waiting_units
+-- Units of each SKU that orders wait for: what the buyer of the demo orders.
+SELECT s.code AS sku, sum(l.backordered)::bigint AS quantity
+FROM orders.lines l JOIN catalog.skus s USING (sku_id) WHERE l.backordered > 0 GROUP BY s.code ORDER BY s.code;

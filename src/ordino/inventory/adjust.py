@@ -12,13 +12,15 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, record
+from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
+
+declare(stock_received="Units arrived or were found.")
 
 Code = Annotated[str, Meta(min_length=1, max_length=100)]
 MAX_UNITS = 10**12
@@ -78,7 +80,7 @@ class StockRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
 
 
 Outcome = Moved | StockRefused
-Change = Receipt | Adjustment | Count
+Change = Receipt | Adjustment
 
 
 async def receive(tx: Tx, receipts: Sequence[Receipt], *, at: datetime) -> list[Outcome]:
@@ -94,20 +96,74 @@ async def adjust(tx: Tx, adjustments: Sequence[Adjustment], *, at: datetime) -> 
 async def count(tx: Tx, counts: Sequence[Count], *, at: datetime) -> list[Outcome]:
     """On hand becomes what was counted. Positions that stand as counted are neither locked nor written."""
     outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand) for c in counts]
-    rows = await sql.snapshot_rows(
-        tx, codes=[c.sku for c in counts], places=[c.location for c in counts], on_hand=[c.on_hand for c in counts]
-    )
-    first: dict[tuple[str, str], int] = {}
-    repeated = {i for i, c in enumerate(counts) if first.setdefault((c.sku, c.location), i) != i}
-    for i in repeated:
-        detail = "The same SKU and location stand earlier in this batch; send one count a position."
-        outcomes[i] = _refuse(counts[i], StockRefusal.REPEATED, detail)
-    doubtful = [i for i in sorted(row["ordinal"] - 1 for row in rows) if i not in repeated]
-    for i, outcome in zip(
-        doubtful, await _change(tx, [counts[i] for i in doubtful], MoveKind.COUNTED, at), strict=True
-    ):
-        outcomes[i] = outcome
+    codes, places, on_hand = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
+    snapshot = await apply_counts(tx, codes, places, on_hand, at=at)
+    for index, delta in snapshot.changed.items():
+        outcomes[index] = Moved(codes[index], places[index], delta, on_hand[index])
+    for index, refusal in snapshot.refused.items():
+        outcomes[index] = refusal
     return outcomes
+
+
+class Snapshot(Struct, frozen=True):
+    """What became of counted rows, by their place in the set: the changes and the refusals. All others stood as counted."""
+
+    changed: dict[int, int]
+    refused: dict[int, StockRefused]
+
+
+async def apply_counts(
+    tx: Tx, codes: Sequence[str], places: Sequence[str], on_hand: Sequence[int], *, at: datetime
+) -> Snapshot:
+    """Counts as columns, for feeds of any length: SKU code, location code, units."""
+    refused: dict[int, StockRefused] = {}
+
+    def refuse(index: int, reason: StockRefusal, detail: str, pointer: str) -> None:
+        refused[index] = StockRefused(codes[index], places[index], reason, detail, pointer)
+
+    if on_hand and not (0 <= min(on_hand) and max(on_hand) <= MAX_UNITS):
+        for index, units in enumerate(on_hand):
+            if not 0 <= units <= MAX_UNITS:
+                refuse(index, StockRefusal.INVALID, f"Count 0 to {MAX_UNITS} units.", "/on_hand")
+    pairs = list(zip(codes, places, strict=True))
+    if len(set(pairs)) < len(pairs):
+        first: dict[tuple[str, str], int] = {}
+        for index, pair in enumerate(pairs):
+            if first.setdefault(pair, index) != index and index not in refused:
+                detail = "The same SKU and location stand earlier in this batch; send one count a position."
+                refuse(index, StockRefusal.REPEATED, detail, "")
+    keys: dict[tuple[int, int], int] = {}
+    for row in await sql.snapshot_rows(tx, codes=list(codes), places=list(places), on_hand=list(on_hand)):
+        index = row["ordinal"] - 1
+        if index in refused:
+            continue
+        if row["sku_id"] is None:
+            refuse(index, StockRefusal.UNKNOWN_SKU, f"The SKU {codes[index]!r} does not exist.", "/sku")
+        elif row["location_id"] is None:
+            refuse(index, StockRefusal.UNKNOWN_LOCATION, f"The location {places[index]!r} does not exist.", "/location")
+        else:
+            keys[row["sku_id"], row["location_id"]] = index
+    held = await _hold(tx, set(keys)) if keys else {}
+    cause_id = new_id(at)
+    changed: dict[int, int] = {}
+    moves = []
+    for key, index in keys.items():
+        before, reserved = held[key]
+        if on_hand[index] < reserved:
+            refuse(index, StockRefusal.RESERVED, _held_back(before, reserved), "/on_hand")
+        elif delta := on_hand[index] - before:
+            changed[index] = delta
+            moves.append(StockMove(key[0], key[1], cause_id, MoveKind.COUNTED, on_hand_delta=delta, line_no=index + 1))
+    await _announce(tx, moves, cause_id, at)
+    await ledger.post(tx, moves, at=at)
+    return Snapshot(changed, refused)
+
+
+def _held_back(on_hand: int, reserved: int) -> str:
+    return (
+        f"{on_hand} units are on hand and orders hold {reserved} of them; "
+        f"at most {on_hand - reserved} can be taken away. Cancel or re-source orders first."
+    )
 
 
 async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetime) -> list[Outcome]:
@@ -131,20 +187,16 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         change = changes[index]
         on_hand, reserved = held.get(key, (0, 0))
         on_hand += deltas[key]
-        delta = change.on_hand - on_hand if isinstance(change, Count) else _delta(change)
+        delta = change.quantity if isinstance(change, Receipt) else change.delta
         if on_hand + delta < reserved:
-            detail = (
-                f"{on_hand} units are on hand and orders hold {reserved} of them; "
-                f"at most {on_hand - reserved} can be taken away. Cancel or re-source orders first."
-            )
+            detail = _held_back(on_hand, reserved)
             outcomes[index] = _refuse(change, StockRefusal.RESERVED, detail)
             continue
         deltas[key] += delta
         outcomes[index] = Moved(change.sku, change.location, delta, on_hand + delta)
         if delta:
-            reason = None if isinstance(change, Count) else change.reason
             moves.append(
-                StockMove(key[0], key[1], cause_id, kind, on_hand_delta=delta, line_no=index + 1, reason=reason)
+                StockMove(key[0], key[1], cause_id, kind, on_hand_delta=delta, line_no=index + 1, reason=change.reason)
             )
     await _announce(tx, moves, cause_id, at)
     await ledger.post(tx, moves, at=at)
@@ -168,10 +220,7 @@ async def _announce(tx: Tx, moves: Sequence[StockMove], cause_id: UUID, at: date
 
 
 def _fault(change: Change, skus: dict[str, int], places: dict[str, int]) -> StockRefused | None:
-    if isinstance(change, Count):
-        if not 0 <= change.on_hand <= MAX_UNITS:
-            return _refuse(change, StockRefusal.INVALID, f"Count 0 to {MAX_UNITS} units.", "/on_hand")
-    elif isinstance(change, Receipt):
+    if isinstance(change, Receipt):
         if not 1 <= change.quantity <= MAX_UNITS:
             return _refuse(change, StockRefusal.INVALID, f"Receive 1 to {MAX_UNITS} units.", "/quantity")
     elif change.delta == 0 or abs(change.delta) > MAX_UNITS:
@@ -186,7 +235,3 @@ def _fault(change: Change, skus: dict[str, int], places: dict[str, int]) -> Stoc
 
 def _refuse(change: Change, reason: StockRefusal, detail: str, pointer: str = "") -> StockRefused:
     return StockRefused(change.sku, change.location, reason, detail, pointer)
-
-
-def _delta(change: Receipt | Adjustment) -> int:
-    return change.quantity if isinstance(change, Receipt) else change.delta

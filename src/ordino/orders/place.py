@@ -119,7 +119,7 @@ async def _attempt(tx: Tx, orders: Sequence[NewOrder], at: datetime, *, lock: bo
         refusal = _price_fault(orders[index], channels[index][0])
         if refusal is not None:
             outcomes[index] = refusal
-    skus = await _skus(tx, {line.sku for index in open_ for line in orders[index].lines})
+    skus = await known_skus(tx, {line.sku for index in open_ for line in orders[index].lines})
     for index in open_:
         if index not in outcomes and (refusal := _sku_fault(orders[index], skus)) is not None:
             outcomes[index] = refusal
@@ -247,7 +247,8 @@ def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> Orde
 # -- the plan ------------------------------------------------------------------------------------------------------------
 
 
-async def _skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
+async def known_skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
+    """Code -> what placement needs to know of the SKU; unknown codes are left out."""
     ids: dict[str, int] = tx.kept.setdefault("sku_ids", (0, {}))[1]
     if missing := [code for code in codes if code not in ids]:
         if len(ids) > KEPT_SKU_CODES:
@@ -256,7 +257,7 @@ async def _skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
         for row in await sql.sku_ids(tx, codes=missing):
             ids[row["code"]] = row["sku_id"]
     known = {code: ids[code] for code in codes if code in ids}
-    rows = await sql.sold_skus(tx, sku_ids=list(known.values()))
+    rows = await sql.soldknown_skus(tx, sku_ids=list(known.values()))
     by_id = {row["sku_id"]: Sku(*row) for row in rows}
     return {code: by_id[sku_id] for code, sku_id in known.items() if sku_id in by_id}
 

@@ -8,13 +8,26 @@ from datetime import datetime
 from uuid import UUID
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, record
+from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.money import share_of_units
 from ordino.core.reactions import Task, registry
 from ordino.orders import ledger, payments
 from ordino.orders.allocate import allocate, waiting_for
 from ordino.orders.model import State, UnitMove
+
+declare(
+    order_placed="An order was accepted.",
+    order_allocated="Units that waited have found a location.",
+    units_cancelled="Units are no longer owed to the customer.",
+    cancellation_wanted="Units that the warehouse has are to be stopped.",
+    payment_authorized="The provider holds the money.",
+    payment_declined="The provider said no.",
+    payment_captured="The money of a shipment was taken.",
+    payment_voided="Money that is no longer owed was let go.",
+    payment_refunded="Money went back to the customer.",
+    lost_settled="Units that were lost on the way are cancelled.",
+)
 
 registry.effect("authorize", payments.authorize)
 registry.effect("capture", payments.capture)

@@ -144,7 +144,8 @@ async def order(tx: Tx, order_id: UUID) -> OrderView:
     ]
     addresses = await sql.order_address(tx, order_id=order_id)
     payment = PaymentView(
-        **{name: head[name] for name in PaymentView.__struct_fields__ if name != "status"}, status=head["payment_status"]
+        **{name: head[name] for name in PaymentView.__struct_fields__ if name != "status"},
+        status=head["payment_status"],
     )
     own = {"ship_to", "lines", "payment"}
     return OrderView(
@@ -164,9 +165,7 @@ async def order_id_of(tx: Tx, channel: str, external_id: str) -> UUID:
     return order_id
 
 
-async def orders(
-    tx: Tx, *, status: str | None, after: tuple[datetime, UUID] | None, limit: int
-) -> Sequence[OrderHead]:
+async def orders(tx: Tx, *, status: str | None, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[OrderHead]:
     """Newest first, from the one after ``after`` on."""
     rows = await sql.list_orders(
         tx, status=status, after_at=after and after[0], after_id=after and after[1], limit=limit

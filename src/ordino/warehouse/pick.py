@@ -168,9 +168,7 @@ def _count(
         line.open -= gone
         line.picked += asked.picked
         result.line_moves.append(
-            LineMove(
-                order_id, fulfillment_order_id, asked.line_no, open=-gone, picked=asked.picked, short=asked.short
-            )
+            LineMove(order_id, fulfillment_order_id, asked.line_no, open=-gone, picked=asked.picked, short=asked.short)
         )
         before = result.taken.get(here, (0, 0))[0]
         result.taken[here] = (before + gone, before + gone)

@@ -36,7 +36,9 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
             floors.append(await _floor(database, seconds))
             result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=seconds))
             if result.good < result.answers:
-                raise RuntimeError(f"{result.answers - result.good} of {result.answers} reads were not answered with 200")
+                raise RuntimeError(
+                    f"{result.answers - result.good} of {result.answers} reads were not answered with 200"
+                )
             results.append(result)
             rates.append(result.rate)
     async with database.pool.acquire() as connection:

@@ -76,7 +76,9 @@ def _change(on_hand: list[int], dice: random.Random, share: float) -> None:
 
 def _counts(on_hand: Sequence[int]) -> Iterator[Count]:
     for position, units in enumerate(on_hand):
-        yield Count(sku=world.sku_code(position // LOCATIONS + 1), location=f"W{position % LOCATIONS + 1}", on_hand=units)
+        yield Count(
+            sku=world.sku_code(position // LOCATIONS + 1), location=f"W{position % LOCATIONS + 1}", on_hand=units
+        )
 
 
 def _chunks(on_hand: Sequence[int]) -> Iterator[bytes]:
@@ -114,7 +116,9 @@ async def _check(database: Database, on_hand: Sequence[int]) -> None:
 
 
 async def _read(database: Database) -> list[int]:
-    rows = await database.pool.fetch("SELECT on_hand FROM inventory.stock WHERE sku_id > 1 ORDER BY sku_id, location_id")
+    rows = await database.pool.fetch(
+        "SELECT on_hand FROM inventory.stock WHERE sku_id > 1 ORDER BY sku_id, location_id"
+    )
     return [row["on_hand"] for row in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,8 +67,8 @@ async def run(name: str, seconds: float = 10.0, json: bool = False) -> None:
     console = Console()
     for figure_name in IN_ALL if name == "all" else (name,):
         with tempfile.TemporaryDirectory(prefix="ordino-bench-", dir="/tmp") as temporary:
+            os.chmod(temporary, 0o711)  # as root, the server's own user passes through
             directory = Path(temporary)
-            directory.chmod(0o711)  # as root, the server's own user passes through
             async with _fresh_database(directory) as url:
                 await migrate(url)
                 async with await open_database(url) as database:

@@ -18,6 +18,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
+import uvloop
 from msgspec import Struct
 
 from ordino.cli.bench.world import SKUS, new_order
@@ -121,7 +122,10 @@ class _Load:
         path = self.plan.path.encode()
         if self.plan.kind == "get":
             numbers = self._dice.sample(range(1, self.plan.skus + 1), min(BODIES, self.plan.skus))
-            return [(b"GET " + path.replace(b"%05d", b"%05d" % n) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"") for n in numbers]
+            return [
+                (b"GET " + path.replace(b"%05d", b"%05d" % n) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"")
+                for n in numbers
+            ]
         requests = []
         for _ in range(BODIES):
             order = new_order(_NAME.decode(), self._dice, skus=self.plan.skus, hot=self.plan.kind == "hot")
@@ -155,6 +159,8 @@ class _Load:
     async def run(self) -> Result:
         loop = asyncio.get_running_loop()
         at = urlsplit(self.plan.url)
+        assert at.hostname is not None
+        assert at.port is not None
         self._open = self.plan.clients
         self._all_closed = loop.create_future()
         started = time.perf_counter()
@@ -194,12 +200,25 @@ async def run(plan: Plan) -> Result:
 def _wrk_command(program: str, script: Path, plan: Plan) -> list[str]:
     duration = f"{max(1, round(plan.seconds))}s"
     script_arguments = [plan.kind, plan.run, str(plan.skus), plan.path]
-    return [program, "-t1", f"-c{plan.clients}", f"-d{duration}", "--timeout=30s", f"-s{script}", plan.url, "--", *script_arguments]
+    return [
+        program,
+        "-t1",
+        f"-c{plan.clients}",
+        f"-d{duration}",
+        "--timeout=30s",
+        f"-s{script}",
+        plan.url,
+        "--",
+        *script_arguments,
+    ]
 
 
 async def _output(command: list[str]) -> bytes:
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     out, err = await process.communicate()
     if process.returncode != 0:
@@ -211,7 +230,7 @@ def main() -> None:
     plan = msgspec.json.decode(sys.argv[1], type=Plan)
     load = _Load(plan)
     gc.disable()
-    print(msgspec.json.encode(asyncio.run(load.run())).decode())
+    print(msgspec.json.encode(uvloop.run(load.run())).decode())
 
 
 if __name__ == "__main__":

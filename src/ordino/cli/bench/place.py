@@ -11,6 +11,7 @@ import random
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -40,7 +41,9 @@ async def measure(url: str, database: Database, directory: Path, seconds: float,
     """Windows of load and floor in turns, then a count: what was acknowledged must be there."""
     await world.fill(url, hot=HOT_STOCK if hot else 0)
     planned = await _decide(database, hot=hot)
-    rates, floors, results = [], [], []
+    rates: list[float] = []
+    floors: list[float] = []
+    results: list[load.Result] = []
     async with world.serving(url, directory) as server:
         plan = load.Plan(
             url=server.url, kind="hot" if hot else "place", path=PATH, run="", clients=CLIENTS, seconds=WARM_SECONDS
@@ -123,7 +126,7 @@ async def _write(database: Database, batches: list[list[PlannedOrder]], seconds:
         for batch in waiting:
             at = database.clock.now()
 
-            async def write(tx: Tx, batch: list[PlannedOrder] = batch) -> None:
+            async def write(tx: Tx, batch: list[PlannedOrder] = batch, at: datetime = at) -> None:
                 await placement.write(tx, batch, await facts(tx), at=at)
 
             await database.transact(write)
@@ -165,5 +168,7 @@ async def _sell_out(database: Database, plan: load.Plan) -> dict[str, int]:
     free = await database.pool.fetchval("SELECT on_hand - reserved - 1 FROM inventory.stock WHERE sku_id = 1")
     sold = LAST_UNITS - free
     if free < 0 or result.good > sold:
-        raise RuntimeError(f"oversold: {LAST_UNITS} units were left, {result.good} orders were acknowledged, {free} remain")
+        raise RuntimeError(
+            f"oversold: {LAST_UNITS} units were left, {result.good} orders were acknowledged, {free} remain"
+        )
     return {"left": LAST_UNITS, "asked_for": result.answers, "sold": sold, "acknowledged": result.good, "oversold": 0}

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-import asyncpg
 from asyncpg import Record
 
 from ordino.core.database import Database, Tx
@@ -84,7 +83,7 @@ def renamed(transactions: list[list[Sent]], *, mask: int, run: str, new_run: str
     return [[(query, tuple(rename(arg) for arg in args)) for query, args in sent] for sent in transactions]
 
 
-async def replay(connection: asyncpg.Connection[Any], transactions: list[list[Sent]]) -> None:
+async def replay(connection: Any, transactions: list[list[Sent]]) -> None:
     """Send them again, one transaction after the other."""
     for sent in transactions:
         async with connection.transaction():

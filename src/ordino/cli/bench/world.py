@@ -103,7 +103,9 @@ class Server:
             await self.process.wait()
 
 
-async def start(command: str, database_url: str, directory: Path, *, settings: Mapping[str, str] | None = None) -> Server:
+async def start(
+    command: str, database_url: str, directory: Path, *, settings: Mapping[str, str] | None = None
+) -> Server:
     """Start ``python -m ordino <command>`` in a process group of its own, on a free port of the loopback."""
     port = free_port()
     environment = {
@@ -114,15 +116,20 @@ async def start(command: str, database_url: str, directory: Path, *, settings: M
         **(settings or {}),
     }
     log = directory / f"{command}-{port}.log"
-    with open(log, "wb") as out:
+    out = os.open(log, os.O_WRONLY | os.O_CREAT)
+    try:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "ordino", command, env=environment, stdout=out, stderr=out, start_new_session=True
         )
+    finally:
+        os.close(out)
     return Server(process, f"http://127.0.0.1:{port}", log)
 
 
 @asynccontextmanager
-async def serving(database_url: str, directory: Path, *, settings: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
+async def serving(
+    database_url: str, directory: Path, *, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
     """A server that is ready, ended with the block."""
     server = await start("serve", database_url, directory, settings=settings)
     try:
@@ -136,6 +143,18 @@ async def conditions(connection: Any) -> dict[str, Any]:
     """What a figure depends on besides the code, read from where it is true."""
     shown = {
         name: await connection.fetchval(f"SHOW {name}")
-        for name in ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_sync_method")
+        for name in (
+            "server_version",
+            "fsync",
+            "synchronous_commit",
+            "full_page_writes",
+            "shared_buffers",
+            "wal_sync_method",
+        )
     }
-    return {"machine": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version(), "postgresql": shown}
+    return {
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "postgresql": shown,
+    }

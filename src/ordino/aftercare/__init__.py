@@ -1,0 +1,1 @@
+"""Stage 8: what follows delivery: messages, returns, surveys."""

@@ -1,0 +1,201 @@
+"""Messages: a fact becomes words for the customer, and the words wait in the outbox until they are sent.
+
+A template is a text file: its first line is the subject, the rest after an empty line is the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import Template as Compiled
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec import Struct
+
+from ordino.aftercare import send
+from ordino.aftercare.model import QUESTIONS, Message, Template
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.events import BUCKETS
+from ordino.core.ids import new_ids
+from ordino.core.statements import statements
+from ordino.network.facts import NetworkFacts, facts
+
+sql = statements("ordino.aftercare")
+core_sql = statements("ordino.core")
+
+# ISO 4217: currencies whose minor unit is not a hundredth.
+DECIMALS = {
+    **dict.fromkeys(
+        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
+    ),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+}  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """What somebody typed, as one line without control characters: it cannot begin a new line or header."""
+    if isinstance(value, str) and not isinstance(value, Compiled):
+        return "".join(sign if sign.isprintable() else " " for sign in value)
+    return value
+
+
+_templates = ImmutableSandboxedEnvironment(
+    loader=PackageLoader("ordino.aftercare", "templates"),
+    undefined=StrictUndefined,
+    finalize=plain,
+    autoescape=False,  # The messages are plain text; ``finalize`` keeps every value on its line.
+    keep_trailing_newline=True,
+)
+
+
+class Fact(Struct, frozen=True):
+    """What a customer is to be told: an event of an order, by a template. ``data`` are the event's facts."""
+
+    order_id: UUID
+    event_id: UUID
+    template: Template
+    data: dict[str, Any]
+
+
+def amount(minor: int, currency: str) -> str:
+    """An amount in words: 1234 and USD become 12.34 USD."""
+    decimals = DECIMALS.get(currency, 2)
+    whole, rest = divmod(abs(minor), 10**decimals)
+    sign = "-" if minor < 0 else ""
+    return f"{sign}{whole:,}.{rest:0{decimals}d} {currency}" if decimals else f"{sign}{whole:,} {currency}"
+
+
+def units(quantity: int, scale: int) -> str:
+    """A quantity in words: 1500 of scale 3 become 1.5."""
+    if not scale:
+        return str(quantity)
+    whole, rest = divmod(quantity, 10**scale)
+    return f"{whole}.{rest:0{scale}d}".rstrip("0").rstrip(".")
+
+
+async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
+    """Write the messages, and enqueue their sending where mail is configured. Returns how many are new.
+
+    An order without an email address is not written to.
+    """
+    letters = await _letters(tx, told)
+    if not letters:
+        return 0
+    rows = await sql.write_messages(
+        tx,
+        order_ids=[fact.order_id for fact, _, _, _ in letters],
+        event_ids=[fact.event_id for fact, _, _, _ in letters],
+        templates=[fact.template for fact, _, _, _ in letters],
+        recipients=[recipient for _, recipient, _, _ in letters],
+        subjects=[subject for _, _, subject, _ in letters],
+        bodies=[body for _, _, _, body in letters],
+        at=at,
+    )
+    if rows and send.server() is not None:
+        await core_sql.enqueue(
+            tx,
+            buckets=[row["order_id"].int % BUCKETS for row in rows],
+            ids=new_ids(at, len(rows)),
+            kinds=["send"] * len(rows),
+            subject_ids=[row["order_id"] for row in rows],
+            event_ids=[row["event_id"] for row in rows],
+            due_ats=[at] * len(rows),
+            data=[f'{{"template":"{row["template"]}"}}' for row in rows],
+        )
+    return len(rows)
+
+
+async def _letters(tx: Tx, told: Sequence[Fact]) -> list[tuple[Fact, str, str, str]]:
+    order_ids = list({fact.order_id for fact in told})
+    orders = {row["order_id"]: row for row in await sql.told_orders(tx, order_ids=order_ids)}
+    distant = {row["customer_id"] for row in orders.values() if row["email"] is None and row["customer_id"]}
+    customers = {}
+    if distant:
+        rows = await sql.told_customers(tx, customer_ids=list(distant))
+        customers = {row["customer_id"]: row for row in rows}
+    recipients = {}
+    for order_id, order in orders.items():
+        customer = customers.get(order["customer_id"])
+        recipient = plain(order["email"] or (customer and customer["email"]) or "").strip()
+        if recipient:
+            recipients[order_id] = recipient
+    told = [fact for fact in told if fact.order_id in recipients]
+    if not told:
+        return []
+    lines = await _lines(tx, {fact.order_id for fact in told}, orders)
+    network = await facts(tx)
+    letters = []
+    for fact in told:
+        order = orders[fact.order_id]
+        words = render(fact, _words_of(order, network), lines.get(fact.order_id, {}), order["currency"])
+        letters.append((fact, recipients[fact.order_id], *words))
+    return letters
+
+
+async def _lines(tx: Tx, order_ids: set[UUID], orders: Mapping[UUID, Any]) -> dict[UUID, dict[int, dict[str, Any]]]:
+    rows = await sql.told_lines(tx, order_ids=list(order_ids))
+    skus = {row["sku_id"]: row for row in await sql.sku_names(tx, sku_ids=list({row["sku_id"] for row in rows}))}
+    lines: dict[UUID, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        sku = skus[row["sku_id"]]
+        lines.setdefault(row["order_id"], {})[row["line_no"]] = {
+            "name": sku["name"],
+            "scale": sku["unit_scale"],
+            "quantity": units(row["ordered"], sku["unit_scale"]),
+            "amount": amount(row["amount_minor"], orders[row["order_id"]]["currency"]),
+        }
+    return lines
+
+
+def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
+    promised_on = None
+    if order["promised_at"] is not None:
+        serving = network.channels_by_id[order["channel_id"]].network
+        zone = next((network.locations[id].zone for id in (serving.buffers if serving else ())), None)
+        day = order["promised_at"].astimezone(zone)
+        promised_on = f"{day:%A}, {day.day} {day:%B %Y}"
+    return {
+        "seller": order["seller"],
+        "external_id": order["external_id"],
+        "name": order["name"] or "",
+        "total": amount(order["total_minor"], order["currency"]),
+        "shipping": amount(order["shipping_minor"], order["currency"]) if order["shipping_minor"] else None,
+        "promised_on": promised_on,
+    }
+
+
+def render(
+    fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Mapping[str, Any]], currency: str
+) -> tuple[str, str]:
+    """The subject and the body. Lines are those that the fact is about, or all of the order."""
+    about = fact.data.get("lines")
+    if about is None:
+        shown = list(lines.values())
+    else:
+        shown = [
+            {**lines[part["line_no"]], "quantity": units(part["quantity"], lines[part["line_no"]]["scale"])}
+            for part in about
+            if part["line_no"] in lines
+        ]
+    minor = fact.data.get("amount_minor")
+    text = _templates.get_template(f"{fact.template}.txt").render(
+        order=order,
+        lines=shown,
+        data={"tracking_number": None, **fact.data},
+        amount=amount(minor, currency) if minor else None,
+        questions=list(QUESTIONS.values()),
+    )
+    subject, _, body = text.partition("\n\n")
+    return subject.removeprefix("Subject: ").strip(), body
+
+
+async def messages(tx: Tx, order_id: UUID) -> list[Message]:
+    """What the customer of an order was told, oldest first. Raises ``NotFound``."""
+    rows = await sql.messages_of_order(tx, order_id=order_id)
+    if not rows and not await sql.order_exists(tx, order_id=order_id):
+        raise NotFound(f"There is no order {order_id}.")
+    return [Message(**row) for row in rows]

@@ -1,0 +1,1 @@
+"""The application: every stage's routes behind one door."""

@@ -1,0 +1,119 @@
+"""Who may call: nobody but this machine while there is no key, and only bearers of one after that.
+
+What is known of a key is kept for at most a second, so a revoked key works for a second at the longest.
+"""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from ordino.core import keys
+from ordino.core.database import Database
+from ordino.core.errors import Forbidden, Unavailable
+from ordino.core.http import problem
+
+KEPT_SECONDS = 1.0
+OPEN_PATHS = frozenset({"/health", "/ready"})
+ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters")
+RANKS = {"read": 0, "write": 1, "admin": 2}
+Loopback = frozenset({"127.0.0.1", "::1"})
+
+
+class KeyRing:
+    """What this process knows of the keys, for a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._any: tuple[float, bool] | None = None
+        self._scopes: dict[str, tuple[float, frozenset[str] | None]] = {}
+
+    async def any_living(self) -> bool:
+        now = time.monotonic()
+        if self._any is None or now - self._any[0] > KEPT_SECONDS:
+            self._any = (now, await self._database.read(keys.any_living))
+        return self._any[1]
+
+    async def scopes_of(self, token: str) -> frozenset[str] | None:
+        now = time.monotonic()
+        known = self._scopes.get(token)
+        if known is None or now - known[0] > KEPT_SECONDS:
+            if len(self._scopes) > 10_000:
+                self._scopes.clear()
+            known = self._scopes[token] = (now, await self._database.read(lambda tx: keys.scopes_of(tx, token)))
+        return known[1]
+
+
+def access(app: ASGIApp) -> ASGIApp:
+    """Middleware in front of everything but health."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            ring: KeyRing = scope["litestar_app"].state.keys
+            try:
+                refusal = await _refusal(ring, scope)
+            except Unavailable as error:
+                await problem(error).to_asgi_response(app=None, request=_request(scope))(scope, receive, send)
+                return
+            if refusal is not None:
+                await problem(refusal).to_asgi_response(app=None, request=_request(scope))(scope, receive, send)
+                return
+        await app(scope, receive, send)
+
+    return guarded
+
+
+def _request(scope: Scope) -> Any:
+    from litestar import Request
+
+    return Request(scope)  # type: ignore[arg-type]
+
+
+async def _refusal(ring: KeyRing, scope: Any) -> Forbidden | None:
+    token = _bearer(scope["headers"])
+    if not await ring.any_living():
+        if token is None and _is_loopback(scope):
+            return None
+        error = Forbidden(
+            "There is no API key yet, and without one Ordino answers this machine only, without a key. "
+            "Make one with `ordino keys make`."
+        )
+        error.status = 403
+        return error
+    if token is None or (scopes := await ring.scopes_of(token)) is None:
+        error = Forbidden("Send a living API key: `Authorization: Bearer <key>`.", code="unauthorized")
+        error.status = 401
+        return error
+    needed = _needed(scope["method"], scope["path"])
+    if max((RANKS[scope_] for scope_ in scopes if scope_ in RANKS), default=-1) < RANKS[needed]:
+        return Forbidden(f"This key lacks the scope {needed!r}.")
+    return None
+
+
+def _needed(method: str, path: str) -> str:
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return "read"
+    return "admin" if path.startswith(ADMIN_PATHS) else "write"
+
+
+def _bearer(headers: Any) -> str | None:
+    for name, value in headers:
+        if name == b"authorization":
+            kind, _, token = value.decode("latin-1").partition(" ")
+            return token.strip() if kind.lower() == "bearer" else None
+    return None
+
+
+def _is_loopback(scope: Any) -> bool:
+    client = scope.get("client")
+    if not client:
+        return False
+    if client[0] in Loopback:
+        return True
+    try:
+        return ip_address(client[0]).is_loopback
+    except ValueError:
+        return False

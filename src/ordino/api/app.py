@@ -1,0 +1,154 @@
+"""The application assembled: routes, dependencies, errors, OpenAPI."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from msgspec import Struct
+
+import ordino.aftercare.api
+import ordino.catalog.api
+import ordino.flows.api
+import ordino.insights.api
+import ordino.inventory.api
+import ordino.network.api
+import ordino.orders.api
+import ordino.tracking.api
+import ordino.warehouse.api
+from ordino.api.access import KeyRing, access
+from ordino.api.dead_letters import dead_letter_routes
+from ordino.core.batcher import Batcher
+from ordino.core.database import Database
+from ordino.core.errors import Fault, OrdinoError, Unavailable
+from ordino.core.http import Problem, problem, render
+from ordino.core.migrations import pending_on
+from ordino.core.settings import Settings
+from ordino.orders.model import NewOrder, OrderRefused, Placed
+from ordino.orders.place import place
+
+log = logging.getLogger("ordino.api")
+
+STAGES = (
+    ordino.catalog.api,
+    ordino.network.api,
+    ordino.inventory.api,
+    ordino.orders.api,
+    ordino.warehouse.api,
+    ordino.tracking.api,
+    ordino.aftercare.api,
+    ordino.insights.api,
+    ordino.flows.api,
+)
+PLACING_LANES = 2  # while one set waits for the database, another is decided
+
+
+class Health(Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+@get("/health", summary="Is the process alive?", tags=["running"])
+async def health() -> Health:
+    """Says nothing of the database."""
+    return Health("ok")
+
+
+@get("/ready", summary="Can it do its work?", tags=["running"])
+async def ready(database: NamedDependency[Database]) -> Health:
+    """The database answers and has every migration."""
+    if await database.read(pending_on):
+        raise Unavailable("The database lacks migrations; run `ordino migrate`.")
+    return Health("ready")
+
+
+def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
+    """The application. ``open_database`` is awaited at start; what it returns is closed at the end."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        database: Database = await open_database()
+
+        async def run(orders: Sequence[NewOrder]) -> list[Placed | OrderRefused]:
+            return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()))
+
+        placer: Batcher[NewOrder, Placed | OrderRefused] = Batcher(
+            run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size
+        )
+        app.state.database = database
+        app.state.placer = placer
+        app.state.keys = KeyRing(database)
+        try:
+            yield
+        finally:
+            await placer.close()
+            await database.close()
+
+    return Litestar(
+        route_handlers=[health, ready, *dead_letter_routes, *(route for stage in STAGES for route in stage.routes)],
+        dependencies={
+            "database": Provide(_database, sync_to_thread=False),
+            "placer": Provide(_placer, sync_to_thread=False),
+        },
+        lifespan=[lifespan],
+        middleware=[access],
+        exception_handlers={OrdinoError: _known, HTTPException: _http, Exception: _unknown},
+        request_max_body_size=settings.body_limit_bytes,
+        openapi_config=OpenAPIConfig(
+            title="Ordino",
+            version=version("ordino"),
+            description="An open, distributed order management system.",
+            path="/schema",
+            render_plugins=[SwaggerRenderPlugin(version="5.18.2")],
+        ),
+        logging_config=None,
+    )
+
+
+def _database(state: Any) -> Database:
+    database: Database = state.database
+    return database
+
+
+def _placer(state: Any) -> Batcher[NewOrder, Placed | OrderRefused]:
+    placer: Batcher[NewOrder, Placed | OrderRefused] = state.placer
+    return placer
+
+
+def _known(request: Request[Any, Any, Any], error: OrdinoError) -> Response[bytes]:
+    return problem(error)
+
+
+def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework refuses: unknown paths, wrong methods, parameters of a wrong type, bodies too large."""
+    faults = []
+    if isinstance(error.extra, list):
+        for entry in error.extra:
+            if isinstance(entry, dict):
+                faults.append(Fault(f"/{entry.get('key', '')}", str(entry.get("message", ""))))
+    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid")
+    titles = {
+        404: "There is no such thing",
+        405: "The method does not fit the path",
+        413: "The body is too large",
+    }
+    detail = error.detail
+    if error.status_code == 404 and detail in ("", "Not Found"):
+        detail = f"There is nothing at {request.url.path}; /schema lists every path."
+    title = titles.get(error.status_code, "The request is not valid")
+    return render(Problem(f"urn:ordino:problem:{code}", title, error.status_code, detail, tuple(faults)))
+
+
+def _unknown(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    detail = "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged."
+    return render(Problem("urn:ordino:problem:fault", "Something went wrong", 500, detail))

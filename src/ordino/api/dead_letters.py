@@ -1,0 +1,80 @@
+"""What failed too often and waits for a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+from msgspec import Struct
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import NotFound
+from ordino.core.http import answer_once
+from ordino.core.statements import statements
+
+sql = statements("ordino.core")
+
+
+class DeadLetter(Struct, frozen=True):
+    """A reaction that failed too often, with its last error."""
+
+    id: UUID
+    kind: str
+    subject_id: UUID
+    event_id: UUID
+    data: dict[str, Any]
+    attempts: int
+    last_error: str
+    dead_at: datetime
+
+
+class DeadLetters(Struct, frozen=True):
+    """Oldest first."""
+
+    dead_letters: list[DeadLetter]
+
+
+class Replayed(Struct, frozen=True):
+    """The reaction is due again."""
+
+    id: UUID
+
+
+async def dead_letters(tx: Tx, limit: int) -> list[DeadLetter]:
+    """Oldest first."""
+    rows = await sql.dead_letters(tx, limit=limit)
+    names = DeadLetter.__struct_fields__
+    return [
+        DeadLetter(**{**{name: row[name] for name in names}, "data": msgspec.json.decode(row["data"])}) for row in rows
+    ]
+
+
+async def replay(tx: Tx, id: UUID, *, at: datetime) -> Replayed:
+    """Raises ``NotFound``."""
+    if not await sql.replay(tx, ids=[id], at=at):
+        raise NotFound(f"There is no dead letter {id}.")
+    return Replayed(id)
+
+
+@get("/v1/dead_letters", summary="What failed too often", tags=["reactions"])
+async def list_dead_letters(
+    database: NamedDependency[Database], limit: Annotated[int, Parameter(ge=1, le=1000)] = 100
+) -> DeadLetters:
+    """Oldest first."""
+    return DeadLetters(await database.read(lambda tx: dead_letters(tx, limit)))
+
+
+@post("/v1/dead_letters/{letter_id:uuid}/replay", summary="Try again", tags=["reactions"], status_code=200)
+async def post_replay(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], letter_id: UUID
+) -> Response[bytes]:
+    """The reaction is due now, with all its attempts before it."""
+    return await answer_once(request, database, lambda tx: replay(tx, letter_id, at=database.clock.now()))
+
+
+dead_letter_routes = [list_dead_letters, post_replay]

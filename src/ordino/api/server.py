@@ -1,0 +1,80 @@
+"""The HTTP server: Granian in front of the application, one process or several."""
+
+from __future__ import annotations
+
+import os
+
+from granian import Granian
+from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
+from litestar import Litestar
+
+from ordino.api.app import build
+from ordino.core import keys
+from ordino.core.database import Database
+from ordino.core.errors import OrdinoError
+from ordino.core.settings import Settings
+from ordino.flows.versions import flow_plans
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+URL_VARIABLE = "ORDINO_DATABASE_URL"
+
+
+class NoKey(OrdinoError):
+    """The server would be open to the network."""
+
+
+def load_stages() -> None:
+    """Make every reaction known, for flows are checked against them."""
+    import ordino.aftercare.reactions
+    import ordino.orders.reactions
+    import ordino.tracking.reactions
+    import ordino.warehouse.reactions  # noqa: F401
+    from ordino.connect import payments
+
+    payments.register()
+
+
+def application() -> Litestar:
+    """What each server process runs; its settings come from the environment."""
+    load_stages()
+    settings = Settings.from_environment()
+
+    async def open_database() -> Database:
+        assert settings.database_url is not None, f"{URL_VARIABLE} is set by whoever starts the server"
+        return await Database.open(
+            settings.database_url,
+            plans=flow_plans(),
+            pool_size=settings.pool_size,
+            statement_timeout_seconds=settings.statement_timeout_seconds,
+            lock_timeout_seconds=settings.lock_timeout_seconds,
+        )
+
+    return build(open_database, settings)
+
+
+async def refuse_open_door(database: Database, settings: Settings) -> None:
+    """Raises ``NoKey`` where anybody on the network could call."""
+    if settings.host not in LOOPBACK and not await database.read(keys.any_living):
+        raise NoKey(
+            f"Listening on {settings.host} would let anybody in: there is no API key. "
+            "Make one with `ordino keys make NAME`, or listen on 127.0.0.1."
+        )
+
+
+def serve(settings: Settings, url: str) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are answered first."""
+    os.environ[URL_VARIABLE] = url
+    Granian(
+        "ordino.api.server:application",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        workers=settings.processes,
+        log_level=LogLevels.warning,
+        log_access=False,
+        websockets=False,
+        workers_kill_timeout=30,
+    ).serve()

@@ -1,0 +1,306 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import json as json_
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from ordino.cli import running
+from ordino.core.errors import Invalid, OrdinoError
+from ordino.core.settings import Settings
+
+app = App(name="ordino", help="An open, distributed order management system.", result_action="return_value")
+keys_app = App(name="keys", help="API keys.")
+letters_app = App(name="dead-letters", help="Reactions that failed too often.")
+flows_app = App(name="flows", help="The documents that say what follows what.")
+app.command(keys_app)
+app.command(letters_app)
+app.command(flows_app)
+
+console = Console()
+CHILD_VARIABLE = "ORDINO_CHILD"
+
+
+@app.command
+def up() -> None:
+    """Start everything: PostgreSQL (unless ORDINO_DATABASE_URL is set), migrations, HTTP, a worker."""
+    running.end_by_exception()
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+        running.run(running.prepare(url))
+        up_on(settings, url)
+
+
+def up_on(settings: Settings, url: str) -> None:
+    """Serve and work on a prepared database until told to stop, or until one of the two ends by itself."""
+    running.run(_check_door(settings, url))
+    environment = os.environ | {"ORDINO_DATABASE_URL": url, CHILD_VARIABLE: "1"}
+    command = [sys.executable, "-m", "ordino"]
+    parts = [subprocess.Popen([*command, part], env=environment, start_new_session=True) for part in ("serve", "work")]
+    try:
+        _wait_until_ready(settings, parts[0])
+        console.print(
+            f"Ordino serves on http://{settings.host}:{settings.port}; the API is at /schema. Ctrl-C stops it."
+        )
+        while all(part.poll() is None for part in parts):
+            time.sleep(0.2)
+        ended = next(part for part in parts if part.poll() is not None)
+        raise OrdinoError(f"`ordino {ended.args[-1]}` ended with status {ended.returncode}.")  # type: ignore[index]
+    except KeyboardInterrupt:
+        console.print("Stopping.")
+    finally:
+        for part in parts:
+            part.terminate()
+        for part in parts:
+            try:
+                part.wait(40)
+            except subprocess.TimeoutExpired:
+                part.kill()
+
+
+def _wait_until_ready(settings: Settings, server: subprocess.Popen[bytes]) -> None:
+    url = f"http://{settings.host if settings.host not in ('0.0.0.0', '::') else '127.0.0.1'}:{settings.port}/ready"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.05)
+    if server.poll() is not None:
+        raise OrdinoError(f"The server did not start; is port {settings.port} taken? ORDINO_PORT chooses another.")
+    raise OrdinoError(f"The server was not ready after 30 seconds: {url} does not answer.")
+
+
+async def _check_door(settings: Settings, url: str) -> None:
+    from ordino.api.server import refuse_open_door
+
+    async with running.opened(settings, url) as database:
+        await refuse_open_door(database, settings)
+
+
+@app.command
+def serve() -> None:
+    """Serve HTTP on the database of ORDINO_DATABASE_URL (or of a running `ordino up`)."""
+    from ordino.api.server import serve as serve_http
+
+    if os.environ.get(CHILD_VARIABLE):
+        running.leave_with_parent()
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+        running.run(_check_door(settings, url))
+        serve_http(settings, url)
+
+
+@app.command
+def work() -> None:
+    """Run reactions on the database of ORDINO_DATABASE_URL. As many workers as wanted may run."""
+    if os.environ.get(CHILD_VARIABLE):
+        running.leave_with_parent()
+    settings = Settings.from_environment()
+    running.load_stages()
+    with running.database_url(settings) as url:
+        running.run(_work(settings, url))
+
+
+async def _work(settings: Settings, url: str) -> None:
+    from ordino.core.reactions import Worker
+
+    async with running.opened(settings, url) as database:
+        worker = Worker(
+            database,
+            batch_size=settings.worker_batch_size,
+            poll_seconds=settings.worker_poll_seconds,
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+        )
+        await worker.run(await running.stopped())
+
+
+@app.command
+def migrate() -> None:
+    """Bring the database up to date, and activate the packaged flow if there is none."""
+    running.load_stages()
+    with running.database_url(Settings.from_environment()) as url:
+        running.run(running.prepare(url))
+    console.print("The database is up to date.")
+
+
+@app.command
+def demo(
+    *,
+    orders: Annotated[int | None, Parameter(help="Place so many orders only.")] = None,
+    exit: Annotated[bool, Parameter(help="End after the report instead of serving.", negative="")] = False,
+    month: Annotated[int, Parameter(help="Which month of the year of purchases.")] = 3,
+    seed: Annotated[int, Parameter(help="Another seed, other accidents.")] = 1,
+) -> None:
+    """Replay a month of real orders through every stage, report, and serve what came of it."""
+    from ordino.cli.demo.run import run
+
+    running.end_by_exception()
+    running.load_stages()
+    raise SystemExit(run(Settings.from_environment(), orders=orders, exit=exit, month=month, seed=seed))
+
+
+@app.command
+def verify(*, json: Annotated[bool, Parameter(help="One JSON document.", negative="")] = False) -> None:
+    """Recompute every balance from its moves and name each row that disagrees."""
+    import msgspec
+
+    from ordino.cli.verify import render
+    from ordino.cli.verify import verify as verify_database
+
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+
+        async def check() -> int:
+            async with running.opened(settings, url) as database:
+                report = await verify_database(database)
+            if json:
+                print(msgspec.json.encode(report).decode())
+            else:
+                render(report, console)
+            return 0 if report.clean else 1
+
+        raise SystemExit(running.run(check()))
+
+
+@app.command
+def bench(
+    name: Annotated[str, Parameter(help="place, hot, life, atp, feed or all")] = "place",
+    *,
+    seconds: Annotated[float, Parameter(help="How long each figure is measured.")] = 10,
+    json: Annotated[bool, Parameter(help="One JSON object a figure.", negative="")] = False,
+) -> None:
+    """Measure, on a database of its own, beside the floor of the same run."""
+    from ordino.cli.bench import run
+
+    running.end_by_exception()
+    running.load_stages()
+    raise SystemExit(run(name, seconds=seconds, json=json))
+
+
+@keys_app.command(name="make")
+def make_key(
+    name: str, *, scope: Annotated[list[str] | None, Parameter(help="read, write or admin; default write.")] = None
+) -> None:
+    """Make a key. Its token is shown once."""
+    from ordino.core import keys
+    from ordino.core.clock import WallClock
+
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+
+        async def make() -> tuple[UUID, str]:
+            async with running.opened(settings, url) as database:
+                return await database.transact(lambda tx: keys.make(tx, name, scope or ["write"], at=WallClock().now()))
+
+        key_id, token = running.run(make())
+    console.print(f"Key {key_id}. Its token, shown this once:")
+    print(token)
+
+
+@keys_app.command(name="revoke")
+def revoke_key(key_id: UUID) -> None:
+    """Revoke a key; it works for a second at the longest."""
+    from ordino.core import keys
+    from ordino.core.clock import WallClock
+
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+
+        async def revoke() -> None:
+            async with running.opened(settings, url) as database:
+                await database.transact(lambda tx: keys.revoke(tx, key_id, at=WallClock().now()))
+
+        running.run(revoke())
+    console.print(f"Key {key_id} is revoked.")
+
+
+@keys_app.command(name="list")
+def list_keys() -> None:
+    """All keys, newest first."""
+    from ordino.core import keys
+
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+
+        async def read() -> list[keys.ApiKey]:
+            async with running.opened(settings, url) as database:
+                return await database.read(keys.keys)
+
+        found = running.run(read())
+    table = Table("key", "name", "scopes", "made", "revoked")
+    for key in found:
+        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+        table.add_row(str(key.key_id), key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+    console.print(table)
+
+
+@letters_app.command(name="list")
+def list_letters(*, limit: int = 100, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """What failed too often, oldest first."""
+    from ordino.api.dead_letters import DeadLetter, dead_letters
+
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+
+        async def read() -> list[DeadLetter]:
+            async with running.opened(settings, url) as database:
+                return await database.read(lambda tx: dead_letters(tx, limit))
+
+        found = running.run(read())
+    if json:
+        print(json_.dumps([{"id": str(x.id), "kind": x.kind, "last_error": x.last_error} for x in found]))
+        return
+    table = Table("id", "reaction", "subject", "attempts", "last error")
+    for letter in found:
+        table.add_row(str(letter.id), letter.kind, str(letter.subject_id), str(letter.attempts), letter.last_error)
+    console.print(table)
+
+
+@letters_app.command(name="replay")
+def replay_letter(letter_id: UUID) -> None:
+    """Try one again."""
+    from ordino.api.dead_letters import replay
+    from ordino.core.clock import WallClock
+
+    settings = Settings.from_environment()
+    with running.database_url(settings) as url:
+
+        async def again() -> None:
+            async with running.opened(settings, url) as database:
+                await database.transact(lambda tx: replay(tx, letter_id, at=WallClock().now()))
+
+        running.run(again())
+    console.print(f"{letter_id} is due now.")
+
+
+@flows_app.command(name="validate")
+def validate_flow(path: Path) -> None:
+    """Check a flow document, line by line, without a database."""
+    from ordino.flows.document import parse
+    from ordino.flows.versions import vocabulary
+
+    running.load_stages()
+    try:
+        flow = parse(path.read_text(encoding="utf-8"), vocabulary())
+    except OSError as error:
+        raise OrdinoError(f"Cannot read {path}: {error.strerror}.") from error
+    except Invalid as error:
+        for fault in error.faults:
+            print(f"{path}: {fault.detail}", file=sys.stderr)
+        raise SystemExit(1) from None
+    console.print(f"{flow.name}: {sum(map(len, flow.plan.values()))} reactions to {len(flow.plan)} events.")

@@ -1,0 +1,125 @@
+"""Staff of all locations: they pick, pack and hand over to the carriers, by seed.
+
+One fulfillment order in a hundred comes up short on one line: mostly the units are not found, sometimes they are damaged, now and
+then the shelf is empty. Picking takes a minute and a half and 20 seconds a line, packing a minute and 8 seconds a line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from ordino.cli.demo.dice import Dice
+from ordino.core.database import Database
+from ordino.core.statements import statements
+from ordino.warehouse.model import Pack, Pick, PickLine, Ship, Shipped, WorkRefused
+from ordino.warehouse.pack import pack
+from ordino.warehouse.pick import pick
+from ordino.warehouse.ship import ship
+
+sql = statements("ordino.insights")
+
+SHORT = 0.01
+SHORT_REASONS = (("not_found", 0.7), ("damaged", 0.9), ("none_left", 1.0))
+BATCH = 400
+
+
+class Dispatched(Struct, frozen=True):
+    """A shipment as the carrier gets to know it. ``order`` is its external id."""
+
+    tracking_number: str
+    order: str
+    shipped_at: datetime
+    ship_by_at: datetime
+    promised_at: datetime
+
+
+class Staff:
+    """Works through the queues of all locations. ``counts`` is told what was done."""
+
+    def __init__(self, database: Database, dice: Dice, counts: Counter[str]) -> None:
+        self.database = database
+        self.dice = dice
+        self.counts = counts
+        self._parcels = 0
+
+    async def take_up(self, at: datetime) -> None:
+        """Pack what was picked before, then pick what has been released meanwhile."""
+        for batch in _batches(await self._queue("picked")):
+            packs = [
+                Pack(
+                    order_id=row["order_id"],
+                    fulfillment_order_id=row["fulfillment_order_id"],
+                    labor_seconds=60 + 8 * len(row["line_nos"]),
+                )
+                for row in batch
+            ]
+            outcomes = await self.database.transact(lambda tx, packs=packs: pack(tx, packs, at=at))  # type: ignore[misc]
+            self._count("packed", outcomes)
+        for batch in _batches(await self._queue("released")):
+            picks = [self._pick(row) for row in batch]
+            outcomes = await self.database.transact(lambda tx, picks=picks: pick(tx, picks, at=at))  # type: ignore[misc]
+            self._count("picked", outcomes)
+
+    async def hand_over(self, at: datetime) -> list[Dispatched]:
+        """Everything packed leaves with the carrier."""
+        left: list[Dispatched] = []
+        for batch in _batches(await self._queue("packed")):
+            ships = [
+                Ship(
+                    order_id=row["order_id"],
+                    fulfillment_order_id=row["fulfillment_order_id"],
+                    tracking_number=self._number(),
+                )
+                for row in batch
+            ]
+            outcomes = await self.database.transact(lambda tx, ships=ships: ship(tx, ships, at=at))  # type: ignore[misc]
+            self._count("shipped", outcomes)
+            left += [
+                Dispatched(outcome.tracking_number, row["external_id"], at, row["ship_by_at"], row["promised_at"])
+                for row, outcome in zip(batch, outcomes, strict=True)
+                if isinstance(outcome, Shipped)
+            ]
+        return left
+
+    async def _queue(self, status: str) -> list[Any]:
+        return list(await self.database.read(lambda tx: sql.floor(tx, status=status)))
+
+    def _pick(self, row: Any) -> Pick:
+        name = (row["external_id"], row["location"], row["released_at"])
+        lines = None
+        if self.dice.chance("short", *name) < SHORT:
+            which = self.dice.between(0, len(row["line_nos"]) - 1, "short line", *name)
+            draw = self.dice.chance("short reason", *name)
+            reason = next(code for code, upto in SHORT_REASONS if draw < upto)
+            lines = [
+                PickLine(line_no=line_no, short=1, picked=units - 1, short_reason=reason)
+                if index == which
+                else PickLine(line_no=line_no, picked=units)
+                for index, (line_no, units) in enumerate(zip(row["line_nos"], row["open"], strict=True))
+                if units
+            ]
+            self.counts["short picks"] += 1
+        return Pick(
+            order_id=row["order_id"],
+            fulfillment_order_id=row["fulfillment_order_id"],
+            lines=lines,
+            labor_seconds=90 + 20 * len(row["line_nos"]),
+        )
+
+    def _number(self) -> str:
+        self._parcels += 1
+        return f"OVL{self._parcels:09d}"
+
+    def _count(self, what: str, outcomes: Sequence[Any]) -> None:
+        refused = [outcome for outcome in outcomes if isinstance(outcome, WorkRefused)]
+        assert not refused, f"nobody works against the staff of the demo: {refused[0]}"
+        self.counts[what] += len(outcomes)
+
+
+def _batches(rows: Sequence[Any]) -> list[Sequence[Any]]:
+    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]

@@ -1,0 +1,233 @@
+"""How commands travel: bodies in, outcomes or problem documents (RFC 9457) out, and the first answer kept for each client key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request, Response
+from litestar.openapi.spec import Operation
+from msgspec import Struct
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Conflict, Fault, Invalid, OrdinoError, Refused
+from ordino.core.statements import statements
+
+T = TypeVar("T")
+Thing = TypeVar("Thing", bound=Struct)
+sql = statements("ordino.core")
+encode = msgspec.json.Encoder().encode
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+KEY_CHARACTERS = 200
+ITEMS = 10_000
+
+_PLACE = re.compile(r" - at `\$(.*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """A problem document. ``errors`` point into the request with JSON pointers."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[Fault, ...] = ()
+    facts: dict[str, Any] = {}
+
+
+def problem(error: OrdinoError) -> Response[bytes]:
+    """The answer that an error becomes."""
+    status: int = getattr(error, "status", 500)
+    code: str = getattr(error, "code", "error")
+    faults = error.faults if isinstance(error, Refused) else ()
+    facts = error.facts if isinstance(error, Refused) else {}
+    return render(Problem(f"urn:ordino:problem:{code}", getattr(error, "title", ""), status, str(error), faults, facts))
+
+
+def render(document: Problem) -> Response[bytes]:
+    headers = {"Retry-After": "1"} if document.status == 503 else None
+    return Response(encode(document), status_code=document.status, media_type=PROBLEM, headers=headers)
+
+
+def fault_of(error: msgspec.ValidationError) -> Fault:
+    """Where a value breaks its type, as a JSON pointer, and how."""
+    words = str(error)
+    place = _PLACE.search(words)
+    steps = _STEP.findall(place[1]) if place else []
+    pointer = "".join(f"/{name or index}" for name, index in steps)
+    return Fault(pointer, _PLACE.sub("", words))
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body, or ``Invalid`` with a pointer to what is wrong."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        fault = fault_of(error)
+        where = f" at {fault.pointer}" if fault.pointer else ""
+        raise Invalid(f"{fault.detail}{where}.", faults=[fault]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What became of each item, in order."""
+
+    outcomes: list[Any]
+
+
+class Body:
+    """Bodies of one kind of item: one object, a list of them, or a list under its plural name."""
+
+    def __init__(self, name: str, type_: type[Any], *, most: int = ITEMS) -> None:
+        self.name = name
+        self.type = type_
+        self.most = most
+        self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(type_)
+        self._list: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[type_])  # type: ignore[valid-type]
+        named = msgspec.defstruct(f"{type_.__name__}Batch", [(name, list[type_])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._named: msgspec.json.Decoder[Any] = msgspec.json.Decoder(named)
+        self._begins = re.compile(rb'\s*\{\s*"' + name.encode() + rb'"\s*:\s*\[')
+
+    def decode(self, body: bytes) -> tuple[list[Any], bool]:
+        """The items, and whether one stood alone. Raises ``Invalid``."""
+        if body[:1] == b"[" or body.lstrip()[:1] == b"[":
+            items, alone = decode(body, self._list), False
+        elif self._begins.match(body):
+            items, alone = getattr(decode(body, self._named), self.name), False
+        else:
+            return [decode(body, self._one)], True
+        if not items or len(items) > self.most:
+            raise Invalid(f"Send 1 to {self.most} {self.name} at once, not {len(items)}.")
+        return items, alone
+
+
+def as_error(refused: Any, status: int = 422) -> Refused:
+    """A refusal of a single request, which is raised where a batch would carry it as a value."""
+    pointer: str = getattr(refused, "pointer", "")
+    error = Refused(refused.detail, code=str(refused.reason), faults=[Fault(pointer, refused.detail)])
+    error.status = status
+    return error
+
+
+async def answer_once(
+    request: Request[Any, Any, Any],
+    database: Database,
+    verb: Callable[[Tx], Awaitable[Any]],
+    *,
+    status: int = 200,
+) -> Response[bytes]:
+    """Run ``verb`` in one transaction and answer with what it returns.
+
+    With an ``Idempotency-Key``, the answer is kept in the same transaction, and a repeat gets it again; the same key
+    with another request is a ``Conflict``. A raised refusal changes nothing and is not kept.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return Response(encode(await database.transact(verb)), status_code=status, media_type=JSON)
+    if not 1 <= len(key) <= KEY_CHARACTERS or "\x00" in key:
+        raise Invalid(f"An Idempotency-Key has 1 to {KEY_CHARACTERS} characters.")
+    digest = blake2b(digest_size=16)
+    for part in (request.method.encode(), request.url.path.encode(), await request.body()):
+        digest.update(len(part).to_bytes(8, "big") + part)
+
+    async def once(tx: Tx) -> tuple[int, bytes]:
+        at = database.clock.now()
+        if not await sql.claim_key(tx, key=key, digest=digest.digest(), at=at):
+            [first] = await sql.first_answer(tx, key=key)
+            if first["digest"] != digest.digest():
+                raise Conflict(
+                    f"The Idempotency-Key {key!r} came before with another request; use a new key for a new request.",
+                    code="key_reused",
+                )
+            return first["status"], first["body"]
+        body = encode(await verb(tx))
+        await sql.keep_answer(tx, key=key, status=status, body=body)
+        return status, body
+
+    kept_status, body = await database.transact(once)
+    return Response(body, status_code=kept_status, media_type=JSON)
+
+
+async def command(
+    request: Request[Any, Any, Any],
+    database: Database,
+    body: Body,
+    verb: Callable[..., Awaitable[Sequence[Any]]],
+    refusal: type[Any],
+    *,
+    status: int = 200,
+    statuses: dict[str, int] | None = None,
+) -> Response[bytes]:
+    """A command as a request: the body's items through ``verb(tx, items, at=...)``, once.
+
+    A list is answered with one outcome an item; the refusal of a single item becomes a problem document, with the HTTP
+    status that ``statuses`` has for its reason.
+    """
+    items, alone = body.decode(await request.body())
+
+    async def run(tx: Tx) -> Any:
+        outcomes = await verb(tx, items, at=database.clock.now())
+        if not alone:
+            return Batch(list(outcomes))
+        [outcome] = outcomes
+        if isinstance(outcome, refusal):
+            raise as_error(outcome, (statuses or {}).get(str(outcome.reason), 422))
+        return outcome
+
+    return await answer_once(request, database, run, status=status if alone else 200)
+
+
+def described(body: Body | type[Any], outcome: Any, *, name: str = "") -> type[Operation]:
+    """The OpenAPI operation of a handler that reads its body by itself and answers with ``outcome``.
+
+    ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name) or a single type.
+    """
+    alone = isinstance(body, Body)
+    type_ = body.type if isinstance(body, Body) else body
+    sent = schema_of(type_)
+    if isinstance(body, Body):
+        listed = {"type": "array", "items": sent, "minItems": 1, "maxItems": body.most}
+        named = {"type": "object", "properties": {body.name: listed}, "required": [body.name]}
+        sent = {"anyOf": [sent, named, listed]}
+    answered = schema_of(outcome)
+    if alone:
+        outcomes = {"type": "object", "properties": {"outcomes": {"type": "array", "items": answered}}}
+        answered = {"anyOf": [answered, outcomes]}
+
+    @dataclass
+    class Described(Operation):
+        def to_schema(self) -> dict[str, Any]:
+            schema = super().to_schema()
+            schema["requestBody"] = {"required": True, "content": {JSON: {"schema": sent}}}
+            for status, response in schema.get("responses", {}).items():
+                if status.startswith("2"):
+                    response["content"] = {JSON: {"schema": answered}}
+            return schema
+
+    return Described
+
+
+def schema_of(type_: Any) -> dict[str, Any]:
+    """The JSON Schema of a type, with its references replaced by what they refer to."""
+    [reference], definitions = msgspec.json.schema_components([type_])
+    schema: dict[str, Any] = inline(reference, definitions)
+    return schema
+
+
+def inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with its references replaced by what they refer to."""
+    if isinstance(schema, list):
+        return [inline(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return inline(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
+    return {name: inline(part, definitions) for name, part in schema.items() if name != "discriminator"}

@@ -1,0 +1,80 @@
+"""Flows over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from msgspec import Struct
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Invalid
+from ordino.core.http import answer_once
+from ordino.flows import versions
+from ordino.flows.versions import FlowHead, FlowView
+
+LONGEST = 1_000_000
+
+
+class Flows(Struct, frozen=True):
+    """Every version, newest first."""
+
+    flows: list[FlowHead]
+
+
+class Drafted(Struct, frozen=True):
+    """The version under which the document is kept."""
+
+    version: int
+
+
+class Activated(Struct, frozen=True):
+    """New orders are placed under this version."""
+
+    version: int
+
+
+@get("/v1/flows", summary="List the versions of the flow", tags=["flows"])
+async def list_flows(database: NamedDependency[Database]) -> Flows:
+    """Newest first."""
+    return Flows(await database.read(versions.flows))
+
+
+@get("/v1/flows/{version:int}", summary="One version of the flow", tags=["flows"])
+async def get_flow(database: NamedDependency[Database], version: int) -> FlowView:
+    """As it was written."""
+    return await database.read(lambda tx: versions.flow(tx, version))
+
+
+@post("/v1/flows", summary="Draft a flow", tags=["flows"])
+async def post_flow(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """The body is the YAML document. It is checked, with the line of every fault, and kept under a new version."""
+    body = await request.body()
+    try:
+        document = body.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("A flow is YAML in UTF-8.") from error
+    if len(document) > LONGEST or "\x00" in document:
+        raise Invalid(f"A flow is YAML of at most {LONGEST} characters, without U+0000.")
+
+    async def run(tx: Tx) -> Drafted:
+        return Drafted(await versions.draft(tx, document, at=database.clock.now()))
+
+    return await answer_once(request, database, run, status=201)
+
+
+@post("/v1/flows/{version:int}/activation", summary="Activate a flow", tags=["flows"], status_code=200)
+async def post_activation(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], version: int
+) -> Response[bytes]:
+    """Orders placed from now on follow it; orders placed before keep theirs. Activating an older version rolls back."""
+
+    async def run(tx: Tx) -> Activated:
+        await versions.activate(tx, version, at=database.clock.now())
+        return Activated(version)
+
+    return await answer_once(request, database, run)
+
+
+routes = [list_flows, get_flow, post_flow, post_activation]

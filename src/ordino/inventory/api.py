@@ -1,0 +1,188 @@
+"""Stock over HTTP: receipts, adjustments, counts of any length, availability."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+from msgspec import Struct
+
+from ordino.core.bulk import CSV, NDJSON, Kind, RowFault, read_ndjson
+from ordino.core.database import Database
+from ordino.core.errors import Fault
+from ordino.core.upserts import Outcome
+from ordino.core.http import Body, command, described, encode
+from ordino.inventory.adjust import (
+    Adjustment,
+    Count,
+    Moved,
+    Receipt,
+    StockRefused,
+    adjust,
+    apply_counts,
+    count,
+    receive,
+)
+from ordino.inventory.availability import Availability, available, available_one
+
+
+async def _no_upsert(*_: Any, **__: Any) -> list[Outcome]:
+    raise AssertionError("counts are fed, not upserted")
+
+
+RECEIPTS = Body("receipts", Receipt)
+ADJUSTMENTS = Body("adjustments", Adjustment)
+COUNTS = Body("counts", Count)
+COUNT_ROWS: Kind[Count] = Kind("counts", Count, _no_upsert)
+ROWS_AT_ONCE = 4000
+LANES = 2
+FAULTS_TOLD = 1000
+SkuCode = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100)]
+
+
+class Applied(Struct, frozen=True):
+    """What became of a feed. At most the first 1,000 faults are told, with their lines; ``refused`` counts all."""
+
+    rows: int
+    applied: int
+    unchanged: int
+    refused: int
+    faults: list[RowFault]
+
+
+class Availabilities(Struct, frozen=True):
+    """One answer a SKU, in the order asked."""
+
+    availability: list[Availability]
+
+
+@post(
+    "/v1/receipts",
+    summary="Receive units",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(RECEIPTS, Moved | StockRefused),
+)
+async def post_receipts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One receipt or a list. Who waits for the units gets them, first placed first."""
+    return await command(request, database, RECEIPTS, receive, StockRefused, status=201)
+
+
+@post(
+    "/v1/adjustments",
+    summary="Correct stock by a difference",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(ADJUSTMENTS, Moved | StockRefused),
+)
+async def post_adjustments(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One adjustment or a list, each with a reason. What orders hold is never taken away."""
+    return await command(request, database, ADJUSTMENTS, adjust, StockRefused, status=201)
+
+
+@post(
+    "/v1/counts",
+    summary="Set stock to what was counted",
+    tags=["inventory"],
+    status_code=200,
+    request_max_body_size=None,
+    operation_class=described(COUNTS, Moved | StockRefused),
+)
+async def post_counts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """JSON, or rows of CSV or NDJSON of any length: applied in sets as they come, each durable; unchanged rows cost little."""
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type == NDJSON:
+        return Response(encode(await feed(database, read_ndjson(request.stream()))), media_type="application/json")
+    if media_type == CSV:
+        return Response(
+            encode(await feed(database, COUNT_ROWS.read_csv(request.stream()))), media_type="application/json"
+        )
+    return await command(request, database, COUNTS, count, StockRefused)
+
+
+@get("/v1/availability/{sku:str}", summary="Units that may be promised", tags=["inventory"])
+async def get_availability(
+    database: NamedDependency[Database], sku: SkuCode, channel: str | None = None, network: str | None = None
+) -> Response[bytes]:
+    """Of one SKU, through a channel or in a network, with each location's part."""
+    found = await database.read(lambda tx: available_one(tx, sku, channel=channel, network=network))
+    return Response(encode(found), media_type="application/json")
+
+
+@get("/v1/availability", summary="Units that may be promised, of many SKUs", tags=["inventory"])
+async def get_availabilities(
+    database: NamedDependency[Database],
+    sku: Annotated[list[str], Parameter(min_items=1, max_items=1000)],
+    channel: str | None = None,
+    network: str | None = None,
+) -> Availabilities:
+    """`?sku=a&sku=b`, through a channel or in a network."""
+    found = await database.read(lambda tx: available(tx, sku, channel=channel, network=network))
+    return Availabilities(found)
+
+
+async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Applied:
+    """Apply counted rows as they come, a few sets at a time. To repeat a feed that broke off is safe."""
+    totals = {"rows": 0, "applied": 0, "unchanged": 0, "refused": 0}
+    faults: list[RowFault] = []
+    running: set[asyncio.Task[None]] = set()
+
+    def tell(line: int, fault: Fault) -> None:
+        totals["refused"] += 1
+        if len(faults) < FAULTS_TOLD:
+            faults.append(RowFault(line, fault.pointer, fault.detail))
+
+    async def apply(batch: Sequence[tuple[int, Any]]) -> None:
+        lines, counts = [], []
+        for line, item in batch:
+            if isinstance(item, Fault):
+                tell(line, item)
+                continue
+            try:
+                counts.append(item if type(item) is Count else msgspec.convert(item, Count, strict=False))
+            except msgspec.ValidationError as error:
+                tell(line, Fault("", str(error)))
+            else:
+                lines.append(line)
+        snapshot = await database.transact(
+            lambda tx: apply_counts(
+                tx,
+                [c.sku for c in counts],
+                [c.location for c in counts],
+                [c.on_hand for c in counts],
+                at=database.clock.now(),
+            )
+        )
+        for index, refused in snapshot.refused.items():
+            tell(lines[index], Fault(refused.pointer, refused.detail))
+        totals["rows"] += len(batch)
+        totals["applied"] += len(snapshot.changed)
+        totals["unchanged"] += len(counts) - len(snapshot.changed) - len(snapshot.refused)
+
+    async def start(batch: Sequence[tuple[int, Any]]) -> None:
+        while len(running) >= LANES:
+            await next(iter(running))
+        task = asyncio.create_task(apply(batch))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    batch: list[tuple[int, Any]] = []
+    async for row in rows:
+        batch.append(row)
+        if len(batch) >= ROWS_AT_ONCE:
+            await start(batch)
+            batch = []
+    if batch:
+        await start(batch)
+    while running:
+        await next(iter(running))
+    faults.sort(key=lambda fault: fault.line)
+    return Applied(**totals, faults=faults)
+
+
+routes = [post_receipts, post_adjustments, post_counts, get_availability, get_availabilities]

@@ -1,0 +1,184 @@
+"""Orders over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+from msgspec import Struct
+
+from ordino.core.batcher import Batcher
+from ordino.core.database import Database
+from ordino.core.errors import Invalid
+from ordino.core.http import Batch, Body, answer_once, as_error, command, decode, described, encode
+from ordino.orders import read
+from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
+from ordino.orders.model import NewOrder, OrderRefused, Placed
+from ordino.orders.preview import Preview, PreviewRequest, preview
+from ordino.orders.read import DecisionView, OrderHead, OrderView, TimelineEntry
+
+ORDERS = Body("orders", NewOrder, most=5000)
+PREVIEWS = msgspec.json.Decoder(PreviewRequest)
+CANCELLATIONS = Body("cancellations", Cancellation)
+REFUSED = {"repeated_with_changes": 409, "invalid": 400, "unknown_order": 404, "too_late": 409, "too_many": 409}
+
+
+class WholeCancellation(Struct, frozen=True, kw_only=True):
+    """What to cancel of the order in the URL; without lines, everything that can still be cancelled."""
+
+    lines: list[LineCancellation] | None = None
+    reason: str = "customer_request"
+
+
+CANCELLATION = msgspec.json.Decoder(WholeCancellation)
+
+
+class OrderPage(Struct, frozen=True):
+    """Newest first; ``next`` is the ``after`` of the page that follows, if there may be one."""
+
+    orders: list[OrderHead]
+    next: str | None
+
+
+class Timeline(Struct, frozen=True):
+    """Everything that happened to an order, oldest first."""
+
+    events: list[TimelineEntry]
+
+
+class Decisions(Struct, frozen=True):
+    """Every sourcing decision about an order, oldest first."""
+
+    decisions: list[DecisionView]
+
+
+@post("/v1/orders", summary="Place orders", tags=["orders"], operation_class=described(ORDERS, Placed | OrderRefused))
+async def post_orders(
+    request: Request[Any, Any, Any], placer: NamedDependency[Batcher[NewOrder, Placed | OrderRefused]]
+) -> Response[bytes]:
+    """One order, a list, or `{"orders": [...]}`. `(channel, external_id)` makes it safe to send again."""
+    orders, alone = ORDERS.decode(await request.body())
+    if alone:
+        outcome = await placer.submit(orders[0])
+        if isinstance(outcome, OrderRefused):
+            raise as_error(outcome, REFUSED.get(outcome.reason, 422))
+        status = 200 if outcome.repeated else 201
+        return Response(encode(outcome), status_code=status, media_type="application/json")
+    outcomes = await asyncio.gather(*(placer.submit(order) for order in orders))
+    return Response(encode(Batch(outcomes)), status_code=200, media_type="application/json")
+
+
+@get("/v1/orders", summary="List orders", tags=["orders"])
+async def list_orders(
+    database: NamedDependency[Database],
+    status: str | None = None,
+    channel: str | None = None,
+    external_id: str | None = None,
+    after: Annotated[str | None, Parameter(description="The `next` of the page before.")] = None,
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+) -> OrderPage:
+    """Newest first, page by page; or the one that a channel knows under its own id."""
+    if external_id is not None:
+        if channel is None:
+            raise Invalid("An external_id is a channel's own; name the channel, too.")
+        order_id = await database.read(lambda tx: read.order_id_of(tx, channel, external_id))
+        order = await database.read(lambda tx: read.order(tx, order_id))
+        head = OrderHead(**{name: getattr(order, name) for name in OrderHead.__struct_fields__})
+        return OrderPage([head], None)
+    heads = await database.read(lambda tx: read.orders(tx, status=status, after=_cursor(after), limit=limit))
+    last = heads[-1] if len(heads) == limit else None
+    return OrderPage(list(heads), f"{last.placed_at.isoformat()}~{last.order_id}" if last else None)
+
+
+def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
+    if after is None:
+        return None
+    try:
+        at, order_id = after.replace(" ", "+").split("~")
+        return datetime.fromisoformat(at), UUID(order_id)
+    except ValueError as error:
+        raise Invalid("`after` is the `next` of the page before, unchanged.") from error
+
+
+@get("/v1/orders/{order_id:uuid}", summary="One order", tags=["orders"])
+async def get_order(database: NamedDependency[Database], order_id: UUID) -> OrderView:
+    """With the states of its units, where they are to come from, and its payment."""
+    return await database.read(lambda tx: read.order(tx, order_id))
+
+
+@get("/v1/orders/{order_id:uuid}/timeline", summary="What happened to an order", tags=["orders"])
+async def get_timeline(database: NamedDependency[Database], order_id: UUID) -> Timeline:
+    """Oldest first."""
+    return Timeline(await database.read(lambda tx: read.timeline(tx, order_id)))
+
+
+@get("/v1/orders/{order_id:uuid}/sourcing", summary="Why from there", tags=["orders"])
+async def get_sourcing(database: NamedDependency[Database], order_id: UUID) -> Decisions:
+    """Every decision with its costs, the candidates that lost, and the fences that stopped others."""
+    return Decisions(await database.read(lambda tx: read.decisions(tx, order_id)))
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/cancellation",
+    summary="Cancel an order, lines or units",
+    tags=["orders"],
+    status_code=200,
+)
+async def post_cancellation(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: UUID
+) -> Response[bytes]:
+    """What the warehouse has already is asked of it; it answers with an event."""
+    body = await request.body()
+    wish = decode(body, CANCELLATION) if body.strip() else WholeCancellation()
+    cancellation = Cancellation(order_id=order_id, lines=wish.lines, reason=wish.reason)
+
+    async def run(tx: Any) -> Any:
+        [outcome] = await cancel(tx, [cancellation], at=database.clock.now())
+        if isinstance(outcome, CancelRefused):
+            raise as_error(outcome, REFUSED.get(outcome.reason, 422))
+        return outcome
+
+    return await answer_once(request, database, run)
+
+
+@post(
+    "/v1/cancellations",
+    summary="Cancel many",
+    tags=["orders"],
+    status_code=200,
+    operation_class=described(CANCELLATIONS, Cancelled | CancelRefused),
+)
+async def post_cancellations(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One cancellation or a list, each with its order_id."""
+    return await command(request, database, CANCELLATIONS, cancel, CancelRefused, statuses=REFUSED)
+
+
+@post(
+    "/v1/sourcing/preview",
+    summary="Where would it come from?",
+    tags=["sourcing"],
+    status_code=200,
+    operation_class=described(PreviewRequest, Preview),
+)
+async def post_preview(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Preview:
+    """The decision that placement would make now, with its reasons. Nothing is reserved or written."""
+    wanted = decode(await request.body(), PREVIEWS)
+    return await database.read(lambda tx: preview(tx, wanted, at=database.clock.now()))
+
+
+routes = [
+    post_orders,
+    list_orders,
+    get_order,
+    get_timeline,
+    get_sourcing,
+    post_cancellation,
+    post_cancellations,
+    post_preview,
+]

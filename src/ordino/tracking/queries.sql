@@ -1,0 +1,75 @@
+-- name: claim_tracking_numbers
+-- First of all: a number that does not come back belongs to another parcel.
+INSERT INTO tracking.tracking_numbers (tracking_number, order_id, shipment_id)
+SELECT * FROM unnest(:tracking_numbers::text[], :order_ids::uuid[], :shipment_ids::uuid[])
+ON CONFLICT (tracking_number) DO NOTHING
+RETURNING order_id, shipment_id;
+
+-- name: write_parcels
+-- What was shipped is on its way. Returns until when each parcel was promised.
+INSERT INTO tracking.parcels (order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at)
+SELECT s.order_id, s.shipment_id, s.tracking_number, s.promised_at, s.promised_at, s.shipped_at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+JOIN warehouse.shipments s USING (order_id, shipment_id)
+WHERE s.order_id = any(:all_order_ids::uuid[])
+RETURNING order_id, shipment_id, promised_at;
+
+-- name: behind_numbers
+-- Whose parcels these are.
+SELECT tracking_number, order_id, shipment_id FROM tracking.tracking_numbers WHERE tracking_number = any(:tracking_numbers::text[]);
+
+-- name: parcels
+-- These parcels. Their orders are locked.
+SELECT order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at, late_at, delivered_at, lost_at
+FROM tracking.parcels WHERE order_id = any(:order_ids::uuid[]) AND shipment_id = any(:shipment_ids::uuid[]);
+
+-- name: record_events
+-- What the carrier said, once. Only new words come back.
+INSERT INTO tracking.tracking_events (order_id, shipment_id, kind, at, received_at, place, detail)
+SELECT order_id, shipment_id, kind, at, :received_at::timestamptz, place, detail
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :kinds::text[], :ats::timestamptz[], :places::text[], :details::text[])
+    AS e (order_id, shipment_id, kind, at, place, detail)
+ON CONFLICT DO NOTHING
+RETURNING shipment_id, kind, at;
+
+-- name: change_parcels
+-- What became of parcels.
+UPDATE tracking.parcels p
+SET expected_at = c.expected_at, late_at = c.late_at, delivered_at = c.delivered_at, lost_at = c.lost_at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :expected_ats::timestamptz[], :late_ats::timestamptz[],
+            :delivered_ats::timestamptz[], :lost_ats::timestamptz[])
+    AS c (order_id, shipment_id, expected_at, late_at, delivered_at, lost_at)
+WHERE p.order_id = c.order_id AND p.shipment_id = c.shipment_id AND p.order_id = any(:all_order_ids::uuid[]);
+
+-- name: contents
+-- What these shipments hold, line by line.
+SELECT p.order_id, p.shipment_id, l.line_no, sum(l.quantity)::bigint AS quantity
+FROM warehouse.packages p JOIN warehouse.package_lines l USING (order_id, package_id)
+WHERE p.order_id = any(:order_ids::uuid[]) AND p.shipment_id = any(:shipment_ids::uuid[]) AND l.quantity > 0
+GROUP BY p.order_id, p.shipment_id, l.line_no ORDER BY 1, 2, 3;
+
+-- name: mark_late
+-- Parcels that should have arrived and did not. Returns those that were not known to be late.
+UPDATE tracking.parcels p SET late_at = :at::timestamptz
+WHERE p.order_id = any(:order_ids::uuid[]) AND p.shipment_id = any(:shipment_ids::uuid[])
+  AND p.late_at IS NULL AND p.delivered_at IS NULL AND p.lost_at IS NULL AND p.promised_at <= :at::timestamptz
+RETURNING p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at;
+
+-- reading ------------------------------------------------------------------------------------------------------------------
+
+-- name: parcels_of_order
+-- The parcels of an order with their services, first shipped first.
+SELECT p.shipment_id, p.tracking_number, p.status, c.carrier, c.code AS service, p.shipped_at, p.promised_at, p.expected_at,
+       p.late_at, p.delivered_at, p.lost_at
+FROM tracking.parcels p JOIN warehouse.shipments s USING (order_id, shipment_id)
+     LEFT JOIN network.carrier_services c USING (service_id)
+WHERE p.order_id = :order_id::uuid ORDER BY p.shipped_at, p.shipment_id;
+
+-- name: events_of_order
+-- What carriers said of an order's parcels, oldest first.
+SELECT shipment_id, kind, at, received_at, place, detail FROM tracking.tracking_events
+WHERE order_id = :order_id::uuid ORDER BY at, received_at, kind;
+
+-- name: order_exists
+-- Is there such an order?
+SELECT order_id FROM orders.orders WHERE order_id = :order_id::uuid;

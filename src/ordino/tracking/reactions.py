@@ -1,0 +1,27 @@
+"""What tracking does about what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from ordino.core.database import Tx
+from ordino.core.reactions import Task, registry
+from ordino.tracking import watch
+
+
+@registry.reaction("watch_parcel")
+async def watch_parcel(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Every shipment becomes a parcel that carriers' words can be told of."""
+    shipments = [
+        watch.Sent(task.subject_id, UUID(task.data["shipment_id"]), task.data["tracking_number"], task.event_id)
+        for task in tasks
+    ]
+    await watch.watch(tx, shipments, at=at)
+
+
+@registry.reaction("check_late")
+async def check_late(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """What has not arrived by its promise is late."""
+    await watch.check_late(tx, [(task.subject_id, UUID(task.data["shipment_id"])) for task in tasks], at=at)

@@ -1,0 +1,32 @@
+"""What the warehouse does about what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ordino.core.database import Tx
+from ordino.core.reactions import Task, registry
+from ordino.warehouse import release as releasing
+from ordino.warehouse import stop as stopping
+from ordino.warehouse.stop import Wish
+
+
+@registry.reaction("release")
+async def release(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Make an order's allocations firm; what was released before stays as it is."""
+    await releasing.release(tx, list(dict.fromkeys(task.subject_id for task in tasks)), at=at)
+
+
+@registry.reaction("stop")
+async def stop(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Stop the units whose cancellation is wanted, as far as they did not leave."""
+    wishes = [
+        Wish(
+            task.subject_id,
+            {units["line_no"]: units["quantity"] for units in task.data["lines"]},
+            task.data.get("reason", "customer_request"),
+        )
+        for task in tasks
+    ]
+    await stopping.stop(tx, wishes, at=at)
