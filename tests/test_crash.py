@@ -14,11 +14,11 @@ import asyncpg
 import psutil
 import pytest
 
+from ordino.cli import running
 from ordino.cli.bench import load, world
 from ordino.cli.verify import verify
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
-from ordino.core.migrations import migrate
 
 CLIENTS = 32
 IDLE_SECONDS = 60.0
@@ -48,7 +48,14 @@ async def _running(url: str, directory: Path) -> AsyncIterator[tuple[world.Serve
 
 def _plan(server: world.Server, run: str, acknowledged: Path, seconds: float) -> load.Plan:
     return load.Plan(
-        url=server.url, kind="place", path="/v1/orders", run=run, clients=CLIENTS, seconds=seconds, skus=500, acknowledged=str(acknowledged)
+        url=server.url,
+        kind="place",
+        path="/v1/orders",
+        run=run,
+        clients=CLIENTS,
+        seconds=seconds,
+        skus=500,
+        acknowledged=str(acknowledged),
     )
 
 
@@ -88,8 +95,12 @@ async def _assert_nothing_is_lost(url: str, acknowledged: Path) -> None:
 
 async def _come_to_rest(database: Database) -> None:
     for _ in range(int(IDLE_SECONDS * 10)):
-        due = await database.pool.fetchval("SELECT count(*) FROM core.reactions WHERE due_at <= now() AND dead_at IS NULL")
-        leased = await database.pool.fetchval("SELECT count(*) FROM core.reactions WHERE lease IS NOT NULL AND dead_at IS NULL")
+        due = await database.pool.fetchval(
+            "SELECT count(*) FROM core.reactions WHERE due_at <= now() AND dead_at IS NULL"
+        )
+        leased = await database.pool.fetchval(
+            "SELECT count(*) FROM core.reactions WHERE lease IS NOT NULL AND dead_at IS NULL"
+        )
         if not due and not leased:
             assert await database.pool.fetchval("SELECT count(*) FROM core.reactions WHERE dead_at IS NOT NULL") == 0
             return
@@ -100,14 +111,14 @@ async def _come_to_rest(database: Database) -> None:
 async def test_a_killed_server_loses_no_acknowledged_order(directory: Path) -> None:
     acknowledged = directory / "acknowledged"
     with EmbeddedPostgres(directory / "data", {"shared_buffers": "128MB"}) as postgres:
-        await migrate(postgres.url)
+        await running.prepare(postgres.url)
         await world.fill(postgres.url, skus=500)
         async with _running(postgres.url, directory) as (server, worker):
-            running = asyncio.create_task(load.run(_plan(server, "before", acknowledged, 30)))
+            loading = asyncio.create_task(load.run(_plan(server, "before", acknowledged, 30)))
             await _acknowledged_more_than(acknowledged, 500)
             await server.stop(signal.SIGKILL)
             await worker.stop(signal.SIGKILL)
-            result = await running
+            result = await loading
             assert result.failed > 0, "nobody was waiting for an answer when the server was killed"
         before = _count(acknowledged)
         async with _running(postgres.url, directory) as (server, _):
@@ -122,10 +133,10 @@ async def test_a_killed_postgresql_loses_no_acknowledged_order(directory: Path) 
     first.start()
     second = EmbeddedPostgres(directory / "data", {"shared_buffers": "128MB"})
     try:
-        await migrate(first.url)
+        await running.prepare(first.url)
         await world.fill(first.url, skus=500)
         async with _running(first.url, directory) as (server, worker):
-            running = asyncio.create_task(load.run(_plan(server, "run", acknowledged, 20)))
+            loading = asyncio.create_task(load.run(_plan(server, "run", acknowledged, 20)))
             await _acknowledged_more_than(acknowledged, 500)
             url = first.url
             _kill_all(first)
@@ -134,7 +145,7 @@ async def test_a_killed_postgresql_loses_no_acknowledged_order(directory: Path) 
             await asyncio.to_thread(second.start)
             assert second.url == url
             await _acknowledged_more_than(acknowledged, before + 200)  # server and worker went on by themselves
-            result = await running
+            result = await loading
             assert result.good == _count(acknowledged) < result.answers, "some were told to try again"
             assert (server.process.returncode, worker.process.returncode) == (None, None)
             await _assert_nothing_is_lost(url, acknowledged)

@@ -48,7 +48,8 @@ async def _place(tx: object, orders: list[NewOrder]) -> list[Outcome]:
 
 async def _position(database: Database, world: World) -> tuple[int, int]:
     row = await database.pool.fetchrow(
-        "SELECT sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM inventory.stock WHERE sku_id = $1", world.sku_ids[world.sku]
+        "SELECT sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM inventory.stock WHERE sku_id = $1",
+        world.sku_ids[world.sku],
     )
     assert row is not None
     return int(row["on_hand"]), int(row["reserved"])
@@ -108,7 +109,9 @@ async def test_without_the_guard_the_same_race_oversells(database_url: str, temp
     url = urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
     try:
         async with await Database.open(url) as database:
-            await database.pool.execute("ALTER TABLE inventory.stock DROP CONSTRAINT inv_1_never_promise_more_than_we_have")
+            await database.pool.execute(
+                "ALTER TABLE inventory.stock DROP CONSTRAINT inv_1_never_promise_more_than_we_have"
+            )
             world = await small_world(database, skus=1, stock=250)
             outcomes = await _race(url, world, run="unguarded")
             on_hand, reserved = await _position(database, world)

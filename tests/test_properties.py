@@ -41,7 +41,10 @@ SKUS, LOCATIONS = 3, 2
 _example = itertools.count()
 
 SLOW = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 sku = st.integers(0, SKUS - 1)
@@ -81,20 +84,29 @@ async def _assert_clean(database: Database) -> None:
 
 
 @SLOW
-@given(st.lists(st.lists(st.lists(baskets, min_size=1, max_size=8), min_size=1, max_size=3), min_size=2, max_size=4), st.integers(1, 30))
-def test_what_can_be_had_is_sold_and_nothing_else(database_url: str, lanes: list[list[list[dict[int, int]]]], stock: int) -> None:
+@given(
+    st.lists(st.lists(st.lists(baskets, min_size=1, max_size=8), min_size=1, max_size=3), min_size=2, max_size=4),
+    st.integers(1, 30),
+)
+def test_what_can_be_had_is_sold_and_nothing_else(
+    database_url: str, lanes: list[list[list[dict[int, int]]]], stock: int
+) -> None:
     asyncio.run(_sold_and_nothing_else(database_url, lanes, stock))
 
 
 async def _sold_and_nothing_else(url: str, lanes: list[list[list[dict[int, int]]]], stock: int) -> None:
     async with await Database.open(url) as database:
-        world = await small_world(database, prefix=f"sold{next(_example)}-", skus=SKUS, locations=LOCATIONS, stock=stock)
+        world = await small_world(
+            database, prefix=f"sold{next(_example)}-", skus=SKUS, locations=LOCATIONS, stock=stock
+        )
         asked: dict[str, NewOrder] = {}
 
         def lane(number: int, batches: list[list[dict[int, int]]]) -> Callable[[Database], Awaitable[list[Outcome]]]:
             made = [
                 [
-                    world.order(f"{world.seller}{number}-{b}-{o}", {world.skus[s]: units for s, units in basket.items()})
+                    world.order(
+                        f"{world.seller}{number}-{b}-{o}", {world.skus[s]: units for s, units in basket.items()}
+                    )
                     for o, basket in enumerate(batch)
                 ]
                 for b, batch in enumerate(batches)
@@ -106,7 +118,9 @@ async def _sold_and_nothing_else(url: str, lanes: list[list[list[dict[int, int]]
 
             return run
 
-        outcomes = [o for result in await _lanes(url, [lane(n, batches) for n, batches in enumerate(lanes)]) for o in result]
+        outcomes = [
+            o for result in await _lanes(url, [lane(n, batches) for n, batches in enumerate(lanes)]) for o in result
+        ]
         free = await _free(database, world)
         sold = dict.fromkeys(world.skus, 0)
         assert len(outcomes) == len(asked)
@@ -124,7 +138,9 @@ async def _sold_and_nothing_else(url: str, lanes: list[list[list[dict[int, int]]
 
 @SLOW
 @given(st.lists(baskets, min_size=1, max_size=10), st.integers(2, 4), st.randoms(use_true_random=False))
-def test_an_order_is_placed_once_however_often_it_is_sent(database_url: str, wanted: list[dict[int, int]], lanes: int, dice: Any) -> None:
+def test_an_order_is_placed_once_however_often_it_is_sent(
+    database_url: str, wanted: list[dict[int, int]], lanes: int, dice: Any
+) -> None:
     asyncio.run(_placed_once(database_url, wanted, lanes, dice))
 
 
@@ -132,7 +148,8 @@ async def _placed_once(url: str, wanted: list[dict[int, int]], lanes: int, dice:
     async with await Database.open(url) as database:
         world = await small_world(database, prefix=f"once{next(_example)}-", skus=SKUS, locations=LOCATIONS, stock=1000)
         orders = [
-            world.order(f"{world.seller}-{n}", {world.skus[s]: units for s, units in basket.items()}) for n, basket in enumerate(wanted)
+            world.order(f"{world.seller}-{n}", {world.skus[s]: units for s, units in basket.items()})
+            for n, basket in enumerate(wanted)
         ]
 
         def lane(mine: list[NewOrder]) -> Callable[[Database], Awaitable[list[Outcome]]]:
@@ -177,7 +194,20 @@ def _of(*kinds: str) -> st.SearchStrategy[tuple[str, int, int, int]]:
 
 scripts = st.lists(
     st.lists(
-        _of(*(["place"] * 4), "cancel", "cancel", "receive", "adjust", "count", "release", "pick", "pick", "pack", "ship", "react"),
+        _of(
+            *(["place"] * 4),
+            "cancel",
+            "cancel",
+            "receive",
+            "adjust",
+            "count",
+            "release",
+            "pick",
+            "pick",
+            "pack",
+            "ship",
+            "react",
+        ),
         min_size=4,
         max_size=14,
     ),
@@ -234,7 +264,9 @@ class Shop:
 
     async def adjust(self, dice: random.Random) -> None:
         deltas = [dice.choice((-5, -1, 1, 3)) for _ in range(3)]
-        await self._do(adjust, [Adjustment(**self._position(dice), delta=delta, reason="found or lost") for delta in deltas])
+        await self._do(
+            adjust, [Adjustment(**self._position(dice), delta=delta, reason="found or lost") for delta in deltas]
+        )
 
     async def count(self, dice: random.Random) -> None:
         await self._do(count, [Count(**self._position(dice), on_hand=dice.randint(0, 40))])
@@ -260,7 +292,9 @@ class Shop:
                 picked = dice.randint(0 if short else 1, units - short) if units > short else 0
                 reason = dice.choice(SHORT_REASONS) if short else None
                 lines.append(PickLine(line_no=line_no, picked=picked, short=short, short_reason=reason))
-            picks.append(Pick(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], lines=lines))
+            picks.append(
+                Pick(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], lines=lines)
+            )
         await self._do(pick, picks)
 
     async def pack(self, dice: random.Random) -> None:
@@ -268,7 +302,9 @@ class Shop:
         for work in await self._work(dice, "picked"):
             some = [PackLine(line_no=work["lines"][0], quantity=dice.randint(1, work["units"][0]))]
             packages = None if dice.random() < 0.5 else [NewPackage(lines=some)]
-            packs.append(Pack(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], packages=packages))
+            packs.append(
+                Pack(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], packages=packages)
+            )
         await self._do(pack, packs)
 
     async def ship(self, dice: random.Random) -> None:
@@ -288,7 +324,9 @@ class Shop:
 
 @settings(parent=SLOW, max_examples=25)
 @given(scripts)
-def test_every_promise_holds_after_everything_at_once(database_url: str, script: list[list[tuple[str, int, int, int]]]) -> None:
+def test_every_promise_holds_after_everything_at_once(
+    database_url: str, script: list[list[tuple[str, int, int, int]]]
+) -> None:
     asyncio.run(_everything_at_once(database_url, script))
 
 

@@ -15,7 +15,15 @@ from ordino.core.database import Database
 ORDERS = 200
 
 # An order of each fate, as ``synthetic.sql`` numbers them: n % 20.
-_ORDER = {"delivered": 1, "returned": 14, "allocated": 15, "released": 16, "packed": 17, "cancelled": 18, "backordered": 19}
+_ORDER = {
+    "delivered": 1,
+    "returned": 14,
+    "allocated": 15,
+    "released": 16,
+    "packed": 17,
+    "cancelled": 18,
+    "backordered": 19,
+}
 
 
 def _of(fate: str) -> str:
@@ -169,7 +177,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         {"what_is_reserved_is_what_is_ordered"},
     ),
     "packages_hold_what_was_packed": (
-        f"UPDATE warehouse.package_lines SET quantity = quantity + 1 WHERE order_id = {_of('delivered')} AND line_no = 1",
+        f"UPDATE warehouse.package_lines SET quantity = quantity + 1 WHERE order_id = {_of('packed')} AND line_no = 1",
         set(),
     ),
     "shipments_carry_packages": (
@@ -273,7 +281,9 @@ async def test_a_number_beyond_all_reason_is_a_finding(connection: Any) -> None:
     transaction = connection.transaction()
     await transaction.start()
     try:
-        await connection.execute(f"UPDATE orders.moves SET quantity = 1::bigint << 40 WHERE order_id = {_of('delivered')}")
+        await connection.execute(
+            f"UPDATE orders.moves SET quantity = 1::bigint << 40 WHERE order_id = {_of('delivered')}"
+        )
         findings = {finding.name: finding for finding in await examine(connection)}
     finally:
         await transaction.rollback()

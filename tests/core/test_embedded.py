@@ -62,9 +62,7 @@ def mode(path: Path) -> int:
 
 async def test_it_starts_durable_and_only_behind_its_socket(directory: Path):
     with EmbeddedPostgres(directory, SMALL) as server:
-        names = (
-            "fsync synchronous_commit full_page_writes jit listen_addresses server_encoding shared_buffers"
-        )
+        names = "fsync synchronous_commit full_page_writes jit listen_addresses server_encoding shared_buffers"
         found = [await ask(server.url, f"SHOW {name}") for name in names.split()]
         assert found == ["on", "on", "on", "off", "", "UTF8", "128MB"]
         assert await ask(server.url, "SELECT current_database()") == "ordino"

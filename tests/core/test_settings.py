@@ -19,9 +19,7 @@ def test_every_setting_can_be_set_and_is_described():
     assert set(rows) == {f"ORDINO_{name.upper()}" for name in Settings.__struct_fields__}
     assert all(row.sentence.endswith(".") and row.default for row in rows.values())
     values = {
-        name: row.default
-        for name, row in rows.items()
-        if name not in ("ORDINO_DATABASE_URL", "ORDINO_DATA_DIRECTORY")
+        name: row.default for name, row in rows.items() if name not in ("ORDINO_DATABASE_URL", "ORDINO_DATA_DIRECTORY")
     }
     assert Settings.from_environment(values) == Settings.from_environment({})
 
@@ -62,10 +60,5 @@ def test_the_data_directory_follows_the_user(monkeypatch: pytest.MonkeyPatch):
     assert Settings.from_environment({}).data_directory == Path("/var/lib/ordino")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert Settings.from_environment({"XDG_DATA_HOME": "/data"}).data_directory == Path("/data/ordino")
-    assert (
-        Settings.from_environment({"XDG_DATA_HOME": "data"}).data_directory
-        == Path.home() / ".local/share/ordino"
-    )
-    assert (
-        Settings.from_environment({"ORDINO_DATA_DIRECTORY": "~/shop"}).data_directory == Path.home() / "shop"
-    )
+    assert Settings.from_environment({"XDG_DATA_HOME": "data"}).data_directory == Path.home() / ".local/share/ordino"
+    assert Settings.from_environment({"ORDINO_DATA_DIRECTORY": "~/shop"}).data_directory == Path.home() / "shop"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from unicodedata import category
 from uuid import UUID
 
 from jinja2 import PackageLoader, StrictUndefined
-from jinja2 import Template as Compiled
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
@@ -28,18 +28,35 @@ sql = statements("ordino.aftercare")
 core_sql = statements("ordino.core")
 
 # ISO 4217: currencies whose minor unit is not a hundredth.
-DECIMALS = {
-    **dict.fromkeys(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
-    ),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-}  # fmt: skip
+NO_DECIMALS = frozenset(
+    (
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    )
+)
+THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+_LINE_BREAKERS = frozenset(("Cc", "Zl", "Zp"))  # Unicode: control characters, line and paragraph separators
 
 
 def plain(value: Any) -> Any:
     """What somebody typed, as one line without control characters: it cannot begin a new line or header."""
-    if isinstance(value, str) and not isinstance(value, Compiled):
-        return "".join(sign if sign.isprintable() else " " for sign in value)
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        return "".join(" " if category(sign) in _LINE_BREAKERS else sign for sign in value)
     return value
 
 
@@ -63,7 +80,7 @@ class Fact(Struct, frozen=True):
 
 def amount(minor: int, currency: str) -> str:
     """An amount in words: 1234 and USD become 12.34 USD."""
-    decimals = DECIMALS.get(currency, 2)
+    decimals = 0 if currency in NO_DECIMALS else 3 if currency in THREE_DECIMALS else 2
     whole, rest = divmod(abs(minor), 10**decimals)
     sign = "-" if minor < 0 else ""
     return f"{sign}{whole:,}.{rest:0{decimals}d} {currency}" if decimals else f"{sign}{whole:,} {currency}"

@@ -9,12 +9,20 @@ from ordino.aftercare import message as messages
 from ordino.aftercare import send, survey
 from ordino.aftercare.model import Template
 from ordino.core.database import Tx
+from ordino.core.events import declare
 from ordino.core.reactions import Task, registry
+
+declare(
+    return_authorized="Units may come back.",
+    return_received="Units came back.",
+    survey_asked="The customer was asked how it went.",
+    survey_answered="The customer answered.",
+)
 
 registry.effect("send", send.effect)
 
 
-@registry.reaction("message")
+@registry.reaction("message", options=("template",))
 async def message(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """Tell the customer, with the words of the flow's option ``template``."""
     facts = [

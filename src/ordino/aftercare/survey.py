@@ -8,7 +8,6 @@ from uuid import UUID
 
 import msgspec
 
-from ordino.aftercare import message
 from ordino.aftercare.model import (
     QUESTIONS,
     Answered,
@@ -16,7 +15,6 @@ from ordino.aftercare.model import (
     SurveyRefusal,
     SurveyRefused,
     SurveyView,
-    Template,
 )
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
@@ -40,7 +38,6 @@ async def ask(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> int:
         for event_id, order_id in zip(new_ids(at, len(asked)), asked, strict=True)
     ]
     await record(tx, events)
-    await message.write(tx, [message.Fact(e.subject_id, e.id, Template.SURVEY, {}) for e in events], at=at)
     return len(asked)
 
 

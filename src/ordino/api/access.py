@@ -13,8 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from ordino.core import keys
 from ordino.core.database import Database
-from ordino.core.errors import Forbidden, Unavailable
-from ordino.core.http import problem
+from ordino.core.errors import Forbidden
 
 KEPT_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -52,24 +51,12 @@ def access(app: ASGIApp) -> ASGIApp:
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            ring: KeyRing = scope["litestar_app"].state.keys
-            try:
-                refusal = await _refusal(ring, scope)
-            except Unavailable as error:
-                await problem(error).to_asgi_response(app=None, request=_request(scope))(scope, receive, send)
-                return
+            refusal = await _refusal(scope["litestar_app"].state.key_ring, scope)
             if refusal is not None:
-                await problem(refusal).to_asgi_response(app=None, request=_request(scope))(scope, receive, send)
-                return
+                raise refusal
         await app(scope, receive, send)
 
     return guarded
-
-
-def _request(scope: Scope) -> Any:
-    from litestar import Request
-
-    return Request(scope)  # type: ignore[arg-type]
 
 
 async def _refusal(ring: KeyRing, scope: Any) -> Forbidden | None:

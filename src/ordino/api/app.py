@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -86,7 +87,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         )
         app.state.database = database
         app.state.placer = placer
-        app.state.keys = KeyRing(database)
+        app.state.key_ring = KeyRing(database)
         try:
             yield
         finally:
@@ -114,12 +115,12 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     )
 
 
-def _database(state: Any) -> Database:
+def _database(state: State) -> Database:
     database: Database = state.database
     return database
 
 
-def _placer(state: Any) -> Batcher[NewOrder, Placed | OrderRefused]:
+def _placer(state: State) -> Batcher[NewOrder, Placed | OrderRefused]:
     placer: Batcher[NewOrder, Placed | OrderRefused] = state.placer
     return placer
 
@@ -144,6 +145,10 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
     detail = error.detail
     if error.status_code == 404 and detail in ("", "Not Found"):
         detail = f"There is nothing at {request.url.path}; /schema lists every path."
+    if error.status_code == 413:
+        detail = "Send less at once: a list in parts, or rows as NDJSON or CSV where the path takes them; they may be of any length."
+    if error.status_code == 405:
+        detail = f"{request.url.path} does not take {request.method}; /schema lists what it takes."
     title = titles.get(error.status_code, "The request is not valid")
     return render(Problem(f"urn:ordino:problem:{code}", title, error.status_code, detail, tuple(faults)))
 

@@ -75,15 +75,12 @@ class Finding(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """All findings, in the order of ``verify.sql``."""
+    """All findings, in the order of ``verify.sql``; ``clean`` when every one of them holds."""
 
-    findings: list[Finding]
+    clean: bool
     orders: int
     seconds: float
-
-    @property
-    def clean(self) -> bool:
-        return all(finding.holds for finding in self.findings)
+    findings: list[Finding]
 
     @property
     def broken(self) -> list[Finding]:
@@ -117,7 +114,8 @@ async def verify(database: Database, *, rows: int = 20, connections: int = CONNE
         async with asyncio.TaskGroup() as group:
             for reader in readers:
                 group.create_task(_work(reader, waiting, findings, rows))
-    return Report([findings[check.name] for check in CHECKS], orders, time.perf_counter() - started)
+    told = [findings[check.name] for check in CHECKS]
+    return Report(all(finding.holds for finding in told), orders, time.perf_counter() - started, told)
 
 
 async def examine(reader: Reader, *, rows: int = 20) -> list[Finding]:

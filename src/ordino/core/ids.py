@@ -15,13 +15,13 @@ def new_ids(at: datetime, count: int) -> list[UUID]:
     """``count`` ids of the instant ``at``, ascending: the first in a list sorts first."""
     stamp = (int(at.timestamp() * 1000) << 80) | _VERSION_AND_VARIANT
     randomness = os.urandom(8 * count)
-    # rand_a counts within the list (12 bits, then borrowed from rand_b's top), rand_b is random.
+    # A counter of 24 bits within the list (rand_a and the top of rand_b), then 50 random bits.
     return [
         UUID(
             int=stamp
-            | ((i & 0xFFF) << 64)
-            | ((i >> 12) << 54)
-            | (int.from_bytes(randomness[8 * i : 8 * i + 8], "big") & ((1 << 54) - 1))
+            | ((i >> 12) << 64)
+            | ((i & 0xFFF) << 50)
+            | (int.from_bytes(randomness[8 * i : 8 * i + 8], "big") >> 14)
         )
         for i in range(count)
     ]

@@ -169,3 +169,28 @@ ORDER BY f.ship_by_at, o.external_id, l.code, f.released_at;
 -- Units of each SKU that orders wait for: what the buyer of the demo orders.
 SELECT s.code AS sku, sum(l.backordered)::bigint AS quantity
 FROM orders.lines l JOIN catalog.skus s USING (sku_id) WHERE l.backordered > 0 GROUP BY s.code ORDER BY s.code;
+
+-- name: delivered_lines
+-- What customers of these orders have in their hands: for the simulated returns of the demo.
+SELECT order_id, line_no, delivered FROM orders.lines
+WHERE order_id = any(:order_ids::uuid[]) AND delivered > 0 ORDER BY order_id, line_no;
+
+-- name: asked
+-- Who was asked how it was in a period and did not answer yet: for the simulated answers of the demo.
+SELECT o.external_id FROM aftercare.surveys s JOIN orders.orders o USING (order_id)
+WHERE s.asked_at > :since::timestamptz AND s.asked_at <= :until::timestamptz AND s.answered_at IS NULL
+ORDER BY o.external_id;
+
+-- name: unfinished
+-- What is still on its way to an end: orders, and reactions that will come due (other than those put aside for a person).
+SELECT (SELECT count(*) FROM orders.orders WHERE status NOT IN ('delivered', 'returned', 'cancelled')) AS orders,
+       (SELECT count(*) FROM core.reactions WHERE dead_at IS NULL) AS reactions,
+       (SELECT count(*) FROM core.reactions WHERE dead_at IS NOT NULL) AS dead;
+
+-- name: is_fresh
+-- Nothing was ever sold or ordered here.
+SELECT NOT EXISTS (SELECT FROM catalog.skus) AND NOT EXISTS (SELECT FROM orders.orders) AS fresh;
+
+-- name: analyze_stock
+-- After the bulk load, before the first order: the planner is to know how large these tables are.
+ANALYZE catalog.skus, catalog.sku_codes, inventory.stock, inventory.moves, network.postal_codes;

@@ -12,15 +12,13 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
-
-declare(stock_received="Units arrived or were found.")
 
 Code = Annotated[str, Meta(min_length=1, max_length=100)]
 MAX_UNITS = 10**12

@@ -14,6 +14,10 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordino.core.events import declare
+
+declare(stock_received="Units arrived or were found.")
+
 
 class MoveKind(StrEnum):
     """Why units moved: each kind touches on hand, reserved and picked in its own way."""

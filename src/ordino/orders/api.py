@@ -93,14 +93,14 @@ async def list_orders(
         return OrderPage([head], None)
     heads = await database.read(lambda tx: read.orders(tx, status=status, after=_cursor(after), limit=limit))
     last = heads[-1] if len(heads) == limit else None
-    return OrderPage(list(heads), f"{last.placed_at.isoformat()}~{last.order_id}" if last else None)
+    return OrderPage(list(heads), f"{last.placed_at:%Y-%m-%dT%H:%M:%S.%fZ}~{last.order_id}" if last else None)
 
 
 def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
     if after is None:
         return None
     try:
-        at, order_id = after.replace(" ", "+").split("~")
+        at, order_id = after.split("~")
         return datetime.fromisoformat(at), UUID(order_id)
     except ValueError as error:
         raise Invalid("`after` is the `next` of the page before, unchanged.") from error

@@ -257,7 +257,7 @@ async def known_skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
         for row in await sql.sku_ids(tx, codes=missing):
             ids[row["code"]] = row["sku_id"]
     known = {code: ids[code] for code in codes if code in ids}
-    rows = await sql.soldknown_skus(tx, sku_ids=list(known.values()))
+    rows = await sql.sold_skus(tx, sku_ids=list(known.values()))
     by_id = {row["sku_id"]: Sku(*row) for row in rows}
     return {code: by_id[sku_id] for code, sku_id in known.items() if sku_id in by_id}
 

@@ -7,8 +7,16 @@ from datetime import datetime
 from uuid import UUID
 
 from ordino.core.database import Tx
+from ordino.core.events import declare
 from ordino.core.reactions import Task, registry
 from ordino.tracking import watch
+
+declare(
+    shipment_delivered="A parcel reached the customer.",
+    shipment_late="A parcel has not arrived by its promise.",
+    shipment_lost="The carrier gave a parcel up.",
+    tracking_number_taken="A shipment was sent under the tracking number of another.",
+)
 
 
 @registry.reaction("watch_parcel")

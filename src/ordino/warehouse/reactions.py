@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ordino.core.database import Tx
+from ordino.core.events import declare
 from ordino.core.reactions import Task, registry
 from ordino.warehouse import release as releasing
 from ordino.warehouse import stop as stopping
 from ordino.warehouse.stop import Wish
+
+declare(
+    order_released="Allocations became fulfillment orders.",
+    fulfillment_picked="Units were taken from their shelves.",
+    units_short="A location could not supply units.",
+    fulfillment_packed="Units lie in packages.",
+    shipment_shipped="Packages left under a tracking number.",
+    cancellation_refused="Units had left before they could be stopped.",
+)
 
 
 @registry.reaction("release")

@@ -7,8 +7,10 @@ fresh database on the server that ``ORDINO_DATABASE_URL`` names.
 NAMES = ("place", "hot", "life", "atp", "feed", "verify")
 
 
-async def run(name: str, seconds: float = 10.0, json: bool = False) -> None:
+def run(name: str, *, seconds: float = 10.0, json: bool = False) -> int:
     """Measure one figure of ``NAMES``, or ``all``, and print each as soon as it is there. A window lasts ``seconds``."""
+    from ordino.cli import running
     from ordino.cli.bench import figures  # here, so that the load generator's process starts without all of it
 
-    await figures.run(name, seconds, json)
+    running.run(figures.run(name, seconds, json))
+    return 0

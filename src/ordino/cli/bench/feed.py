@@ -1,7 +1,7 @@
 """A stock feed: a snapshot of all positions streamed to the API as NDJSON, of which 5 % or all have changed.
 
 The rate counts the positions of the snapshot. The floor sends the statements that the feed sends (compare, hold, record,
-balance) with the same arrays in the same chunks, from one connection: no HTTP, no parsing, no decisions.
+balance) again, with the same arrays in the same transactions over as many connections: no HTTP, no parsing, no decisions.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ordino.cli.bench import world
 from ordino.cli.bench.figure import Figure, make
-from ordino.cli.bench.replay import Recording, renamed, replay
+from ordino.cli.bench.replay import Recording, Sent, renamed, replay
 from ordino.core.database import Database
-from ordino.inventory.adjust import Count, Moved, count
+from ordino.inventory.adjust import Count
+from ordino.inventory.api import LANES, ROWS_AT_ONCE, feed
 
-PATH = "/v1/stock/snapshot"
+PATH = "/v1/counts"
 WINDOWS = 3
-CHUNK = 10_000
 LOCATIONS = 10
 POSITIONS = world.SKUS * LOCATIONS
 
@@ -44,7 +44,7 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
                 "positions": POSITIONS,
                 "changed": share,
                 "window_seconds": seconds,
-                "floor": f"the same statements and arrays, {CHUNK:,} rows a transaction, one connection",
+                "floor": f"the same statements and arrays, {ROWS_AT_ONCE:,} rows a transaction, {LANES} connections",
             }
             figures.append(make(f"feed_{share:.0%}".replace("%", "_percent"), rates, "positions/s", floors, conditions))
     return figures
@@ -92,7 +92,7 @@ async def _send(server: str, body: Sequence[bytes]) -> None:
     host, port = server.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
     writer.write(
-        b"PUT " + PATH.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+        b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
         b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
 
@@ -105,7 +105,7 @@ async def _send(server: str, body: Sequence[bytes]) -> None:
 
     _, answer = await asyncio.gather(send(), reader.read())
     writer.close()
-    if b" 200 " not in answer[:20]:
+    if b" 200 " not in answer[:20] or b'"rows":%d,' % POSITIONS not in answer or b'"refused":0,' not in answer:
         raise RuntimeError(f"the feed was answered with {answer[:500]!r}")
 
 
@@ -127,19 +127,26 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
     _change(on_hand, dice, share)
     recording = Recording(database.pool, database.plans, database.clock)
     recording.transactions = []
-    everything = list(_counts(on_hand))
-    for at in range(0, POSITIONS, CHUNK):
-        chunk = everything[at : at + CHUNK]
-        outcomes = await recording.transact(lambda tx, chunk=chunk: count(tx, chunk, at=database.clock.now()))  # type: ignore[misc]
-        assert all(isinstance(outcome, Moved) for outcome in outcomes)
+
+    async def rows() -> AsyncIterator[tuple[int, Count]]:
+        for row in enumerate(_counts(on_hand), 1):
+            yield row
+
+    applied = await feed(recording, rows())
+    assert applied.rows == POSITIONS
+    assert not applied.refused
     spent, sent, mask = 0.0, 0, 0
-    async with database.pool.acquire() as connection:
-        while spent < seconds or not sent:
-            mask += 1
-            again = renamed(recording.transactions, mask=mask, run="never", new_run="never")
-            started = time.perf_counter()
-            await replay(connection, again)
-            spent += time.perf_counter() - started
-            sent += POSITIONS
+    while spent < seconds or not sent:
+        mask += 1
+        again = renamed(recording.transactions, mask=mask, run="never", new_run="never")
+        started = time.perf_counter()
+        await asyncio.gather(*(_replay(database, again[n::LANES]) for n in range(LANES)))
+        spent += time.perf_counter() - started
+        sent += POSITIONS
     on_hand[:] = await _read(database)  # what was recorded was applied once more by each replay
     return sent / spent
+
+
+async def _replay(database: Database, transactions: list[list[Sent]]) -> None:
+    async with database.pool.acquire() as connection:
+        await replay(connection, transactions)

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from rich.console import Console
 
+from ordino.cli import running
 from ordino.cli.bench import atp, feed, life, place, synthetic
 from ordino.cli.bench.figure import Figure, show
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import OrdinoError
-from ordino.core.migrations import migrate
 from ordino.core.settings import Settings
 
 Measure = Callable[[str, Database, Path, float], Awaitable[list[Figure]]]
@@ -70,8 +70,8 @@ async def run(name: str, seconds: float = 10.0, json: bool = False) -> None:
             os.chmod(temporary, 0o711)  # as root, the server's own user passes through
             directory = Path(temporary)
             async with _fresh_database(directory) as url:
-                await migrate(url)
-                async with await open_database(url) as database:
+                await running.prepare(url)
+                async with running.opened(Settings(), url) as database:
                     for figure in await FIGURES[figure_name](url, database, directory, seconds):
                         show(figure, console, json=json)
 

@@ -17,8 +17,8 @@ from ordino.cli.demo.days import DAY_OFF, LOCAL, local
 from ordino.cli.demo.dice import Dice
 from ordino.cli.demo.staff import Dispatched
 from ordino.core.database import Database
-from ordino.tracking.take_events import take_events
 from ordino.tracking.model import Kind, TrackingEvent
+from ordino.tracking.take_events import take_events
 
 LATE = 0.04
 LOST = 0.002

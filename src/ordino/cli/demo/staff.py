@@ -58,12 +58,12 @@ class Staff:
                 )
                 for row in batch
             ]
-            outcomes = await self.database.transact(lambda tx, packs=packs: pack(tx, packs, at=at))  # type: ignore[misc]
-            self._count("packed", outcomes)
+            packed = await self.database.transact(lambda tx, packs=packs: pack(tx, packs, at=at))  # type: ignore[misc]
+            self._count("packed", packed)
         for batch in _batches(await self._queue("released")):
             picks = [self._pick(row) for row in batch]
-            outcomes = await self.database.transact(lambda tx, picks=picks: pick(tx, picks, at=at))  # type: ignore[misc]
-            self._count("picked", outcomes)
+            picked = await self.database.transact(lambda tx, picks=picks: pick(tx, picks, at=at))  # type: ignore[misc]
+            self._count("picked", picked)
 
     async def hand_over(self, at: datetime) -> list[Dispatched]:
         """Everything packed leaves with the carrier."""

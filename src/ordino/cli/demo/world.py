@@ -22,6 +22,7 @@ from ordino.cli.demo.places import Place, Places, settle
 from ordino.cli.demo.shoppers import CURRENCY, sku_code
 from ordino.cli.demo.stocking import stock_up
 from ordino.core.database import Database, Tx
+from ordino.core.statements import statements
 from ordino.core.upserts import NotUpserted
 from ordino.inventory.adjust import Receipt, StockRefused, receive
 from ordino.network.model import CarrierService, Location, LocationType, Member, Network, PostalCode, Rate, Zone
@@ -31,6 +32,8 @@ from ordino.network.upsert import (
     upsert_networks,
     upsert_postal_codes,
 )
+
+sql = statements("ordino.insights")
 
 SELLER = Seller(code="journey", name="The Complete Journey", currency=CURRENCY, return_window_days=45)
 CHANNELS = (
@@ -154,6 +157,7 @@ async def build(database: Database, world: World, *, at: datetime, told: Callabl
     await upsert(upsert_skus, world.skus)
     told(f"{len(world.opening):,} stock positions")
     await upsert(receive, world.opening)
+    await database.read(lambda tx: sql.analyze_stock(tx))
 
 
 def _sku(product: Product, dice: Dice) -> Sku:

@@ -1,0 +1,162 @@
+"""Messages, returns and surveys over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from msgspec import Struct
+
+from ordino.aftercare import message, returns, survey
+from ordino.aftercare.model import (
+    Message,
+    NewReturn,
+    ReturnArrival,
+    ReturnReceipt,
+    ReturnRefused,
+    ReturnView,
+    SurveyAnswer,
+    SurveyForm,
+    SurveyRefused,
+    SurveyView,
+    WantedReturn,
+)
+from ordino.core.database import Database, Tx
+from ordino.core.http import Body, answer_once, as_error, command, decode
+
+RETURNS = Body("returns", NewReturn)
+RECEIPTS = Body("return_receipts", ReturnReceipt)
+ANSWERS = Body("survey_answers", SurveyAnswer)
+WANTED = msgspec.json.Decoder(WantedReturn)
+ARRIVAL = msgspec.json.Decoder(ReturnArrival)
+FORM = msgspec.json.Decoder(SurveyForm)
+REFUSED = {
+    "repeated": 409,
+    "unknown": 404,
+    "unknown_order": 404,
+    "invalid": 400,
+    "too_late": 409,
+    "too_many": 409,
+    "not_asked": 409,
+    "answered_before": 409,
+}
+
+
+class Messages(Struct, frozen=True):
+    """Oldest first."""
+
+    messages: list[Message]
+
+
+class Returns(Struct, frozen=True):
+    """Oldest first."""
+
+    returns: list[ReturnView]
+
+
+async def _one(
+    request: Request[Any, Any, Any],
+    database: Database,
+    item: Any,
+    verb: Callable[..., Awaitable[Sequence[Any]]],
+    *,
+    status: int = 201,
+) -> Response[bytes]:
+    async def run(tx: Tx) -> Any:
+        [outcome] = await verb(tx, [item], at=database.clock.now())
+        if isinstance(outcome, ReturnRefused | SurveyRefused):
+            raise as_error(outcome, REFUSED[outcome.reason])
+        return outcome
+
+    return await answer_once(request, database, run, status=status)
+
+
+@get("/v1/orders/{order_id:uuid}/messages", summary="What the customer was told", tags=["aftercare"])
+async def get_messages(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Messages:
+    """Oldest first. A message without `sent_at` waits in the outbox."""
+    return Messages(await database.read(lambda tx: message.messages(tx, order_id)))
+
+
+@get("/v1/orders/{order_id:uuid}/returns", summary="An order's returns", tags=["aftercare"])
+async def get_returns(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Returns:
+    """With what was authorized, and what became of it."""
+    return Returns(await database.read(lambda tx: returns.returns_of(tx, order_id)))
+
+
+@post("/v1/orders/{order_id:uuid}/returns", summary="Authorize a return", tags=["aftercare"], status_code=201)
+async def post_return(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
+) -> Response[bytes]:
+    """Delivered units may come back, within the seller's return window."""
+    wanted = decode(await request.body(), WANTED)
+    item = NewReturn(order_id=order_id, lines=wanted.lines, location=wanted.location)
+    return await _one(request, database, item, returns.authorize)
+
+
+@post("/v1/returns", summary="Authorize many returns", tags=["aftercare"], status_code=201)
+async def post_returns(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One return or a list, each with its order_id."""
+    return await command(request, database, RETURNS, returns.authorize, ReturnRefused, status=201, statuses=REFUSED)
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/returns/{return_id:uuid}/receipts",
+    summary="Units of a return came back",
+    tags=["aftercare"],
+    status_code=201,
+)
+async def post_receipt(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    order_id: FromPath[UUID],
+    return_id: FromPath[UUID],
+) -> Response[bytes]:
+    """Restocked units are in stock at once; the refund follows."""
+    item = ReturnReceipt(order_id=order_id, return_id=return_id, lines=decode(await request.body(), ARRIVAL).lines)
+    return await _one(request, database, item, returns.receive)
+
+
+@post("/v1/return_receipts", summary="Units of many returns came back", tags=["aftercare"], status_code=201)
+async def post_receipts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One receipt or a list, each with its order_id and return_id."""
+    return await command(request, database, RECEIPTS, returns.receive, ReturnRefused, status=201, statuses=REFUSED)
+
+
+@get("/v1/orders/{order_id:uuid}/survey", summary="What the customer was asked", tags=["aftercare"])
+async def get_survey(database: NamedDependency[Database], order_id: FromPath[UUID]) -> SurveyView:
+    """The questions, and the answers once there are any."""
+    return await database.read(lambda tx: survey.survey(tx, order_id))
+
+
+@post("/v1/orders/{order_id:uuid}/survey/answers", summary="Answer the survey", tags=["aftercare"], status_code=201)
+async def post_answer(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
+) -> Response[bytes]:
+    """Ratings from 1 to 5 and a comment. The first answer stands."""
+    form = decode(await request.body(), FORM)
+    item = SurveyAnswer(order_id=order_id, answers=form.answers, comment=form.comment)
+    return await _one(request, database, item, survey.answer)
+
+
+@post("/v1/survey_answers", summary="Answers of many orders", tags=["aftercare"], status_code=201)
+async def post_answers(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One answer or a list, each with its order_id."""
+    return await command(request, database, ANSWERS, survey.answer, SurveyRefused, status=201, statuses=REFUSED)
+
+
+routes = [
+    get_messages,
+    get_returns,
+    post_return,
+    post_returns,
+    post_receipt,
+    post_receipts,
+    get_survey,
+    post_answer,
+    post_answers,
+]

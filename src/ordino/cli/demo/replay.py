@@ -1,0 +1,98 @@
+"""The month, replayed on the simulated clock: orders come in at their real times, and everybody does their work.
+
+Orders are placed hour by hour (every three hours at night), each under the instant at which its hour was looked at. After the last
+order the clock goes on until everything is delivered, returned and answered, for at most ``PATIENCE``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from ordino.cli.demo import days
+from ordino.cli.demo.buyer import Buyer
+from ordino.cli.demo.carriers import Carriers
+from ordino.cli.demo.customers import Customers
+from ordino.cli.demo.dice import Dice
+from ordino.cli.demo.shoppers import Cart
+from ordino.cli.demo.staff import Staff
+from ordino.core.clock import SimulatedClock
+from ordino.core.database import Database
+from ordino.core.reactions import Worker
+from ordino.core.statements import statements
+from ordino.orders.model import OrderRefused
+from ordino.orders.place import place
+
+sql = statements("ordino.insights")
+
+PATIENCE = timedelta(days=75)
+BATCH = 500
+BUYING_HOUR = 7
+POST_HOUR = 13
+
+Shown = Callable[[datetime, int, Counter[str]], None]
+"""Told after each step: the instant, the orders handed in so far, and what was done."""
+
+
+class Replay:
+    """One run of the demo. ``database`` runs on ``clock``; ``counts`` says what was done so far."""
+
+    def __init__(self, database: Database, clock: SimulatedClock, carts: Sequence[Cart], dice: Dice) -> None:
+        self.database = database
+        self.clock = clock
+        self.carts = carts
+        self.counts: Counter[str] = Counter()
+        self.sent = 0
+        self.staff = Staff(database, dice, self.counts)
+        self.carriers = Carriers(database, dice, self.counts)
+        self.customers = Customers(database, dice, self.counts)
+        self.buyer = Buyer(database, self.counts)
+        self.worker = Worker(database, batch_size=1000)
+
+    async def run(self, show: Shown) -> datetime:
+        """Until nothing is left to do. Returns the last instant."""
+        last = self.carts[-1].at
+        for at in days.steps(self.clock.now(), busy_until=last, until=last + PATIENCE):
+            await self.step(at)
+            show(at, self.sent, self.counts)
+            if at > last and days.hour_of(at) == days.QUIET_HOURS[-1] and await self._finished():
+                break
+        return self.clock.now()
+
+    async def step(self, at: datetime) -> None:
+        """Everything that happens until ``at``."""
+        self.clock.advance_to(at)
+        hour = days.hour_of(at)
+        await self._place(at)
+        await self.customers.regret(at)
+        if hour == BUYING_HOUR:
+            await self.buyer.buy(at)
+            await self.buyer.receive(at)
+        if hour in days.SCANS:
+            self.customers.delivered(await self.carriers.report(at))
+        if hour == POST_HOUR:
+            await self.customers.send_back(at)
+            await self.customers.answer(at)
+        await self.worker.run_until_idle()
+        if days.works(at):
+            if hour in days.SHIFTS:
+                await self.staff.take_up(at)
+            if hour in days.COLLECTIONS:
+                self.carriers.collect(await self.staff.hand_over(at))
+
+    async def _place(self, at: datetime) -> None:
+        while self.sent < len(self.carts) and self.carts[self.sent].at <= at:
+            orders = [cart.order for cart in self.carts[self.sent : self.sent + BATCH] if cart.at <= at]
+            outcomes = await self.database.transact(lambda tx, orders=orders: place(tx, orders, at=at))  # type: ignore[misc]
+            self.sent += len(orders)
+            placed = {o.external_id: o.order_id for o in outcomes if not isinstance(o, OrderRefused)}
+            self.customers.ordered(placed, at)
+            self.counts["placed"] += len(placed)
+            self.counts["refused"] += len(outcomes) - len(placed)
+
+    async def _finished(self) -> bool:
+        if self.carriers.busy or self.customers.busy:
+            return False
+        [left] = await self.database.read(lambda tx: sql.unfinished(tx))
+        return not left["orders"] and not left["reactions"]

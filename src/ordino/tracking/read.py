@@ -1,0 +1,56 @@
+"""Parcels as people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.tracking.model import Kind, Status
+from ordino.tracking.watch import sql
+
+
+class TrackingEventView(Struct, frozen=True):
+    """What the carrier said; ``at`` is its time, ``received_at`` ours."""
+
+    kind: Kind
+    at: datetime
+    received_at: datetime
+    place: str | None
+    detail: str | None
+
+
+class ParcelView(Struct, frozen=True):
+    """One shipment on its way."""
+
+    shipment_id: UUID
+    tracking_number: str
+    status: Status
+    carrier: str | None
+    service: str | None
+    shipped_at: datetime
+    promised_at: datetime
+    expected_at: datetime
+    late_at: datetime | None
+    delivered_at: datetime | None
+    lost_at: datetime | None
+    events: list[TrackingEventView]
+
+
+async def parcels(tx: Tx, order_id: UUID) -> list[ParcelView]:
+    """The parcels of an order, first shipped first. Raises ``NotFound``."""
+    rows = await sql.parcels_of_order(tx, order_id=order_id)
+    if not rows and not await sql.order_exists(tx, order_id=order_id):
+        raise NotFound(f"There is no order {order_id}.")
+    said: dict[UUID, list[TrackingEventView]] = {}
+    for row in await sql.events_of_order(tx, order_id=order_id):
+        said.setdefault(row["shipment_id"], []).append(
+            TrackingEventView(Kind(row["kind"]), row["at"], row["received_at"], row["place"], row["detail"])
+        )
+    return [
+        ParcelView(**{**dict(row), "status": Status(row["status"])}, events=said.get(row["shipment_id"], []))
+        for row in rows
+    ]

@@ -1,0 +1,248 @@
+"""The warehouse over HTTP. Each kind of work on one fulfillment order is a noun under it; lists go to the noun alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+from msgspec import Struct, structs
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Invalid
+from ordino.core.http import Body, answer_once, as_error, command, decode
+from ordino.warehouse import read
+from ordino.warehouse.model import Pack, PackWork, Pick, PickWork, Released, Ship, ShipWork, Status, WorkRefused
+from ordino.warehouse.pack import pack
+from ordino.warehouse.pick import ShortReason, pick, short_reasons
+from ordino.warehouse.read import FulfillmentOrderView, WorkItem
+from ordino.warehouse.release import release
+from ordino.warehouse.ship import ship
+
+Work = TypeVar("Work", bound=Struct)
+
+
+class Release(Struct, frozen=True):
+    """An order whose allocations are to become firm."""
+
+    order_id: UUID
+
+
+RELEASES = Body("releases", Release)
+PICKS = Body("picks", Pick)
+PACKS = Body("packs", Pack)
+SHIPS = Body("shipments", Ship)
+PICK_WORK = msgspec.json.Decoder(PickWork)
+PACK_WORK = msgspec.json.Decoder(PackWork)
+SHIP_WORK = msgspec.json.Decoder(ShipWork)
+REFUSED = {
+    "repeated": 409,
+    "unknown": 404,
+    "invalid": 400,
+    "unknown_reason": 400,
+    "done": 409,
+    "too_many": 409,
+    "tracking_number_taken": 409,
+}
+
+
+class WorkQueue(Struct, frozen=True):
+    """Most urgent first; ``next`` is the ``after`` of the page that follows, if there may be one."""
+
+    fulfillment_orders: list[WorkItem]
+    next: str | None
+
+
+class FulfillmentOrders(Struct, frozen=True):
+    """Oldest first."""
+
+    fulfillment_orders: list[FulfillmentOrderView]
+
+
+class ShortReasons(Struct, frozen=True):
+    short_reasons: list[ShortReason]
+
+
+async def _release(tx: Tx, releases: Sequence[Release], *, at: datetime) -> list[Released | WorkRefused]:
+    return await release(tx, [r.order_id for r in releases], at=at)
+
+
+async def _one(
+    request: Request[Any, Any, Any],
+    database: Database,
+    item: Any,
+    verb: Callable[..., Awaitable[Sequence[Any]]],
+    *,
+    status: int = 200,
+) -> Response[bytes]:
+    async def run(tx: Tx) -> Any:
+        [outcome] = await verb(tx, [item], at=database.clock.now())
+        if isinstance(outcome, WorkRefused):
+            raise as_error(outcome, REFUSED[outcome.reason])
+        return outcome
+
+    return await answer_once(request, database, run, status=status)
+
+
+async def _work(request: Request[Any, Any, Any], decoder: msgspec.json.Decoder[Work]) -> dict[str, Any]:
+    body = await request.body()
+    return structs.asdict(decode(body if body.strip() else b"{}", decoder))
+
+
+@get("/v1/locations/{location:str}/fulfillment_orders", summary="What a location has to do", tags=["warehouse"])
+async def get_work_queue(
+    database: NamedDependency[Database],
+    location: FromPath[str],
+    status: Annotated[Status | None, QueryParameter(description="Only those in this state.")] = None,
+    after: Annotated[str | None, QueryParameter(description="The `next` of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+) -> WorkQueue:
+    """Fulfillment orders that are not finished, by their ship-by times."""
+    cursor = _cursor(after)
+    items = await database.read(lambda tx: read.work_queue(tx, location, status=status, after=cursor, limit=limit))
+    last = items[-1] if len(items) == limit else None
+    return WorkQueue(items, f"{last.ship_by_at.isoformat()}~{last.fulfillment_order_id}" if last else None)
+
+
+def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
+    if after is None:
+        return None
+    try:
+        at, fulfillment_order_id = after.replace(" ", "+").split("~")
+        instant = datetime.fromisoformat(at)
+        if instant.tzinfo is None:
+            raise ValueError(at)
+        return instant, UUID(fulfillment_order_id)
+    except ValueError as error:
+        raise Invalid("`after` is the `next` of the page before, unchanged.") from error
+
+
+@get("/v1/short_reasons", summary="Why units can be short", tags=["warehouse"])
+async def get_short_reasons(database: NamedDependency[Database]) -> ShortReasons:
+    """Each with what it says of the stock, and whether the units may come back to the location."""
+    return ShortReasons(await database.read(short_reasons))
+
+
+@get("/v1/orders/{order_id:uuid}/fulfillment_orders", summary="An order's fulfillment orders", tags=["warehouse"])
+async def get_fulfillment_orders(database: NamedDependency[Database], order_id: FromPath[UUID]) -> FulfillmentOrders:
+    """With lines, packages and shipments."""
+    return FulfillmentOrders(await database.read(lambda tx: read.fulfillment_orders(tx, order_id)))
+
+
+@get(
+    "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}",
+    summary="One fulfillment order",
+    tags=["warehouse"],
+)
+async def get_fulfillment_order(
+    database: NamedDependency[Database], order_id: FromPath[UUID], fulfillment_order_id: FromPath[UUID]
+) -> FulfillmentOrderView:
+    """With lines, packages and shipments."""
+    return (await database.read(lambda tx: read.fulfillment_orders(tx, order_id, fulfillment_order_id)))[0]
+
+
+@post("/v1/orders/{order_id:uuid}/fulfillment_orders", summary="Release an order", tags=["warehouse"], status_code=200)
+async def post_release(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
+) -> Response[bytes]:
+    """What is allocated and not released yet becomes work for its locations. Safe to repeat. Takes no body."""
+    return await _one(request, database, Release(order_id), _release)
+
+
+@post("/v1/releases", summary="Release many orders", tags=["warehouse"], status_code=200)
+async def post_releases(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One release or a list, each with its order_id."""
+    return await command(request, database, RELEASES, _release, WorkRefused, statuses=REFUSED)
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}/picks",
+    summary="Units were picked, or are short",
+    tags=["warehouse"],
+    status_code=201,
+)
+async def post_pick(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    order_id: FromPath[UUID],
+    fulfillment_order_id: FromPath[UUID],
+) -> Response[bytes]:
+    """Without a body, everything open was picked."""
+    work = await _work(request, PICK_WORK)
+    item = Pick(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
+    return await _one(request, database, item, pick, status=201)
+
+
+@post("/v1/picks", summary="Picks of many fulfillment orders", tags=["warehouse"], status_code=201)
+async def post_picks(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One pick or a list, each with its order_id and fulfillment_order_id."""
+    return await command(request, database, PICKS, pick, WorkRefused, status=201, statuses=REFUSED)
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}/packages",
+    summary="Picked units were packed",
+    tags=["warehouse"],
+    status_code=201,
+)
+async def post_pack(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    order_id: FromPath[UUID],
+    fulfillment_order_id: FromPath[UUID],
+) -> Response[bytes]:
+    """Without a body, everything picked went into one package."""
+    work = await _work(request, PACK_WORK)
+    item = Pack(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
+    return await _one(request, database, item, pack, status=201)
+
+
+@post("/v1/packages", summary="Packages of many fulfillment orders", tags=["warehouse"], status_code=201)
+async def post_packs(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One pack or a list, each with its order_id, its fulfillment_order_id and its packages."""
+    return await command(request, database, PACKS, pack, WorkRefused, status=201, statuses=REFUSED)
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}/shipments",
+    summary="Packages left",
+    tags=["warehouse"],
+    status_code=201,
+)
+async def post_ship(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    order_id: FromPath[UUID],
+    fulfillment_order_id: FromPath[UUID],
+) -> Response[bytes]:
+    """Under one tracking number; without package ids, all that wait."""
+    work = await _work(request, SHIP_WORK)
+    item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
+    return await _one(request, database, item, ship, status=201)
+
+
+@post("/v1/shipments", summary="Shipments of many fulfillment orders", tags=["warehouse"], status_code=201)
+async def post_ships(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One shipment or a list, each with its order_id and fulfillment_order_id."""
+    return await command(request, database, SHIPS, ship, WorkRefused, status=201, statuses=REFUSED)
+
+
+routes = [
+    get_work_queue,
+    get_short_reasons,
+    get_fulfillment_orders,
+    get_fulfillment_order,
+    post_release,
+    post_releases,
+    post_pick,
+    post_picks,
+    post_pack,
+    post_packs,
+    post_ship,
+    post_ships,
+]

@@ -1,0 +1,148 @@
+"""An order's steps, one call each, for tests that need an order further down its life."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+from litestar import Litestar
+from litestar.di import Provide
+
+from ordino.cli.verify import verify
+from ordino.core.database import Database, Tx
+from ordino.core.errors import OrdinoError
+from ordino.core.http import problem
+from ordino.core.reactions import Task
+from ordino.orders.model import NewOrder, Placed
+from ordino.orders.place import place
+from ordino.tracking.model import Kind, Recorded, TrackingEvent
+from ordino.tracking.reactions import watch_parcel
+from ordino.tracking.take_events import take_events
+from ordino.warehouse.model import Pack, Packed, Pick, Picked, Released, Ship, Shipped
+from ordino.warehouse.pack import pack
+from ordino.warehouse.pick import pick
+from ordino.warehouse.release import release
+from ordino.warehouse.ship import ship
+
+T = TypeVar("T")
+_reacted: set[tuple[Any, UUID]] = set()
+
+
+def sure(outcome: Any, kind: type[T]) -> T:
+    assert isinstance(outcome, kind), outcome
+    return outcome
+
+
+async def placed(database: Database, order: NewOrder, at: datetime) -> UUID:
+    [outcome] = await database.transact(lambda tx: place(tx, [order], at=at))
+    return sure(outcome, Placed).order_id
+
+
+async def released(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
+    """(order id, fulfillment order ids)"""
+    order_id = await placed(database, order, at)
+    [outcome] = await database.transact(lambda tx: release(tx, [order_id], at=at))
+    return order_id, sure(outcome, Released).fulfillment_order_ids
+
+
+async def picked(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
+    order_id, ids = await released(database, order, at)
+    picks = [Pick(order_id=order_id, fulfillment_order_id=id) for id in ids]
+    for outcome in await database.transact(lambda tx: pick(tx, picks, at=at)):
+        sure(outcome, Picked)
+    return order_id, ids
+
+
+async def packed(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
+    order_id, ids = await picked(database, order, at)
+    packs = [Pack(order_id=order_id, fulfillment_order_id=id) for id in ids]
+    for outcome in await database.transact(lambda tx: pack(tx, packs, at=at)):
+        sure(outcome, Packed)
+    return order_id, ids
+
+
+async def shipped(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[Shipped]]:
+    """Shipped and watched."""
+    order_id, ids = await packed(database, order, at)
+    ships = [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"T-{uuid4().hex}") for id in ids]
+    outcomes = await database.transact(lambda tx: ship(tx, ships, at=at))
+    await react(database, watch_parcel, order_id, "shipment_shipped", at)
+    return order_id, [sure(outcome, Shipped) for outcome in outcomes]
+
+
+async def delivered(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[Shipped]]:
+    order_id, shipments = await shipped(database, order, at)
+    said = [TrackingEvent(tracking_number=s.tracking_number, kind=Kind.DELIVERED, at=at) for s in shipments]
+    for outcome in await database.transact(lambda tx: take_events(tx, said, at=at)):
+        sure(outcome, Recorded)
+    return order_id, shipments
+
+
+async def events(database: Database, order_id: UUID, kind: str) -> list[dict[str, Any]]:
+    """The facts of an order's events of one kind, oldest first."""
+    rows = await database.pool.fetch(
+        "SELECT data FROM core.events WHERE subject_id = $1 AND kind = $2 ORDER BY id", order_id, kind
+    )
+    return [msgspec.json.decode(row["data"]) for row in rows]
+
+
+async def react(
+    database: Database, reaction: Any, order_id: UUID, kind: str, at: datetime, **options: Any
+) -> list[Task]:
+    """Run a reaction on every event of one kind that the order has, once for each event, as the worker would."""
+    rows = await database.pool.fetch(
+        "SELECT id, data FROM core.events WHERE subject_id = $1 AND kind = $2 ORDER BY id", order_id, kind
+    )
+    tasks = [
+        Task(0, uuid4(), "test", order_id, row["id"], at, {**msgspec.json.decode(row["data"]), **options}, 0)
+        for row in rows
+        if (reaction, row["id"]) not in _reacted
+    ]
+    _reacted.update((reaction, task.event_id) for task in tasks)
+    await database.transact(lambda tx: reaction(tx, tasks, at))
+    return tasks
+
+
+async def line(database: Database, order_id: UUID, line_no: int = 1) -> dict[str, Any]:
+    row = await database.pool.fetchrow(
+        "SELECT * FROM orders.lines WHERE order_id = $1 AND line_no = $2", order_id, line_no
+    )
+    return dict(row)
+
+
+async def stock(database: Database, sku_id: int, location_id: int) -> tuple[int, int, int]:
+    """(on hand, reserved, picked)"""
+    row = await database.pool.fetchrow(
+        "SELECT on_hand, reserved, picked FROM inventory.stock WHERE sku_id = $1 AND location_id = $2",
+        sku_id,
+        location_id,
+    )
+    return row["on_hand"], row["reserved"], row["picked"]
+
+
+async def assert_clean(database: Database) -> None:
+    report = await verify(database)
+    assert report.broken == [], report.broken
+
+
+def client(database: Database, routes: Sequence[Any]) -> httpx.AsyncClient:
+    """An application of these routes alone, called in this event loop."""
+    app = Litestar(
+        route_handlers=routes,
+        dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
+        exception_handlers={OrdinoError: lambda _, error: problem(error)},  # type: ignore[dict-item]
+    )
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test")
+
+
+async def in_one(database: Database, verb: Any, items: Sequence[Any], at: datetime) -> list[Any]:
+    """A batch in one transaction."""
+
+    async def run(tx: Tx) -> Any:
+        return await verb(tx, items, at=at)
+
+    return list(await database.transact(run))

@@ -1,0 +1,116 @@
+"""The house holds: who may import whom, and every statement fits the schema. Each rule with its reason."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ordino.core.statements import Statements
+
+SOURCE = Path(__file__).parent.parent / "src" / "ordino"
+LINE = [
+    "core", "catalog", "network", "inventory", "sourcing", "orders", "warehouse", "supply", "tracking", "aftercare",
+    "insights", "flows", "connect", "console", "api", "cli",
+]  # fmt: skip
+EDGES = {"api", "cli", "console"}
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
+    """(file, stage of the file, stage that it imports)"""
+    for path in sorted(SOURCE.rglob("*.py")):
+        relative = path.relative_to(SOURCE)
+        if len(relative.parts) < 2:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == "ordino" and len(parts) > 1 and parts[1] in LINE:
+                    yield str(relative), relative.parts[0], parts[1]
+
+
+def test_every_folder_is_a_stage_of_the_line() -> None:
+    """A folder that stands nowhere in the line is bound by no rule."""
+    folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert folders <= set(LINE)
+
+
+def test_a_stage_imports_only_what_stands_before_it() -> None:
+    """Otherwise the line becomes a circle, and nothing can be understood or tested alone. Later stages hear of events."""
+    wrong = {
+        (file, imported)
+        for file, stage, imported in imports()
+        if LINE.index(imported) > LINE.index(stage) and stage not in EDGES
+    }
+    assert not wrong
+
+
+def test_adapters_are_known_to_the_edges_only() -> None:
+    """Stages declare what they need; `connect` implements it. A stage that imports an adapter is bound to one vendor."""
+    assert not {
+        file for file, stage, imported in imports() if imported == "connect" and stage not in EDGES | {"connect"}
+    }
+
+
+def test_nothing_imports_the_edges() -> None:
+    """The application, the console and the command line assemble everything; nothing may lean on them."""
+    assert not {(file, imported) for file, stage, imported in imports() if imported in EDGES and stage not in EDGES}
+
+
+def test_only_the_clock_reads_the_wall_clock() -> None:
+    """Time is a parameter, so that a year can be replayed in minutes. Durations are measured with monotonic clocks."""
+    banned = {"now", "utcnow", "today"}
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        relative = str(path.relative_to(SOURCE))
+        if relative == "core/clock.py" or relative.startswith("cli/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in banned and isinstance(node.value, ast.Name):
+                if node.value.id in ("datetime", "date"):
+                    wrong.append(f"{relative}:{node.lineno}")
+            if isinstance(node, ast.Attribute) and node.attr == "time" and isinstance(node.value, ast.Name):
+                if node.value.id == "time":
+                    wrong.append(f"{relative}:{node.lineno}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("queries.sql")), ids=lambda path: path.parent.name)
+async def test_every_statement_fits_the_schema(path: Path, database_url: str) -> None:
+    """A statement that does not even prepare would fail at its first use."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        for statement in Statements(path.read_text(encoding="utf-8")):
+            try:
+                await connection.prepare(statement.text)
+            except asyncpg.PostgresError as error:
+                pytest.fail(f"{path.parent.name}.{statement.name}: {error}")
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("queries.sql")), ids=lambda path: path.parent.name)
+def test_every_statement_says_what_it_does(path: Path) -> None:
+    """One sentence each: the file is read by people."""
+    text = path.read_text(encoding="utf-8")
+    blocks = text.split("-- name: ")[1:]
+    assert not [block.split("\n")[0] for block in blocks if not block.split("\n")[1].startswith("-- ")]
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("queries.sql")), ids=lambda path: path.parent.name)
+def test_only_a_stage_writes_its_tables(path: Path) -> None:
+    """Whoever reads a stage's queries sees all that can happen to its tables. The queue of reactions is everybody's."""
+    import re
+
+    stage = path.parent.name
+    text = re.sub(r"^--.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    written = re.findall(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+(?:ONLY\s+)?([a-z]+)\.", text)
+    assert set(written) <= {stage}

@@ -1,0 +1,164 @@
+"""Parcels: watched from shipping on, late by the clock, delivered or lost once by their carriers' words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from ordino.core.database import Database
+from ordino.orders.reactions import settle_lost
+from ordino.tracking import watch
+from ordino.tracking.api import routes
+from ordino.tracking.model import EXITS, EventRefused, Kind, Recorded, Status, TrackingEvent, TrackingRefusal
+from ordino.tracking.reactions import watch_parcel
+from ordino.tracking.take_events import take_events
+from ordino.warehouse.model import Ship
+from ordino.warehouse.ship import ship
+from steps import assert_clean, client, events, in_one, line, packed, react, shipped, sure
+from world import World, small_world
+
+AT = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+LATER = AT + timedelta(days=30)
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    return await small_world(database, stock=1000)
+
+
+async def parcel(database: Database, shipment_id: UUID) -> dict[str, object]:
+    return dict(await database.pool.fetchrow("SELECT * FROM tracking.parcels WHERE shipment_id = $1", shipment_id))
+
+
+def said(number: str, kind: Kind, hours: float = 1, **more: object) -> TrackingEvent:
+    return TrackingEvent(tracking_number=number, kind=kind, at=AT + timedelta(hours=hours), **more)  # type: ignore[arg-type]
+
+
+async def test_a_shipment_is_watched_and_looked_at_when_due(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("watched"), AT)
+    row = await parcel(database, sent.shipment_id)
+    assert (row["status"], row["tracking_number"]) == (Status.IN_TRANSIT, sent.tracking_number)
+    due = await database.pool.fetchrow("SELECT * FROM core.reactions WHERE subject_id = $1", order_id)
+    assert (due["kind"], due["due_at"]) == ("check_late", row["promised_at"])
+    await assert_clean(database)
+
+
+async def test_the_same_shipment_is_watched_once(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("watched twice"), AT)
+    again = watch.Sent(order_id, sent.shipment_id, sent.tracking_number, uuid4())
+    await database.transact(lambda tx: watch.watch(tx, [again], at=AT))
+    assert await database.pool.fetchval("SELECT count(*) FROM tracking.parcels WHERE order_id = $1", order_id) == 1
+    assert await events(database, order_id, "tracking_number_taken") == []
+
+
+async def test_a_taken_tracking_number_is_told(database: Database, world: World) -> None:
+    _, [first] = await shipped(database, world.order("first owner"), AT)
+    order_id, [id] = await packed(database, world.order("second owner"), AT)
+    item = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=first.tracking_number)
+    await in_one(database, ship, [item], AT)
+    await react(database, watch_parcel, order_id, "shipment_shipped", AT)
+    [fact] = await events(database, order_id, "tracking_number_taken")
+    assert fact["tracking_number"] == first.tracking_number
+
+
+async def test_delivered_units_follow_once(database: Database, world: World) -> None:
+    """TRK-3, TRK-4."""
+    order_id, [sent] = await shipped(database, world.order("delivered", 3), AT)
+    number = sent.tracking_number
+    first = said(number, Kind.DELIVERED, 5, place="Columbus")
+    scan = said(number, Kind.OUT_FOR_DELIVERY, 4)
+    outcomes = await in_one(database, take_events, [scan, first, first, said(number, Kind.DELIVERED, 6)], LATER)
+    assert [sure(outcome, Recorded).repeated for outcome in outcomes] == [False, False, True, False]
+    assert (await line(database, order_id))["delivered"] == 3
+    [again] = await in_one(database, take_events, [first], LATER)
+    assert again == Recorded(number, Kind.DELIVERED, order_id, sent.shipment_id, Status.DELIVERED, repeated=True)
+    assert len(await events(database, order_id, "shipment_delivered")) == 1
+    await in_one(database, take_events, [said(number, Kind.LOST, 7)], LATER)
+    assert (await parcel(database, sent.shipment_id))["status"] == Status.DELIVERED
+    assert await events(database, order_id, "shipment_lost") == []
+    await assert_clean(database)
+
+
+async def test_a_lost_parcel_stays_lost(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("lost", 2), AT)
+    await in_one(database, take_events, [said(sent.tracking_number, Kind.LOST)], AT)
+    [fact] = await events(database, order_id, "shipment_lost")
+    assert fact["lines"] == [{"line_no": 1, "quantity": 2}]
+    await react(database, settle_lost, order_id, "shipment_lost", AT)
+    [late_word] = await in_one(database, take_events, [said(sent.tracking_number, Kind.DELIVERED, 2)], AT)
+    assert sure(late_word, Recorded).status is Status.LOST
+    counts = await line(database, order_id)
+    assert (counts["delivered"], counts["cancelled"]) == (0, 2)
+    assert (
+        await database.pool.fetchval("SELECT count(*) FROM tracking.tracking_events WHERE order_id = $1", order_id) == 2
+    )
+    await assert_clean(database)
+
+
+async def test_a_parcel_becomes_late_once_and_late_news_take_it_back(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("late"), AT)
+    key = [(order_id, sent.shipment_id)]
+    promised_at = (await parcel(database, sent.shipment_id))["promised_at"]
+    assert isinstance(promised_at, datetime)
+    early = await database.transact(lambda tx: watch.check_late(tx, key, at=promised_at - timedelta(hours=1)))
+    became = [await database.transact(lambda tx: watch.check_late(tx, key, at=promised_at)) for _ in range(2)]
+    assert (early, became) == (0, [1, 0])
+    assert (await parcel(database, sent.shipment_id))["status"] == Status.LATE
+    assert len(await events(database, order_id, "shipment_late")) == 1
+    new_date = promised_at + timedelta(days=2)
+    await in_one(database, take_events, [said(sent.tracking_number, Kind.DELAYED, expected_at=new_date)], LATER)
+    assert (await parcel(database, sent.shipment_id))["expected_at"] == new_date
+    in_time = TrackingEvent(tracking_number=sent.tracking_number, kind=Kind.DELIVERED, at=promised_at)
+    await in_one(database, take_events, [in_time], LATER)
+    row = await parcel(database, sent.shipment_id)
+    assert (row["status"], row["late_at"]) == (Status.DELIVERED, None)
+
+
+async def test_an_unknown_number_and_a_time_without_offset_are_refused(database: Database, world: World) -> None:
+    _, [sent] = await shipped(database, world.order("refused"), AT)
+    outcomes = await in_one(
+        database,
+        take_events,
+        [
+            said("nobody's", Kind.DELIVERED),
+            TrackingEvent(tracking_number=sent.tracking_number, kind=Kind.DELIVERED, at=datetime(2026, 3, 3)),
+            said(sent.tracking_number, Kind.HANDED_OVER),
+        ],
+        AT,
+    )
+    assert [getattr(outcome, "reason", None) for outcome in outcomes] == [
+        TrackingRefusal.UNKNOWN_TRACKING_NUMBER,
+        TrackingRefusal.INVALID,
+        None,
+    ]
+    assert isinstance(outcomes[0], EventRefused)
+    assert "nobody's" in outcomes[0].detail
+
+
+async def test_over_http(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("http"), AT)
+    async with client(database, routes) as http:
+        body = {"tracking_number": sent.tracking_number, "kind": "in_transit", "at": "2026-03-03T10:00:00Z"}
+        assert (await http.post("/v1/tracking_events", json=body)).json()["status"] == "in_transit"
+        several = [
+            body,
+            {**body, "kind": "delivered", "at": "2026-03-03T12:00:00Z"},
+            {**body, "tracking_number": "none"},
+        ]
+        outcomes = (await http.post("/v1/tracking_events", json={"tracking_events": several})).json()["outcomes"]
+        assert [outcome["outcome"] for outcome in outcomes] == ["recorded", "recorded", "refused"]
+        refused = await http.post("/v1/tracking_events", json=several[2])
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (404, "/tracking_number")
+        assert (await http.post("/v1/tracking_events", json={**body, "kind": "eaten"})).status_code == 400
+        [shown] = (await http.get(f"/v1/orders/{order_id}/parcels")).json()["parcels"]
+        assert (shown["status"], [event["kind"] for event in shown["events"]]) == (
+            "delivered",
+            ["in_transit", "delivered"],
+        )
+        assert (await http.get(f"/v1/orders/{uuid4()}/parcels")).status_code == 404
+
+
+def test_every_status_has_its_exits() -> None:
+    assert set(EXITS) == set(Status)
