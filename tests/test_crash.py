@@ -69,7 +69,7 @@ def _names(file: Path) -> list[str]:
 
 async def _acknowledged_more_than(file: Path, count: int) -> None:
     """Wait until the load is well on its way."""
-    for _ in range(600):
+    for _ in range(1200):
         if _count(file) > count:
             return
         await asyncio.sleep(0.05)
@@ -136,7 +136,7 @@ async def test_a_killed_postgresql_loses_no_acknowledged_order(directory: Path) 
         await running.prepare(first.url)
         await world.fill(first.url, skus=500)
         async with _running(first.url, directory) as (server, worker):
-            loading = asyncio.create_task(load.run(_plan(server, "run", acknowledged, 20)))
+            loading = asyncio.create_task(load.run(_plan(server, "run", acknowledged, 15)))
             await _acknowledged_more_than(acknowledged, 500)
             url = first.url
             _kill_all(first)

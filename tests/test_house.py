@@ -74,12 +74,11 @@ def test_only_the_clock_reads_the_wall_clock() -> None:
         if relative == "core/clock.py" or relative.startswith("cli/"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr in banned and isinstance(node.value, ast.Name):
-                if node.value.id in ("datetime", "date"):
-                    wrong.append(f"{relative}:{node.lineno}")
-            if isinstance(node, ast.Attribute) and node.attr == "time" and isinstance(node.value, ast.Name):
-                if node.value.id == "time":
-                    wrong.append(f"{relative}:{node.lineno}")
+            if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+                continue
+            name = (node.value.id, node.attr)
+            if name == ("time", "time") or (name[0] in ("datetime", "date") and name[1] in banned):
+                wrong.append(f"{relative}:{node.lineno}")
     assert not wrong
 
 
@@ -88,7 +87,7 @@ async def test_every_statement_fits_the_schema(path: Path, database_url: str) ->
     """A statement that does not even prepare would fail at its first use."""
     connection = await asyncpg.connect(database_url)
     try:
-        for statement in Statements(path.read_text(encoding="utf-8")):
+        for statement in Statements(path.read_text(encoding="utf-8")):  # noqa: ASYNC240
             try:
                 await connection.prepare(statement.text)
             except asyncpg.PostgresError as error:

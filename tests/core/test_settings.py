@@ -19,7 +19,9 @@ def test_every_setting_can_be_set_and_is_described():
     assert set(rows) == {f"ORDINO_{name.upper()}" for name in Settings.__struct_fields__}
     assert all(row.sentence.endswith(".") and row.default for row in rows.values())
     values = {
-        name: row.default for name, row in rows.items() if name not in ("ORDINO_DATABASE_URL", "ORDINO_DATA_DIRECTORY")
+        name: row.default
+        for name, row in rows.items()
+        if name not in ("ORDINO_DATABASE_URL", "ORDINO_DATA_DIRECTORY", "ORDINO_SMTP_URL")
     }
     assert Settings.from_environment(values) == Settings.from_environment({})
 
@@ -35,6 +37,7 @@ def test_every_setting_can_be_set_and_is_described():
         ("ORDINO_LEASE_SECONDS", "nan", "a number from"),
         ("ORDINO_LEASE_SECONDS", "inf", "a number from"),
         ("ORDINO_DATABASE_URL", "mysql://localhost/shop", "postgresql://"),
+        ("ORDINO_SMTP_URL", "pop3://localhost", "smtp://"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(variable: str, value: str, expected: str):

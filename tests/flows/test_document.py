@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from world import small_world
 
 import ordino.aftercare.reactions
 import ordino.orders.reactions
@@ -18,6 +17,7 @@ from ordino.flows.document import Vocabulary, packaged, parse, seconds_of
 from ordino.flows.versions import flow_plans, vocabulary
 from ordino.orders.model import Placed
 from ordino.orders.place import place
+from world import small_world
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 WORDS = Vocabulary(

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from world import World, small_world
 
 from ordino.core.database import Database
 from ordino.inventory.adjust import Receipt, receive
@@ -14,6 +13,7 @@ from ordino.orders.allocate import allocate, waiting_for
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefusal, CancelRefused, LineCancellation, cancel
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import place
+from world import World, small_world
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from world import World, small_world
 
 from ordino.core.database import Database
 from ordino.orders.model import NewLine, NewOrder, OrderRefused, Placed, Refusal
 from ordino.orders.place import place
+from world import World, small_world
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.shi
        s.name AS seller, a.name, a.email
 FROM orders.orders o
      JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
-     LEFT JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'
+     LEFT JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to' AND a.order_id = any(:order_ids::uuid[])
 WHERE o.order_id = any(:order_ids::uuid[]);
 
 -- name: told_customers
@@ -85,7 +85,7 @@ SELECT * FROM unnest(:line_order_ids::uuid[], :line_return_ids::uuid[], :line_no
 -- The lines of these returns. Their orders are locked.
 SELECT r.order_id, r.return_id, r.location_id, l.line_no, l.sku_id, l.authorized - l.restocked - l.scrapped AS outstanding
 FROM aftercare.returns r JOIN aftercare.return_lines l USING (order_id, return_id)
-WHERE r.order_id = any(:order_ids::uuid[]) AND r.return_id = any(:return_ids::uuid[]);
+WHERE r.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) AND r.return_id = any(:return_ids::uuid[]);
 
 -- name: receive
 -- Units of returns came back.

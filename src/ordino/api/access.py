@@ -9,6 +9,7 @@ import time
 from ipaddress import ip_address
 from typing import Any
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from ordino.core import keys
@@ -50,7 +51,7 @@ def access(app: ASGIApp) -> ASGIApp:
     """Middleware in front of everything but health."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == ScopeType.HTTP and scope["path"] not in OPEN_PATHS:
             refusal = await _refusal(scope["litestar_app"].state.key_ring, scope)
             if refusal is not None:
                 raise refusal

@@ -146,7 +146,7 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
     if error.status_code == 404 and detail in ("", "Not Found"):
         detail = f"There is nothing at {request.url.path}; /schema lists every path."
     if error.status_code == 413:
-        detail = "Send less at once: a list in parts, or rows as NDJSON or CSV where the path takes them; they may be of any length."
+        detail = "Send less at once, in parts; rows of NDJSON or CSV, where the path takes them, may be of any length."
     if error.status_code == 405:
         detail = f"{request.url.path} does not take {request.method}; /schema lists what it takes."
     title = titles.get(error.status_code, "The request is not valid")

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from ordino.core.database import Database, Tx
@@ -63,7 +63,7 @@ async def replay(tx: Tx, id: UUID, *, at: datetime) -> Replayed:
 
 @get("/v1/dead_letters", summary="What failed too often", tags=["reactions"])
 async def list_dead_letters(
-    database: NamedDependency[Database], limit: Annotated[int, Parameter(ge=1, le=1000)] = 100
+    database: NamedDependency[Database], limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100
 ) -> DeadLetters:
     """Oldest first."""
     return DeadLetters(await database.read(lambda tx: dead_letters(tx, limit)))
@@ -71,7 +71,7 @@ async def list_dead_letters(
 
 @post("/v1/dead_letters/{letter_id:uuid}/replay", summary="Try again", tags=["reactions"], status_code=200)
 async def post_replay(
-    request: Request[Any, Any, Any], database: NamedDependency[Database], letter_id: UUID
+    request: Request[Any, Any, Any], database: NamedDependency[Database], letter_id: FromPath[UUID]
 ) -> Response[bytes]:
     """The reaction is due now, with all its attempts before it."""
     return await answer_once(request, database, lambda tx: replay(tx, letter_id, at=database.clock.now()))

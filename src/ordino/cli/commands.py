@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ordino.cli import running
+from ordino.cli.demo.baskets import ORDINARY_MONTH
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.settings import Settings
 
@@ -47,7 +48,8 @@ def up_on(settings: Settings, url: str) -> None:
     running.run(_check_door(settings, url))
     environment = os.environ | {"ORDINO_DATABASE_URL": url, CHILD_VARIABLE: "1"}
     command = [sys.executable, "-m", "ordino"]
-    parts = [subprocess.Popen([*command, part], env=environment, start_new_session=True) for part in ("serve", "work")]
+    names = ("serve", "work")
+    parts = [subprocess.Popen([*command, name], env=environment, start_new_session=True) for name in names]
     try:
         _wait_until_ready(settings, parts[0])
         console.print(
@@ -55,8 +57,8 @@ def up_on(settings: Settings, url: str) -> None:
         )
         while all(part.poll() is None for part in parts):
             time.sleep(0.2)
-        ended = next(part for part in parts if part.poll() is not None)
-        raise OrdinoError(f"`ordino {ended.args[-1]}` ended with status {ended.returncode}.")  # type: ignore[index]
+        ended = next(n for n, part in enumerate(parts) if part.poll() is not None)
+        raise OrdinoError(f"`ordino {names[ended]}` ended with status {parts[ended].returncode}.")
     except KeyboardInterrupt:
         console.print("Stopping.")
     finally:
@@ -143,7 +145,7 @@ def demo(
     *,
     orders: Annotated[int | None, Parameter(help="Place so many orders only.")] = None,
     exit: Annotated[bool, Parameter(help="End after the report instead of serving.", negative="")] = False,
-    month: Annotated[int, Parameter(help="Which month of the year of purchases.")] = 3,
+    month: Annotated[int, Parameter(help="Which month of the year of purchases.")] = ORDINARY_MONTH,
     seed: Annotated[int, Parameter(help="Another seed, other accidents.")] = 1,
 ) -> None:
     """Replay a month of real orders through every stage, report, and serve what came of it."""

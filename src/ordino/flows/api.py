@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from msgspec import Struct
 
 from ordino.core.database import Database, Tx
@@ -42,7 +43,7 @@ async def list_flows(database: NamedDependency[Database]) -> Flows:
 
 
 @get("/v1/flows/{version:int}", summary="One version of the flow", tags=["flows"])
-async def get_flow(database: NamedDependency[Database], version: int) -> FlowView:
+async def get_flow(database: NamedDependency[Database], version: FromPath[int]) -> FlowView:
     """As it was written."""
     return await database.read(lambda tx: versions.flow(tx, version))
 
@@ -66,7 +67,7 @@ async def post_flow(request: Request[Any, Any, Any], database: NamedDependency[D
 
 @post("/v1/flows/{version:int}/activation", summary="Activate a flow", tags=["flows"], status_code=200)
 async def post_activation(
-    request: Request[Any, Any, Any], database: NamedDependency[Database], version: int
+    request: Request[Any, Any, Any], database: NamedDependency[Database], version: FromPath[int]
 ) -> Response[bytes]:
     """Orders placed from now on follow it; orders placed before keep theirs. Activating an older version rolls back."""
 

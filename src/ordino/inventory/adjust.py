@@ -119,7 +119,7 @@ async def apply_counts(
     def refuse(index: int, reason: StockRefusal, detail: str, pointer: str) -> None:
         refused[index] = StockRefused(codes[index], places[index], reason, detail, pointer)
 
-    if on_hand and not (0 <= min(on_hand) and max(on_hand) <= MAX_UNITS):
+    if on_hand and not (min(on_hand) >= 0 and max(on_hand) <= MAX_UNITS):
         for index, units in enumerate(on_hand):
             if not 0 <= units <= MAX_UNITS:
                 refuse(index, StockRefusal.INVALID, f"Count 0 to {MAX_UNITS} units.", "/on_hand")

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromQuery, PathParameter, QueryParameter
 from msgspec import Struct
 
 from ordino.core.bulk import CSV, NDJSON, Kind, RowFault, read_ndjson
 from ordino.core.database import Database
 from ordino.core.errors import Fault
-from ordino.core.upserts import Outcome
 from ordino.core.http import Body, command, described, encode
+from ordino.core.upserts import Outcome
 from ordino.inventory.adjust import (
     Adjustment,
     Count,
@@ -42,7 +42,7 @@ COUNT_ROWS: Kind[Count] = Kind("counts", Count, _no_upsert)
 ROWS_AT_ONCE = 4000
 LANES = 2
 FAULTS_TOLD = 1000
-SkuCode = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100)]
+SkuCode = Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=100)]
 
 
 class Applied(Struct, frozen=True):
@@ -107,7 +107,10 @@ async def post_counts(request: Request[Any, Any, Any], database: NamedDependency
 
 @get("/v1/availability/{sku:str}", summary="Units that may be promised", tags=["inventory"])
 async def get_availability(
-    database: NamedDependency[Database], sku: SkuCode, channel: str | None = None, network: str | None = None
+    database: NamedDependency[Database],
+    sku: SkuCode,
+    channel: FromQuery[str | None] = None,
+    network: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """Of one SKU, through a channel or in a network, with each location's part."""
     found = await database.read(lambda tx: available_one(tx, sku, channel=channel, network=network))
@@ -117,9 +120,9 @@ async def get_availability(
 @get("/v1/availability", summary="Units that may be promised, of many SKUs", tags=["inventory"])
 async def get_availabilities(
     database: NamedDependency[Database],
-    sku: Annotated[list[str], Parameter(min_items=1, max_items=1000)],
-    channel: str | None = None,
-    network: str | None = None,
+    sku: Annotated[list[str], QueryParameter(min_items=1, max_items=1000)],
+    channel: FromQuery[str | None] = None,
+    network: FromQuery[str | None] = None,
 ) -> Availabilities:
     """`?sku=a&sku=b`, through a channel or in a network."""
     found = await database.read(lambda tx: available(tx, sku, channel=channel, network=network))

@@ -56,19 +56,20 @@ SELECT * FROM unnest(:sku_ids::int[], :order_ids::uuid[], :line_nos::int[], :loc
 ON CONFLICT (sku_id, order_id, line_no, location_id) DO UPDATE SET quantity = r.quantity + excluded.quantity;
 
 -- name: let_go_units
--- What a line holds at a location shrinks; nothing held leaves no row.
+-- What a line holds at a location shrinks; nothing held leaves no row. Naming the SKUs as an array, too, would read every
+-- reservation of each.
 WITH gone AS (
     SELECT * FROM unnest(:sku_ids::int[], :order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[])
         AS g (sku_id, order_id, line_no, location_id, quantity)
 ), emptied AS (
     DELETE FROM inventory.reservations r USING gone g
     WHERE r.sku_id = g.sku_id AND r.order_id = g.order_id AND r.line_no = g.line_no AND r.location_id = g.location_id
-      AND r.quantity = g.quantity AND r.sku_id = any(:sku_ids::int[])
+      AND r.quantity = g.quantity
     RETURNING 1
 ), shrunk AS (
     UPDATE inventory.reservations r SET quantity = r.quantity - g.quantity FROM gone g
     WHERE r.sku_id = g.sku_id AND r.order_id = g.order_id AND r.line_no = g.line_no AND r.location_id = g.location_id
-      AND r.quantity > g.quantity AND r.sku_id = any(:sku_ids::int[])
+      AND r.quantity > g.quantity
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM shrunk) AS touched;

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
@@ -77,11 +77,11 @@ async def post_orders(
 @get("/v1/orders", summary="List orders", tags=["orders"])
 async def list_orders(
     database: NamedDependency[Database],
-    status: str | None = None,
-    channel: str | None = None,
-    external_id: str | None = None,
-    after: Annotated[str | None, Parameter(description="The `next` of the page before.")] = None,
-    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+    status: FromQuery[str | None] = None,
+    channel: FromQuery[str | None] = None,
+    external_id: FromQuery[str | None] = None,
+    after: Annotated[str | None, QueryParameter(description="The `next` of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> OrderPage:
     """Newest first, page by page; or the one that a channel knows under its own id."""
     if external_id is not None:
@@ -107,19 +107,19 @@ def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
 
 
 @get("/v1/orders/{order_id:uuid}", summary="One order", tags=["orders"])
-async def get_order(database: NamedDependency[Database], order_id: UUID) -> OrderView:
+async def get_order(database: NamedDependency[Database], order_id: FromPath[UUID]) -> OrderView:
     """With the states of its units, where they are to come from, and its payment."""
     return await database.read(lambda tx: read.order(tx, order_id))
 
 
 @get("/v1/orders/{order_id:uuid}/timeline", summary="What happened to an order", tags=["orders"])
-async def get_timeline(database: NamedDependency[Database], order_id: UUID) -> Timeline:
+async def get_timeline(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Timeline:
     """Oldest first."""
     return Timeline(await database.read(lambda tx: read.timeline(tx, order_id)))
 
 
 @get("/v1/orders/{order_id:uuid}/sourcing", summary="Why from there", tags=["orders"])
-async def get_sourcing(database: NamedDependency[Database], order_id: UUID) -> Decisions:
+async def get_sourcing(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Decisions:
     """Every decision with its costs, the candidates that lost, and the fences that stopped others."""
     return Decisions(await database.read(lambda tx: read.decisions(tx, order_id)))
 
@@ -131,7 +131,7 @@ async def get_sourcing(database: NamedDependency[Database], order_id: UUID) -> D
     status_code=200,
 )
 async def post_cancellation(
-    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: UUID
+    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
     """What the warehouse has already is asked of it; it answers with an event."""
     body = await request.body()

@@ -45,7 +45,8 @@ WHERE p.order_id = c.order_id AND p.shipment_id = c.shipment_id AND p.order_id =
 -- What these shipments hold, line by line.
 SELECT p.order_id, p.shipment_id, l.line_no, sum(l.quantity)::bigint AS quantity
 FROM warehouse.packages p JOIN warehouse.package_lines l USING (order_id, package_id)
-WHERE p.order_id = any(:order_ids::uuid[]) AND p.shipment_id = any(:shipment_ids::uuid[]) AND l.quantity > 0
+WHERE p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) AND p.shipment_id = any(:shipment_ids::uuid[])
+  AND l.quantity > 0
 GROUP BY p.order_id, p.shipment_id, l.line_no ORDER BY 1, 2, 3;
 
 -- name: mark_late

@@ -15,6 +15,8 @@ declare(
     shipment_delivered="A parcel reached the customer.",
     shipment_late="A parcel has not arrived by its promise.",
     shipment_lost="The carrier gave a parcel up.",
+    shipment_delayed="The carrier expects a parcel at another time.",
+    shipment_returned_to_sender="The carrier brings a parcel back.",
     tracking_number_taken="A shipment was sent under the tracking number of another.",
 )
 

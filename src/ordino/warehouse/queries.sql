@@ -20,7 +20,8 @@ FROM unnest(:line_order_ids::uuid[], :line_fulfillment_order_ids::uuid[], :line_
 SELECT f.order_id, f.fulfillment_order_id, f.location_id, f.service_id, f.promised_at, l.line_no, l.sku_id, l.open, l.picked,
        l.packed, l.shipped
 FROM warehouse.fulfillment_orders f JOIN warehouse.fulfillment_lines l USING (order_id, fulfillment_order_id)
-WHERE f.order_id = any(:order_ids::uuid[]) ORDER BY f.order_id, f.fulfillment_order_id, l.line_no;
+WHERE f.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[])
+ORDER BY f.order_id, f.fulfillment_order_id, l.line_no;
 
 -- name: move_lines
 -- Units of fulfillment orders change their state: the lines' counts and the sums of the fulfillment orders in one statement.
@@ -74,7 +75,7 @@ SELECT * FROM unnest(:line_order_ids::uuid[], :line_package_ids::uuid[], :line_n
 -- Packages of these orders that did not leave yet, with what they hold, oldest first.
 SELECT p.order_id, p.fulfillment_order_id, p.package_id, p.weight_grams, l.line_no, l.quantity
 FROM warehouse.packages p JOIN warehouse.package_lines l USING (order_id, package_id)
-WHERE p.order_id = any(:order_ids::uuid[]) AND p.shipment_id IS NULL AND l.quantity > 0
+WHERE p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) AND p.shipment_id IS NULL AND l.quantity > 0
 ORDER BY p.order_id, p.package_id, l.line_no;
 
 -- name: known_packages

@@ -1,4 +1,4 @@
-"""The provider ``manual``: money that moves outside Ordino (invoice, cash, bank transfer). It says yes and keeps the key as reference."""
+"""The provider ``manual``: money that moves outside Ordino (invoice, cash, bank transfer). It always says yes."""
 
 from __future__ import annotations
 

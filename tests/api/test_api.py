@@ -1,0 +1,276 @@
+"""The API as a client sees it: outcomes, problem documents, keys, idempotency."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from httpx import ASGITransport, AsyncClient
+from litestar import Litestar
+
+from ordino.api.app import build
+from ordino.api.server import load_stages
+from ordino.core import keys
+from ordino.core.database import Database
+from ordino.core.settings import Settings
+from ordino.flows.versions import ensure_active, flow_plans
+from world import World, small_world
+
+Client = AsyncClient
+
+
+@asynccontextmanager
+async def calling(app: Litestar, address: str = "127.0.0.1") -> AsyncIterator[Client]:
+    """A client at an address, on a started application."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await ended.wait()
+
+    life = asyncio.create_task(live())  # a fixture may be entered and left in different tasks, a lifespan may not
+    await started.wait()
+    transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 5555))
+    async with AsyncClient(transport=transport, base_url="http://ordino") as client:
+        yield client
+    ended.set()
+    await life
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    load_stages()
+    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
+    return await small_world(database, stock={("sku-1", "loc-1"): 500, ("sku-2", "loc-1"): 3})
+
+
+@pytest.fixture
+async def client(database_url: str, world: World) -> AsyncIterator[Client]:
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    app = build(open_database, Settings(body_limit_bytes=1_000_000))
+    async with calling(app) as client:
+        yield client
+
+
+def order(external_id: str, **changes: Any) -> dict[str, Any]:
+    plain = {
+        "channel": "refuse",
+        "external_id": external_id,
+        "currency": "USD",
+        "lines": [{"sku": "sku-1", "quantity": 2, "unit_price_minor": 500}],
+        "shipping_minor": 300,
+        "total_minor": 1300,
+        "ship_to": {
+            "name": "أدا 🙂",
+            "line1": "1 Main Street",
+            "city": "Columbus",
+            "postal_code": "43215",
+            "country": "US",
+        },
+    }
+    return plain | changes
+
+
+async def test_an_order_is_placed_read_and_explained(client: Client) -> None:
+    answer = await client.post("/v1/orders", json=order("a1"))
+    assert answer.status_code == 201
+    order_id = answer.json()["order_id"]
+    again = await client.post("/v1/orders", json=order("a1"))
+    assert (again.status_code, again.json()["order_id"], again.json()["repeated"]) == (200, order_id, True)
+    read = (await client.get(f"/v1/orders/{order_id}")).json()
+    assert read["ship_to"]["name"] == "أدا 🙂"
+    assert read["lines"][0]["allocated"] == 2
+    timeline = (await client.get(f"/v1/orders/{order_id}/timeline")).json()["events"]
+    assert [event["kind"] for event in timeline] == ["order_placed"]
+    why = (await client.get(f"/v1/orders/{order_id}/sourcing")).json()["decisions"]
+    assert why[0]["explanation"]["candidates"][0]["location"] == "loc-1"
+    found = (await client.get("/v1/orders?channel=refuse&external_id=a1")).json()
+    assert found["orders"][0]["order_id"] == order_id
+    page = (await client.get("/v1/orders?limit=1")).json()
+    assert (await client.get(f"/v1/orders?limit=1&after={page['next']}")).status_code == 200
+
+
+async def test_lists_are_accepted_wherever_one_is(client: Client) -> None:
+    for body in ([order("l1"), order("l2", currency="EUR")], {"orders": [order("l3"), order("l4", total_minor=1)]}):
+        answer = await client.post("/v1/orders", json=body)
+        assert answer.status_code == 200
+        assert [outcome["outcome"] for outcome in answer.json()["outcomes"]] == ["placed", "refused"]
+
+
+async def test_many_requests_at_once_share_transactions(client: Client, database: Database) -> None:
+    answers = await asyncio.gather(*(client.post("/v1/orders", json=order(f"m{n}")) for n in range(60)))
+    assert {answer.status_code for answer in answers} == {201}
+    stamps = await database.pool.fetchval(
+        "SELECT count(DISTINCT placed_at) FROM orders.orders WHERE external_id LIKE 'm%'"
+    )
+    assert stamps < 60
+
+
+BAD: list[tuple[Any, int, str, str]] = [
+    ({"channel": "refuse"}, 400, "invalid", ""),
+    (order("b", lines=[]), 400, "invalid", "/lines"),
+    (order("b", lines=[{"sku": "sku-1", "quantity": 0, "unit_price_minor": 5}]), 400, "invalid", "/lines/0/quantity"),
+    (order("b", lines=[{"sku": "sku-1", "quantity": "2", "unit_price_minor": 5}]), 400, "invalid", "/lines/0/quantity"),
+    (order("b", lines=[{"sku": "x", "quantity": 1, "unit_price_minor": 1000}]), 422, "unknown_sku", "/lines/0/sku"),
+    (order("b", currency="EUR"), 422, "wrong_currency", "/currency"),
+    (order("b", currency="dollars"), 400, "invalid", "/currency"),
+    (order("b", total_minor=1), 422, "wrong_total", "/total_minor"),
+    (order("b", channel="nowhere"), 422, "unknown_channel", "/channel"),
+    (order("a1", total_minor=1300, tax_minor=0, shipping_minor=300, customer={"external_id": "c"}), 409, "repeated_with_changes", "/external_id"),
+    (order("b", lines=[{"sku": "sku-1", "quantity": 1, "unit_price_minor": 1}] * 5001), 400, "invalid", "/lines"),
+    (order("b", lines=[{"sku": "sku-2", "quantity": 9, "unit_price_minor": 0}], total_minor=300), 422, "out_of_stock", "/lines/0/quantity"),
+    ("not an object", 400, "invalid", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", range(len(BAD)))
+async def test_bad_orders_get_a_problem_that_names_the_field_and_change_nothing(
+    client: Client, database: Database, index: int
+) -> None:
+    body, status, code, pointer = BAD[index]
+    await client.post("/v1/orders", json=order("a1"))
+    count = "SELECT (SELECT count(*) FROM orders.orders), (SELECT sum(reserved) FROM inventory.stock)"
+    before = await database.pool.fetchrow(count)
+    answer = await client.post("/v1/orders", json=body)
+    problem = answer.json()
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert (answer.status_code, problem["status"], problem["type"]) == (status, status, f"urn:ordino:problem:{code}")
+    assert problem["detail"]
+    assert problem["errors"][0]["pointer"] == pointer
+    assert await database.pool.fetchrow(count) == before
+
+
+async def test_broken_and_oversized_bodies(client: Client) -> None:
+    broken = await client.post("/v1/orders", content=b'{"channel": ')
+    assert (broken.status_code, broken.json()["type"]) == (400, "urn:ordino:problem:invalid")
+    huge = await client.post("/v1/orders", content=b" " * 1_000_001)
+    assert (huge.status_code, huge.json()["type"]) == (413, "urn:ordino:problem:too_large")
+    binary = await client.post("/v1/orders", content=b"\xff\xfe\x00")
+    assert binary.status_code == 400
+
+
+async def test_unknown_places_are_problems(client: Client) -> None:
+    for path, status in (
+        ("/v1/nothing", 404),
+        ("/v1/orders/00000000-0000-7000-8000-000000000000", 404),
+        ("/v1/orders/not-an-id", 404),
+        ("/v1/availability/nothing?channel=refuse", 404),
+        ("/v1/availability/sku-1?channel=nothing", 404),
+        ("/v1/orders?after=nonsense", 400),
+        ("/v1/orders?limit=0", 400),
+        ("/v1/flows/99", 404),
+    ):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
+    assert (await client.delete("/v1/orders")).status_code == 405
+    receipt = {"sku": "sku-1", "location": "nowhere", "quantity": 1}
+    refused = await client.post("/v1/receipts", json=receipt)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/location")
+
+
+async def test_a_key_is_honored_once(client: Client, database: Database) -> None:
+    receipt = {"sku": "sku-3", "location": "loc-1", "quantity": 7}
+    headers = {"Idempotency-Key": "truck-9"}
+    answers = await asyncio.gather(*(client.post("/v1/receipts", json=receipt, headers=headers) for _ in range(8)))
+    assert {(a.status_code, a.text) for a in answers} == {(201, answers[0].text)}
+    other = await client.post("/v1/receipts", json=receipt | {"quantity": 8}, headers=headers)
+    assert (other.status_code, other.json()["type"]) == (409, "urn:ordino:problem:key_reused")
+    available = (await client.get("/v1/availability/sku-3?channel=refuse")).json()
+    assert available["available"] == 7
+
+
+async def test_counts_come_as_json_csv_and_ndjson_and_name_bad_lines(client: Client) -> None:
+    await client.post("/v1/counts", json={"sku": "sku-4", "location": "loc-1", "on_hand": 5})
+    csv = "sku,location,on_hand\nsku-4,loc-1,5\nsku-4,loc-2,6\nnope,loc-1,1\nsku-5,loc-1,-3\n"
+    answer = await client.post("/v1/counts", content=csv, headers={"Content-Type": "text/csv"})
+    told = answer.json()
+    assert (told["rows"], told["applied"], told["unchanged"], told["refused"]) == (4, 1, 1, 2)
+    assert [fault["line"] for fault in told["faults"]] == [4, 5]
+    rows = [{"sku": "sku-4", "location": "loc-1", "on_hand": n} for n in (8, 9)]
+    lines = "\n".join(map(json.dumps, rows)) + '\n{"sku": \n'
+    answer = await client.post("/v1/counts", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    told = answer.json()
+    assert (told["rows"], told["applied"], told["refused"]) == (3, 1, 2)
+    short = await client.post("/v1/counts", content="sku,location\na,b\n", headers={"Content-Type": "text/csv"})
+    assert short.status_code == 400
+    assert "on_hand" in short.json()["detail"]
+
+
+async def test_cancellation_and_preview(client: Client, database: Database) -> None:
+    order_id = (await client.post("/v1/orders", json=order("c1"))).json()["order_id"]
+    count = "SELECT count(*), (SELECT sum(reserved) FROM inventory.stock) FROM core.events"
+    before = await database.pool.fetchrow(count)
+    wanted = {"channel": "refuse", "country": "US", "postal_code": "43215", "lines": [{"sku": "sku-1", "quantity": 2}]}
+    preview = (await client.post("/v1/sourcing/preview", json=wanted)).json()
+    assert (preview["outcome"], preview["legs"][0]["location"]) == ("placed", "loc-1")
+    assert await database.pool.fetchrow(count) == before  # a preview has no effect
+    done = await client.post(f"/v1/orders/{order_id}/cancellation", json={"lines": [{"line_no": 1, "quantity": 1}]})
+    assert done.json()["cancelled"] == [{"line_no": 1, "quantity": 1}]
+    many = await client.post("/v1/cancellations", json=[{"order_id": order_id}, {"order_id": order_id}])
+    assert [outcome["outcome"] for outcome in many.json()["outcomes"]] == ["cancelled", "refused"]
+    late = await client.post(f"/v1/orders/{order_id}/cancellation")
+    assert late.status_code == 409
+
+
+async def test_flows_are_drafted_checked_and_activated(client: Client) -> None:
+    bad = await client.post("/v1/flows", content="name: x\nevents:\n  order_placed: [nonsense]\n")
+    assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (400, "/line/3")
+    draft = await client.post("/v1/flows", content="name: x\nevents:\n  order_placed: [authorize]\n")
+    assert draft.status_code == 201
+    version = draft.json()["version"]
+    assert (await client.get(f"/v1/flows/{version}")).json()["active"] is False
+    assert (await client.post(f"/v1/flows/{version}/activation")).status_code == 200
+    assert (await client.post("/v1/flows/1/activation")).status_code == 200
+
+
+async def test_health_schema_and_readiness(client: Client) -> None:
+    assert (await client.get("/health")).json() == {"status": "ok"}
+    assert (await client.get("/ready")).json() == {"status": "ready"}
+    schema = (await client.get("/schema/openapi.json")).json()
+    assert schema["openapi"].startswith("3.1")
+    body = schema["paths"]["/v1/orders"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "anyOf" in body
+
+
+async def test_without_a_key_only_this_machine_may_call(database_url: str, world: World) -> None:
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    app = build(open_database, Settings())
+    async with calling(app, "203.0.113.9") as stranger:
+        assert (await stranger.get("/v1/orders")).status_code == 403
+        assert (await stranger.get("/health")).status_code == 200
+
+
+async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, database: Database) -> None:
+    at = database.clock.now()
+    reader_id, reader = await database.transact(lambda tx: keys.make(tx, "reader", ["read"], at=at))
+    writer_id, writer = await database.transact(lambda tx: keys.make(tx, "writer", ["write"], at=at))
+    try:
+        await asyncio.sleep(1.1)  # what is known of keys is a second old at most
+
+        async def status(token: str | None, method: str = "GET", path: str = "/v1/orders") -> int:
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            return (await client.request(method, path, headers=headers)).status_code
+
+        assert await status(None) == 401
+        assert await status("ordino_wrong") == 401
+        assert await status(reader) == 200
+        assert await status(reader, "POST") == 403
+        assert await status(writer, "POST") == 400  # let in, and told that the body is empty
+        assert await status(writer, "POST", "/v1/flows/1/activation") == 403
+        stored = await database.pool.fetch("SELECT hash FROM core.api_keys")
+        assert all(reader.encode() not in row["hash"] for row in stored)
+        await database.transact(lambda tx: keys.revoke(tx, reader_id, at=at))
+        await asyncio.sleep(1.1)
+        assert await status(reader) == 401
+    finally:
+        for key_id in (reader_id, writer_id):
+            await database.pool.execute("DELETE FROM core.api_keys WHERE key_id = $1", key_id)

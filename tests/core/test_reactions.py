@@ -1,0 +1,187 @@
+"""REA-1 to REA-4: what follows happens once, whoever dies, and what cannot be done waits for a person."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ordino.core.clock import SimulatedClock
+from ordino.core.database import Database, Tx
+from ordino.core.events import Event, Plans, Step, record
+from ordino.core.ids import new_ids
+from ordino.core.reactions import Effect, Registry, Task, Worker
+from ordino.core.statements import statements
+
+AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
+sql = statements("ordino.core")
+
+
+@pytest.fixture
+async def queue(database_url: str) -> AsyncIterator[Database]:
+    async def load(tx: Tx, version: int) -> dict[str, tuple[Step, ...]]:
+        return {"happened": (Step("mark"),), "called": (Step("call"),), "later": (Step("mark", 3600),)}
+
+    clock = SimulatedClock(AT)
+    async with await Database.open(database_url, plans=Plans(load), clock=clock) as database:
+        await database.pool.execute("CREATE TABLE IF NOT EXISTS marks (id uuid, worker text, UNIQUE (id, worker))")
+        await database.pool.execute("TRUNCATE marks; TRUNCATE core.reactions; TRUNCATE core.events")
+        yield database
+
+
+async def happen(database: Database, kind: str, count: int) -> list[UUID]:
+    ids = new_ids(AT, count)
+    await database.transact(lambda tx: record(tx, [Event(i, i, kind, AT, {"n": n}, 1) for n, i in enumerate(ids)]))
+    return ids
+
+
+def marking(name: str, *, poison: UUID | None = None, pause_seconds: float = 0) -> Registry:
+    registry = Registry()
+
+    @registry.reaction("mark")
+    async def mark(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+        await asyncio.sleep(pause_seconds)
+        for task in tasks:
+            if task.subject_id == poison:
+                raise ValueError("poison")
+            await tx.execute("INSERT INTO marks VALUES ($1, $2)", task.event_id, name)
+
+    return registry
+
+
+async def marks(database: Database) -> list[UUID]:
+    return [row["id"] for row in await database.pool.fetch("SELECT id FROM marks ORDER BY id")]
+
+
+async def test_rea_1_two_workers_do_everything_once(queue: Database) -> None:
+    ids = await happen(queue, "happened", 300)
+    workers = [Worker(queue, registry=marking(str(n), pause_seconds=0.01), batch_size=20) for n in range(2)]
+    await asyncio.gather(*(worker.run_until_idle() for worker in workers))
+    assert await marks(queue) == sorted(ids)
+    assert await queue.pool.fetchval("SELECT count(DISTINCT worker) FROM marks") == 2
+    assert await queue.pool.fetchval("SELECT count(*) FROM core.reactions") == 0
+
+
+async def test_a_reaction_waits_for_its_time(queue: Database) -> None:
+    [one] = await happen(queue, "later", 1)
+    worker = Worker(queue, registry=marking("w"))
+    assert await worker.run_until_idle() == 0
+    assert isinstance(queue.clock, SimulatedClock)
+    queue.clock.advance_to(AT + timedelta(hours=1))
+    assert await worker.run_until_idle() == 1
+    assert await marks(queue) == [one]
+
+
+async def test_rea_3_and_4_a_bad_one_fails_alone_and_waits_for_a_person(queue: Database) -> None:
+    ids = await happen(queue, "happened", 10)
+    worker = Worker(queue, registry=marking("w", poison=ids[4]), max_attempts=3)
+    assert isinstance(queue.clock, SimulatedClock)
+    await worker.run_due()
+    assert await marks(queue) == [i for i in ids if i != ids[4]]
+    for hour in range(1, 4):
+        queue.clock.advance_to(AT + timedelta(hours=hour))
+        await worker.run_due()
+    [dead] = await queue.read(lambda tx: sql.dead_letters(tx, limit=10))
+    assert (dead["subject_id"], dead["attempts"]) == (ids[4], 3)
+    assert "poison" in dead["last_error"]
+    await queue.transact(lambda tx: sql.replay(tx, ids=[dead["id"]], at=queue.clock.now()))
+    await Worker(queue, registry=marking("w")).run_until_idle()
+    assert await marks(queue) == sorted(ids)
+
+
+async def test_rea_2_a_killed_worker_leaves_its_work_to_the_other(queue: Database, database_url: str) -> None:
+    ids = await happen(queue, "happened", 50)
+    script = f"""
+import asyncio, sys
+sys.path[:0] = {sys.path!r}
+from datetime import datetime, UTC
+from ordino.core.clock import SimulatedClock
+from ordino.core.database import Database
+from ordino.core.reactions import Registry, Worker
+registry = Registry()
+@registry.reaction("mark")
+async def mark(tx, tasks, at):
+    for task in tasks:
+        await tx.execute("INSERT INTO marks VALUES ($1, 'killed')", task.event_id)
+    print("holding", flush=True)
+    await asyncio.sleep(60)
+async def main():
+    clock = SimulatedClock(datetime.fromisoformat({AT.isoformat()!r}))
+    database = await Database.open({database_url!r}, clock=clock)
+    await Worker(database, registry=registry, batch_size=30).run_due()
+asyncio.run(main())
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == b"holding\n"
+    other = Worker(queue, registry=marking("alive"))
+    await other.run_until_idle()
+    assert len(await marks(queue)) == 20  # what the first one holds is passed over
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(100):
+        await other.run_until_idle()
+        if len(await marks(queue)) == 50:
+            break
+        await asyncio.sleep(0.05)
+    assert await marks(queue) == sorted(ids)
+    assert await queue.pool.fetchval("SELECT count(*) FROM marks WHERE worker = 'killed'") == 0
+
+
+def calling(called: list[UUID], *, fail: bool = False, gate: asyncio.Event | None = None) -> Registry:
+    registry = Registry()
+
+    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Any]:
+        return [task.data["n"] for task in tasks]
+
+    async def call(task: Task, request: Any) -> Any:
+        called.append(task.id)
+        if gate is not None:
+            await gate.wait()
+        if fail:
+            raise ConnectionError("nobody there")
+        return request
+
+    async def settle(tx: Tx, answers: Sequence[tuple[Task, Any]], at: datetime) -> None:
+        for task, _ in answers:
+            await tx.execute("INSERT INTO marks VALUES ($1, 'effect')", task.event_id)
+
+    registry.effect("call", Effect(ask, call, settle))
+    return registry
+
+
+async def test_an_effect_is_written_once_even_when_its_lease_ran_out(queue: Database) -> None:
+    [one] = await happen(queue, "called", 1)
+    assert isinstance(queue.clock, SimulatedClock)
+    gate, called = asyncio.Event(), list[UUID]()
+    slow = asyncio.create_task(Worker(queue, registry=calling(called, gate=gate), lease_seconds=60).run_due())
+    for _ in range(500):
+        await asyncio.sleep(0 if called else 0.01)
+    assert called
+    queue.clock.advance_to(AT + timedelta(seconds=61))
+    again: list[UUID] = []
+    await Worker(queue, registry=calling(again)).run_until_idle()
+    gate.set()
+    await slow
+    assert again == called  # the second call carries the first one's idempotency key
+    assert await marks(queue) == [one]
+    assert await queue.pool.fetchval("SELECT count(*) FROM core.reactions") == 0
+
+
+async def test_an_effect_that_cannot_be_reached_is_tried_again_later(queue: Database) -> None:
+    [one] = await happen(queue, "called", 1)
+    assert isinstance(queue.clock, SimulatedClock)
+    await Worker(queue, registry=calling([], fail=True)).run_due()
+    assert await marks(queue) == []
+    assert await Worker(queue, registry=calling([])).run_due() == 0  # not yet
+    queue.clock.advance_to(AT + timedelta(minutes=2))
+    await Worker(queue, registry=calling([])).run_due()
+    assert await marks(queue) == [one]
