@@ -98,7 +98,6 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         route_handlers=[health, ready, *dead_letter_routes, *(route for stage in STAGES for route in stage.routes)],
         dependencies={
             "database": Provide(_database, sync_to_thread=False),
-            "placer": Provide(_placer, sync_to_thread=False),
         },
         lifespan=[lifespan],
         middleware=[access],
@@ -118,11 +117,6 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
 def _database(state: State) -> Database:
     database: Database = state.database
     return database
-
-
-def _placer(state: State) -> Batcher[NewOrder, Placed | OrderRefused]:
-    placer: Batcher[NewOrder, Placed | OrderRefused] = state.placer
-    return placer
 
 
 def _known(request: Request[Any, Any, Any], error: OrdinoError) -> Response[bytes]:

@@ -113,6 +113,7 @@ def work() -> None:
         running.leave_with_parent()
     settings = Settings.from_environment()
     running.load_stages()
+    running.calm_collector()
     with running.database_url(settings) as url:
         running.run(_work(settings, url))
 
@@ -153,6 +154,7 @@ def demo(
 
     running.end_by_exception()
     running.load_stages()
+    running.calm_collector()
     raise SystemExit(run(Settings.from_environment(), orders=orders, exit=exit, month=month, seed=seed))
 
 
@@ -191,6 +193,7 @@ def bench(
 
     running.end_by_exception()
     running.load_stages()
+    running.calm_collector()
     raise SystemExit(run(name, seconds=seconds, json=json))
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from ordino.api.server import load_stages
+from ordino.api.server import calm_collector, load_stages
 from ordino.core.clock import WallClock
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres, url_of_running
@@ -23,6 +23,7 @@ from ordino.core.settings import Settings
 
 T = TypeVar("T")
 __all__ = [
+    "calm_collector",
     "database_url",
     "end_by_exception",
     "leave_with_parent",

@@ -35,7 +35,7 @@ def declare(**kinds: str) -> None:
     KINDS.update(kinds)
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """Something that happened to ``subject_id`` (an order, where there is one). ``id`` is also the cause of its moves."""
 
     subject_id: UUID

@@ -35,7 +35,7 @@ log = logging.getLogger("ordino.reactions")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Task(Struct, frozen=True):
+class Task(Struct, frozen=True, gc=False):
     """One reaction to run. ``data`` holds the event's facts and the flow's options."""
 
     bucket: int

@@ -33,7 +33,7 @@ class MoveKind(StrEnum):
     RETURNED = "returned"  # on hand +
 
 
-class StockMove(Struct, frozen=True):
+class StockMove(Struct, frozen=True, gc=False):
     """One row of the stock ledger. ``cause_id`` is the event behind it."""
 
     sku_id: int
@@ -48,7 +48,7 @@ class StockMove(Struct, frozen=True):
     reason: str | None = None
 
 
-class Position(Struct, frozen=True):
+class Position(Struct, frozen=True, gc=False):
     """One SKU at one location. ``free`` units are on hand and not reserved."""
 
     sku_id: int

@@ -90,7 +90,7 @@ class Channel(Struct, frozen=True):
     network: Serving | None
 
 
-class Quote(Struct, frozen=True):
+class Quote(Struct, frozen=True, gc=False):
     """What it would cost to send some weight, in minor units of the service's currency."""
 
     service_id: int

@@ -54,7 +54,7 @@ EXITS: dict[State, frozenset[State]] = {
 }
 
 
-class Address(Struct, frozen=True, kw_only=True):
+class Address(Struct, frozen=True, gc=False, kw_only=True):
     """Where the order goes. Personal data lives here and in customers only."""
 
     name: Text
@@ -68,7 +68,7 @@ class Address(Struct, frozen=True, kw_only=True):
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
-class NewCustomer(Struct, frozen=True, kw_only=True):
+class NewCustomer(Struct, frozen=True, gc=False, kw_only=True):
     """Who ordered, as the channel knows them."""
 
     external_id: Code
@@ -77,7 +77,7 @@ class NewCustomer(Struct, frozen=True, kw_only=True):
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
-class NewLine(Struct, frozen=True, kw_only=True):
+class NewLine(Struct, frozen=True, gc=False, kw_only=True):
     """So many units of one SKU. Goods by weight or length count in the SKU's scaled unit."""
 
     sku: Code
@@ -85,7 +85,7 @@ class NewLine(Struct, frozen=True, kw_only=True):
     unit_price_minor: Minor
 
 
-class NewOrder(Struct, frozen=True, kw_only=True):
+class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
@@ -119,7 +119,7 @@ class Refusal(StrEnum):
     CANNOT_SHIP = "cannot_ship"  # There is stock, but nothing that has it can ship to the address.
 
 
-class Placed(Struct, frozen=True, tag_field="outcome", tag="placed"):
+class Placed(Struct, frozen=True, gc=False, tag_field="outcome", tag="placed"):
     """The order is accepted and durable. ``repeated`` says that it already was."""
 
     order_id: UUID
@@ -129,7 +129,7 @@ class Placed(Struct, frozen=True, tag_field="outcome", tag="placed"):
     repeated: bool = False
 
 
-class OrderRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+class OrderRefused(Struct, frozen=True, gc=False, tag_field="outcome", tag="refused"):
     """Nothing was written for this order. ``pointer`` names the field, ``detail`` says what to do."""
 
     external_id: str
@@ -138,7 +138,7 @@ class OrderRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
     pointer: str = ""
 
 
-class UnitMove(Struct, frozen=True):
+class UnitMove(Struct, frozen=True, gc=False):
     """One row of the demand ledger: units of a line leave a state for another. ``cause_id`` is the event behind it."""
 
     order_id: UUID
@@ -157,7 +157,7 @@ class PaymentMoveKind(StrEnum):
     REFUNDED = "refunded"
 
 
-class PaymentMove(Struct, frozen=True):
+class PaymentMove(Struct, frozen=True, gc=False):
     """One row of the money ledger, in the order's currency."""
 
     order_id: UUID
@@ -167,7 +167,7 @@ class PaymentMove(Struct, frozen=True):
     reference: str | None = None
 
 
-class OrderRow(Struct, frozen=True):
+class OrderRow(Struct, frozen=True, gc=False):
     """An order as the verbs of every later stage need it, locked for the rest of the transaction."""
 
     order_id: UUID
@@ -183,7 +183,7 @@ class OrderRow(Struct, frozen=True):
     status: str
 
 
-class LineRow(Struct, frozen=True):
+class LineRow(Struct, frozen=True, gc=False):
     """A line with its counts."""
 
     order_id: UUID
@@ -204,7 +204,7 @@ class LineRow(Struct, frozen=True):
     excluded_location_ids: list[int]
 
 
-class AllocationRow(Struct, frozen=True):
+class AllocationRow(Struct, frozen=True, gc=False):
     """Units of a line that are to come from a location; ``released`` of them are in a fulfillment order."""
 
     order_id: UUID

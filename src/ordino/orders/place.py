@@ -48,14 +48,14 @@ BUILT_IN_PROVIDER = "manual"
 Outcome = Placed | OrderRefused
 
 
-class Sku(Struct, frozen=True):
+class Sku(Struct, frozen=True, gc=False):
     sku_id: int
     weight_grams: int
     backorderable: bool
     active: bool
 
 
-class PlannedOrder(Struct, frozen=True):
+class PlannedOrder(Struct, frozen=True, gc=False):
     """An order that has passed every check, with its decision: what ``write`` puts into the database."""
 
     order: NewOrder

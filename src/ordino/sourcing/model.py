@@ -26,7 +26,7 @@ class ShortPolicy(StrEnum):
     DROP = "drop"  # lines that cannot be filled whole are dropped
 
 
-class Need(Struct, frozen=True):
+class Need(Struct, frozen=True, gc=False):
     """Units of one line. ``grams`` is the weight of one unit; ``excluded`` are locations that have failed it before."""
 
     line_no: int
@@ -37,7 +37,7 @@ class Need(Struct, frozen=True):
     excluded: tuple[int, ...] = ()
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """One order's question."""
 
     request_id: UUID
@@ -67,7 +67,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 0
 
 
-class Units(Struct, frozen=True):
+class Units(Struct, frozen=True, gc=False):
     """Units of one line that come from the leg's location."""
 
     line_no: int
@@ -75,7 +75,7 @@ class Units(Struct, frozen=True):
     quantity: int
 
 
-class Leg(Struct, frozen=True):
+class Leg(Struct, frozen=True, gc=False):
     """What one location is to ship, with which service, by when, and at what cost."""
 
     location_id: int
@@ -88,7 +88,7 @@ class Leg(Struct, frozen=True):
     units: tuple[Units, ...]
 
 
-class Candidate(Struct, frozen=True, omit_defaults=True):
+class Candidate(Struct, frozen=True, gc=False, omit_defaults=True):
     """A location that was looked at: the fence that stopped it, or what it could cover and what that would have cost."""
 
     location_id: int
@@ -98,7 +98,7 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     fence: Fence | None = None
 
 
-class Explanation(Struct, frozen=True, omit_defaults=True):
+class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why: the costs of the plan that was chosen and of the best others, and every candidate up to a limit."""
 
     profile: str
@@ -111,7 +111,7 @@ class Explanation(Struct, frozen=True, omit_defaults=True):
     candidates_left_out: int = 0
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """The answer. ``short`` are units per line that no leg covers; ``refused`` says that the policy refuses the order."""
 
     request_id: UUID

@@ -52,7 +52,7 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
             **conditions,
             "client": f"{results[0].client}, {CLIENTS} connections",
             "window_seconds": seconds,
-            "floor": f"the same statement, prepared, {FLOOR_LANES} connections in one process",
+            "floor_is": f"the same statement, prepared, {FLOOR_LANES} connections in one process",
         },
         latencies_ms=(median([r.p50_ms for r in results]), median([r.p99_ms for r in results])),
     )

@@ -44,7 +44,7 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
                 "positions": POSITIONS,
                 "changed": share,
                 "window_seconds": seconds,
-                "floor": f"the same statements and arrays, {ROWS_AT_ONCE:,} rows a transaction, {LANES} connections",
+                "floor_is": f"the same statements and arrays, {ROWS_AT_ONCE:,} rows a transaction, {LANES} connections",
             }
             figures.append(make(f"feed_{share:.0%}".replace("%", "_percent"), rates, "positions/s", floors, conditions))
     return figures
@@ -138,7 +138,7 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
     spent, sent, mask = 0.0, 0, 0
     while spent < seconds or not sent:
         mask += 1
-        again = renamed(recording.transactions, mask=mask, run="never", new_run="never")
+        again = renamed(recording.transactions, mask=mask)
         started = time.perf_counter()
         await asyncio.gather(*(_replay(database, again[n::LANES]) for n in range(LANES)))
         spent += time.perf_counter() - started

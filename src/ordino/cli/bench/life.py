@@ -89,7 +89,7 @@ async def measure(url: str, database: Database, seconds: float) -> Figure:
             **conditions,
             "client": f"in-process, batches of {BATCH} over {LANES} connections, reactions by one worker",
             "window_seconds": seconds,
-            "floor": "the same statements, arguments and transactions over as many connections, for other orders",
+            "floor_is": "the same statements, arguments and transactions over as many connections, for other orders",
             "delivered": delivered,
         },
     )

@@ -17,7 +17,9 @@ from ordino.core.database import Database, Tx
 
 T = TypeVar("T")
 Sent = tuple[str, tuple[Any, ...]]
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_UUID = re.compile(
+    r"\b[0-9a-f]{8}(?P<dash>-?)[0-9a-f]{4}(?P=dash)7[0-9a-f]{3}(?P=dash)[89ab][0-9a-f]{3}(?P=dash)[0-9a-f]{12}\b"
+)
 _ID_BITS = (1 << 48) - 1
 
 
@@ -65,17 +67,19 @@ class Recording(Database):
         return result
 
 
-def renamed(transactions: list[list[Sent]], *, mask: int, run: str, new_run: str) -> list[list[Sent]]:
+def renamed(transactions: list[list[Sent]], *, mask: int, run: str = "", new_run: str = "") -> list[list[Sent]]:
     """The same transactions about other orders: every id differs by ``mask``, every name of ``run`` is of ``new_run``."""
     assert 0 < mask <= _ID_BITS
+
+    def other(found: re.Match[str]) -> str:
+        id = UUID(int=UUID(found[0]).int ^ mask)
+        return str(id) if found["dash"] else id.hex
 
     def rename(value: Any) -> Any:
         if isinstance(value, UUID):
             return UUID(int=value.int ^ mask)
-        if isinstance(value, str):
-            if run in value:
-                value = value.replace(run, new_run)
-            return _UUID.sub(lambda found: str(UUID(int=UUID(found[0]).int ^ mask)), value) if "-7" in value else value
+        if isinstance(value, str):  # a name, or a whole column written as an array
+            return _UUID.sub(other, value.replace(run, new_run) if run else value)
         if isinstance(value, (list, tuple)):
             return [rename(item) for item in value]
         return value
