@@ -1,14 +1,14 @@
 """One pool, one way to open a transaction, and the retries that belong there.
 
 Verbs take a ``Tx`` and never commit; ``Database.transact`` opens it, retries what the database asks to have retried
-(deadlock, serialization, lock timeout), and answers only after the commit is durable.
+(deadlock, serialization, lock timeout) or the verb itself (``Raced``), and answers only after the commit is durable.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -37,13 +37,27 @@ _AWAY = (
 TRIES = 8
 
 
+class Raced(Exception):
+    """Somebody else was faster: what was decided on is no longer so. The transaction is rolled back and run again.
+
+    ``positions`` says what was raced for, where that is known.
+    """
+
+    def __init__(self, positions: Sequence[object] = ()) -> None:
+        super().__init__(f"{len(positions)} positions changed meanwhile")
+        self.positions = positions
+
+
 class Tx:
-    """An open transaction: what verbs are given."""
+    """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start."""
 
-    __slots__ = ("changed", "connection", "kept", "plans", "revisions")
+    __slots__ = ("careful", "changed", "connection", "kept", "plans", "revisions")
 
-    def __init__(self, connection: Any, plans: Plans, kept: dict[str, tuple[int, Any]]) -> None:
+    def __init__(
+        self, connection: Any, plans: Plans, kept: dict[str, tuple[int, Any]], *, careful: bool = False
+    ) -> None:
         self.connection = connection
+        self.careful = careful
         self.plans = plans
         self.kept = kept
         self.changed: set[str] = set()
@@ -56,10 +70,6 @@ class Tx:
     async def execute(self, query: str, /, *args: Any) -> str:
         status: str = await self.connection.execute(query, *args)
         return status
-
-    def savepoint(self) -> Any:
-        """A nested transaction, as an asynchronous context manager."""
-        return self.connection.transaction()
 
 
 class Database:
@@ -123,10 +133,13 @@ class Database:
 
         Raises ``Unavailable`` when the database is away, or still contended after some tries.
         """
+        careful = False
         for attempt in range(TRIES):
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
-                    return await verb(Tx(connection, self.plans, self.kept))
+                    return await verb(Tx(connection, self.plans, self.kept, careful=careful))
+            except Raced:
+                careful = True
             except _TRANSIENT:
                 await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))
             except asyncpg.QueryCanceledError as error:

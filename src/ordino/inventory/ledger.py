@@ -8,9 +8,9 @@ from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
-from ordino.inventory.model import Position, Raced, StockMove, stock_shard
+from ordino.inventory.model import Position, StockMove, stock_shard
 
 sql = statements("ordino.inventory")
 
@@ -24,7 +24,7 @@ async def post(
     """Write the moves, the reservations behind them, and last the balances, rows taken in key order.
 
     ``keep`` says how many free units must stay at a position after reserving there (its buffer).
-    Raises ``Raced`` when a position no longer bears its moves: the transaction (or savepoint) must be rolled back.
+    Raises ``Raced`` when a position no longer bears its moves: the transaction is rolled back and run again.
     """
     if not moves:
         return

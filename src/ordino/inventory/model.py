@@ -62,14 +62,6 @@ class Position(Struct, frozen=True, gc=False):
         return self.on_hand - self.reserved
 
 
-class Raced(Exception):
-    """Somebody else was faster: these positions no longer hold what was decided on. The verb plans again."""
-
-    def __init__(self, positions: list[tuple[int, int]]) -> None:
-        super().__init__(f"{len(positions)} positions changed meanwhile")
-        self.positions = positions
-
-
 def stock_shard(sku_id: int) -> int:
     """Which shard of stock holds the SKU: one statement a shard. On one PostgreSQL there is one."""
     return 0

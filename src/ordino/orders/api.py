@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
@@ -59,7 +60,7 @@ class Decisions(Struct, frozen=True):
 
 
 @post("/v1/orders", summary="Place orders", tags=["orders"], operation_class=described(ORDERS, Placed | OrderRefused))
-async def post_orders(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def post_orders(request: Request[Any, Any, Any]) -> ASGIResponse:
     """One order, a list, or `{"orders": [...]}`. `(channel, external_id)` makes it safe to send again."""
     placer: Batcher[NewOrder, Placed | OrderRefused] = (
         request.app.state.placer
@@ -70,9 +71,9 @@ async def post_orders(request: Request[Any, Any, Any]) -> Response[bytes]:
         if isinstance(outcome, OrderRefused):
             raise as_error(outcome, REFUSED.get(outcome.reason, 422))
         status = 200 if outcome.repeated else 201
-        return Response(encode(outcome), status_code=status, media_type="application/json")
+        return ASGIResponse(body=encode(outcome), status_code=status, media_type="application/json")
     outcomes = await asyncio.gather(*(placer.submit(order) for order in orders))
-    return Response(encode(Batch(outcomes)), status_code=200, media_type="application/json")
+    return ASGIResponse(body=encode(Batch(outcomes)), status_code=200, media_type="application/json")
 
 
 @get("/v1/orders", summary="List orders", tags=["orders"])

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
-from ordino.inventory.model import Raced
 from ordino.network.facts import NetworkFacts, Serving
 
 sql = statements("ordino.orders")

@@ -1,7 +1,7 @@
 """Placement: a batch of orders is checked, priced, sourced, reserved and written in one transaction.
 
 The first try reads stock without a lock and lets the guarded update have the last word. If somebody was faster, the
-batch goes back to its savepoint and plans again on stock that it holds; that try cannot be overtaken.
+transaction is run again on stock that it holds from the start; that try cannot be overtaken.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
-from ordino.inventory.model import MoveKind, Raced, StockMove
+from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.model import (
@@ -95,14 +95,6 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
 
 
 async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> list[Outcome]:
-    try:
-        async with tx.savepoint():
-            return await _attempt(tx, orders, at, lock=False)
-    except Raced:
-        return await _attempt(tx, orders, at, lock=True)
-
-
-async def _attempt(tx: Tx, orders: Sequence[NewOrder], at: datetime, *, lock: bool) -> list[Outcome]:
     network = await facts(tx)
     outcomes: dict[int, Outcome] = {}
     channels: dict[int, tuple[Channel, Serving]] = {}
@@ -125,8 +117,8 @@ async def _attempt(tx: Tx, orders: Sequence[NewOrder], at: datetime, *, lock: bo
             outcomes[index] = refusal
     chosen = [index for index in open_ if index not in outcomes]
     if chosen:
-        planned = await _plan(tx, orders, chosen, channels, digests, skus, network, at, outcomes, lock)
-        statuses = await write(tx, planned, network, at=at, guarded=not lock)
+        planned = await _plan(tx, orders, chosen, channels, digests, skus, network, at, outcomes)
+        statuses = await write(tx, planned, network, at=at)
         by_id = {plan.order.external_id: plan for plan in planned}
         for index in chosen:
             if index not in outcomes:
@@ -272,7 +264,6 @@ async def _plan(
     network: NetworkFacts,
     at: datetime,
     outcomes: dict[int, Outcome],
-    lock: bool,
 ) -> list[PlannedOrder]:
     profile = await profiles.active(tx)
     flow_version = await tx.plans.active(tx)
@@ -297,10 +288,10 @@ async def _plan(
             )
         )
     used = await capacity.used(
-        tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, lock
+        tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, tx.careful
     )
     sku_ids = {need.sku_id for request in requests for need in request.needs}
-    free = await stock.free(tx, list(sku_ids), lock=lock)
+    free = await stock.free(tx, list(sku_ids), lock=tx.careful)
     decisions = decide(requests, free, network, profile, used)
     customers = await _customers(tx, orders, chosen, channels, at)
     planned = []
@@ -382,9 +373,7 @@ async def _customers(
 # -- the writing ---------------------------------------------------------------------------------------------------------
 
 
-async def write(
-    tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, *, at: datetime, guarded: bool = True
-) -> dict[UUID, str]:
+async def write(tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, *, at: datetime) -> dict[UUID, str]:
     """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again."""
     if not planned:
         return {}
@@ -433,7 +422,7 @@ async def write(
                         line_no=units.line_no,
                     )
                 )
-    await stock.post(tx, moves, at=at, keep=keep, guarded=guarded)
+    await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
     return {row["order_id"]: row["status"] for row in rows}
 
 
