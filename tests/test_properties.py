@@ -346,7 +346,8 @@ async def _everything_at_once(url: str, script: list[list[tuple[str, int, int, i
             for act in acts:
                 await shop.act(*act)
 
-        await asyncio.gather(*(lane(number, acts) for number, acts in enumerate(script)))
+        # One lane looks at the books while the others write them: every look sees whole transactions only.
+        await asyncio.gather(_assert_clean(database), *(lane(number, acts) for number, acts in enumerate(script)))
         await _assert_clean(database)
         for _ in range(RETRIES):  # a charge waits for its authorization, and a refund for its charge
             await Worker(database).run_until_idle()

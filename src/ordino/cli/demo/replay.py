@@ -1,13 +1,19 @@
 """The month, replayed on the simulated clock: orders come in at their real times, and everybody does their work.
 
-Orders are placed hour by hour (every three hours at night), each under the instant at which its hour was looked at. After the last
-order the clock goes on until everything is delivered, returned and answered, for at most ``PATIENCE``.
+Orders are placed hour by hour (every three hours at night), each under the instant at which its hour was looked at. What follows
+from them is seen at the next step. After the last order the clock goes on until everything is delivered, returned and answered,
+for at most ``PATIENCE``.
+
+A step has two parts. First, one after the other, what changes what is free: cancellations, arrivals, returns, short picks and the
+sourcing that follows. Then, side by side, the new orders (which alone take what is free) and everything else (which leaves it as it
+is). So the same seed gives the same orders in the same states, however the database schedules its work.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ordino.cli.demo import days
@@ -19,20 +25,41 @@ from ordino.cli.demo.shoppers import Cart
 from ordino.cli.demo.staff import Staff
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
-from ordino.core.reactions import Worker
+from ordino.core.reactions import Worker, registry
 from ordino.core.statements import statements
 from ordino.orders.model import OrderRefused
 from ordino.orders.place import place
 
 sql = statements("ordino.insights")
+core_sql = statements("ordino.core")
 
 PATIENCE = timedelta(days=75)
 BATCH = 500
 BUYING_HOUR = 7
+MOMENT = timedelta(milliseconds=1)  # new orders are not seen by the work of their own step
+TAKING = {"source", "fill_backorders", "stop"}  # reactions that change what is free
 POST_HOUR = 13
 
 Shown = Callable[[datetime, int, Counter[str]], None]
 """Told after each step: the instant, the orders handed in so far, and what was done."""
+
+
+class Crew(Worker):
+    """A worker that takes up some kinds of reactions only, in the order of their names."""
+
+    def __init__(self, database: Database, kinds: Iterable[str]) -> None:
+        super().__init__(database, batch_size=1000)
+        self.kinds = sorted(kinds)
+
+    async def run_due(self) -> int:
+        at = self.database.clock.now()
+        due = {row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at))}
+        taken = 0
+        for kind in self.kinds:
+            if kind in due:
+                run = self._affect if kind in self.registry.effects else self._react
+                taken += await run(kind, at)
+        return taken
 
 
 class Replay:
@@ -48,7 +75,9 @@ class Replay:
         self.carriers = Carriers(database, dice, self.counts)
         self.customers = Customers(database, dice, self.counts)
         self.buyer = Buyer(database, self.counts)
-        self.worker = Worker(database, batch_size=1000)
+        kinds = frozenset(registry.names)
+        self.sourcing = Crew(database, kinds & TAKING)
+        self.others = Crew(database, kinds - TAKING)
 
     async def run(self, show: Shown) -> datetime:
         """Until nothing is left to do. Returns the last instant."""
@@ -62,22 +91,28 @@ class Replay:
 
     async def step(self, at: datetime) -> None:
         """Everything that happens until ``at``."""
-        self.clock.advance_to(at)
+        self.clock.advance_to(at - MOMENT)
         hour = days.hour_of(at)
-        await self._place(at)
+        working = days.works(at) and hour in days.SHIFTS
         await self.customers.regret(at)
         if hour == BUYING_HOUR:
             await self.buyer.buy(at)
             await self.buyer.receive(at)
+        if hour == POST_HOUR:
+            await self.customers.send_back(at)
+        if working:
+            await self.staff.meet_shortages(at)
+        await self.sourcing.run_until_idle()
+        await asyncio.gather(self._place(at), self._work(at, hour, working))
+
+    async def _work(self, at: datetime, hour: int, working: bool) -> None:
         if hour in days.SCANS:
             self.customers.delivered(await self.carriers.report(at))
         if hour == POST_HOUR:
-            await self.customers.send_back(at)
             await self.customers.answer(at)
-        await self.worker.run_until_idle()
-        if days.works(at):
-            if hour in days.SHIFTS:
-                await self.staff.take_up(at)
+        await self.others.run_until_idle()
+        if working:
+            await self.staff.take_up(at)
             if hour in days.COLLECTIONS:
                 self.carriers.collect(await self.staff.hand_over(at))
 

@@ -47,6 +47,10 @@ class Staff:
         self.counts = counts
         self._parcels = 0
 
+    async def meet_shortages(self, at: datetime) -> None:
+        """Pick what will come up short: it changes what others can be promised."""
+        await self._pick_all([row for row in await self._queue("released") if self._short(row)], at)
+
     async def take_up(self, at: datetime) -> None:
         """Pack what was picked before, then pick what has been released meanwhile."""
         for batch in _batches(await self._queue("picked")):
@@ -60,7 +64,10 @@ class Staff:
             ]
             packed = await self.database.transact(lambda tx, packs=packs: pack(tx, packs, at=at))  # type: ignore[misc]
             self._count("packed", packed)
-        for batch in _batches(await self._queue("released")):
+        await self._pick_all([row for row in await self._queue("released") if not self._short(row)], at)
+
+    async def _pick_all(self, rows: Sequence[Any], at: datetime) -> None:
+        for batch in _batches(rows):
             picks = [self._pick(row) for row in batch]
             picked = await self.database.transact(lambda tx, picks=picks: pick(tx, picks, at=at))  # type: ignore[misc]
             self._count("picked", picked)
@@ -89,10 +96,13 @@ class Staff:
     async def _queue(self, status: str) -> list[Any]:
         return list(await self.database.read(lambda tx: sql.floor(tx, status=status)))
 
+    def _short(self, row: Any) -> bool:
+        return self.dice.chance("short", *_name(row)) < SHORT
+
     def _pick(self, row: Any) -> Pick:
-        name = (row["external_id"], row["location"], row["released_at"])
         lines = None
-        if self.dice.chance("short", *name) < SHORT:
+        if self._short(row):
+            name = _name(row)
             which = self.dice.between(0, len(row["line_nos"]) - 1, "short line", *name)
             draw = self.dice.chance("short reason", *name)
             reason = next(code for code, upto in SHORT_REASONS if draw < upto)
@@ -119,6 +129,10 @@ class Staff:
         refused = [outcome for outcome in outcomes if isinstance(outcome, WorkRefused)]
         assert not refused, f"nobody works against the staff of the demo: {refused[0]}"
         self.counts[what] += len(outcomes)
+
+
+def _name(row: Any) -> tuple[object, ...]:
+    return row["external_id"], row["location"], row["released_at"]
 
 
 def _batches(rows: Sequence[Any]) -> list[Sequence[Any]]:
