@@ -202,9 +202,17 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"UPDATE tracking.parcels SET delivered_at = NULL, lost_at = now() WHERE order_id = {_of('delivered')}",
         set(),
     ),
+    "no_more_comes_back_than_went_out": (
+        f"UPDATE aftercare.return_lines SET authorized = authorized + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
+        set(),
+    ),
+    "no_unit_is_refunded_for_more_than_it_cost": (
+        f"UPDATE aftercare.return_lines SET refund_minor = refund_minor + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
+        set(),
+    ),
     "returned_units_came_back": (
         f"UPDATE aftercare.return_lines SET scrapped = 1, authorized = authorized + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
-        set(),
+        {"no_more_comes_back_than_went_out"},
     ),
     "restocked_units_are_in_stock": (
         f"UPDATE inventory.moves SET line_no = 3 WHERE order_id = {_of('returned')} AND line_no = 1 AND kind = 'returned'",

@@ -373,6 +373,13 @@ WHERE coalesce(l.delivered, 0) <> coalesce(t.delivered, 0);
 
 -- aftercare ------------------------------------------------------------------------------------------------------------
 
+-- name: no_more_comes_back_than_went_out
+-- RET-1: No more of a line may come back than was delivered of it.
+SELECT order_id, line_no, r.authorized AS found, coalesce(l.delivered + l.returned, 0) AS expected
+FROM (SELECT order_id, line_no, sum(authorized) AS authorized FROM aftercare.return_lines GROUP BY order_id, line_no) r
+LEFT JOIN orders.lines l USING (order_id, line_no)
+WHERE r.authorized > coalesce(l.delivered + l.returned, 0);
+
 -- name: returned_units_came_back
 -- RET-2: The returned units of a line are those that its returns restocked or scrapped.
 SELECT order_id, line_no, coalesce(l.returned, 0) AS found, coalesce(r.quantity, 0) AS expected
@@ -389,6 +396,13 @@ FROM (SELECT order_id, line_no, sum(on_hand_delta) AS quantity FROM inventory.mo
 FULL JOIN (SELECT order_id, line_no, sum(restocked) AS quantity FROM aftercare.return_lines WHERE restocked <> 0
            GROUP BY order_id, line_no) r USING (order_id, line_no)
 WHERE coalesce(m.quantity, 0) <> coalesce(r.quantity, 0);
+
+-- name: no_unit_is_refunded_for_more_than_it_cost
+-- RET-4: The refunds of a line's returns are at most what its returned units were charged.
+SELECT order_id, line_no, r.refund_minor AS found, floor(l.amount_minor::numeric * l.returned / l.ordered) AS expected
+FROM (SELECT order_id, line_no, sum(refund_minor) AS refund_minor FROM aftercare.return_lines GROUP BY order_id, line_no) r
+JOIN orders.lines l USING (order_id, line_no)
+WHERE r.refund_minor > floor(l.amount_minor::numeric * l.returned / l.ordered);
 
 -- look-ups -------------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ bits: ids that one process makes ascend even where the clock stands still.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
@@ -44,3 +45,9 @@ def new_ids(at: datetime, count: int) -> list[UUID]:
 def new_id(at: datetime) -> UUID:
     """One id of the instant ``at``."""
     return new_ids(at, 1)[0]
+
+
+def id_stream(at: datetime, chunk: int = 256) -> Iterator[UUID]:
+    """Ids of the instant ``at`` without an end, made in chunks."""
+    while True:
+        yield from new_ids(at, chunk)
