@@ -156,6 +156,26 @@ async def test_broken_and_oversized_bodies(client: Client) -> None:
     assert binary.status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/skus", "/v1/receipts", "/v1/flows"])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000], ids=["lists", "objects"])
+async def test_bodies_without_a_bottom_are_problems(client: Client, path: str, body: bytes) -> None:
+    answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) in {
+        (400, "application/problem+json"),
+        (413, "application/problem+json"),
+    }
+
+
+async def test_the_character_that_cannot_be_kept_is_a_problem_and_named(client: Client) -> None:
+    receipts = {"receipts": [{"sku": "sku-1", "location": "loc-1", "quantity": 1, "note": "a\x00b"}]}
+    answer = await client.post("/v1/receipts", json=receipts)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/receipts/0/note")
+    escaped = order("nul", ship_to=order("nul")["ship_to"] | {"line1": "C:\\u0000"})  # a backslash and five letters
+    assert (await client.post("/v1/orders", json=escaped)).status_code == 201
+    asked = await client.get("/v1/orders?status=%00")
+    assert (asked.status_code, asked.json()["errors"][0]["pointer"]) == (400, "/status")
+
+
 async def test_unknown_places_are_problems(client: Client) -> None:
     for path, status in (
         ("/v1/nothing", 404),
@@ -166,10 +186,13 @@ async def test_unknown_places_are_problems(client: Client) -> None:
         ("/v1/orders?after=nonsense", 400),
         ("/v1/orders?limit=0", 400),
         ("/v1/flows/99", 404),
+        ("/v1/flows/99999999999999999999", 404),
     ):
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
-    assert (await client.delete("/v1/orders")).status_code == 405
+    wrong = await client.delete("/v1/orders")
+    assert wrong.status_code == 405
+    assert set(wrong.headers["allow"].split(", ")) >= {"GET", "POST"}
     receipt = {"sku": "sku-1", "location": "nowhere", "quantity": 1}
     refused = await client.post("/v1/receipts", json=receipt)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/location")
@@ -254,7 +277,7 @@ async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, data
     reader_id, reader = await database.transact(lambda tx: keys.make(tx, "reader", ["read"], at=at))
     writer_id, writer = await database.transact(lambda tx: keys.make(tx, "writer", ["write"], at=at))
     try:
-        await asyncio.sleep(1.1)  # what is known of keys is a second old at most
+        await asyncio.sleep(1.1)  # that there is a key is known a second later at most
 
         async def status(token: str | None, method: str = "GET", path: str = "/v1/orders") -> int:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -262,6 +285,7 @@ async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, data
 
         assert await status(None) == 401
         assert await status("ordino_wrong") == 401
+        assert (await client.get("/v1/orders")).headers["www-authenticate"] == "Bearer"
         assert await status(reader) == 200
         assert await status(reader, "POST") == 403
         assert await status(writer, "POST") == 400  # let in, and told that the body is empty
@@ -269,7 +293,6 @@ async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, data
         stored = await database.pool.fetch("SELECT hash FROM core.api_keys")
         assert all(reader.encode() not in row["hash"] for row in stored)
         await database.transact(lambda tx: keys.revoke(tx, reader_id, at=at))
-        await asyncio.sleep(1.1)
         assert await status(reader) == 401
     finally:
         for key_id in (reader_id, writer_id):

@@ -1,6 +1,7 @@
 """Who may call: nobody but this machine while there is no key, and only bearers of one after that.
 
-What is known of a key is kept for at most a second, so a revoked key works for a second at the longest.
+A key is looked up for every request that brings one, so a revoked key is refused from the next request on. Whether there
+is a key at all is kept for a second: after the first one is made, this machine gets in without it for a second at the longest.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ Loopback = frozenset({"127.0.0.1", "::1"})
 
 
 class KeyRing:
-    """What this process knows of the keys, for a second."""
+    """What this process asks of the keys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._any: tuple[float, bool] | None = None
-        self._scopes: dict[str, tuple[float, frozenset[str] | None]] = {}
 
     async def any_living(self) -> bool:
         now = time.monotonic()
@@ -38,13 +38,7 @@ class KeyRing:
         return self._any[1]
 
     async def scopes_of(self, token: str) -> frozenset[str] | None:
-        now = time.monotonic()
-        known = self._scopes.get(token)
-        if known is None or now - known[0] > KEPT_SECONDS:
-            if len(self._scopes) > 10_000:
-                self._scopes.clear()
-            known = self._scopes[token] = (now, await self._database.read(lambda tx: keys.scopes_of(tx, token)))
-        return known[1]
+        return await self._database.read(lambda tx: keys.scopes_of(tx, token))
 
 
 def access(app: ASGIApp) -> ASGIApp:
@@ -62,11 +56,11 @@ def access(app: ASGIApp) -> ASGIApp:
 
 async def _refusal(ring: KeyRing, scope: Any) -> Forbidden | None:
     token = _bearer(scope["headers"])
-    if not await ring.any_living():
-        if token is None and _is_loopback(scope):
+    if token is None and not await ring.any_living():
+        if _is_loopback(scope):
             return None
         error = Forbidden(
-            "There is no API key yet, and without one Ordino answers this machine only, without a key. "
+            "There is no API key yet, and without one Ordino answers this machine only. "
             "Make one with `ordino keys make`."
         )
         error.status = 403

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+from asyncpg import CharacterNotInRepertoireError
 from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
@@ -29,8 +30,8 @@ from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
-from ordino.core.errors import Fault, OrdinoError, Unavailable
-from ordino.core.http import Problem, problem, render
+from ordino.core.errors import Fault, Invalid, OrdinoError, Unavailable
+from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.migrations import pending_on
 from ordino.core.settings import Settings
 from ordino.orders.model import NewOrder, OrderRefused, Placed
@@ -101,7 +102,12 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         },
         lifespan=[lifespan],
         middleware=[access],
-        exception_handlers={OrdinoError: _known, HTTPException: _http, Exception: _unknown},
+        exception_handlers={
+            OrdinoError: _known,
+            HTTPException: _http,
+            CharacterNotInRepertoireError: _nul,
+            Exception: _unknown,
+        },
         request_max_body_size=settings.body_limit_bytes,
         openapi_config=OpenAPIConfig(
             title="Ordino",
@@ -144,7 +150,14 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
     if error.status_code == 405:
         detail = f"{request.url.path} does not take {request.method}; /schema lists what it takes."
     title = titles.get(error.status_code, "The request is not valid")
-    return render(Problem(f"urn:ordino:problem:{code}", title, error.status_code, detail, tuple(faults)))
+    document = Problem(f"urn:ordino:problem:{code}", title, error.status_code, detail, tuple(faults))
+    return render(document, error.headers)
+
+
+def _nul(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The one character that PostgreSQL does not keep, where no type has stopped it."""
+    faults = [Fault(f"/{name}", NO_NUL) for name, value in request.query_params.multi_items() if "\x00" in value]
+    return problem(Invalid(NO_NUL, faults=faults))
 
 
 def _unknown(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

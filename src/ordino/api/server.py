@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 
 from granian import Granian
 from granian.constants import Interfaces, Loops
@@ -23,6 +24,10 @@ URL_VARIABLE = "ORDINO_DATABASE_URL"
 
 class NoKey(OrdinoError):
     """The server would be open to the network."""
+
+
+class PortTaken(OrdinoError):
+    """Somebody listens there already, or nobody can."""
 
 
 def load_stages() -> None:
@@ -69,6 +74,22 @@ async def refuse_open_door(database: Database, settings: Settings) -> None:
             f"Listening on {settings.host} would let anybody in: there is no API key. "
             "Make one with `ordino keys make NAME`, or listen on 127.0.0.1."
         )
+
+
+def refuse_taken_port(settings: Settings) -> None:
+    """Raises ``PortTaken``. The server itself would share the port, and clients would reach one or the other by chance."""
+    try:
+        [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise PortTaken(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "ORDINO_PORT and ORDINO_HOST choose another place."
+        ) from error
 
 
 def serve(settings: Settings, url: str) -> None:

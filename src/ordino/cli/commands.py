@@ -14,8 +14,9 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from ordino.api.server import refuse_taken_port
 from ordino.cli import running
 from ordino.cli.demo.baskets import ORDINARY_MONTH
 from ordino.core.errors import Invalid, OrdinoError
@@ -45,6 +46,7 @@ def up() -> None:
 
 def up_on(settings: Settings, url: str) -> None:
     """Serve and work on a prepared database until told to stop, or until one of the two ends by itself."""
+    refuse_taken_port(settings)
     running.run(_check_door(settings, url))
     environment = os.environ | {"ORDINO_DATABASE_URL": url, CHILD_VARIABLE: "1"}
     command = [sys.executable, "-m", "ordino"]
@@ -101,6 +103,7 @@ def serve() -> None:
     if os.environ.get(CHILD_VARIABLE):
         running.leave_with_parent()
     settings = Settings.from_environment()
+    refuse_taken_port(settings)
     with running.database_url(settings) as url:
         running.run(_check_door(settings, url))
         serve_http(settings, url)
@@ -219,7 +222,7 @@ def make_key(
 
 @keys_app.command(name="revoke")
 def revoke_key(key_id: UUID) -> None:
-    """Revoke a key; it works for a second at the longest."""
+    """Revoke a key; it is refused from the next request on."""
     from ordino.core import keys
     from ordino.core.clock import WallClock
 
@@ -247,7 +250,7 @@ def list_keys() -> None:
                 return await database.read(keys.keys)
 
         found = running.run(read())
-    table = Table("key", "name", "scopes", "made", "revoked")
+    table = Table(Column("key", min_width=36), "name", "scopes", "made", "revoked")
     for key in found:
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
         table.add_row(str(key.key_id), key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
@@ -270,7 +273,7 @@ def list_letters(*, limit: int = 100, json: Annotated[bool, Parameter(negative="
     if json:
         print(json_.dumps([{"id": str(x.id), "kind": x.kind, "last_error": x.last_error} for x in found]))
         return
-    table = Table("id", "reaction", "subject", "attempts", "last error")
+    table = Table(Column("id", min_width=36), "reaction", Column("subject", overflow="fold"), "attempts", "last error")
     for letter in found:
         table.add_row(str(letter.id), letter.kind, str(letter.subject_id), str(letter.attempts), letter.last_error)
     console.print(table)
@@ -304,6 +307,8 @@ def validate_flow(path: Path) -> None:
         flow = parse(path.read_text(encoding="utf-8"), vocabulary())
     except OSError as error:
         raise OrdinoError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise OrdinoError(f"{path} is not text in UTF-8.") from error
     except Invalid as error:
         for fault in error.faults:
             print(f"{path}: {fault.detail}", file=sys.stderr)

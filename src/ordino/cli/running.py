@@ -18,7 +18,8 @@ from ordino.api.server import calm_collector, load_stages
 from ordino.core.clock import WallClock
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres, url_of_running
-from ordino.core.migrations import migrate
+from ordino.core.errors import OrdinoError
+from ordino.core.migrations import migrate, pending_on
 from ordino.core.settings import Settings
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ async def prepare(url: str) -> None:
 
 @asynccontextmanager
 async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
-    """The database with the flows' plans."""
+    """The database with the flows' plans. Raises ``OrdinoError`` where migrations are pending."""
     from ordino.flows.versions import flow_plans
 
     database = await Database.open(
@@ -73,6 +74,8 @@ async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
         lock_timeout_seconds=settings.lock_timeout_seconds,
     )
     async with database:
+        if await database.read(pending_on):
+            raise OrdinoError("The database lacks migrations; run `ordino migrate`.")
         yield database
 
 

@@ -111,6 +111,8 @@ class Kind(Generic[Thing]):
             sent = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
+        except RecursionError as error:
+            raise Invalid("The body is nested too deeply.") from error
         if isinstance(sent, dict) and self.name in sent and self.name not in self.fields:
             sent = sent[self.name]
             if not isinstance(sent, list):
@@ -279,6 +281,8 @@ async def read_ndjson(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, 
             yield line, msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             yield line, Fault("", f"The line is not JSON: {error}.")
+        except RecursionError:
+            yield line, Fault("", "The line is nested too deeply.")
 
 
 async def one(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -26,7 +26,10 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 KEY_CHARACTERS = 200
 ITEMS = 10_000
+TOO_DEEP = "The body is nested too deeply."
+NO_NUL = "Texts may not hold U+0000."
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _PLACE = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
@@ -51,8 +54,11 @@ def problem(error: OrdinoError) -> Response[bytes]:
     return render(Problem(f"urn:ordino:problem:{code}", getattr(error, "title", ""), status, str(error), faults, facts))
 
 
-def render(document: Problem) -> Response[bytes]:
-    headers = {"Retry-After": "1"} if document.status == 503 else None
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}  # as RFC 9110 asks
+
+
+def render(document: Problem, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    headers = {**_HEADERS.get(document.status, {}), **(headers or {})}
     return Response(encode(document), status_code=document.status, media_type=PROBLEM, headers=headers)
 
 
@@ -68,13 +74,31 @@ def fault_of(error: msgspec.ValidationError) -> Fault:
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """The body, or ``Invalid`` with a pointer to what is wrong."""
     try:
-        return decoder.decode(body)
+        decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
         fault = fault_of(error)
         where = f" at {fault.pointer}" if fault.pointer else ""
         raise Invalid(f"{fault.detail}{where}.", faults=[fault]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
+    except RecursionError as error:
+        raise Invalid(TOO_DEEP, faults=[Fault("", TOO_DEEP)]) from error
+    if b"\\u0000" in body and _NUL.search(body):
+        faults = [Fault(pointer, NO_NUL) for pointer in _with_nul(msgspec.json.decode(body))]
+        raise Invalid(f"{NO_NUL} {faults[0].pointer} does.", faults=faults)
+    return decoded
+
+
+def _with_nul(value: Any, pointer: str = "") -> Iterator[str]:
+    """Where texts hold U+0000."""
+    if isinstance(value, str) and "\x00" in value:
+        yield pointer
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _with_nul(item, f"{pointer}/{index}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from [pointer] if "\x00" in name else _with_nul(item, f"{pointer}/{name}")
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -52,6 +52,8 @@ def parse(text: str, vocabulary: Vocabulary) -> Flow:
         line = mark.line + 1 if mark else 1
         words = getattr(error, "problem", None) or str(error)
         raise Invalid(f"Line {line}: this is not YAML: {words}.", faults=[Fault(f"/line/{line}", words)]) from error
+    except RecursionError as error:
+        raise Invalid("Line 1: this is nested too deeply.", faults=[Fault("/line/1", "nested too deeply")]) from error
     reader = _Reader(vocabulary)
     flow = reader.flow(root)
     if reader.faults:

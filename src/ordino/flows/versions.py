@@ -15,6 +15,7 @@ from ordino.core.statements import statements
 from ordino.flows.document import Flow, Vocabulary, packaged, parse
 
 sql = statements("ordino.flows")
+LAST_VERSION = 2**31 - 1
 
 
 class FlowHead(Struct, frozen=True):
@@ -73,7 +74,7 @@ async def ensure_active(tx: Tx, *, at: datetime) -> int:
 
 async def flow(tx: Tx, version: int) -> FlowView:
     """Raises ``NotFound``."""
-    rows = await sql.flow(tx, version=version)
+    rows = await sql.flow(tx, version=version) if version <= LAST_VERSION else []
     if not rows:
         raise NotFound(f"There is no version {version} of the flow.")
     return FlowView(**rows[0])

@@ -26,7 +26,7 @@ from ordino.network.facts import facts
 from ordino.orders import place as placement
 from ordino.orders.place import PlannedOrder
 
-CLIENTS = 96
+CLIENTS = 256
 WINDOWS = 3
 WARM_SECONDS = 3.0
 FLOOR_BATCH = 256

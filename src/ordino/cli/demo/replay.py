@@ -5,8 +5,9 @@ from them is seen at the next step. After the last order the clock goes on until
 for at most ``PATIENCE``.
 
 A step has two parts. First, one after the other, what changes what is free: cancellations, arrivals, returns, short picks and the
-sourcing that follows. Then, side by side, the new orders (which alone take what is free) and everything else (which leaves it as it
-is). So the same seed gives the same orders in the same states, however the database schedules its work.
+sourcing that follows. Then, side by side, the new orders (which alone take what is free), the staff, the messages and everything
+else; none of them sees what the others do in the same step. So the same seed gives the same orders in the same states, however the
+database schedules its work.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ PATIENCE = timedelta(days=75)
 BATCH = 500
 BUYING_HOUR = 7
 MOMENT = timedelta(milliseconds=1)  # new orders are not seen by the work of their own step
+TALKING = {"message"}  # reactions that change nothing but the outbox
 TAKING = {"source", "fill_backorders", "stop"}  # reactions that change what is free
 POST_HOUR = 13
 
@@ -45,14 +47,15 @@ Shown = Callable[[datetime, int, Counter[str]], None]
 
 
 class Crew(Worker):
-    """A worker that takes up some kinds of reactions only, in the order of their names."""
+    """A worker that takes up some kinds of reactions only, in the order of their names, up to ``behind`` before the present."""
 
-    def __init__(self, database: Database, kinds: Iterable[str]) -> None:
+    def __init__(self, database: Database, kinds: Iterable[str], behind: timedelta = timedelta(0)) -> None:
         super().__init__(database, batch_size=1000)
         self.kinds = sorted(kinds)
+        self.behind = behind
 
     async def run_due(self) -> int:
-        at = self.database.clock.now()
+        at = self.database.clock.now() - self.behind
         due = {row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at))}
         taken = 0
         for kind in self.kinds:
@@ -77,7 +80,8 @@ class Replay:
         self.buyer = Buyer(database, self.counts)
         kinds = frozenset(registry.names)
         self.sourcing = Crew(database, kinds & TAKING)
-        self.others = Crew(database, kinds - TAKING)
+        self.messages = Crew(database, kinds & TALKING, behind=MOMENT)
+        self.others = Crew(database, kinds - TAKING - TALKING)
 
     async def run(self, show: Shown) -> datetime:
         """Until nothing is left to do. Returns the last instant."""
@@ -103,18 +107,24 @@ class Replay:
         if working:
             await self.staff.meet_shortages(at)
         await self.sourcing.run_until_idle()
-        await asyncio.gather(self._place(at), self._work(at, hour, working))
+        await asyncio.gather(
+            self._place(at),
+            self._staff(at, hour) if working else asyncio.sleep(0),
+            self.messages.run_until_idle(),
+            self._others(at, hour),
+        )
 
-    async def _work(self, at: datetime, hour: int, working: bool) -> None:
+    async def _staff(self, at: datetime, hour: int) -> None:
+        await self.staff.take_up(at, released_before=at - MOMENT)
+        if hour in days.COLLECTIONS:
+            self.carriers.collect(await self.staff.hand_over(at))
+
+    async def _others(self, at: datetime, hour: int) -> None:
+        await self.others.run_until_idle()
         if hour in days.SCANS:
             self.customers.delivered(await self.carriers.report(at))
         if hour == POST_HOUR:
             await self.customers.answer(at)
-        await self.others.run_until_idle()
-        if working:
-            await self.staff.take_up(at)
-            if hour in days.COLLECTIONS:
-                self.carriers.collect(await self.staff.hand_over(at))
 
     async def _place(self, at: datetime) -> None:
         while self.sent < len(self.carts) and self.carts[self.sent].at <= at:

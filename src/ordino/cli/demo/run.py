@@ -98,7 +98,7 @@ async def replay(
     since, _ = days.month_bounds(month)
     clock = SimulatedClock(since)
     async with await Database.open(
-        url, plans=flow_plans(), clock=clock, pool_size=4, statement_timeout_seconds=120
+        url, plans=flow_plans(), clock=clock, pool_size=8, statement_timeout_seconds=120
     ) as database:
         [row] = await database.read(lambda tx: sql.is_fresh(tx))
         if not row["fresh"]:

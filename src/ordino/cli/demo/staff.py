@@ -51,8 +51,8 @@ class Staff:
         """Pick what will come up short: it changes what others can be promised."""
         await self._pick_all([row for row in await self._queue("released") if self._short(row)], at)
 
-    async def take_up(self, at: datetime) -> None:
-        """Pack what was picked before, then pick what has been released meanwhile."""
+    async def take_up(self, at: datetime, *, released_before: datetime) -> None:
+        """Pack what was picked before, then pick what has been released meanwhile, before this instant."""
         for batch in _batches(await self._queue("picked")):
             packs = [
                 Pack(
@@ -64,7 +64,8 @@ class Staff:
             ]
             packed = await self.database.transact(lambda tx, packs=packs: pack(tx, packs, at=at))  # type: ignore[misc]
             self._count("packed", packed)
-        await self._pick_all([row for row in await self._queue("released") if not self._short(row)], at)
+        released = [row for row in await self._queue("released") if row["released_at"] < released_before]
+        await self._pick_all([row for row in released if not self._short(row)], at)
 
     async def _pick_all(self, rows: Sequence[Any], at: datetime) -> None:
         for batch in _batches(rows):
