@@ -170,8 +170,13 @@ async def test_the_character_that_cannot_be_kept_is_a_problem_and_named(client: 
     receipts = {"receipts": [{"sku": "sku-1", "location": "loc-1", "quantity": 1, "note": "a\x00b"}]}
     answer = await client.post("/v1/receipts", json=receipts)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/receipts/0/note")
-    escaped = order("nul", ship_to=order("nul")["ship_to"] | {"line1": "C:\\u0000"})  # a backslash and five letters
-    assert (await client.post("/v1/orders", json=escaped)).status_code == 201
+    escaped = {
+        "sku": "sku-1",
+        "location": "loc-2",
+        "quantity": 1,
+        "reason": "C:\\u0000",
+    }  # a backslash and five letters
+    assert (await client.post("/v1/receipts", json=escaped)).status_code == 201
     asked = await client.get("/v1/orders?status=%00")
     assert (asked.status_code, asked.json()["errors"][0]["pointer"]) == (400, "/status")
 
@@ -270,6 +275,10 @@ async def test_without_a_key_only_this_machine_may_call(database_url: str, world
     async with calling(app, "203.0.113.9") as stranger:
         assert (await stranger.get("/v1/orders")).status_code == 403
         assert (await stranger.get("/health")).status_code == 200
+    async with calling(build(open_database, Settings())) as here:
+        page = {"Origin": "http://elsewhere.example"}
+        assert (await here.get("/v1/orders", headers=page)).status_code == 403
+        assert (await here.get("/v1/orders", headers={"Origin": "http://ordino"})).status_code == 200
 
 
 async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, database: Database) -> None:

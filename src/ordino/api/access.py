@@ -57,7 +57,7 @@ def access(app: ASGIApp) -> ASGIApp:
 async def _refusal(ring: KeyRing, scope: Any) -> Forbidden | None:
     token = _bearer(scope["headers"])
     if token is None and not await ring.any_living():
-        if _is_loopback(scope):
+        if _is_loopback(scope) and not _from_a_page(scope["headers"]):
             return None
         error = Forbidden(
             "There is no API key yet, and without one Ordino answers this machine only. "
@@ -87,6 +87,13 @@ def _bearer(headers: Any) -> str | None:
             kind, _, token = value.decode("latin-1").partition(" ")
             return token.strip() if kind.lower() == "bearer" else None
     return None
+
+
+def _from_a_page(headers: Any) -> bool:
+    """Does a web page of another origin ask? A browser on this machine must not lend it its place."""
+    named = {name: value for name, value in headers if name in (b"origin", b"host")}
+    origin = named.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != named.get(b"host")
 
 
 def _is_loopback(scope: Any) -> bool:

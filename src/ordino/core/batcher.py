@@ -17,6 +17,10 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 
+SMALL = 16
+"""A set of so many is worth its transaction: fewer are not shared among lanes."""
+
+
 class Batcher(Generic[Item, Outcome]):
     """Runs ``run`` on sets of what callers submit one by one.
 
@@ -47,12 +51,23 @@ class Batcher(Generic[Item, Outcome]):
                 raise Unavailable("The server is shutting down; send the request again.")
             future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             self._waiting.append((item, future))
-            if self._free_lanes:
-                self._free_lanes -= 1
-                task = asyncio.create_task(self._work())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            self._start()
             return await future
+
+    def _start(self) -> None:
+        if self._free_lanes:
+            self._free_lanes -= 1
+            task = asyncio.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _share(self) -> int:
+        """How many to take: what waits is shared with lanes that are free, or all lanes would march in step behind one."""
+        share = -(-len(self._waiting) // (self._free_lanes + 1))
+        count = min(self._size, len(self._waiting), max(share, SMALL))
+        if len(self._waiting) > count:
+            self._start()
+        return count
 
     async def close(self) -> None:
         """Finish what was submitted, accept nothing more."""
@@ -64,7 +79,7 @@ class Batcher(Generic[Item, Outcome]):
         try:
             await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins the set
             while self._waiting:
-                count = min(self._size, len(self._waiting))
+                count = self._share()
                 await self._settle([self._waiting.popleft() for _ in range(count)])
         finally:
             self._free_lanes += 1

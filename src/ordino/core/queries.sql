@@ -43,12 +43,10 @@ FROM due WHERE r.bucket = due.bucket AND r.id = due.id
 RETURNING r.bucket, r.id, r.kind, r.subject_id, r.event_id, r.due_at, r.data, r.attempts;
 
 -- name: finish
--- What is done leaves; a row that is not returned was taken over by another lease.
-DELETE FROM core.reactions r
-USING unnest(:buckets::smallint[], :ids::uuid[]) AS d (bucket, id)
-WHERE r.bucket = d.bucket AND r.id = d.id AND r.bucket = any(:buckets::smallint[])
-  AND r.lease IS NOT DISTINCT FROM :lease::uuid
-RETURNING r.id;
+-- What is done leaves; a row that is not returned was taken over by another lease. Ids are unique across buckets.
+DELETE FROM core.reactions
+WHERE bucket = any(:buckets::smallint[]) AND id = any(:ids::uuid[]) AND lease IS NOT DISTINCT FROM :lease::uuid
+RETURNING id;
 
 -- name: postpone
 -- A reaction that failed is due again later, or is put aside for a person when it has failed too often.
@@ -72,8 +70,13 @@ RETURNING id;
 SELECT min(due_at) AS at FROM core.reactions WHERE kind = any(:kinds::text[]) AND dead_at IS NULL;
 
 -- name: due_kinds
--- Which kinds have something due, and the oldest due time of each.
-SELECT kind, min(due_at) AS due_at FROM core.reactions WHERE due_at <= :at::timestamptz AND dead_at IS NULL GROUP BY kind;
+-- Which of these kinds have something due, and the oldest due time of each: one look into the index a kind.
+SELECT k.kind, r.due_at
+FROM unnest(:kinds::text[]) AS k (kind)
+CROSS JOIN LATERAL (
+    SELECT due_at FROM core.reactions
+    WHERE kind = k.kind AND due_at <= :at::timestamptz AND dead_at IS NULL ORDER BY due_at LIMIT 1
+) AS r;
 
 -- name: queue_depth
 -- How much is waiting, by kind.

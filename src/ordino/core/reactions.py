@@ -139,16 +139,14 @@ class Worker:
     async def run_due(self) -> int:
         """Run everything due now, one batch of each kind, oldest kind first. Returns how many were taken up."""
         at = self.database.clock.now()
-        kinds = await self.database.read(lambda tx: sql.due_kinds(tx, at=at))
+        kinds = await self.database.read(lambda tx: sql.due_kinds(tx, at=at, kinds=sorted(self.registry.names)))
         taken = 0
         for row in sorted(kinds, key=lambda row: (row["due_at"], row["kind"])):
             kind = row["kind"]
             if kind in self.registry.reactions:
                 taken += await self._react(kind, at)
-            elif kind in self.registry.effects:
-                taken += await self._affect(kind, at)
             else:
-                log.error("nobody knows the reaction %r; it waits until a worker does", kind)
+                taken += await self._affect(kind, at)
         return taken
 
     async def run_until_idle(self) -> int:

@@ -15,12 +15,12 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
+from ordino.core.upserts import Code
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
 
-Code = Annotated[str, Meta(min_length=1, max_length=100)]
 MAX_UNITS = 10**12
 
 

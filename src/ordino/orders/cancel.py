@@ -179,6 +179,7 @@ async def _write(
     if not cancellations:
         return {}
     ids = iter(new_ids(at, 2 * len(cancellations)))
+    went_out = await ledger.went_out(tx, [c.order_id for c in cancellations])
     events: list[Event] = []
     unit_moves: list[UnitMove] = []
     stock_moves: list[StockMove] = []
@@ -216,7 +217,7 @@ async def _write(
         cancelled = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(units.items())]
         wanted = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(taking.wanted.items())]
         if cancelled:
-            amount = value_of_cancelling(order.shipping_minor, lines[order_id], units)
+            amount = value_of_cancelling(order.shipping_minor, lines[order_id], units, went_out=order_id in went_out)
             data = {"lines": cancelled, "reason": cancellation.reason, "amount_minor": amount}
             events.append(Event(order_id, event_id, "units_cancelled", at, data, order.flow_version))
         if wanted:

@@ -31,6 +31,11 @@ async def allocations(tx: Tx, order_ids: Iterable[UUID]) -> list[AllocationRow]:
     return [AllocationRow(**row) for row in await sql.allocations(tx, order_ids=list(order_ids))]
 
 
+async def went_out(tx: Tx, order_ids: Iterable[UUID]) -> set[UUID]:
+    """The orders of which something has shipped, even if it was lost since."""
+    return {row["order_id"] for row in await sql.went_out(tx, order_ids=list(order_ids))}
+
+
 async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict[UUID, str]:
     """Write the moves and the counts that follow. Returns each order's new status.
 

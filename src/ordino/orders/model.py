@@ -8,6 +8,10 @@ DEM-5  What a line has allocated is what it holds in stock, location by location
 MON-1  Captured and voided never exceed what was authorized.
 MON-2  Refunded never exceeds captured.
 MON-3  A payment's amounts are the sums of its moves.
+MON-4  An order's total is the amounts of its lines and its shipping, and nothing more is authorized.
+MON-5  No more is captured than the shipped units and the shipping are worth.
+CAP-1  What a limited location has taken on for a day is the number of orders that claim it.
+CUS-1  Every customer has the seller's key, and every key its customer.
 """
 
 from __future__ import annotations

@@ -59,6 +59,10 @@ WITH m AS (
 )
 SELECT o.order_id, o.status, (SELECT count(*) FROM moved_lines) AS lines FROM moved_orders o;
 
+-- name: went_out
+-- Of which of these orders something has shipped, whatever became of it.
+SELECT DISTINCT order_id FROM orders.moves WHERE order_id = any(:order_ids::uuid[]) AND to_state = 'shipped';
+
 -- name: take_allocations
 -- Units leave their allocation: picked, short or cancelled. Released units leave first what was released.
 UPDATE orders.allocations a SET quantity = a.quantity - d.quantity, released = a.released - d.released
@@ -296,8 +300,9 @@ SELECT cause_id, kind, amount_minor, reference, at FROM orders.payment_moves WHE
 -- What may still be captured for these orders: units that are still to leave, and shipping until something has shipped.
 SELECT o.order_id,
        (sum(l.amount_minor - div(l.amount_minor::numeric * (l.shipped + l.delivered + l.returned + l.cancelled), l.ordered))
-        + CASE WHEN bool_or(l.shipped + l.delivered + l.returned > 0) OR bool_and(l.cancelled = l.ordered) THEN 0
-               ELSE o.shipping_minor END)::bigint AS open_minor,
+        + CASE WHEN bool_and(l.cancelled = l.ordered)
+                    OR EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped')
+               THEN 0 ELSE o.shipping_minor END)::bigint AS open_minor,
        EXISTS (SELECT FROM core.reactions r WHERE r.kind = 'authorize' AND r.subject_id = o.order_id AND r.dead_at IS NULL) AS authorizing,
        EXISTS (SELECT FROM core.reactions r WHERE r.kind = 'capture' AND r.subject_id = o.order_id AND r.dead_at IS NULL) AS capturing
 FROM orders.orders o JOIN orders.lines l USING (order_id)

@@ -44,21 +44,24 @@ def value_of_returning(line: Counts, quantity: int) -> int:
     return share_of_units(line.amount_minor, line.ordered, line.returned, quantity)
 
 
-def value_of_shipment(shipping_minor: int, lines: Mapping[int, Counts], quantities: Mapping[int, int]) -> int:
-    """What a shipment charges: its units, and the order's shipping with the first one.
+def value_of_shipment(
+    shipping_minor: int, lines: Mapping[int, Counts], quantities: Mapping[int, int], *, first: bool
+) -> int:
+    """What a shipment charges: its units, and the order's shipping with the first one, whatever became of that.
 
     ``lines`` are all lines of the order by number, as they were before the shipment.
     """
-    first = not any(line.shipped + line.delivered + line.returned for line in lines.values())
     units = sum(value_of_leaving(lines[line_no], quantity) for line_no, quantity in quantities.items())
     return units + (shipping_minor if first else 0)
 
 
-def value_of_cancelling(shipping_minor: int, lines: Mapping[int, Counts], quantities: Mapping[int, int]) -> int:
-    """What is no longer owed: the units, and the order's shipping when nothing of the order is left and nothing went out.
+def value_of_cancelling(
+    shipping_minor: int, lines: Mapping[int, Counts], quantities: Mapping[int, int], *, went_out: bool
+) -> int:
+    """What is no longer owed: the units, and the order's shipping when nothing of the order is left and nothing ever went out.
 
     ``lines`` are all lines of the order by number, as they were before the cancellation.
     """
     units = sum(value_of_leaving(lines[line_no], quantity) for line_no, quantity in quantities.items())
     nothing_left = all(line.cancelled + quantities.get(line_no, 0) == line.ordered for line_no, line in lines.items())
-    return units + (shipping_minor if nothing_left else 0)
+    return units + (shipping_minor if nothing_left and not went_out else 0)

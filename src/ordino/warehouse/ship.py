@@ -223,9 +223,12 @@ async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, or
     lines: dict[UUID, dict[int, LineRow]] = {}
     for (order_id, line_no), line in (await orders_ledger.lines(tx, order_ids)).items():
         lines.setdefault(order_id, {})[line_no] = line
+    went_out = await orders_ledger.went_out(tx, order_ids)
     for s in shipments:
         here = lines[s.item.order_id]
         shipping_minor = floor.orders[s.item.order_id].shipping_minor
-        s.amount_minor = value_of_shipment(shipping_minor, here, s.contents)
+        first = s.item.order_id not in went_out
+        s.amount_minor = value_of_shipment(shipping_minor, here, s.contents, first=first)
+        went_out.add(s.item.order_id)
         for line_no, quantity in s.contents.items():
             here[line_no] = structs.replace(here[line_no], shipped=here[line_no].shipped + quantity)

@@ -75,6 +75,7 @@ async def stop(tx: Tx, wishes: Sequence[Wish], *, at: datetime) -> list[Stopped]
     """
     floor = await ledger.load(tx, [wish.order_id for wish in wishes])
     place = await _look(tx, floor)
+    went_out = await orders_ledger.went_out(tx, floor.orders)
     result = _Result(defaultdict(int), defaultdict(int), {}, [], defaultdict(int))
     deltas: dict[tuple[UUID, int], int] = defaultdict(int)
     events: list[Event] = []
@@ -96,7 +97,7 @@ async def stop(tx: Tx, wishes: Sequence[Wish], *, at: datetime) -> list[Stopped]
                 refused[line_no] = quantity - taken
         amount = 0
         if cancelled:
-            amount = value_of_cancelling(order.shipping_minor, before, cancelled)
+            amount = value_of_cancelling(order.shipping_minor, before, cancelled, went_out=wish.order_id in went_out)
             data = {"lines": _listed(cancelled), "reason": wish.reason, "amount_minor": amount}
             events.append(Event(wish.order_id, ids[2 * index], "units_cancelled", at, data, order.flow_version))
         if refused:

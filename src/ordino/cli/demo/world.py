@@ -7,6 +7,7 @@ coordinates and stock.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -156,7 +157,8 @@ async def build(database: Database, world: World, *, at: datetime, told: Callabl
     told(f"{len(world.skus):,} SKUs")
     await upsert(upsert_skus, world.skus)
     told(f"{len(world.opening):,} stock positions")
-    await upsert(receive, world.opening)
+    middle = len(world.opening) // 2
+    await asyncio.gather(upsert(receive, world.opening[:middle]), upsert(receive, world.opening[middle:]))
     await database.read(lambda tx: sql.analyze_stock(tx))
 
 
