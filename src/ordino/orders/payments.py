@@ -7,9 +7,10 @@ paid for twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -68,11 +69,16 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
                 tx, order_ids=[t.subject_id for t in tasks], cause_ids=[t.event_id for t in tasks], kind=kind
             )
         }
+        queued = await _still_queued(tx, kind, tasks, rows)
         spoken_for: dict[Any, int] = {}
         calls: list[Call | None] = []
         for task in tasks:
             payment = rows[task.subject_id]
-            amount = 0 if (task.subject_id, task.event_id) in done else asked(task, payment, orders[task.subject_id])
+            amount = (
+                0
+                if (task.subject_id, task.event_id) in done
+                else asked(task, payment, orders[task.subject_id]["open_minor"], task.subject_id in queued)
+            )
             amount -= max(0, amount + spoken_for.get(task.subject_id, 0) - _limit(kind, payment))
             spoken_for[task.subject_id] = spoken_for.get(task.subject_id, 0) + max(0, amount)
             free = kind is PaymentMoveKind.AUTHORIZED and amount == 0 and payment["authorized_minor"] == 0
@@ -109,6 +115,27 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
     return Effect(ask, call, settle)
 
 
+async def _still_queued(
+    tx: Tx, kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]
+) -> set[UUID]:
+    """Orders that have to wait: a void for the authorization, a refund for the charge. Looked up where there is doubt only."""
+    if kind is PaymentMoveKind.VOIDED:
+        before = "authorize"
+        doubtful = [t.subject_id for t in tasks if payments[t.subject_id]["authorized_minor"] == 0]
+    elif kind is PaymentMoveKind.REFUNDED:
+        before = "capture"
+        doubtful = [
+            t.subject_id
+            for t in tasks
+            if t.data["refund_minor"] > _limit(PaymentMoveKind.REFUNDED, payments[t.subject_id])
+        ]
+    else:
+        return set()
+    if not doubtful:
+        return set()
+    return {row["subject_id"] for row in await sql.still_queued(tx, kind=before, order_ids=doubtful)}
+
+
 def _limit(kind: PaymentMoveKind, payment: Any) -> int:
     """The most that the ledger bears now."""
     if kind is PaymentMoveKind.AUTHORIZED:
@@ -118,12 +145,12 @@ def _limit(kind: PaymentMoveKind, payment: Any) -> int:
     return int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"])
 
 
-def _to_authorize(task: Task, payment: Any, order: Any) -> int:
+def _to_authorize(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
     """What may still be captured: the total, less what was dropped or cancelled before anybody was asked to pay."""
-    return int(order["open_minor"]) if payment["authorized_minor"] == 0 else 0
+    return open_minor if payment["authorized_minor"] == 0 else 0
 
 
-def _to_capture(task: Task, payment: Any, order: Any) -> int:
+def _to_capture(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
     """What the shipment's event says it charges."""
     amount = int(task.data["amount_minor"])
     if amount and payment["authorized_minor"] == 0:
@@ -131,10 +158,10 @@ def _to_capture(task: Task, payment: Any, order: Any) -> int:
     return amount
 
 
-def _to_void(task: Task, payment: Any, order: Any) -> int:
+def _to_void(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
     """What the cancelled units were worth, as far as it is authorized and nothing else still needs it."""
     if payment["authorized_minor"] == 0:
-        if order["authorizing"]:
+        if queued:
             raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
         return 0
     unused = int(
@@ -143,10 +170,10 @@ def _to_void(task: Task, payment: Any, order: Any) -> int:
     return max(0, min(int(task.data["amount_minor"]), unused))
 
 
-def _to_refund(task: Task, payment: Any, order: Any) -> int:
+def _to_refund(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
     """What the event says is to be given back. What was not captured yet cannot be."""
     amount = int(task.data["refund_minor"])
-    if amount > payment["captured_minor"] - payment["refunded_minor"] and order["capturing"]:
+    if queued:
         raise Unavailable("The shipment is not charged yet; the refund follows the charge.")
     return amount
 

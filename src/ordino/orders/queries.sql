@@ -302,12 +302,15 @@ SELECT o.order_id,
        (sum(l.amount_minor - div(l.amount_minor::numeric * (l.shipped + l.delivered + l.returned + l.cancelled), l.ordered))
         + CASE WHEN bool_and(l.cancelled = l.ordered)
                     OR EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped')
-               THEN 0 ELSE o.shipping_minor END)::bigint AS open_minor,
-       EXISTS (SELECT FROM core.reactions r WHERE r.kind = 'authorize' AND r.subject_id = o.order_id AND r.dead_at IS NULL) AS authorizing,
-       EXISTS (SELECT FROM core.reactions r WHERE r.kind = 'capture' AND r.subject_id = o.order_id AND r.dead_at IS NULL) AS capturing
+               THEN 0 ELSE o.shipping_minor END)::bigint AS open_minor
 FROM orders.orders o JOIN orders.lines l USING (order_id)
 WHERE o.order_id = any(:order_ids::uuid[])
 GROUP BY o.order_id, o.shipping_minor;
+
+-- name: still_queued
+-- For which of these orders a reaction of this kind is still to run.
+SELECT DISTINCT subject_id FROM core.reactions
+WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND dead_at IS NULL;
 
 -- name: known_payment_moves
 -- Which of these events have moved money already.

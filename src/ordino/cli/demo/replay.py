@@ -56,7 +56,9 @@ class Crew(Worker):
 
     async def run_due(self) -> int:
         at = self.database.clock.now() - self.behind
-        due = {row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at))}
+        due = {
+            row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at, kinds=self.kinds))
+        }
         taken = 0
         for kind in self.kinds:
             if kind in due:
