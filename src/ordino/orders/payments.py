@@ -164,9 +164,7 @@ def _to_void(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
         if queued:
             raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
         return 0
-    unused = int(
-        payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"] - order["open_minor"]
-    )
+    unused = int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"] - open_minor)
     return max(0, min(int(task.data["amount_minor"]), unused))
 
 
