@@ -77,7 +77,7 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
             amount = (
                 0
                 if (task.subject_id, task.event_id) in done
-                else asked(task, payment, orders[task.subject_id]["open_minor"], task.subject_id in queued)
+                else asked(task, payment, _open(kind, orders[task.subject_id]), task.subject_id in queued)
             )
             amount -= max(0, amount + spoken_for.get(task.subject_id, 0) - _limit(kind, payment))
             spoken_for[task.subject_id] = spoken_for.get(task.subject_id, 0) + max(0, amount)
@@ -113,6 +113,12 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         await record(tx, events)
 
     return Effect(ask, call, settle)
+
+
+def _open(kind: PaymentMoveKind, order: Any) -> int:
+    """What may still be captured; where goods went out before anybody was asked to pay, that is the whole order."""
+    whole = kind is PaymentMoveKind.AUTHORIZED and order["went_out"]
+    return int(order["total_minor"] if whole else order["open_minor"])
 
 
 async def _still_queued(

@@ -302,10 +302,11 @@ SELECT o.order_id,
        (sum(l.amount_minor - div(l.amount_minor::numeric * (l.shipped + l.delivered + l.returned + l.cancelled), l.ordered))
         + CASE WHEN bool_and(l.cancelled = l.ordered)
                     OR EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped')
-               THEN 0 ELSE o.shipping_minor END)::bigint AS open_minor
+               THEN 0 ELSE o.shipping_minor END)::bigint AS open_minor,
+       EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped') AS went_out, o.total_minor
 FROM orders.orders o JOIN orders.lines l USING (order_id)
 WHERE o.order_id = any(:order_ids::uuid[])
-GROUP BY o.order_id, o.shipping_minor;
+GROUP BY o.order_id, o.shipping_minor, o.total_minor;
 
 -- name: still_queued
 -- For which of these orders a reaction of this kind is still to run.
