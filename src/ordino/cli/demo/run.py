@@ -75,14 +75,15 @@ def run(
         running.run(running.prepare(url))
         outcome = running.run(replay(url, purchases, seed=seed, month=month, console=console, seconds=seconds))
         _show_times(console, outcome)
-        serving = f"http://{settings.host}:{settings.port}"
+        ended = outcome.until + timedelta(seconds=1)
         if exit:
-            again = f"ordino demo{'' if orders is None else f' --orders {orders}'}"
-            console.print(screen.next_steps(None, f"{again}      the same again, and then serve it"))
+            command = (
+                f"ordino demo{'' if orders is None else f' --orders {orders}'}      the same again, and then serve it"
+            )
+            console.print(screen.next_steps(None, command, outcome.since, ended), soft_wrap=True, highlight=False)
             return 0 if outcome.report.clean else 1
-        console.print(
-            screen.next_steps(serving, f"ORDINO_DATABASE_URL='{url}' ordino verify"), soft_wrap=True, highlight=False
-        )
+        command, serving = f"ORDINO_DATABASE_URL='{url}' ordino verify", f"http://{settings.host}:{settings.port}"
+        console.print(screen.next_steps(serving, command, outcome.since, ended), soft_wrap=True, highlight=False)
         from ordino.cli.commands import up_on
 
         up_on(settings, url)

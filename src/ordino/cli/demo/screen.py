@@ -92,14 +92,14 @@ def shown(value: float, unit: Unit, key: str | None) -> str:
             return f"{value:,.2f}"
 
 
-def next_steps(url: str | None, command: str) -> str:
-    """What to open next."""
+def next_steps(url: str | None, command: str, since: datetime, until: datetime) -> str:
+    """What to open next. The KPIs are asked for the replayed period: it lies years back."""
     lines = ["[bold]What to open next[/]"]
     if url is not None:
         lines += [
-            f"  {url}/v1/kpis      the KPIs as JSON",
-            f"  {url}/v1/orders    the orders, newest first",
             f"  {url}/schema       everything that can be asked and told",
+            f"  {url}/v1/orders    the orders, newest first",
+            f"  {url}/v1/kpis?since={since:%Y-%m-%dT%H:%M:%SZ}&until={until:%Y-%m-%dT%H:%M:%SZ}    the KPIs of the replay",
         ]
     lines.append(f"  {command}")
     return "\n".join(lines)
