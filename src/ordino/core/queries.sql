@@ -65,10 +65,6 @@ UPDATE core.reactions SET dead_at = NULL, attempts = 0, due_at = :at::timestampt
 WHERE id = any(:ids::uuid[]) AND dead_at IS NOT NULL
 RETURNING id;
 
--- name: next_due
--- When the next reaction of these kinds is due.
-SELECT min(due_at) AS at FROM core.reactions WHERE kind = any(:kinds::text[]) AND dead_at IS NULL;
-
 -- name: due_kinds
 -- Which of these kinds have something due, and the oldest due time of each: one look into the index a kind.
 SELECT k.kind, r.due_at
@@ -77,13 +73,6 @@ CROSS JOIN LATERAL (
     SELECT due_at FROM core.reactions
     WHERE kind = k.kind AND due_at <= :at::timestamptz AND dead_at IS NULL ORDER BY due_at LIMIT 1
 ) AS r;
-
--- name: queue_depth
--- How much is waiting, by kind.
-SELECT kind, count(*) FILTER (WHERE dead_at IS NULL) AS waiting,
-       count(*) FILTER (WHERE dead_at IS NULL AND due_at <= :at::timestamptz) AS due,
-       count(*) FILTER (WHERE dead_at IS NOT NULL) AS dead
-FROM core.reactions GROUP BY kind ORDER BY kind;
 
 -- name: revisions
 -- How often the slow-changing facts have changed.

@@ -74,17 +74,6 @@ WITH gone AS (
 )
 SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM shrunk) AS touched;
 
--- name: known_causes
--- Which of these causes have moved stock of these SKUs already.
-SELECT DISTINCT cause_id FROM inventory.moves
-WHERE sku_id = any(:sku_ids::int[]) AND cause_id = any(:cause_ids::uuid[]);
-
--- name: history
--- The moves of one SKU, newest first.
-SELECT cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta, reason, order_id, at
-FROM inventory.moves WHERE sku_id = :sku_id::int AND (:location_id::int IS NULL OR location_id = :location_id::int)
-ORDER BY at DESC, cause_id DESC LIMIT :limit::int;
-
 -- name: sku_ids
 -- The SKUs behind these codes.
 SELECT code, sku_id FROM catalog.sku_codes WHERE code = any(:codes::text[]);

@@ -93,7 +93,6 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
-    ``placed_at`` defaults to now.
     """
 
     channel: Code

@@ -6,7 +6,7 @@ transaction is run again on stock that it holds from the start; that try cannot 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from hashlib import blake2b
@@ -549,11 +549,3 @@ def _allocation_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]
     ]
     columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(_ALLOCATION_COLUMNS)
     return {name: list(column) for name, column in zip(_ALLOCATION_COLUMNS, columns, strict=True)}
-
-
-def tally(outcomes: Sequence[Outcome]) -> Counter[str]:
-    """How many were placed, repeated, and refused for which reason."""
-    return Counter(
-        outcome.reason if isinstance(outcome, OrderRefused) else ("repeated" if outcome.repeated else "placed")
-        for outcome in outcomes
-    )
