@@ -14,8 +14,11 @@ from msgspec import Struct
 
 from ordino.aftercare import message, returns, survey
 from ordino.aftercare.model import (
+    Answered,
+    Authorized,
     Message,
     NewReturn,
+    Received,
     ReturnArrival,
     ReturnReceipt,
     ReturnRefused,
@@ -27,7 +30,7 @@ from ordino.aftercare.model import (
     WantedReturn,
 )
 from ordino.core.database import Database, Tx
-from ordino.core.http import Body, answer_once, as_error, command, decode
+from ordino.core.http import Body, answer_once, as_error, command, decode, described
 
 RETURNS = Body("returns", NewReturn)
 RECEIPTS = Body("return_receipts", ReturnReceipt)
@@ -88,7 +91,13 @@ async def get_returns(database: NamedDependency[Database], order_id: FromPath[UU
     return Returns(await database.read(lambda tx: returns.returns_of(tx, order_id)))
 
 
-@post("/v1/orders/{order_id:uuid}/returns", summary="Authorize a return", tags=["aftercare"], status_code=201)
+@post(
+    "/v1/orders/{order_id:uuid}/returns",
+    summary="Authorize a return",
+    tags=["aftercare"],
+    status_code=201,
+    operation_class=described(WantedReturn, Authorized),
+)
 async def post_return(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
@@ -98,7 +107,13 @@ async def post_return(
     return await _one(request, database, item, returns.authorize)
 
 
-@post("/v1/returns", summary="Authorize many returns", tags=["aftercare"], status_code=201)
+@post(
+    "/v1/returns",
+    summary="Authorize many returns",
+    tags=["aftercare"],
+    status_code=201,
+    operation_class=described(RETURNS, Authorized | ReturnRefused),
+)
 async def post_returns(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One return or a list, each with its order_id."""
     return await command(request, database, RETURNS, returns.authorize, ReturnRefused, status=201, statuses=REFUSED)
@@ -109,6 +124,7 @@ async def post_returns(request: Request[Any, Any, Any], database: NamedDependenc
     summary="Units of a return came back",
     tags=["aftercare"],
     status_code=201,
+    operation_class=described(ReturnArrival, Received),
 )
 async def post_receipt(
     request: Request[Any, Any, Any],
@@ -121,7 +137,13 @@ async def post_receipt(
     return await _one(request, database, item, returns.receive)
 
 
-@post("/v1/return_receipts", summary="Units of many returns came back", tags=["aftercare"], status_code=201)
+@post(
+    "/v1/return_receipts",
+    summary="Units of many returns came back",
+    tags=["aftercare"],
+    status_code=201,
+    operation_class=described(RECEIPTS, Received | ReturnRefused),
+)
 async def post_receipts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One receipt or a list, each with its order_id and return_id."""
     return await command(request, database, RECEIPTS, returns.receive, ReturnRefused, status=201, statuses=REFUSED)
@@ -133,7 +155,13 @@ async def get_survey(database: NamedDependency[Database], order_id: FromPath[UUI
     return await database.read(lambda tx: survey.survey(tx, order_id))
 
 
-@post("/v1/orders/{order_id:uuid}/survey/answers", summary="Answer the survey", tags=["aftercare"], status_code=201)
+@post(
+    "/v1/orders/{order_id:uuid}/survey/answers",
+    summary="Answer the survey",
+    tags=["aftercare"],
+    status_code=201,
+    operation_class=described(SurveyForm, Answered),
+)
 async def post_answer(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
@@ -143,7 +171,13 @@ async def post_answer(
     return await _one(request, database, item, survey.answer)
 
 
-@post("/v1/survey_answers", summary="Answers of many orders", tags=["aftercare"], status_code=201)
+@post(
+    "/v1/survey_answers",
+    summary="Answers of many orders",
+    tags=["aftercare"],
+    status_code=201,
+    operation_class=described(ANSWERS, Answered | SurveyRefused),
+)
 async def post_answers(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One answer or a list, each with its order_id."""
     return await command(request, database, ANSWERS, survey.answer, SurveyRefused, status=201, statuses=REFUSED)

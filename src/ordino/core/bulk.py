@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
+from ordino.core.http import schema_of
 from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
 
 Thing = TypeVar("Thing", bound=Struct)
@@ -302,8 +303,7 @@ def next_of(things: Sequence[Any], limit: int, key: str = "code") -> str | None:
 
 def described(kind: Kind[Any]) -> type[Operation]:
     """The OpenAPI operation of an upsert, whose body the handler reads by itself."""
-    [reference], definitions = msgspec.json.schema_components([kind.type])
-    schema = _inline(reference, definitions)
+    schema = schema_of(kind.type)
     listed = {"type": "array", "items": schema, "maxItems": JSON_ITEMS}
     several = {
         "type": "object",
@@ -326,14 +326,3 @@ def described(kind: Kind[Any]) -> type[Operation]:
             return super().to_schema() | {"requestBody": {"required": True, "content": content}}
 
     return Upsert
-
-
-def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """The schema with its references replaced by what they refer to."""
-    if isinstance(schema, list):
-        return [_inline(part, definitions) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inline(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
-    return {name: _inline(part, definitions) for name, part in schema.items()}

@@ -16,6 +16,7 @@ from msgspec import Struct
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict, Fault, Invalid, OrdinoError, Refused
 from ordino.core.statements import statements
+from ordino.core.upserts import fault_of
 
 T = TypeVar("T")
 Thing = TypeVar("Thing", bound=Struct)
@@ -30,8 +31,6 @@ TOO_DEEP = "The body is nested too deeply."
 NO_NUL = "Texts may not hold U+0000."
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PLACE = re.compile(r" - at `\$(.*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -62,31 +61,27 @@ def render(document: Problem, headers: Mapping[str, str] | None = None) -> Respo
     return Response(encode(document), status_code=document.status, media_type=PROBLEM, headers=headers)
 
 
-def fault_of(error: msgspec.ValidationError) -> Fault:
-    """Where a value breaks its type, as a JSON pointer, and how."""
-    words = str(error)
-    place = _PLACE.search(words)
-    steps = _STEP.findall(place[1]) if place else []
-    pointer = "".join(f"/{name or index}" for name, index in steps)
-    return Fault(pointer, _PLACE.sub("", words))
-
-
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """The body, or ``Invalid`` with a pointer to what is wrong."""
     try:
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
         fault = fault_of(error)
-        where = f" at {fault.pointer}" if fault.pointer else ""
-        raise Invalid(f"{fault.detail}{where}.", faults=[fault]) from error
+        where = f"{fault.pointer}: " if fault.pointer else ""
+        raise Invalid(f"{where}{fault.detail}", faults=[fault]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
     except RecursionError as error:
         raise Invalid(TOO_DEEP, faults=[Fault("", TOO_DEEP)]) from error
-    if b"\\u0000" in body and _NUL.search(body):
+    if holds_nul(body):
         faults = [Fault(pointer, NO_NUL) for pointer in _with_nul(msgspec.json.decode(body))]
         raise Invalid(f"{NO_NUL} {faults[0].pointer} does.", faults=faults)
     return decoded
+
+
+def holds_nul(body: bytes) -> bool:
+    """Does some text in this JSON hold U+0000? A backslash before ``u0000`` that is itself escaped does not make one."""
+    return b"\\u0000" in body and _NUL.search(body) is not None
 
 
 def _with_nul(value: Any, pointer: str = "") -> Iterator[str]:
@@ -209,7 +204,9 @@ async def command(
     return await answer_once(request, database, run, status=status if alone else 200)
 
 
-def described(body: Body | type[Any], outcome: Any, *, name: str = "") -> type[Operation]:
+def described(
+    body: Body | type[Any], outcome: Any, *, required: bool = True, media_type: str = JSON
+) -> type[Operation]:
     """The OpenAPI operation of a handler that reads its body by itself and answers with ``outcome``.
 
     ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name) or a single type.
@@ -230,7 +227,7 @@ def described(body: Body | type[Any], outcome: Any, *, name: str = "") -> type[O
     class Described(Operation):
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema()
-            schema["requestBody"] = {"required": True, "content": {JSON: {"schema": sent}}}
+            schema["requestBody"] = {"required": required, "content": {media_type: {"schema": sent}}}
             for status, response in schema.get("responses", {}).items():
                 if status.startswith("2"):
                     response["content"] = {JSON: {"schema": answered}}

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
-from ordino.core.http import answer_once
+from ordino.core.http import answer_once, described
 from ordino.flows import versions
 from ordino.flows.versions import FlowHead, FlowView
 
@@ -48,7 +48,12 @@ async def get_flow(database: NamedDependency[Database], version: FromPath[int]) 
     return await database.read(lambda tx: versions.flow(tx, version))
 
 
-@post("/v1/flows", summary="Draft a flow", tags=["flows"])
+@post(
+    "/v1/flows",
+    summary="Draft a flow",
+    tags=["flows"],
+    operation_class=described(str, Drafted, media_type="application/yaml"),
+)
 async def post_flow(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """The body is the YAML document. It is checked, with the line of every fault, and kept under a new version."""
     body = await request.body()

@@ -131,6 +131,7 @@ async def get_sourcing(database: NamedDependency[Database], order_id: FromPath[U
     summary="Cancel an order, lines or units",
     tags=["orders"],
     status_code=200,
+    operation_class=described(WholeCancellation, Cancelled, required=False),
 )
 async def post_cancellation(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]

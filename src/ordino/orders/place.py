@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
+from ordino.core.http import holds_nul
 from ordino.core.ids import new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
@@ -153,7 +154,7 @@ def _fault(order: NewOrder) -> OrderRefused | None:
             return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
     if not order.external_id or not order.channel:
         return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
-    if b"\\u0000" in _encode(order):
+    if holds_nul(_encode(order)):
         return refuse("", "Text must not contain the character U+0000; leave it out.")
     return None
 

@@ -11,9 +11,9 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from ordino.core.database import Database
-from ordino.core.http import Body, command
+from ordino.core.http import Body, command, described
 from ordino.tracking import read
-from ordino.tracking.model import EventRefused, TrackingEvent
+from ordino.tracking.model import EventRefused, Recorded, TrackingEvent
 from ordino.tracking.read import ParcelView
 from ordino.tracking.take_events import take_events
 
@@ -27,7 +27,13 @@ class Parcels(Struct, frozen=True):
     parcels: list[ParcelView]
 
 
-@post("/v1/tracking_events", summary="What a carrier says of its parcels", tags=["tracking"], status_code=200)
+@post(
+    "/v1/tracking_events",
+    summary="What a carrier says of its parcels",
+    tags=["tracking"],
+    status_code=200,
+    operation_class=described(TRACKING_EVENTS, Recorded | EventRefused),
+)
 async def post_tracking_events(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One event or a list. The same words twice are one event, so that a carrier may repeat itself."""
     return await command(request, database, TRACKING_EVENTS, take_events, EventRefused, statuses=REFUSED)

@@ -15,9 +15,22 @@ from msgspec import Struct, structs
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
-from ordino.core.http import Body, answer_once, as_error, command, decode
+from ordino.core.http import Body, answer_once, as_error, command, decode, described
 from ordino.warehouse import read
-from ordino.warehouse.model import Pack, PackWork, Pick, PickWork, Released, Ship, ShipWork, Status, WorkRefused
+from ordino.warehouse.model import (
+    Pack,
+    Packed,
+    PackWork,
+    Pick,
+    Picked,
+    PickWork,
+    Released,
+    Ship,
+    Shipped,
+    ShipWork,
+    Status,
+    WorkRefused,
+)
 from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import ShortReason, pick, short_reasons
 from ordino.warehouse.read import FulfillmentOrderView, WorkItem
@@ -154,7 +167,13 @@ async def post_release(
     return await _one(request, database, Release(order_id), _release)
 
 
-@post("/v1/releases", summary="Release many orders", tags=["warehouse"], status_code=200)
+@post(
+    "/v1/releases",
+    summary="Release many orders",
+    tags=["warehouse"],
+    status_code=200,
+    operation_class=described(RELEASES, Released | WorkRefused),
+)
 async def post_releases(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One release or a list, each with its order_id."""
     return await command(request, database, RELEASES, _release, WorkRefused, statuses=REFUSED)
@@ -165,6 +184,7 @@ async def post_releases(request: Request[Any, Any, Any], database: NamedDependen
     summary="Units were picked, or are short",
     tags=["warehouse"],
     status_code=201,
+    operation_class=described(PickWork, Picked, required=False),
 )
 async def post_pick(
     request: Request[Any, Any, Any],
@@ -178,7 +198,13 @@ async def post_pick(
     return await _one(request, database, item, pick, status=201)
 
 
-@post("/v1/picks", summary="Picks of many fulfillment orders", tags=["warehouse"], status_code=201)
+@post(
+    "/v1/picks",
+    summary="Picks of many fulfillment orders",
+    tags=["warehouse"],
+    status_code=201,
+    operation_class=described(PICKS, Picked | WorkRefused),
+)
 async def post_picks(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One pick or a list, each with its order_id and fulfillment_order_id."""
     return await command(request, database, PICKS, pick, WorkRefused, status=201, statuses=REFUSED)
@@ -189,6 +215,7 @@ async def post_picks(request: Request[Any, Any, Any], database: NamedDependency[
     summary="Picked units were packed",
     tags=["warehouse"],
     status_code=201,
+    operation_class=described(PackWork, Packed, required=False),
 )
 async def post_pack(
     request: Request[Any, Any, Any],
@@ -202,7 +229,13 @@ async def post_pack(
     return await _one(request, database, item, pack, status=201)
 
 
-@post("/v1/packages", summary="Packages of many fulfillment orders", tags=["warehouse"], status_code=201)
+@post(
+    "/v1/packages",
+    summary="Packages of many fulfillment orders",
+    tags=["warehouse"],
+    status_code=201,
+    operation_class=described(PACKS, Packed | WorkRefused),
+)
 async def post_packs(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One pack or a list, each with its order_id, its fulfillment_order_id and its packages."""
     return await command(request, database, PACKS, pack, WorkRefused, status=201, statuses=REFUSED)
@@ -213,6 +246,7 @@ async def post_packs(request: Request[Any, Any, Any], database: NamedDependency[
     summary="Packages left",
     tags=["warehouse"],
     status_code=201,
+    operation_class=described(ShipWork, Shipped),
 )
 async def post_ship(
     request: Request[Any, Any, Any],
@@ -226,7 +260,13 @@ async def post_ship(
     return await _one(request, database, item, ship, status=201)
 
 
-@post("/v1/shipments", summary="Shipments of many fulfillment orders", tags=["warehouse"], status_code=201)
+@post(
+    "/v1/shipments",
+    summary="Shipments of many fulfillment orders",
+    tags=["warehouse"],
+    status_code=201,
+    operation_class=described(SHIPS, Shipped | WorkRefused),
+)
 async def post_ships(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One shipment or a list, each with its order_id and fulfillment_order_id."""
     return await command(request, database, SHIPS, ship, WorkRefused, status=201, statuses=REFUSED)
