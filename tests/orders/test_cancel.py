@@ -7,12 +7,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+import steps
 from ordino.core.database import Database
 from ordino.inventory.adjust import Receipt, receive
 from ordino.orders.allocate import allocate, waiting_for
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefusal, CancelRefused, LineCancellation, cancel
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import place
+from ordino.warehouse.model import Ship
+from ordino.warehouse.ship import ship
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
@@ -77,6 +80,21 @@ async def test_one_order_twice_in_a_batch_is_cancelled_once(database: Database, 
     assert isinstance(first, Cancelled)
     assert isinstance(second, CancelRefused)
     assert second.reason is CancelRefusal.TOO_LATE
+
+
+async def test_units_that_shipped_before_their_stop_was_answered_are_not_cancelled_again(
+    database: Database, world: World
+) -> None:
+    order_id, [fulfillment_order_id] = await steps.packed(database, world.order("late-stop", 3), AT)
+    [asked] = await call_off(database, Cancellation(order_id=order_id))
+    assert isinstance(asked, Cancelled)
+    assert [w.quantity for w in asked.wanted] == [3]
+    item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, tracking_number="T-late-stop")
+    await database.transact(lambda tx: ship(tx, [item], at=AT))
+    for lines in (None, [LineCancellation(line_no=1)]):
+        [late] = await call_off(database, Cancellation(order_id=order_id, lines=lines))
+        assert isinstance(late, CancelRefused)
+        assert late.reason is CancelRefusal.TOO_LATE
 
 
 async def test_refusals_say_what_can_be_done(database: Database, world: World) -> None:

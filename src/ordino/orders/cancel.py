@@ -148,7 +148,8 @@ def _take(
     taking = _Taking({}, {}, {})
     for line_no, quantity in asked.items():
         line = lines[line_no]
-        can = line.backordered + line.allocated + line.picked + line.packed - line.stop_wanted
+        # Units that a wish was made for may ship before the wish is answered.
+        can = max(0, line.backordered + line.allocated + line.picked + line.packed - line.stop_wanted)
         left = can if quantity is None else quantity
         if left > can:
             detail = f"Of line {line_no}, {can} units can still be cancelled, not {left}."
