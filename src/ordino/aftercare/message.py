@@ -5,13 +5,15 @@ A template is a text file: its first line is the subject, the rest after an empt
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from unicodedata import category
 from uuid import UUID
 
-from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import PackageLoader, StrictUndefined, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
@@ -50,6 +52,7 @@ NO_DECIMALS = frozenset(
     )
 )
 THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+_DECIMALS = {**dict.fromkeys(NO_DECIMALS, 0), **dict.fromkeys(THREE_DECIMALS, 3)}
 _LINE_BREAKERS = frozenset(("Cc", "Zl", "Zp"))  # Unicode: control characters, line and paragraph separators
 
 
@@ -60,12 +63,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+_loader = PackageLoader("ordino.aftercare", "templates")
 _templates = ImmutableSandboxedEnvironment(
-    loader=PackageLoader("ordino.aftercare", "templates"),
+    loader=_loader,
     undefined=StrictUndefined,
     finalize=plain,
     autoescape=False,  # The messages are plain text; ``finalize`` keeps every value on its line.
     keep_trailing_newline=True,
+    auto_reload=False,
 )
 
 
@@ -80,7 +85,7 @@ class Fact(Struct, frozen=True):
 
 def amount(minor: int, currency: str) -> str:
     """An amount in words: 1234 and USD become 12.34 USD."""
-    decimals = 0 if currency in NO_DECIMALS else 3 if currency in THREE_DECIMALS else 2
+    decimals = _DECIMALS.get(currency, 2)
     whole, rest = divmod(abs(minor), 10**decimals)
     sign = "-" if minor < 0 else ""
     return f"{sign}{whole:,}.{rest:0{decimals}d} {currency}" if decimals else f"{sign}{whole:,} {currency}"
@@ -92,6 +97,12 @@ def units(quantity: int, scale: int) -> str:
         return str(quantity)
     whole, rest = divmod(quantity, 10**scale)
     return f"{whole}.{rest:0{scale}d}".rstrip("0").rstrip(".")
+
+
+_templates.filters |= {"amount": amount, "units": units}
+
+Line = tuple[int, int, str, int]
+"""Units and their scale, the name of the SKU, and the amount of the whole line in minor units."""
 
 
 async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
@@ -143,28 +154,31 @@ async def _letters(tx: Tx, told: Sequence[Fact]) -> list[tuple[Fact, str, str, s
     told = [fact for fact in told if fact.order_id in recipients]
     if not told:
         return []
-    lines = await _lines(tx, {fact.order_id for fact in told}, orders)
+    lines = await _lines(tx, {fact.order_id for fact in told if _tells_lines(fact.template)})
     network = await facts(tx)
     letters = []
     for fact in told:
         order = orders[fact.order_id]
-        words = render(fact, _words_of(order, network), lines.get(fact.order_id, {}), order["currency"])
+        words = render(fact, _words_of(order, network), lines.get(fact.order_id, {}))
         letters.append((fact, recipients[fact.order_id], *words))
     return letters
 
 
-async def _lines(tx: Tx, order_ids: set[UUID], orders: Mapping[UUID, Any]) -> dict[UUID, dict[int, dict[str, Any]]]:
+@cache
+def _tells_lines(template: Template) -> bool:
+    source, _, _ = _loader.get_source(_templates, f"{template}.txt")
+    return "lines" in meta.find_undeclared_variables(_templates.parse(source))
+
+
+async def _lines(tx: Tx, order_ids: set[UUID]) -> dict[UUID, dict[int, Line]]:
+    if not order_ids:
+        return {}
     rows = await sql.told_lines(tx, order_ids=list(order_ids))
     skus = {row["sku_id"]: row for row in await sql.sku_names(tx, sku_ids=list({row["sku_id"] for row in rows}))}
-    lines: dict[UUID, dict[int, dict[str, Any]]] = {}
-    for row in rows:
-        sku = skus[row["sku_id"]]
-        lines.setdefault(row["order_id"], {})[row["line_no"]] = {
-            "name": sku["name"],
-            "scale": sku["unit_scale"],
-            "quantity": units(row["ordered"], sku["unit_scale"]),
-            "amount": amount(row["amount_minor"], orders[row["order_id"]]["currency"]),
-        }
+    lines: dict[UUID, dict[int, Line]] = defaultdict(dict)
+    for order_id, line_no, sku_id, ordered, amount_minor in rows:
+        _, name, scale = skus[sku_id]
+        lines[order_id][line_no] = (ordered, scale, name, amount_minor)
     return lines
 
 
@@ -179,31 +193,25 @@ def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
         "seller": order["seller"],
         "external_id": order["external_id"],
         "name": order["name"] or "",
-        "total": amount(order["total_minor"], order["currency"]),
-        "shipping": amount(order["shipping_minor"], order["currency"]) if order["shipping_minor"] else None,
+        "currency": order["currency"],
+        "total_minor": order["total_minor"],
+        "shipping_minor": order["shipping_minor"],
         "promised_on": promised_on,
     }
 
 
-def render(
-    fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Mapping[str, Any]], currency: str
-) -> tuple[str, str]:
+def render(fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Line]) -> tuple[str, str]:
     """The subject and the body. Lines are those that the fact is about, or all of the order."""
     about = fact.data.get("lines")
-    if about is None:
-        shown = list(lines.values())
-    else:
-        shown = [
-            {**lines[part["line_no"]], "quantity": units(part["quantity"], lines[part["line_no"]]["scale"])}
-            for part in about
-            if part["line_no"] in lines
-        ]
-    minor = fact.data.get("amount_minor")
+    shown = (
+        list(lines.values())
+        if about is None
+        else [(part["quantity"], *lines[part["line_no"]][1:]) for part in about if part["line_no"] in lines]
+    )
     text = _templates.get_template(f"{fact.template}.txt").render(
         order=order,
         lines=shown,
-        data={"tracking_number": None, **fact.data},
-        amount=amount(minor, currency) if minor else None,
+        data={"tracking_number": None, "amount_minor": None, **fact.data},
         questions=list(QUESTIONS.values()),
     )
     subject, _, body = text.partition("\n\n")
