@@ -48,6 +48,10 @@ class Raced(Exception):
         self.positions = positions
 
 
+async def _as_it_is(connection: object) -> None:
+    """Between users: nobody changes a session beyond their transaction, so there is nothing to ask the server to reset."""
+
+
 class Tx:
     """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start."""
 
@@ -101,6 +105,7 @@ class Database:
                 max_cached_statement_lifetime=0,
                 max_cacheable_statement_size=0,
                 max_inactive_connection_lifetime=0,
+                reset=_as_it_is,
                 server_settings={
                     "application_name": "ordino",
                     "statement_timeout": str(int(statement_timeout_seconds * 1000)),
