@@ -157,7 +157,6 @@ def demo(
 
     running.end_by_exception()
     running.load_stages()
-    running.calm_collector()
     raise SystemExit(run(Settings.from_environment(), orders=orders, exit=exit, month=month, seed=seed))
 
 

@@ -32,7 +32,6 @@ SETTINGS = """
     SET LOCAL work_mem = '256MB';
     SET LOCAL statement_timeout = 0;
     SET LOCAL enable_seqscan = on;
-    SET LOCAL enable_seqscan = on;
     SET LOCAL enable_nestloop = off;  -- whole tables are joined, whatever the planner believes of their sizes
     SET LOCAL max_parallel_workers_per_gather = 0;  -- the connections are the parallel part
 """

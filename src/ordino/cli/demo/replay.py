@@ -5,9 +5,9 @@ from them is seen at the next step. After the last order the clock goes on until
 for at most ``PATIENCE``.
 
 A step has two parts. First, one after the other, what changes what is free: cancellations, arrivals, returns, short picks and the
-sourcing that follows. Then, side by side, the new orders (which alone take what is free), the staff, the messages and everything
-else; none of them sees what the others do in the same step. So the same seed gives the same orders in the same states, however the
-database schedules its work.
+sourcing that follows. Then, side by side, the new orders (which alone take what is free), the staff and everything else; none of
+them sees what the others do in the same step. Messages are written and shipments charged in the background, some hours late at
+most. So the same seed gives the same orders in the same states, however the database schedules its work.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ BATCH = 500
 BUYING_HOUR = 7
 MOMENT = timedelta(milliseconds=1)  # new orders are not seen by the work of their own step
 TALKING = {"message"}  # reactions that change nothing but the outbox
+LAG = 6
+APPROVING = {"authorize"}  # orders wait for it
+CHARGING = {"capture", "void", "refund"}  # reactions that change nothing but the money
 TAKING = {"source", "fill_backorders", "stop"}  # reactions that change what is free
 POST_HOUR = 13
 
@@ -67,6 +70,28 @@ class Crew(Worker):
         return taken
 
 
+class Desk(Crew):
+    """Works on while the steps go on: what it does, nobody else in the demo looks at."""
+
+    def __init__(self, database: Database, kinds: Iterable[str]) -> None:
+        super().__init__(database, kinds, behind=MOMENT)
+        self._round: asyncio.Task[int] | None = None
+        self._missed = 0
+
+    async def go_on(self) -> None:
+        """Begin a round. One that is still under way goes on, until it is ``LAG`` steps late and is waited for."""
+        if self._round is not None and not self._round.done() and self._missed < LAG:
+            self._missed += 1
+            return
+        await self.end()
+        self._round, self._missed = asyncio.create_task(self.run_until_idle()), 0
+
+    async def end(self) -> None:
+        """Wait for the round that is under way."""
+        if self._round is not None:
+            await self._round
+
+
 class Replay:
     """One run of the demo. ``database`` runs on ``clock``; ``counts`` says what was done so far."""
 
@@ -82,8 +107,9 @@ class Replay:
         self.buyer = Buyer(database, self.counts)
         kinds = frozenset(registry.names)
         self.sourcing = Crew(database, kinds & TAKING)
-        self.messages = Crew(database, kinds & TALKING, behind=MOMENT)
-        self.others = Crew(database, kinds - TAKING - TALKING)
+        self.desks = [Desk(database, kinds & TALKING), Desk(database, kinds & CHARGING)]
+        self.approval = Crew(database, kinds & APPROVING, behind=MOMENT)
+        self.others = Crew(database, kinds - TAKING - TALKING - CHARGING - APPROVING)
 
     async def run(self, show: Shown) -> datetime:
         """Until nothing is left to do. Returns the last instant."""
@@ -109,10 +135,12 @@ class Replay:
         if working:
             await self.staff.meet_shortages(at)
         await self.sourcing.run_until_idle()
+        for desk in self.desks:
+            await desk.go_on()
         await asyncio.gather(
             self._place(at),
             self._staff(at, hour) if working else asyncio.sleep(0),
-            self.messages.run_until_idle(),
+            self.approval.run_until_idle(),
             self._others(at, hour),
         )
 
@@ -141,5 +169,7 @@ class Replay:
     async def _finished(self) -> bool:
         if self.carriers.busy or self.customers.busy:
             return False
+        for desk in self.desks:
+            await desk.end()
         [left] = await self.database.read(lambda tx: sql.unfinished(tx))
         return not left["orders"] and not left["reactions"]

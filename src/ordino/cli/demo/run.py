@@ -110,6 +110,7 @@ async def replay(
             imagined = world.imagine(purchases, dice)
             carts = shoppers.carts(purchases.baskets, imagined.places.homes, dice)
             await world.build(database, imagined, at=since, told=lambda what: status.update(f"Building {what}"))
+        running.calm_collector()
         stage = Replay(database, clock, carts, dice)
         with _timed(seconds, "replaying"), Bar(console, len(carts)) as bar:
             until = await stage.run(bar.show)

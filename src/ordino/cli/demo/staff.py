@@ -6,6 +6,7 @@ then the shelf is empty. Picking takes a minute and a half and 20 seconds a line
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -52,8 +53,13 @@ class Staff:
         await self._pick_all([row for row in await self._queue("released") if self._short(row)], at)
 
     async def take_up(self, at: datetime, *, released_before: datetime) -> None:
-        """Pack what was picked before, then pick what has been released meanwhile, before this instant."""
-        for batch in _batches(await self._queue("picked")):
+        """Pack what was picked before, and pick what has been released meanwhile, before this instant."""
+        picked, released = await self._queue("picked"), await self._queue("released")
+        ready = [row for row in released if row["released_at"] < released_before and not self._short(row)]
+        await asyncio.gather(self._pack_all(picked, at), self._pick_all(ready, at))
+
+    async def _pack_all(self, rows: Sequence[Any], at: datetime) -> None:
+        for batch in _batches(rows):
             packs = [
                 Pack(
                     order_id=row["order_id"],
@@ -64,8 +70,6 @@ class Staff:
             ]
             packed = await self.database.transact(lambda tx, packs=packs: pack(tx, packs, at=at))  # type: ignore[misc]
             self._count("packed", packed)
-        released = [row for row in await self._queue("released") if row["released_at"] < released_before]
-        await self._pick_all([row for row in released if not self._short(row)], at)
 
     async def _pick_all(self, rows: Sequence[Any], at: datetime) -> None:
         for batch in _batches(rows):
