@@ -6,7 +6,8 @@ SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.shi
        s.name AS seller, a.name, a.email
 FROM orders.orders o
      JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
-     LEFT JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to' AND a.order_id = any(:order_ids::uuid[])
+     LEFT JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'
+          /* on shards: AND a.order_id = any(:order_ids::uuid[]) */
 WHERE o.order_id = any(:order_ids::uuid[]);
 
 -- name: told_customers
@@ -36,14 +37,14 @@ RETURNING order_id, event_id, template;
 SELECT m.order_id, m.event_id, m.template, m.recipient, m.subject, m.body, m.written_at
 FROM unnest(:order_ids::uuid[], :event_ids::uuid[], :templates::text[]) AS w (order_id, event_id, template)
 JOIN aftercare.messages m USING (order_id, event_id, template)
-WHERE m.order_id = any(:all_order_ids::uuid[]) AND m.sent_at IS NULL;
+WHERE m.sent_at IS NULL /* on shards: AND m.order_id = any(:order_ids::uuid[]) */;
 
 -- name: mark_sent
 -- They have left the outbox.
 UPDATE aftercare.messages m SET sent_at = :at::timestamptz
 FROM unnest(:order_ids::uuid[], :event_ids::uuid[], :templates::text[]) AS w (order_id, event_id, template)
 WHERE m.order_id = w.order_id AND m.event_id = w.event_id AND m.template = w.template
-  AND m.order_id = any(:all_order_ids::uuid[]);
+  /* on shards: AND m.order_id = any(:order_ids::uuid[]) */;
 
 -- name: messages_of_order
 -- What the customer of an order was told, oldest first.
@@ -84,8 +85,9 @@ SELECT * FROM unnest(:line_order_ids::uuid[], :line_return_ids::uuid[], :line_no
 -- name: return_lines
 -- The lines of these returns. Their orders are locked.
 SELECT r.order_id, r.return_id, r.location_id, l.line_no, l.sku_id, l.authorized - l.restocked - l.scrapped AS outstanding
-FROM aftercare.returns r JOIN aftercare.return_lines l USING (order_id, return_id)
-WHERE r.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) AND r.return_id = any(:return_ids::uuid[]);
+FROM unnest(:order_ids::uuid[], :return_ids::uuid[]) AS w (order_id, return_id)
+JOIN aftercare.returns r USING (order_id, return_id) JOIN aftercare.return_lines l USING (order_id, return_id)
+/* on shards: WHERE r.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) */;
 
 -- name: receive
 -- Units of returns came back.
@@ -96,11 +98,12 @@ WITH d AS (
     UPDATE aftercare.return_lines l
     SET restocked = l.restocked + d.restocked, scrapped = l.scrapped + d.scrapped, refund_minor = l.refund_minor + d.refund
     FROM d WHERE l.order_id = d.order_id AND l.return_id = d.return_id AND l.line_no = d.line_no
-      AND l.order_id = any(:all_order_ids::uuid[])
+      /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
 )
 UPDATE aftercare.returns r SET received_at = :at::timestamptz
 FROM (SELECT DISTINCT order_id, return_id FROM d) d
-WHERE r.order_id = d.order_id AND r.return_id = d.return_id AND r.order_id = any(:all_order_ids::uuid[]);
+WHERE r.order_id = d.order_id AND r.return_id = d.return_id
+  /* on shards: AND r.order_id = any(:order_ids::uuid[]) */;
 
 -- name: returns_of_order
 -- The returns of an order, oldest first.
@@ -129,4 +132,4 @@ SELECT order_id, asked_at, answered_at, answers, comment FROM aftercare.surveys 
 -- An order answers once.
 UPDATE aftercare.surveys s SET answered_at = :at::timestamptz, answers = a.answers, comment = a.comment
 FROM unnest(:order_ids::uuid[], :answers::jsonb[], :comments::text[]) AS a (order_id, answers, comment)
-WHERE s.order_id = a.order_id AND s.order_id = any(:all_order_ids::uuid[]) AND s.answered_at IS NULL;
+WHERE s.order_id = a.order_id AND s.answered_at IS NULL /* on shards: AND s.order_id = any(:order_ids::uuid[]) */;

@@ -178,7 +178,9 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     orders = await orders_ledger.lock(tx, [r.order_id for r in receipts])
     lines = await orders_ledger.lines(tx, orders)
     returns: dict[tuple[UUID, UUID], dict[int, _ReturnLine]] = {}
-    for row in await sql.return_lines(tx, order_ids=list(orders), return_ids=[r.return_id for r in receipts]):
+    for row in await sql.return_lines(
+        tx, order_ids=[r.order_id for r in receipts], return_ids=[r.return_id for r in receipts]
+    ):
         returns.setdefault((row["order_id"], row["return_id"]), {})[row["line_no"]] = _ReturnLine(*row)
     repeats = _repeats(receipts)
     refusals: dict[int, ReturnRefused] = {}
@@ -284,7 +286,6 @@ async def _write(
         restocked=[sums[0] for sums in came.values()],
         scrapped=[sums[1] for sums in came.values()],
         refunds=[sums[2] for sums in came.values()],
-        all_order_ids=list({key[0] for key in came}),
         at=at,
     )
     statuses = await orders_ledger.move_units(tx, unit_moves, at=at)

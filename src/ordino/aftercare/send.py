@@ -74,7 +74,6 @@ async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Mail | None]:
         order_ids=[letter[0] for letter in letters],
         event_ids=[letter[1] for letter in letters],
         templates=[letter[2] for letter in letters],
-        all_order_ids=list({letter[0] for letter in letters}),
     )
     waiting = {(row["order_id"], row["event_id"], row["template"]): row for row in rows}
     mails: list[Mail | None] = []
@@ -125,7 +124,6 @@ async def settle(tx: Tx, sent: Sequence[tuple[Task, Any]], at: datetime) -> None
         order_ids=[letter[0] for letter in letters],
         event_ids=[letter[1] for letter in letters],
         templates=[letter[2] for letter in letters],
-        all_order_ids=list({letter[0] for letter in letters}),
         at=at,
     )
 

@@ -71,7 +71,6 @@ async def answer(tx: Tx, answers: Sequence[SurveyAnswer], *, at: datetime) -> li
             order_ids=list(kept),
             answers=[_encode(given.answers).decode() for given in kept.values()],
             comments=[given.comment for given in kept.values()],
-            all_order_ids=list(kept),
             at=at,
         )
         events = [

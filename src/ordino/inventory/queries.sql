@@ -29,14 +29,14 @@ WITH wanted AS (
     JOIN unnest(:sku_ids::int[], :location_ids::int[], :on_hand::bigint[], :reserved::bigint[], :picked::bigint[],
                 :keep::bigint[]) AS w (sku_id, location_id, on_hand, reserved, picked, keep)
       USING (sku_id, location_id)
-    WHERE s.sku_id = any(:sku_ids::int[])
+    /* on shards: WHERE s.sku_id = any(:sku_ids::int[]) */
     ORDER BY 1, 2
     FOR NO KEY UPDATE OF s
 )
 UPDATE inventory.stock s
 SET on_hand = s.on_hand + w.on_hand, reserved = s.reserved + w.reserved, picked = s.picked + w.picked
 FROM wanted w
-WHERE s.sku_id = w.sku_id AND s.location_id = w.location_id AND s.sku_id = any(:sku_ids::int[])
+WHERE s.sku_id = w.sku_id AND s.location_id = w.location_id /* on shards: AND s.sku_id = any(:sku_ids::int[]) */
   AND s.reserved + w.reserved BETWEEN 0 AND s.on_hand + w.on_hand - w.keep
   AND s.picked + w.picked BETWEEN 0 AND s.reserved + w.reserved
 RETURNING s.sku_id, s.location_id;
@@ -86,7 +86,7 @@ SELECT code, location_id FROM network.locations;
 -- These positions, held until the transaction ends, in key order.
 SELECT s.sku_id, s.location_id, s.on_hand, s.reserved
 FROM inventory.stock s JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (sku_id, location_id) USING (sku_id, location_id)
-WHERE s.sku_id = any(:sku_ids::int[])
+/* on shards: WHERE s.sku_id = any(:sku_ids::int[]) */
 ORDER BY 1, 2 FOR NO KEY UPDATE OF s;
 
 -- name: availability

@@ -43,7 +43,8 @@ WITH m AS (
     SET backordered = l.backordered + d.backordered, allocated = l.allocated + d.allocated, picked = l.picked + d.picked,
         packed = l.packed + d.packed, shipped = l.shipped + d.shipped, delivered = l.delivered + d.delivered,
         returned = l.returned + d.returned, cancelled = l.cancelled + d.cancelled
-    FROM delta d WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND l.order_id = any(:order_ids::uuid[])
+    FROM delta d WHERE l.order_id = d.order_id AND l.line_no = d.line_no
+      /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
     RETURNING l.order_id
 ), moved_orders AS (
     UPDATE orders.orders o
@@ -54,7 +55,7 @@ WITH m AS (
                  sum(picked)::bigint AS picked, sum(packed)::bigint AS packed, sum(shipped)::bigint AS shipped,
                  sum(delivered)::bigint AS delivered, sum(returned)::bigint AS returned, sum(cancelled)::bigint AS cancelled
           FROM delta GROUP BY order_id) d
-    WHERE o.order_id = d.order_id AND o.order_id = any(:order_ids::uuid[])
+    WHERE o.order_id = d.order_id /* on shards: AND o.order_id = any(:order_ids::uuid[]) */
     RETURNING o.order_id, o.status
 )
 SELECT o.order_id, o.status, (SELECT count(*) FROM moved_lines) AS lines FROM moved_orders o;
@@ -69,7 +70,7 @@ UPDATE orders.allocations a SET quantity = a.quantity - d.quantity, released = a
 FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[], :released::bigint[])
     AS d (order_id, line_no, location_id, quantity, released)
 WHERE a.order_id = d.order_id AND a.line_no = d.line_no AND a.location_id = d.location_id
-  AND a.order_id = any(:order_ids::uuid[]);
+  /* on shards: AND a.order_id = any(:order_ids::uuid[]) */;
 
 -- name: release_allocations
 -- Everything allocated so far becomes firm.
@@ -80,14 +81,14 @@ WHERE order_id = any(:order_ids::uuid[]) AND quantity > released;
 -- These lines do not go back to where they could not be had.
 UPDATE orders.lines l SET excluded_location_ids = l.excluded_location_ids || d.location_id
 FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[]) AS d (order_id, line_no, location_id)
-WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND l.order_id = any(:order_ids::uuid[])
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
   AND NOT d.location_id = any(l.excluded_location_ids);
 
 -- name: want_stops
 -- Units whose cancellation the warehouse is asked for (or has answered, with a negative delta).
 UPDATE orders.lines l SET stop_wanted = l.stop_wanted + d.delta
 FROM unnest(:order_ids::uuid[], :line_nos::int[], :deltas::bigint[]) AS d (order_id, line_no, delta)
-WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND l.order_id = any(:order_ids::uuid[]);
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no /* on shards: AND l.order_id = any(:order_ids::uuid[]) */;
 
 -- name: move_money
 -- The money ledger: the moves and the balances in one statement.
@@ -108,7 +109,7 @@ WITH m AS (
 UPDATE orders.payments p
 SET authorized_minor = p.authorized_minor + d.authorized, voided_minor = p.voided_minor + d.voided,
     captured_minor = p.captured_minor + d.captured, refunded_minor = p.refunded_minor + d.refunded
-FROM delta d WHERE p.order_id = d.order_id AND p.order_id = any(:order_ids::uuid[])
+FROM delta d WHERE p.order_id = d.order_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */
 RETURNING p.order_id, p.status;
 
 -- placement ----------------------------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ SET quantity = a.quantity + excluded.quantity, service_id = excluded.service_id,
 -- A date for orders that had none.
 UPDATE orders.orders o SET promised_at = p.promised_at
 FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, promised_at)
-WHERE o.order_id = p.order_id AND o.order_id = any(:order_ids::uuid[]) AND o.promised_at IS NULL;
+WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
 
 -- name: waiting_orders
 -- Who waits for these SKUs, first placed first.
@@ -315,8 +316,9 @@ WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND dead_at IS
 
 -- name: known_payment_moves
 -- Which of these events have moved money already.
-SELECT order_id, cause_id FROM orders.payment_moves
-WHERE order_id = any(:order_ids::uuid[]) AND cause_id = any(:cause_ids::uuid[]) AND kind = :kind::text;
+SELECT m.order_id, m.cause_id
+FROM unnest(:order_ids::uuid[], :cause_ids::uuid[]) AS w (order_id, cause_id) JOIN orders.payment_moves m USING (order_id, cause_id)
+WHERE m.kind = :kind::text /* on shards: AND m.order_id = any(:order_ids::uuid[]) */;
 
 -- name: money_of
 -- What was authorized, captured and refunded for these orders, as it stands.

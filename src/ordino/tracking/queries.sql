@@ -11,7 +11,7 @@ INSERT INTO tracking.parcels (order_id, shipment_id, tracking_number, promised_a
 SELECT s.order_id, s.shipment_id, s.tracking_number, s.promised_at, s.promised_at, s.shipped_at
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
 JOIN warehouse.shipments s USING (order_id, shipment_id)
-WHERE s.order_id = any(:all_order_ids::uuid[])
+/* on shards: WHERE s.order_id = any(:order_ids::uuid[]) */
 RETURNING order_id, shipment_id, promised_at;
 
 -- name: behind_numbers
@@ -20,8 +20,9 @@ SELECT tracking_number, order_id, shipment_id FROM tracking.tracking_numbers WHE
 
 -- name: parcels
 -- These parcels. Their orders are locked.
-SELECT order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at, late_at, delivered_at, lost_at
-FROM tracking.parcels WHERE order_id = any(:order_ids::uuid[]) AND shipment_id = any(:shipment_ids::uuid[]);
+SELECT p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at, p.shipped_at, p.late_at, p.delivered_at, p.lost_at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+JOIN tracking.parcels p USING (order_id, shipment_id) /* on shards: WHERE p.order_id = any(:order_ids::uuid[]) */;
 
 -- name: record_events
 -- What the carrier said, once. Only new words come back.
@@ -39,20 +40,22 @@ SET expected_at = c.expected_at, late_at = c.late_at, delivered_at = c.delivered
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :expected_ats::timestamptz[], :late_ats::timestamptz[],
             :delivered_ats::timestamptz[], :lost_ats::timestamptz[])
     AS c (order_id, shipment_id, expected_at, late_at, delivered_at, lost_at)
-WHERE p.order_id = c.order_id AND p.shipment_id = c.shipment_id AND p.order_id = any(:all_order_ids::uuid[]);
+WHERE p.order_id = c.order_id AND p.shipment_id = c.shipment_id
+  /* on shards: AND p.order_id = any(:order_ids::uuid[]) */;
 
 -- name: contents
 -- What these shipments hold, line by line.
 SELECT p.order_id, p.shipment_id, l.line_no, sum(l.quantity)::bigint AS quantity
-FROM warehouse.packages p JOIN warehouse.package_lines l USING (order_id, package_id)
-WHERE p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) AND p.shipment_id = any(:shipment_ids::uuid[])
-  AND l.quantity > 0
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+JOIN warehouse.packages p USING (order_id, shipment_id) JOIN warehouse.package_lines l USING (order_id, package_id)
+WHERE l.quantity > 0 /* on shards: AND p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) */
 GROUP BY p.order_id, p.shipment_id, l.line_no ORDER BY 1, 2, 3;
 
 -- name: mark_late
 -- Parcels that should have arrived and did not. Returns those that were not known to be late.
 UPDATE tracking.parcels p SET late_at = :at::timestamptz
-WHERE p.order_id = any(:order_ids::uuid[]) AND p.shipment_id = any(:shipment_ids::uuid[])
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+WHERE p.order_id = w.order_id AND p.shipment_id = w.shipment_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */
   AND p.late_at IS NULL AND p.delivered_at IS NULL AND p.lost_at IS NULL AND p.promised_at <= :at::timestamptz
 RETURNING p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at;
 

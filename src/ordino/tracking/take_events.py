@@ -62,8 +62,9 @@ async def _record(
     at: datetime,
 ) -> None:
     orders = await orders_ledger.lock(tx, [order_id for _, _, order_id, _, _ in known])
-    columns = {"order_ids": list(orders), "shipment_ids": list({shipment_id for _, _, _, shipment_id, _ in known})}
-    parcels = {row["shipment_id"]: ParcelRow(*row) for row in await sql.parcels(tx, **columns)}
+    owners = {shipment_id: order_id for _, _, order_id, shipment_id, _ in known}
+    rows = await sql.parcels(tx, order_ids=list(owners.values()), shipment_ids=list(owners))
+    parcels = {row["shipment_id"]: ParcelRow(*row) for row in rows}
     distinct: dict[Words, tuple[TrackingEvent, UUID]] = {}
     for _, event, order_id, shipment_id, said_at in known:
         distinct.setdefault((shipment_id, event.kind, said_at), (event, order_id))
@@ -138,13 +139,12 @@ async def _write(
         late_ats=[p.late_at for p in parcels],
         delivered_ats=[p.delivered_at for p in parcels],
         lost_ats=[p.lost_at for p in parcels],
-        all_order_ids=list({p.order_id for p in parcels}),
     )
     contents: dict[UUID, list[dict[str, int]]] = {}
     ended = [p for p in parcels if p.delivered_at is not None or p.lost_at is not None]
     if ended:
         rows = await sql.contents(
-            tx, order_ids=list({p.order_id for p in ended}), shipment_ids=[p.shipment_id for p in ended]
+            tx, order_ids=[p.order_id for p in ended], shipment_ids=[p.shipment_id for p in ended]
         )
         for row in rows:
             contents.setdefault(row["shipment_id"], []).append({"line_no": row["line_no"], "quantity": row["quantity"]})

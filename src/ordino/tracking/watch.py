@@ -49,7 +49,6 @@ async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
         tx,
         order_ids=[s.order_id for s in watched],
         shipment_ids=[s.shipment_id for s in watched],
-        all_order_ids=list({s.order_id for s in watched}),
     )
     assert len(parcels) == len(watched), "what was shipped is in the warehouse's books"
     await core_sql.enqueue(
@@ -83,7 +82,10 @@ async def check_late(tx: Tx, parcels: Sequence[tuple[UUID, UUID]], *, at: dateti
     """(order id, shipment id): whatever has not arrived by its promise is late. Returns how many parcels became late."""
     orders = await orders_ledger.lock(tx, [order_id for order_id, _ in parcels])
     rows = await sql.mark_late(
-        tx, order_ids=list(orders), shipment_ids=[shipment_id for _, shipment_id in parcels], at=at
+        tx,
+        order_ids=[order_id for order_id, _ in parcels],
+        shipment_ids=[shipment_id for _, shipment_id in parcels],
+        at=at,
     )
     events = []
     for event_id, row in zip(new_ids(at, len(rows)), rows, strict=True):

@@ -85,7 +85,6 @@ async def move(
         shipped=counts[3],
         short=counts[4],
         cancelled=counts[5],
-        all_order_ids=list(dict.fromkeys(key[0] for key in keys)),
         worked_order_ids=[key[0] for key in keys],
         worked_fulfillment_order_ids=[key[1] for key in keys],
         labor_seconds=[labor_seconds.get(key, 0) for key in keys],

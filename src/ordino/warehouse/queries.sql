@@ -20,7 +20,7 @@ FROM unnest(:line_order_ids::uuid[], :line_fulfillment_order_ids::uuid[], :line_
 SELECT f.order_id, f.fulfillment_order_id, f.location_id, f.service_id, f.promised_at, l.line_no, l.sku_id, l.open, l.picked,
        l.packed, l.shipped
 FROM warehouse.fulfillment_orders f JOIN warehouse.fulfillment_lines l USING (order_id, fulfillment_order_id)
-WHERE f.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[])
+WHERE f.order_id = any(:order_ids::uuid[]) /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
 ORDER BY f.order_id, f.fulfillment_order_id, l.line_no;
 
 -- name: move_lines
@@ -35,7 +35,7 @@ WITH m AS (
         short = l.short + m.short, cancelled = l.cancelled + m.cancelled
     FROM m
     WHERE l.order_id = m.order_id AND l.fulfillment_order_id = m.fulfillment_order_id AND l.line_no = m.line_no
-      AND l.order_id = any(:all_order_ids::uuid[])
+      /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
 ), d AS (
     SELECT order_id, fulfillment_order_id, sum(open)::bigint AS open, sum(picked)::bigint AS picked, sum(packed)::bigint AS packed,
            sum(shipped)::bigint AS shipped, sum(short)::bigint AS short, sum(cancelled)::bigint AS cancelled
@@ -50,7 +50,8 @@ SET open = f.open + d.open, picked = f.picked + d.picked, packed = f.packed + d.
     picked_at = coalesce(:picked_at::timestamptz, f.picked_at), packed_at = coalesce(:packed_at::timestamptz, f.packed_at),
     shipped_at = coalesce(:shipped_at::timestamptz, f.shipped_at)
 FROM d JOIN w USING (order_id, fulfillment_order_id)
-WHERE f.order_id = d.order_id AND f.fulfillment_order_id = d.fulfillment_order_id AND f.order_id = any(:all_order_ids::uuid[])
+WHERE f.order_id = d.order_id AND f.fulfillment_order_id = d.fulfillment_order_id
+  /* on shards: AND f.order_id = any(:order_ids::uuid[]) */
 RETURNING f.order_id, f.fulfillment_order_id, f.status;
 
 -- name: short_reasons
@@ -75,13 +76,15 @@ SELECT * FROM unnest(:line_order_ids::uuid[], :line_package_ids::uuid[], :line_n
 -- Packages of these orders that did not leave yet, with what they hold, oldest first.
 SELECT p.order_id, p.fulfillment_order_id, p.package_id, p.weight_grams, l.line_no, l.quantity
 FROM warehouse.packages p JOIN warehouse.package_lines l USING (order_id, package_id)
-WHERE p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) AND p.shipment_id IS NULL AND l.quantity > 0
+WHERE p.order_id = any(:order_ids::uuid[]) AND p.shipment_id IS NULL AND l.quantity > 0
+  /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
 ORDER BY p.order_id, p.package_id, l.line_no;
 
 -- name: known_packages
 -- Where packages stand that cannot be shipped now.
-SELECT order_id, fulfillment_order_id, package_id, shipment_id FROM warehouse.packages
-WHERE order_id = any(:order_ids::uuid[]) AND package_id = any(:package_ids::uuid[]);
+SELECT p.order_id, p.fulfillment_order_id, p.package_id, p.shipment_id
+FROM unnest(:order_ids::uuid[], :package_ids::uuid[]) AS w (order_id, package_id)
+JOIN warehouse.packages p USING (order_id, package_id) /* on shards: WHERE p.order_id = any(:order_ids::uuid[]) */;
 
 -- name: write_shipments
 -- Shipments leave with their packages.
@@ -94,7 +97,8 @@ WITH s AS (
 )
 UPDATE warehouse.packages p SET shipment_id = l.shipment_id
 FROM unnest(:package_order_ids::uuid[], :package_ids::uuid[], :package_shipment_ids::uuid[]) AS l (order_id, package_id, shipment_id)
-WHERE p.order_id = l.order_id AND p.package_id = l.package_id AND p.order_id = any(:all_order_ids::uuid[]);
+WHERE p.order_id = l.order_id AND p.package_id = l.package_id
+  /* on shards: AND p.order_id = any(:package_order_ids::uuid[]) */;
 
 -- name: destinations
 -- Where these orders go.
@@ -105,7 +109,8 @@ WHERE order_id = any(:order_ids::uuid[]) AND kind = 'ship_to';
 -- Units are taken out of packages that did not leave.
 UPDATE warehouse.package_lines l SET quantity = l.quantity - u.quantity
 FROM unnest(:order_ids::uuid[], :package_ids::uuid[], :line_nos::int[], :quantities::bigint[]) AS u (order_id, package_id, line_no, quantity)
-WHERE l.order_id = u.order_id AND l.package_id = u.package_id AND l.line_no = u.line_no AND l.order_id = any(:all_order_ids::uuid[]);
+WHERE l.order_id = u.order_id AND l.package_id = u.package_id AND l.line_no = u.line_no
+  /* on shards: AND l.order_id = any(:order_ids::uuid[]) */;
 
 -- reading ------------------------------------------------------------------------------------------------------------------
 

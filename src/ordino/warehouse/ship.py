@@ -192,7 +192,6 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
         package_order_ids=[row[0] for row in left],
         package_ids=[row[1] for row in left],
         package_shipment_ids=[row[2] for row in left],
-        all_order_ids=order_ids,
     )
     await orders_ledger.move_units(tx, unit_moves, at=at)
     await record(tx, events)

@@ -205,7 +205,6 @@ async def _write(
             package_ids=[key[1] for key in result.unpacked],
             line_nos=[key[2] for key in result.unpacked],
             quantities=list(result.unpacked.values()),
-            all_order_ids=list({key[0] for key in result.unpacked}),
         )
     await orders_ledger.take_allocations(tx, result.taken)
     await orders_ledger.want_stops(tx, deltas)
