@@ -13,6 +13,7 @@ from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
 
 from ordino.api.app import build
+from ordino.api.doors import Doors
 from ordino.api.server import load_stages
 from ordino.core import keys
 from ordino.core.database import Database
@@ -24,8 +25,8 @@ Client = AsyncClient
 
 
 @asynccontextmanager
-async def calling(app: Litestar, address: str = "127.0.0.1") -> AsyncIterator[Client]:
-    """A client at an address, on a started application."""
+async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = True) -> AsyncIterator[Client]:
+    """A client at an address, on a started application, which has its doors in front of it as the server has."""
     started, ended = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -35,7 +36,8 @@ async def calling(app: Litestar, address: str = "127.0.0.1") -> AsyncIterator[Cl
 
     life = asyncio.create_task(live())  # a fixture may be entered and left in different tasks, a lifespan may not
     await started.wait()
-    transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 5555))
+    front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
+    transport = ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
     async with AsyncClient(transport=transport, base_url="http://ordino") as client:
         yield client
     ended.set()
@@ -51,12 +53,15 @@ async def world(database: Database) -> World:
 
 @pytest.fixture
 async def client(database_url: str, world: World) -> AsyncIterator[Client]:
+    async with calling(application(database_url)) as client:
+        yield client
+
+
+def application(database_url: str) -> Litestar:
     async def open_database() -> Database:
         return await Database.open(database_url, plans=flow_plans())
 
-    app = build(open_database, Settings(body_limit_bytes=1_000_000))
-    async with calling(app) as client:
-        yield client
+    return build(open_database, Settings(body_limit_bytes=1_000_000))
 
 
 def order(external_id: str, **changes: Any) -> dict[str, Any]:
@@ -95,6 +100,43 @@ async def test_an_order_is_placed_read_and_explained(client: Client) -> None:
     assert found["orders"][0]["order_id"] == order_id
     page = (await client.get("/v1/orders?limit=1")).json()
     assert (await client.get(f"/v1/orders?limit=1&after={page['next']}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/orders", order("door-1")),
+        ("POST", "/v1/orders", order("door-2", lines=[{"sku": "nope", "quantity": 1, "unit_price_minor": 1000}])),
+        ("POST", "/v1/orders", [order("door-3"), order("door-4", currency="EUR")]),
+        ("POST", "/v1/orders", order("door\x00")),
+        ("POST", "/v1/orders", "{broken"),
+        ("POST", "/v1/orders", {"orders": []}),
+        ("POST", "/v1/orders?x=1", order("door-5")),
+        ("POST", "/v1/orders", ""),
+        ("POST", "/v1/orders", "[" * 2_000_000),
+        ("GET", "/v1/availability/sku-1?network={network}", None),
+        ("GET", "/v1/availability/sku-2?channel={channel}", None),
+        ("GET", "/v1/availability/sku-2", None),
+        ("GET", "/v1/availability/nope?channel={channel}", None),
+        ("GET", "/v1/availability/sku-1?channel=nope", None),
+        ("GET", "/v1/availability/sku-1?network=a&network=b", None),
+        ("GET", "/v1/availability/%00?channel=nope", None),
+        ("GET", "/v1/availability/a%2Fb?channel=nope", None),
+        ("HEAD", "/v1/availability/sku-1?channel=nope", None),
+    ],
+)
+async def test_a_door_answers_what_its_route_answers(
+    client: Client, database_url: str, world: World, method: str, path: str, body: Any
+) -> None:
+    path = path.format(channel=next(iter(world.channels.values())), network=world.network)
+    content = body if isinstance(body, str) or body is None else json.dumps(body)
+    async with calling(application(database_url), doors=False) as routes:
+        first = await client.request(method, path, content=content)
+        [through_door, by_route] = [await one.request(method, path, content=content) for one in (client, routes)]
+    assert first.status_code < 500
+    assert through_door.status_code == by_route.status_code
+    assert through_door.content == by_route.content
+    assert dict(through_door.headers) == dict(by_route.headers)
 
 
 async def test_lists_are_accepted_wherever_one_is(client: Client) -> None:

@@ -46,7 +46,7 @@ def access(app: ASGIApp) -> ASGIApp:
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["path"] not in OPEN_PATHS:
-            refusal = await _refusal(scope["litestar_app"].state.key_ring, scope)
+            refusal = await refusal_of(scope["litestar_app"].state.key_ring, scope)
             if refusal is not None:
                 raise refusal
         await app(scope, receive, send)
@@ -54,7 +54,7 @@ def access(app: ASGIApp) -> ASGIApp:
     return guarded
 
 
-async def _refusal(ring: KeyRing, scope: Any) -> Forbidden | None:
+async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
     token = _bearer(scope["headers"])
     if token is None and not await ring.any_living():
         if _is_loopback(scope) and not _from_a_page(scope["headers"]):

@@ -30,10 +30,13 @@ from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
-from ordino.core.errors import Fault, Invalid, OrdinoError, Unavailable
+from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.migrations import pending_on
 from ordino.core.settings import Settings
+from ordino.inventory.api import Reader
+from ordino.inventory.availability import Ask, Availability, available
+from ordino.orders.api import Placer
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 
@@ -50,7 +53,13 @@ STAGES = (
     ordino.insights.api,
     ordino.flows.api,
 )
-PLACING_LANES = 2  # while one set waits for the database, another is decided
+FAULT = Problem(
+    "urn:ordino:problem:fault",
+    "Something went wrong",
+    500,
+    "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
+)
+PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
 class Health(Struct, frozen=True):
@@ -83,16 +92,20 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         async def run(orders: Sequence[NewOrder]) -> list[Placed | OrderRefused]:
             return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()))
 
-        placer: Batcher[NewOrder, Placed | OrderRefused] = Batcher(
-            run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size
-        )
+        async def look(asks: Sequence[Ask]) -> list[Availability | NotFound]:
+            return await database.read(lambda tx: available(tx, asks))
+
+        placer: Placer = Batcher(run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size)
+        reader: Reader = Batcher(look, size=settings.batch_size, lanes=READING_LANES, queue_size=settings.queue_size)
         app.state.database = database
         app.state.placer = placer
+        app.state.reader = reader
         app.state.key_ring = KeyRing(database)
         try:
             yield
         finally:
             await placer.close()
+            await reader.close()
             await database.close()
 
     return Litestar(
@@ -162,5 +175,4 @@ def _nul(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 
 def _unknown(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    detail = "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged."
-    return render(Problem("urn:ordino:problem:fault", "Something went wrong", 500, detail))
+    return render(FAULT)

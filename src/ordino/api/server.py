@@ -9,9 +9,9 @@ import socket
 from granian import Granian
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
-from litestar import Litestar
 
 from ordino.api.app import build
+from ordino.api.doors import Doors
 from ordino.core import keys
 from ordino.core.database import Database
 from ordino.core.errors import OrdinoError
@@ -41,7 +41,7 @@ def load_stages() -> None:
     payments.register()
 
 
-def application() -> Litestar:
+def application() -> Doors:
     """What each server process runs; its settings come from the environment."""
     calm_collector()
     load_stages()
@@ -57,7 +57,7 @@ def application() -> Litestar:
             lock_timeout_seconds=settings.lock_timeout_seconds,
         )
 
-    return build(open_database, settings)
+    return Doors(build(open_database, settings), body_limit_bytes=settings.body_limit_bytes)
 
 
 def calm_collector() -> None:

@@ -12,9 +12,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, PathParameter, QueryParameter
 from msgspec import Struct
 
+from ordino.core.batcher import Batcher
 from ordino.core.bulk import CSV, NDJSON, Kind, RowFault, read_ndjson
 from ordino.core.database import Database
-from ordino.core.errors import Fault
+from ordino.core.errors import Fault, NotFound
 from ordino.core.http import Body, command, described, encode
 from ordino.core.upserts import Outcome
 from ordino.inventory.adjust import (
@@ -28,7 +29,7 @@ from ordino.inventory.adjust import (
     count,
     receive,
 )
-from ordino.inventory.availability import Availability, available, available_one
+from ordino.inventory.availability import Ask, Availability, available
 
 
 async def _no_upsert(*_: Any, **__: Any) -> list[Outcome]:
@@ -42,6 +43,7 @@ COUNT_ROWS: Kind[Count] = Kind("counts", Count, _no_upsert)
 ROWS_AT_ONCE = 4000
 LANES = 2
 FAULTS_TOLD = 1000
+Reader = Batcher[Ask, Availability | NotFound]
 SkuCode = Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=100)]
 
 
@@ -107,14 +109,23 @@ async def post_counts(request: Request[Any, Any, Any], database: NamedDependency
 
 @get("/v1/availability/{sku:str}", summary="Units that may be promised", tags=["inventory"])
 async def get_availability(
-    database: NamedDependency[Database],
+    request: Request[Any, Any, Any],
     sku: SkuCode,
     channel: FromQuery[str | None] = None,
     network: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """Of one SKU, through a channel or in a network, with each location's part."""
-    found = await database.read(lambda tx: available_one(tx, sku, channel=channel, network=network))
-    return Response(encode(found), media_type="application/json")
+    return Response(
+        await answer_ask(request.app.state.reader, Ask(sku, channel, network)), media_type="application/json"
+    )
+
+
+async def answer_ask(reader: Reader, ask: Ask) -> bytes:
+    """The answer to one ask, read in a set with those that come at the same time. Raises ``NotFound``."""
+    found = await reader.submit(ask)
+    if isinstance(found, NotFound):
+        raise found
+    return encode(found)
 
 
 @get("/v1/availability", summary="Units that may be promised, of many SKUs", tags=["inventory"])
@@ -125,8 +136,11 @@ async def get_availabilities(
     network: FromQuery[str | None] = None,
 ) -> Availabilities:
     """`?sku=a&sku=b`, through a channel or in a network."""
-    found = await database.read(lambda tx: available(tx, sku, channel=channel, network=network))
-    return Availabilities(found)
+    found = await database.read(lambda tx: available(tx, [Ask(code, channel, network) for code in sku]))
+    for answer in found:
+        if isinstance(answer, NotFound):
+            raise answer
+    return Availabilities([answer for answer in found if isinstance(answer, Availability)])
 
 
 async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Applied:

@@ -34,48 +34,58 @@ class Availability(Struct, frozen=True):
     locations: list[AtLocation]
 
 
-async def available(tx: Tx, codes: Sequence[str], *, channel: str | None, network: str | None) -> list[Availability]:
-    """One answer a SKU, in order, through a channel's network or a named one. Raises ``NotFound`` for unknown words."""
+class Ask(Struct, frozen=True):
+    """Of which SKU, through which channel's network or in which one."""
+
+    sku: str
+    channel: str | None
+    network: str | None
+
+
+async def available(tx: Tx, asks: Sequence[Ask]) -> list[Availability | NotFound]:
+    """One answer an ask, in order: what stood when the set was read, or the error that says what is unknown."""
     known = await facts(tx)
-    serving = _serving(known, channel, network)
-    by_code: dict[str, list[AtLocation]] = {}
-    for row in await sql.availabilities(tx, codes=list(set(codes)), network_id=serving.network_id):
-        parts = by_code.setdefault(row["code"], [])
-        if row["location_id"] is not None:
-            parts.append(_part(known, row))
-    if unknown := [code for code in codes if code not in by_code]:
-        raise NotFound(f"There is no SKU {unknown[0]!r}.")
-    return [_sum(code, serving, by_code[code]) for code in codes]
+    servings: dict[tuple[str | None, str | None], Serving | NotFound] = {}
+    for ask in asks:
+        if (ask.channel, ask.network) not in servings:
+            servings[ask.channel, ask.network] = _serving(known, ask.channel, ask.network)
+    sku_ids = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({ask.sku for ask in asks}))}
+    stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(sku_ids.values()))}
+    answers: list[Availability | NotFound] = []
+    for ask in asks:
+        serving, sku_id = servings[ask.channel, ask.network], sku_ids.get(ask.sku)
+        if isinstance(serving, NotFound):
+            answers.append(serving)
+        elif sku_id is None:
+            answers.append(NotFound(f"There is no SKU {ask.sku!r}."))
+        else:
+            parts = _parts(known, serving, stock[sku_id]) if sku_id in stock else []
+            answers.append(Availability(ask.sku, serving.code, sum([part.available for part in parts]), parts))
+    return answers
 
 
-async def available_one(tx: Tx, code: str, *, channel: str | None, network: str | None) -> Availability:
-    """The same for one SKU, in one statement."""
-    known = await facts(tx)
-    serving = _serving(known, channel, network)
-    rows = await sql.availability(tx, code=code, network_id=serving.network_id)
-    if not rows and not await sql.sku_ids(tx, codes=[code]):
-        raise NotFound(f"There is no SKU {code!r}.")
-    return _sum(code, serving, [_part(known, row) for row in rows])
-
-
-def _serving(known: NetworkFacts, channel: str | None, network: str | None) -> Serving:
+def _serving(known: NetworkFacts, channel: str | None, network: str | None) -> Serving | NotFound:
     if channel is not None:
         found = known.channels.get(channel)
         if found is None or found.network is None:
-            raise NotFound(f"There is no channel {channel!r} that a network serves.")
+            return NotFound(f"There is no channel {channel!r} that a network serves.")
         return found.network
     for serving in known.networks.values():
         if serving.code == network:
             return serving
     if network is None and len(known.networks) == 1:
         return next(iter(known.networks.values()))
-    raise NotFound(f"There is no network {network!r}." if network else "Name a channel or a network.")
+    return NotFound(f"There is no network {network!r}." if network else "Name a channel or a network.")
 
 
-def _part(known: NetworkFacts, row: Record) -> AtLocation:
-    code = known.locations[row["location_id"]].code
-    return AtLocation(code, row["on_hand"], row["reserved"], row["buffer"], row["available"])
-
-
-def _sum(code: str, serving: Serving, parts: list[AtLocation]) -> Availability:
-    return Availability(code, serving.code, sum(part.available for part in parts), parts)
+def _parts(known: NetworkFacts, serving: Serving, row: Record) -> list[AtLocation]:
+    """The network's open locations where the SKU has a position, in the order of their ids."""
+    parts = []
+    for location_id, on_hand, reserved in sorted(
+        zip(row["location_ids"], row["on_hand"], row["reserved"], strict=True)
+    ):
+        buffer = serving.buffers.get(location_id)
+        if buffer is not None and (location := known.locations[location_id]).active:
+            free = max(on_hand - reserved - buffer, 0)
+            parts.append(AtLocation(location.code, on_hand, reserved, buffer, free))
+    return parts

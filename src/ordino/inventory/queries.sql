@@ -89,23 +89,10 @@ FROM inventory.stock s JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (
 /* on shards: WHERE s.sku_id = any(:sku_ids::int[]) */
 ORDER BY 1, 2 FOR NO KEY UPDATE OF s;
 
--- name: availability
--- Available to promise of one SKU in one network: per location on hand - reserved - buffer, never below 0.
-SELECT s.location_id, s.on_hand, s.reserved, m.buffer, greatest(s.on_hand - s.reserved - m.buffer, 0) AS available
-FROM catalog.sku_codes c
-JOIN inventory.stock s USING (sku_id)
-JOIN network.members m ON m.location_id = s.location_id AND m.network_id = :network_id::int
-JOIN network.locations l ON l.location_id = s.location_id AND l.active
-WHERE c.code = :code::text ORDER BY s.location_id;
-
--- name: availabilities
--- The same for many SKUs at once; a known SKU without stock comes back without a location.
-SELECT c.code, s.location_id, s.on_hand, s.reserved, m.buffer, greatest(s.on_hand - s.reserved - m.buffer, 0) AS available
-FROM catalog.sku_codes c
-LEFT JOIN (inventory.stock s
-           JOIN network.members m ON m.location_id = s.location_id AND m.network_id = :network_id::int
-           JOIN network.locations l ON l.location_id = s.location_id AND l.active) USING (sku_id)
-WHERE c.code = any(:codes::text[]) ORDER BY c.code, s.location_id;
+-- name: stock_of
+-- Every position of each of these SKUs, in one row; a SKU that has none does not come back.
+SELECT sku_id, array_agg(location_id) AS location_ids, array_agg(on_hand) AS on_hand, array_agg(reserved) AS reserved
+FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]) GROUP BY sku_id;
 
 -- name: snapshot_rows
 -- How counted rows stand to what is there: the SKU, the place, and what is held.

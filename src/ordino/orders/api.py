@@ -24,6 +24,7 @@ from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.read import DecisionView, OrderHead, OrderView, TimelineEntry
 
+Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
 PREVIEWS = msgspec.json.Decoder(PreviewRequest)
 CANCELLATIONS = Body("cancellations", Cancellation)
@@ -62,18 +63,19 @@ class Decisions(Struct, frozen=True):
 @post("/v1/orders", summary="Place orders", tags=["orders"], operation_class=described(ORDERS, Placed | OrderRefused))
 async def post_orders(request: Request[Any, Any, Any]) -> ASGIResponse:
     """One order, a list, or `{"orders": [...]}`. `(channel, external_id)` makes it safe to send again."""
-    placer: Batcher[NewOrder, Placed | OrderRefused] = (
-        request.app.state.placer
-    )  # the framework's injection costs as much
-    orders, alone = ORDERS.decode(await request.body())
-    if alone:
-        outcome = await placer.submit(orders[0])
-        if isinstance(outcome, OrderRefused):
-            raise as_error(outcome, REFUSED.get(outcome.reason, 422))
-        status = 200 if outcome.repeated else 201
-        return ASGIResponse(body=encode(outcome), status_code=status, media_type="application/json")
-    outcomes = await asyncio.gather(*(placer.submit(order) for order in orders))
-    return ASGIResponse(body=encode(Batch(outcomes)), status_code=200, media_type="application/json")
+    status, body = await answer_orders(request.app.state.placer, await request.body())
+    return ASGIResponse(body=body, status_code=status, media_type="application/json")
+
+
+async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
+    """The status and the body of the answer. A refusal of a single order is raised; in a list it is a value."""
+    orders, alone = ORDERS.decode(body)
+    if not alone:
+        return 200, encode(Batch(await asyncio.gather(*(placer.submit(order) for order in orders))))
+    outcome = await placer.submit(orders[0])
+    if isinstance(outcome, OrderRefused):
+        raise as_error(outcome, REFUSED.get(outcome.reason, 422))
+    return 200 if outcome.repeated else 201, encode(outcome)
 
 
 @get("/v1/orders", summary="List orders", tags=["orders"])

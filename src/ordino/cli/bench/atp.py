@@ -1,6 +1,6 @@
 """Availability reads over HTTP: one SKU a request, 64 clients.
 
-The floor is the same statement over prepared asyncpg connections in this process, as many at once as the server has.
+The floor is the same statements, one SKU at a time, over asyncpg connections in this process, as many at once as the server has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ WINDOWS = 3
 WARM_SECONDS = 2.0
 PATH = "/v1/availability/B%05d?channel=bench"
 FLOOR_LANES = 8
-NETWORK_ID = 1
 
 
 async def measure(url: str, database: Database, directory: Path, seconds: float) -> Figure:
@@ -52,7 +51,7 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
             **conditions,
             "client": f"{results[0].client}, {CLIENTS} connections",
             "window_seconds": seconds,
-            "floor_is": f"the same statement, prepared, {FLOOR_LANES} connections in one process",
+            "floor_is": f"the same statements, one SKU at a time, {FLOOR_LANES} connections in one process",
         },
         latencies_ms=(median([r.p50_ms for r in results]), median([r.p99_ms for r in results])),
     )
@@ -65,11 +64,9 @@ async def _floor(database: Database, seconds: float) -> float:
         dice = random.Random(number)
         reads = 0
         async with database.pool.acquire() as connection:
-            values: dict[str, object] = {"network_id": NETWORK_ID}
-            statement = await connection.prepare(sql.availability.text)
             while time.perf_counter() < ends_at:
-                values["code"] = world.sku_code(dice.randint(1, world.SKUS))
-                await statement.fetch(*(values[name] for name in sql.availability.parameters))
+                [row] = await sql.sku_ids(connection, codes=[world.sku_code(dice.randint(1, world.SKUS))])
+                await sql.stock_of(connection, sku_ids=[row["sku_id"]])
                 reads += 1
         return reads
 

@@ -1,0 +1,116 @@
+"""Doors in front of the framework, for the two requests that come by the thousand a second.
+
+Routing, injection and validation are worth what they cost for every other request; here they would cost more than the rest of
+the answer. A door takes its request in the plain form and answers what the route would answer; whatever looks unusual goes
+through to the route, which is also where the request is documented.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from litestar import Litestar, Response
+from litestar.types import Receive, Send
+
+from ordino.api.access import refusal_of
+from ordino.api.app import FAULT
+from ordino.core.errors import OrdinoError
+from ordino.core.http import JSON, PROBLEM, problem, render
+from ordino.inventory.api import answer_ask
+from ordino.inventory.availability import Ask
+from ordino.orders.api import answer_orders
+
+log = logging.getLogger("ordino.api")
+
+ORDERS = "/v1/orders"
+SKU = re.compile(r"/v1/availability/([A-Za-z0-9._-]{1,100})")
+SERVED = re.compile(rb"(channel|network)=([A-Za-z0-9._-]{1,100})")
+NONE: Mapping[str, str] = MappingProxyType({})
+Door = Callable[[Receive], Awaitable[tuple[int, bytes]]]
+"""What answers with a status and a JSON body."""
+
+
+class _Gone(Exception):
+    """The client left before the request was whole."""
+
+
+class Doors:
+    """An ASGI application in front of the one that ``build`` makes."""
+
+    def __init__(self, app: Litestar, *, body_limit_bytes: int) -> None:
+        self._app = app
+        self._body_limit_bytes = body_limit_bytes
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        door = self._door(scope) if scope["type"] == "http" else None
+        if door is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            refusal = await refusal_of(self._app.state.key_ring, scope)
+            if refusal is not None:
+                raise refusal
+            status, body = await door(receive)
+            await _send(send, status, body)
+        except _Gone:
+            return
+        except OrdinoError as error:
+            await _send_problem(send, problem(error))
+        except Exception as error:
+            log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            await _send_problem(send, render(FAULT))
+
+    def _door(self, scope: Any) -> Door | None:
+        """What answers this request, if it comes by the thousand and looks plain."""
+        if scope["method"] == "POST" and scope["path"] == ORDERS:
+            return self._place if 0 < _length(scope["headers"]) <= self._body_limit_bytes else None
+        if scope["method"] != "GET":
+            return None
+        sku, served = SKU.fullmatch(scope["path"]), SERVED.fullmatch(scope["query_string"])
+        if sku is None or served is None:
+            return None
+        by = {served[1].decode(): served[2].decode()}
+        return partial(self._look, Ask(sku[1], by.get("channel"), by.get("network")))
+
+    async def _place(self, receive: Receive) -> tuple[int, bytes]:
+        return await answer_orders(self._app.state.placer, await _body(receive))
+
+    async def _look(self, ask: Ask, receive: Receive) -> tuple[int, bytes]:
+        return 200, await answer_ask(self._app.state.reader, ask)
+
+
+async def _send(
+    send: Send, status: int, body: bytes, media_type: str = JSON, headers: Mapping[str, str] = NONE
+) -> None:
+    told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    told += [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": told})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _send_problem(send: Send, response: Response[bytes]) -> None:
+    assert response.status_code is not None, "a problem has a status"
+    await _send(send, response.status_code, response.content, PROBLEM, response.headers)
+
+
+def _length(headers: Any) -> int:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _Gone
+        parts.append(message["body"])
+        if not message["more_body"]:
+            return b"".join(parts)
