@@ -2,7 +2,7 @@
 
 Calls go out without a lock, with the reaction's id as idempotency key; the answer is written in the transaction in
 which the reaction leaves the queue. The event behind a reaction is the cause of its money move, so that no event is
-paid for twice.
+paid for twice; and it fixes the amount, so that a call that is repeated says the same again.
 """
 
 from __future__ import annotations
@@ -61,27 +61,33 @@ class Call(Struct, frozen=True):
 
 def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
     async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | None]:
-        rows = {row["order_id"]: row for row in await sql.money_of(tx, order_ids=[t.subject_id for t in tasks])}
-        orders = {row["order_id"]: row for row in await sql.totals(tx, order_ids=list(rows))}
+        order_ids = [t.subject_id for t in tasks]
+        rows = {row["order_id"]: row for row in await sql.money_of(tx, order_ids=order_ids)}
         done = {
             (row["order_id"], row["cause_id"])
             for row in await sql.known_payment_moves(
-                tx, order_ids=[t.subject_id for t in tasks], cause_ids=[t.event_id for t in tasks], kind=kind
+                tx, order_ids=order_ids, cause_ids=[t.event_id for t in tasks], kind=kind
             )
         }
-        queued = await _still_queued(tx, kind, tasks, rows)
-        spoken_for: dict[Any, int] = {}
+        doubtful = _doubtful(kind, tasks, rows)
+        queued: set[UUID] = set()
+        if doubtful:
+            before = "authorize" if kind is PaymentMoveKind.VOIDED else "capture"
+            queued = {r["subject_id"] for r in await sql.still_queued(tx, kind=before, order_ids=doubtful)}
+        worth: dict[UUID, int] = {}
+        if kind is PaymentMoveKind.AUTHORIZED:
+            worth = {row["order_id"]: row["worth_minor"] for row in await sql.worth(tx, order_ids=order_ids)}
+        spoken_for: dict[UUID, int] = {}
         calls: list[Call | None] = []
         for task in tasks:
-            payment = rows[task.subject_id]
-            amount = (
-                0
-                if (task.subject_id, task.event_id) in done
-                else asked(task, payment, _open(kind, orders[task.subject_id]), task.subject_id in queued)
-            )
-            amount -= max(0, amount + spoken_for.get(task.subject_id, 0) - _limit(kind, payment))
-            spoken_for[task.subject_id] = spoken_for.get(task.subject_id, 0) + max(0, amount)
-            free = kind is PaymentMoveKind.AUTHORIZED and amount == 0 and payment["authorized_minor"] == 0
+            order_id, payment = task.subject_id, rows[task.subject_id]
+            amount = 0
+            if (order_id, task.event_id) not in done:
+                amount = asked(task, payment, worth.get(order_id, 0), order_id in queued)
+            limit = _limit(kind, payment) - spoken_for.get(order_id, 0)
+            amount = max(0, min(amount, limit))
+            spoken_for[order_id] = spoken_for.get(order_id, 0) + amount
+            free = worth.get(order_id) == 0 and payment["authorized_minor"] == 0
             calls.append(Call(payment["provider"], amount, payment["currency"]) if amount > 0 or free else None)
         return calls
 
@@ -115,31 +121,13 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
     return Effect(ask, call, settle)
 
 
-def _open(kind: PaymentMoveKind, order: Any) -> int:
-    """What may still be captured; where goods went out before anybody was asked to pay, that is the whole order."""
-    whole = kind is PaymentMoveKind.AUTHORIZED and order["went_out"]
-    return int(order["total_minor"] if whole else order["open_minor"])
-
-
-async def _still_queued(
-    tx: Tx, kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]
-) -> set[UUID]:
-    """Orders that have to wait: a void for the authorization, a refund for the charge. Looked up where there is doubt only."""
+def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:
+    """Orders that may have to wait: a void for the authorization, a refund for the charge."""
     if kind is PaymentMoveKind.VOIDED:
-        before = "authorize"
-        doubtful = [t.subject_id for t in tasks if payments[t.subject_id]["authorized_minor"] == 0]
-    elif kind is PaymentMoveKind.REFUNDED:
-        before = "capture"
-        doubtful = [
-            t.subject_id
-            for t in tasks
-            if t.data["refund_minor"] > _limit(PaymentMoveKind.REFUNDED, payments[t.subject_id])
-        ]
-    else:
-        return set()
-    if not doubtful:
-        return set()
-    return {row["subject_id"] for row in await sql.still_queued(tx, kind=before, order_ids=doubtful)}
+        return [t.subject_id for t in tasks if payments[t.subject_id]["authorized_minor"] == 0]
+    if kind is PaymentMoveKind.REFUNDED:
+        return [t.subject_id for t in tasks if t.data["refund_minor"] > _limit(kind, payments[t.subject_id])]
+    return []
 
 
 def _limit(kind: PaymentMoveKind, payment: Any) -> int:
@@ -151,12 +139,12 @@ def _limit(kind: PaymentMoveKind, payment: Any) -> int:
     return int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"])
 
 
-def _to_authorize(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
-    """What may still be captured: the total, less what was dropped or cancelled before anybody was asked to pay."""
-    return open_minor if payment["authorized_minor"] == 0 else 0
+def _to_authorize(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
+    """All that was accepted, so that asking again asks for the same; voids take what was cancelled meanwhile."""
+    return worth_minor if payment["authorized_minor"] == 0 else 0
 
 
-def _to_capture(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
+def _to_capture(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
     """What the shipment's event says it charges."""
     amount = int(task.data["amount_minor"])
     if amount and payment["authorized_minor"] == 0:
@@ -164,17 +152,14 @@ def _to_capture(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
     return amount
 
 
-def _to_void(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
-    """What the cancelled units were worth, as far as it is authorized and nothing else still needs it."""
-    if payment["authorized_minor"] == 0:
-        if queued:
-            raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
-        return 0
-    unused = int(payment["authorized_minor"] - payment["voided_minor"] - payment["captured_minor"] - open_minor)
-    return max(0, min(int(task.data["amount_minor"]), unused))
+def _to_void(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
+    """What the cancelled units were worth, once it is authorized."""
+    if payment["authorized_minor"] == 0 and queued:
+        raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
+    return int(task.data["amount_minor"])
 
 
-def _to_refund(task: Task, payment: Any, open_minor: int, queued: bool) -> int:
+def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
     """What the event says is to be given back. What was not captured yet cannot be."""
     amount = int(task.data["refund_minor"])
     if queued:

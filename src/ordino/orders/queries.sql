@@ -297,17 +297,16 @@ SELECT cause_id, kind, amount_minor, reference, at FROM orders.payment_moves WHE
 
 -- payments -----------------------------------------------------------------------------------------------------------
 
--- name: totals
--- What may still be captured for these orders: units that are still to leave, and shipping until something has shipped.
+-- name: worth
+-- What these orders were accepted for: their totals, less lines that were dropped. Orders of which everything was cancelled
+-- and nothing ever shipped do not come back.
 SELECT o.order_id,
-       (sum(l.amount_minor - div(l.amount_minor::numeric * (l.shipped + l.delivered + l.returned + l.cancelled), l.ordered))
-        + CASE WHEN bool_and(l.cancelled = l.ordered)
-                    OR EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped')
-               THEN 0 ELSE o.shipping_minor END)::bigint AS open_minor,
-       EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped') AS went_out, o.total_minor
-FROM orders.orders o JOIN orders.lines l USING (order_id)
+       (o.total_minor - coalesce((SELECT sum(l.amount_minor) FROM orders.moves m JOIN orders.lines l USING (order_id, line_no)
+                                  WHERE m.order_id = o.order_id AND m.from_state = 'ordered' AND m.to_state = 'cancelled'),
+                                 0))::bigint AS worth_minor
+FROM orders.orders o
 WHERE o.order_id = any(:order_ids::uuid[])
-GROUP BY o.order_id, o.shipping_minor, o.total_minor;
+  AND (o.status <> 'cancelled' OR EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped'));
 
 -- name: still_queued
 -- For which of these orders a reaction of this kind is still to run.

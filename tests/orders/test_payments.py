@@ -1,0 +1,141 @@
+"""Payments: what is authorized, voided, charged and given back, whatever comes in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from ordino.connect.payments import register
+from ordino.connect.payments.manual import ManualProvider
+from ordino.core.clock import SimulatedClock
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Unavailable
+from ordino.core.events import Plans, Step
+from ordino.core.reactions import Registry, Worker
+from ordino.orders import payments
+from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
+from ordino.orders.payments import Approved, Declined
+from ordino.warehouse.model import Pack, Pick, Ship, Shipped
+from ordino.warehouse.pack import pack
+from ordino.warehouse.pick import pick
+from ordino.warehouse.release import release
+from ordino.warehouse.ship import ship
+from steps import assert_clean, in_one, packed, placed, sure
+from world import World, small_world
+
+AT = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+FLOW = {
+    "order_placed": (Step("authorize"),),
+    "units_cancelled": (Step("void"),),
+    "shipment_shipped": (Step("capture"),),
+    "return_received": (Step("refund"),),
+}
+
+
+@pytest.fixture(scope="module")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async def plan(tx: Tx, version: int) -> dict[str, tuple[Step, ...]]:
+        return FLOW
+
+    register()
+    async with await Database.open(database_url, plans=Plans(plan), clock=SimulatedClock(AT)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    return await small_world(database, stock={("sku-1", "loc-1"): 1000})
+
+
+async def run(database: Database, *kinds: str, seconds: int = 0) -> None:
+    """Everything of these kinds that is due by then, one batch a kind, in this order."""
+    assert isinstance(database.clock, SimulatedClock)
+    database.clock.advance_to(database.clock.now() + timedelta(seconds=seconds))
+    for kind in kinds:
+        registry = Registry()
+        registry.effect(kind, getattr(payments, kind))
+        await Worker(database, registry=registry).run_due()
+
+
+async def call_off(database: Database, order_id: UUID, quantity: int) -> None:
+    wish = Cancellation(order_id=order_id, lines=[LineCancellation(line_no=1, quantity=quantity)])
+    [done] = await in_one(database, cancel, [wish], AT)
+    sure(done, Cancelled)
+
+
+async def money(database: Database, order_id: UUID) -> dict[str, int]:
+    row = await database.pool.fetchrow("SELECT * FROM orders.payments WHERE order_id = $1", order_id)
+    return {kind: row[f"{kind}_minor"] for kind in ("authorized", "voided", "captured", "refunded")}
+
+
+async def test_cancellations_around_the_authorization_leave_what_is_owed(database: Database, world: World) -> None:
+    order_id = await placed(database, world.order("around", 3), AT)
+    await call_off(database, order_id, 1)
+    await run(database, "authorize")
+    await call_off(database, order_id, 1)
+    await run(database, "void")
+    held = await money(database, order_id)
+    assert held["authorized"] - held["voided"] == 1000
+    await assert_clean(database)
+
+
+async def test_what_a_shipment_is_still_to_charge_is_not_voided(database: Database, world: World) -> None:
+    order_id = await placed(database, world.order("late void", 2), AT)
+    await call_off(database, order_id, 1)
+    await run(database, "authorize")
+    [id] = (await in_one(database, release, [order_id], AT))[0].fulfillment_order_ids
+    key = {"order_id": order_id, "fulfillment_order_id": id}
+    await in_one(database, pick, [Pick(**key)], AT)
+    await in_one(database, pack, [Pack(**key)], AT)
+    await in_one(database, ship, [Ship(**key, tracking_number="late void")], AT)
+    await run(database, "void", "capture")
+    held = await money(database, order_id)
+    assert (held["captured"], held["authorized"] - held["voided"]) == (1000, 1000)
+    await assert_clean(database)
+
+
+async def test_an_authorization_that_is_asked_for_again_asks_for_the_same(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[int]] = {}
+
+    class Silent(ManualProvider):
+        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
+            asked.setdefault(key, []).append(amount_minor)
+            if len(asked[key]) == 1:
+                raise Unavailable("The answer did not arrive.")
+            return Approved(key)
+
+    monkeypatch.setitem(payments.providers, "manual", Silent())
+    order_id = await placed(database, world.order("again", 3), AT)
+    await run(database, "authorize")
+    await call_off(database, order_id, 1)
+    await run(database, "authorize", "void", seconds=2)
+    assert list(asked.values()) == [[3000, 3000]]
+    assert await money(database, order_id) == {"authorized": 3000, "voided": 1000, "captured": 0, "refunded": 0}
+    await assert_clean(database)
+
+
+async def test_an_order_that_was_cancelled_first_is_not_authorized(database: Database, world: World) -> None:
+    order_id = await placed(database, world.order("gone", 2), AT)
+    await call_off(database, order_id, 2)
+    await run(database, "authorize", "void")
+    assert await money(database, order_id) == {"authorized": 0, "voided": 0, "captured": 0, "refunded": 0}
+    left = "SELECT count(*) FROM core.reactions WHERE subject_id = $1"
+    assert await database.pool.fetchval(left, order_id) == 0
+    await assert_clean(database)
+
+
+async def test_dropped_lines_are_not_authorized_where_goods_went_out_first(database: Database, world: World) -> None:
+    order = world.order("dropped", {"sku-1": 1, "sku-2": 1}, channel=world.channels["drop"], shipping_minor=500)
+    order_id, [id] = await packed(database, order, AT)
+    [gone] = await in_one(
+        database, ship, [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="dropped")], AT
+    )
+    await run(database, "authorize", "capture")
+    assert sure(gone, Shipped).amount_minor == 1500
+    assert await money(database, order_id) == {"authorized": 1500, "voided": 0, "captured": 1500, "refunded": 0}
+    await assert_clean(database)
