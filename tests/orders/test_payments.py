@@ -13,17 +13,18 @@ from ordino.connect.payments.manual import ManualProvider
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Unavailable
-from ordino.core.events import Plans, Step
+from ordino.core.events import Event, Plans, Step, record
+from ordino.core.ids import new_id
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
 from ordino.orders.payments import Approved, Declined
-from ordino.warehouse.model import Pack, Pick, Ship, Shipped
+from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, Ship, Shipped
 from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
 from ordino.warehouse.release import release
 from ordino.warehouse.ship import ship
-from steps import assert_clean, in_one, packed, placed, sure
+from steps import assert_clean, in_one, packed, picked, placed, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
@@ -138,4 +139,27 @@ async def test_dropped_lines_are_not_authorized_where_goods_went_out_first(datab
     await run(database, "authorize", "capture")
     assert sure(gone, Shipped).amount_minor == 1500
     assert await money(database, order_id) == {"authorized": 1500, "voided": 0, "captured": 1500, "refunded": 0}
+    await assert_clean(database)
+
+
+async def test_refunds_wait_for_the_charges_that_they_need_together(database: Database, world: World) -> None:
+    order_id, [id] = await picked(database, world.order("refunds", 2), AT)
+    key = {"order_id": order_id, "fulfillment_order_id": id}
+    boxes = [NewPackage(lines=[PackLine(line_no=1, quantity=1)]) for _ in range(2)]
+    [boxed] = await in_one(database, pack, [Pack(**key, packages=boxes)], AT)
+    await run(database, "authorize")
+    for number, package_id in enumerate(boxed.package_ids):
+        item = Ship(**key, tracking_number=f"refunds {number}", package_ids=[package_id])
+        await in_one(database, ship, [item], AT)
+        if number == 0:
+            await run(database, "capture")
+    facts = [
+        Event(order_id, new_id(AT), "return_received", AT, {"return_id": new_id(AT), "refund_minor": 1000}, 0)
+        for _ in range(2)
+    ]
+    await database.transact(lambda tx: record(tx, facts))
+    await run(database, "refund")
+    assert (await money(database, order_id))["refunded"] == 1000
+    await run(database, "capture", "refund", seconds=2)
+    assert await money(database, order_id) == {"authorized": 2000, "voided": 0, "captured": 2000, "refunded": 2000}
     await assert_clean(database)

@@ -122,11 +122,14 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
 
 
 def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:
-    """Orders that may have to wait: a void for the authorization, a refund for the charge."""
+    """Orders that may have to wait: a void for the authorization, refunds for charges that they need."""
     if kind is PaymentMoveKind.VOIDED:
         return [t.subject_id for t in tasks if payments[t.subject_id]["authorized_minor"] == 0]
     if kind is PaymentMoveKind.REFUNDED:
-        return [t.subject_id for t in tasks if t.data["refund_minor"] > _limit(kind, payments[t.subject_id])]
+        wanted: dict[UUID, int] = {}
+        for task in tasks:
+            wanted[task.subject_id] = wanted.get(task.subject_id, 0) + int(task.data["refund_minor"])
+        return [order_id for order_id, amount in wanted.items() if amount > _limit(kind, payments[order_id])]
     return []
 
 
