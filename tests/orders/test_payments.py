@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -162,4 +164,33 @@ async def test_refunds_wait_for_the_charges_that_they_need_together(database: Da
     assert (await money(database, order_id))["refunded"] == 1000
     await run(database, "capture", "refund", seconds=2)
     assert await money(database, order_id) == {"authorized": 2000, "voided": 0, "captured": 2000, "refunded": 2000}
+    await assert_clean(database)
+
+
+async def test_an_authorization_that_comes_while_a_void_is_prepared_is_seen(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await placed(database, world.order("meanwhile", 2), AT)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(ManualProvider):
+        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
+            asked.set()
+            await answer.wait()
+            return Approved(key)
+
+    monkeypatch.setitem(payments.providers, "manual", Slow())
+    authorization = asyncio.create_task(run(database, "authorize"))
+    await asked.wait()
+    await call_off(database, order_id, 1)
+    look = payments.sql.still_queued
+
+    async def look_later(tx: Tx, **values: Any) -> Any:
+        answer.set()
+        await authorization
+        return await look(tx, **values)
+
+    monkeypatch.setattr(payments.sql, "still_queued", look_later, raising=False)
+    await run(database, "void")
+    assert await money(database, order_id) == {"authorized": 2000, "voided": 1000, "captured": 0, "refunded": 0}
     await assert_clean(database)

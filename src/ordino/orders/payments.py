@@ -74,6 +74,8 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         if doubtful:
             before = "authorize" if kind is PaymentMoveKind.VOIDED else "capture"
             queued = {r["subject_id"] for r in await sql.still_queued(tx, kind=before, order_ids=doubtful)}
+            # What has left the queue since the first look is in the ledger at the second.
+            rows |= {row["order_id"]: row for row in await sql.money_of(tx, order_ids=doubtful)}
         worth: dict[UUID, int] = {}
         if kind is PaymentMoveKind.AUTHORIZED:
             worth = {row["order_id"]: row["worth_minor"] for row in await sql.worth(tx, order_ids=order_ids)}
