@@ -192,3 +192,11 @@ async def test_customers_are_known_again(database: Database, world: World) -> No
         )
         == 3
     )
+
+
+async def test_a_refused_order_leaves_no_customer(database: Database, world: World) -> None:
+    [refused] = await put(database, world.order("too many", {"sku-2": 1000}, customer="carl"))
+    assert isinstance(refused, OrderRefused)
+    for table in ("customers", "customer_keys"):
+        found = await database.pool.fetch(f"SELECT FROM orders.{table} WHERE external_id = 'carl'")
+        assert found == []

@@ -294,7 +294,8 @@ async def _plan(
     sku_ids = {need.sku_id for request in requests for need in request.needs}
     free = await stock.free(tx, list(sku_ids), lock=tx.careful)
     decisions = decide(requests, free, network, profile, used)
-    customers = await _customers(tx, orders, chosen, channels, at)
+    accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
+    customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
     for place_in_batch, (index, request, decision) in enumerate(zip(chosen, requests, decisions, strict=True)):
         order = orders[index]
