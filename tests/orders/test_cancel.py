@@ -127,3 +127,18 @@ async def test_arrived_stock_goes_to_who_waited_first(database: Database, world:
         [first, second],
     )
     assert [tuple(row) for row in rows] == [("allocated", True), ("partially_backordered", False)]
+
+
+async def test_an_order_is_promised_for_when_its_last_package_arrives(database: Database) -> None:
+    far = await small_world(
+        database, prefix="far-", skus=2, locations=8, stock={("far-sku-1", "far-loc-8"): 1}
+    )  # across the country
+    wanted = {"far-sku-1": 1, "far-sku-2": 1}
+    order_id = await put(database, far.order("both", wanted, channel=far.channels["backorder"]))
+    receipt = Receipt(sku="far-sku-2", location="far-loc-1", quantity=1)  # next door
+    await database.transact(lambda tx: receive(tx, [receipt], at=AT))
+    await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
+    rows = await database.pool.fetch("SELECT promised_at FROM orders.allocations WHERE order_id = $1", order_id)
+    first, last = sorted(row["promised_at"] for row in rows)
+    assert first < last
+    assert await database.pool.fetchval("SELECT promised_at FROM orders.orders WHERE order_id = $1", order_id) == last

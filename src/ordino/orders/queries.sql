@@ -250,8 +250,10 @@ SET quantity = a.quantity + excluded.quantity, service_id = excluded.service_id,
     promised_at = excluded.promised_at;
 
 -- name: promise
--- A date for orders that had none.
-UPDATE orders.orders o SET promised_at = p.promised_at
+-- A date for orders that had none: when the last of their packages arrives.
+UPDATE orders.orders o
+SET promised_at = greatest(p.promised_at, (SELECT max(a.promised_at) FROM orders.allocations a
+                                           WHERE a.order_id = o.order_id AND a.quantity > 0))
 FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, promised_at)
 WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
 
