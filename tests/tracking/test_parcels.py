@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import pytest
@@ -135,6 +135,28 @@ async def test_an_unknown_number_and_a_time_without_offset_are_refused(database:
     ]
     assert isinstance(outcomes[0], EventRefused)
     assert "nobody's" in outcomes[0].detail
+
+
+async def test_a_time_that_no_calendar_reaches_is_refused(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("far away"), AT)
+    far = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))
+    early = datetime(1, 1, 1, 1, tzinfo=timezone(timedelta(hours=12)))
+    words = [
+        said(sent.tracking_number, Kind.DELAYED, expected_at=far),
+        TrackingEvent(tracking_number=sent.tracking_number, kind=Kind.DELIVERED, at=far),
+        TrackingEvent(tracking_number=sent.tracking_number, kind=Kind.IN_TRANSIT, at=early),
+    ]
+    for refused in await in_one(database, take_events, words, AT):
+        assert sure(refused, EventRefused).reason is TrackingRefusal.INVALID
+    await in_one(database, take_events, [said(sent.tracking_number, Kind.DELIVERED)], AT)
+    assert (await line(database, order_id))["delivered"] == 1
+
+
+async def test_a_parcel_that_comes_back_says_what_it_holds(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("comes back", 2), AT)
+    await in_one(database, take_events, [said(sent.tracking_number, Kind.RETURNED_TO_SENDER)], AT)
+    [fact] = await events(database, order_id, "shipment_returned_to_sender")
+    assert fact["lines"] == [{"line_no": 1, "quantity": 2}]
 
 
 async def test_over_http(database: Database, world: World) -> None:

@@ -63,7 +63,7 @@ class TrackingEvent(Struct, frozen=True, kw_only=True):
 class TrackingRefusal(StrEnum):
     """Why an event was refused, in the order in which the reasons are tested."""
 
-    INVALID = "invalid"  # A time without an offset.
+    INVALID = "invalid"  # A time without an offset, or in no year that a parcel can see.
     UNKNOWN_TRACKING_NUMBER = "unknown_tracking_number"  # No parcel has it.
 
 

@@ -15,6 +15,8 @@ from ordino.orders.model import State, UnitMove
 from ordino.tracking.model import EventRefused, Kind, ParcelRow, Recorded, TrackingEvent, TrackingRefusal
 from ordino.tracking.watch import sql
 
+FIRST_YEAR, LAST_YEAR = 1970, 2999
+
 Words = tuple[UUID, str, datetime]
 """(shipment id, kind, the carrier's time): what makes two events the same."""
 
@@ -48,6 +50,9 @@ def _fault(event: TrackingEvent, behind: dict[str, Any]) -> EventRefused | None:
         instant = getattr(event, name)
         if instant is not None and instant.tzinfo is None:
             detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
+            return EventRefused(number, TrackingRefusal.INVALID, detail, f"/{name}")
+        if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
+            detail = f"`{name}` lies in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
             return EventRefused(number, TrackingRefusal.INVALID, detail, f"/{name}")
     if number not in behind:
         detail = f"No parcel has the tracking number {number!r}; it is known once its shipment has left."
@@ -141,11 +146,9 @@ async def _write(
         lost_ats=[p.lost_at for p in parcels],
     )
     contents: dict[UUID, list[dict[str, int]]] = {}
-    ended = [p for p in parcels if p.delivered_at is not None or p.lost_at is not None]
-    if ended:
-        rows = await sql.contents(
-            tx, order_ids=[p.order_id for p in ended], shipment_ids=[p.shipment_id for p in ended]
-        )
+    told = {p.shipment_id: p for kind, p in happened if kind != "shipment_delayed"}
+    if told:
+        rows = await sql.contents(tx, order_ids=[p.order_id for p in told.values()], shipment_ids=list(told))
         for row in rows:
             contents.setdefault(row["shipment_id"], []).append({"line_no": row["line_no"], "quantity": row["quantity"]})
     events: list[Event] = []
@@ -155,7 +158,7 @@ async def _write(
         if kind == "shipment_delayed":
             data["expected_at"] = parcel.expected_at
         else:
-            data["lines"] = contents.get(parcel.shipment_id, [])
+            data["lines"] = contents[parcel.shipment_id]
         events.append(Event(parcel.order_id, event_id, kind, at, data, versions[parcel.order_id]))
         if kind == "shipment_delivered":
             moves += [
