@@ -9,7 +9,9 @@ import pytest
 
 import steps
 from ordino.core.database import Database
+from ordino.core.reactions import Registry, Task, Worker
 from ordino.inventory.adjust import Receipt, receive
+from ordino.orders import reactions
 from ordino.orders.allocate import allocate, waiting_for
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefusal, CancelRefused, LineCancellation, cancel
 from ordino.orders.model import NewOrder, Placed
@@ -127,6 +129,22 @@ async def test_arrived_stock_goes_to_who_waited_first(database: Database, world:
         [first, second],
     )
     assert [tuple(row) for row in rows] == [("allocated", True), ("partially_backordered", False)]
+
+
+async def test_arrived_stock_reaches_everybody_who_waits(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reactions, "FILLED_AT_ONCE", 2)
+    ids = [await put(database, world.order(f"many {n}", {"sku-4": 1}, channel="backorder")) for n in range(5)]
+    await database.transact(lambda tx: receive(tx, [Receipt(sku="sku-4", location="loc-1", quantity=5)], at=AT))
+    data = {"sku_ids": [world.sku_ids["sku-4"]]}
+    task = Task(0, uuid4(), "fill_backorders", uuid4(), uuid4(), AT, data, 0)
+    await database.transact(lambda tx: reactions.fill_backorders(tx, [task], AT))
+    registry = Registry()
+    registry.reaction("fill_backorders")(reactions.fill_backorders)
+    await Worker(database, registry=registry).run_until_idle()
+    rows = await database.pool.fetch("SELECT status FROM orders.orders WHERE order_id = any($1)", ids)
+    assert [row["status"] for row in rows] == ["allocated"] * 5
 
 
 async def test_an_order_is_promised_for_when_its_last_package_arrives(database: Database) -> None:

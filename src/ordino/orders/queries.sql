@@ -258,9 +258,9 @@ FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, pr
 WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
 
 -- name: waiting_orders
--- Who waits for these SKUs, first placed first.
+-- Who waits for these SKUs, first placed first, a page at a time.
 SELECT DISTINCT order_id FROM orders.lines
-WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 ORDER BY order_id LIMIT :limit::int;
+WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
 
 -- reading ------------------------------------------------------------------------------------------------------------
 

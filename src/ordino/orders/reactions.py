@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from ordino.core.database import Tx
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.money import share_of_units
 from ordino.core.reactions import Task, registry
+from ordino.core.statements import statements
+from ordino.inventory import ledger as stock
 from ordino.orders import ledger, payments
-from ordino.orders.allocate import allocate, waiting_for
+from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
+
+core_sql = statements("ordino.core")
+FILLED_AT_ONCE = 5000
 
 declare(
     order_placed="An order was accepted.",
@@ -43,9 +50,22 @@ async def source(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
 
 @registry.reaction("fill_backorders")
 async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
-    """Arrived stock goes to who waits for it, first placed first."""
+    """Arrived stock goes to who waits for it, first placed first: so many orders now, and the next ones after the commit."""
     sku_ids = sorted({sku_id for task in tasks for sku_id in task.data["sku_ids"]})
-    await allocate(tx, await waiting_for(tx, sku_ids), at=at)
+    after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
+    waiting = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE)
+    await allocate(tx, waiting, at=at)
+    if len(waiting) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, sku_ids))):
+        await core_sql.enqueue(
+            tx,
+            buckets=[tasks[0].bucket],
+            ids=new_ids(at, 1),
+            kinds=["fill_backorders"],
+            subject_ids=[tasks[0].subject_id],
+            event_ids=[tasks[0].event_id],
+            due_ats=[at],
+            data=[msgspec.json.encode({"sku_ids": left, "after": waiting[-1]}).decode()],
+        )
 
 
 @registry.reaction("settle_lost")
