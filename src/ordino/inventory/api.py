@@ -148,6 +148,7 @@ async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Appl
     totals = {"rows": 0, "applied": 0, "unchanged": 0, "refused": 0}
     faults: list[RowFault] = []
     running: set[asyncio.Task[None]] = set()
+    failed: list[BaseException] = []
 
     def tell(line: int, fault: Fault) -> None:
         totals["refused"] += 1
@@ -181,12 +182,19 @@ async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Appl
         totals["applied"] += len(snapshot.changed)
         totals["unchanged"] += len(counts) - len(snapshot.changed) - len(snapshot.refused)
 
+    def end(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            failed.append(error)
+
     async def start(batch: Sequence[tuple[int, Any]]) -> None:
         while len(running) >= LANES:
-            await next(iter(running))
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if failed:
+            raise failed[0]
         task = asyncio.create_task(apply(batch))
         running.add(task)
-        task.add_done_callback(running.discard)
+        task.add_done_callback(end)
 
     batch: list[tuple[int, Any]] = []
     async for row in rows:
@@ -197,7 +205,9 @@ async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Appl
     if batch:
         await start(batch)
     while running:
-        await next(iter(running))
+        await asyncio.wait(running)
+    if failed:
+        raise failed[0]
     faults.sort(key=lambda fault: fault.line)
     return Applied(**totals, faults=faults)
 

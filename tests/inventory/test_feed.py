@@ -1,0 +1,46 @@
+"""Feeds: counts of any length, applied in sets as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ordino.core.database import Database
+from ordino.core.errors import Unavailable
+from ordino.inventory import api
+from ordino.inventory.adjust import apply_counts
+from world import World, small_world
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    return await small_world(database, skus=4, locations=1, stock=10)
+
+
+async def rows(world: World, pause_seconds: float = 0) -> AsyncIterator[tuple[int, Any]]:
+    for line, sku in enumerate(world.skus, 1):
+        yield line, {"sku": sku, "location": world.location, "on_hand": 7}
+        await asyncio.sleep(pause_seconds)
+
+
+@pytest.mark.parametrize("broken", [0, 3])
+async def test_a_set_that_fails_while_others_come_breaks_the_feed(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    async def apply(tx: Any, codes: Any, *counts: Any, **more: Any) -> Any:
+        if codes == [world.skus[broken]]:
+            raise Unavailable("The database is away.")
+        return await apply_counts(tx, codes, *counts, **more)
+
+    monkeypatch.setattr(api, "apply_counts", apply)
+    monkeypatch.setattr(api, "ROWS_AT_ONCE", 1)
+    with pytest.raises(Unavailable):
+        await api.feed(database, rows(world, pause_seconds=0.05))
+    monkeypatch.undo()
+    applied = await api.feed(database, rows(world))
+    assert (applied.rows, applied.refused) == (4, 0)
+    stock = await database.pool.fetch("SELECT on_hand FROM inventory.stock")
+    assert [row["on_hand"] for row in stock] == [7] * 4
