@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
-from ordino.inventory.model import Position, StockMove, stock_shard
+from ordino.inventory.model import StockMove, stock_shard
 
 sql = statements("ordino.inventory")
 
@@ -109,11 +109,3 @@ async def free(tx: Tx, sku_ids: Sequence[int], *, lock: bool = False) -> dict[in
         return dict(free_by_sku)
     rows = await sql.free(tx, sku_ids=list(set(sku_ids)))
     return {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}
-
-
-async def positions(tx: Tx, sku_ids: Sequence[int], location_ids: Sequence[int] | None = None) -> list[Position]:
-    """Every position of the SKUs, in key order."""
-    rows = await sql.positions(
-        tx, sku_ids=list(sku_ids), location_ids=None if location_ids is None else list(location_ids)
-    )
-    return [Position(**row) for row in rows]

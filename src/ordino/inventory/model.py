@@ -48,20 +48,6 @@ class StockMove(Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
-class Position(Struct, frozen=True, gc=False):
-    """One SKU at one location. ``free`` units are on hand and not reserved."""
-
-    sku_id: int
-    location_id: int
-    on_hand: int
-    reserved: int
-    picked: int
-
-    @property
-    def free(self) -> int:
-        return self.on_hand - self.reserved
-
-
 def stock_shard(sku_id: int) -> int:
     """Which shard of stock holds the SKU: one statement a shard. On one PostgreSQL there is one."""
     return 0

@@ -8,12 +8,6 @@ FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]) AND on_hand > reserved 
 SELECT sku_id, location_id, on_hand, reserved, picked FROM inventory.stock
 WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id, location_id FOR NO KEY UPDATE;
 
--- name: positions
--- Every position of these SKUs, or of some locations only.
-SELECT sku_id, location_id, on_hand, reserved, picked FROM inventory.stock
-WHERE sku_id = any(:sku_ids::int[]) AND (:location_ids::int[] IS NULL OR location_id = any(:location_ids::int[]))
-ORDER BY sku_id, location_id;
-
 -- name: open_positions
 -- A position begins empty; one that is there already stays.
 INSERT INTO inventory.stock (sku_id, location_id, on_hand, reserved, picked)
