@@ -119,6 +119,7 @@ class Replay:
             show(at, self.sent, self.counts)
             if at > last and days.hour_of(at) == days.QUIET_HOURS[-1] and await self._finished():
                 break
+        await self._end_desks()
         return self.clock.now()
 
     async def step(self, at: datetime) -> None:
@@ -169,7 +170,10 @@ class Replay:
     async def _finished(self) -> bool:
         if self.carriers.busy or self.customers.busy:
             return False
-        for desk in self.desks:
-            await desk.end()
+        await self._end_desks()
         [left] = await self.database.read(lambda tx: sql.unfinished(tx))
         return not left["orders"] and not left["reactions"]
+
+    async def _end_desks(self) -> None:
+        for desk in self.desks:
+            await desk.end()
