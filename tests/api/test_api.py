@@ -317,14 +317,12 @@ async def test_health_schema_and_readiness(client: Client) -> None:
 
 
 async def test_without_a_key_only_this_machine_may_call(database_url: str, world: World) -> None:
-    async def open_database() -> Database:
-        return await Database.open(database_url, plans=flow_plans())
-
-    app = build(open_database, Settings())
-    async with calling(app, "203.0.113.9") as stranger:
+    async with calling(application(database_url), "203.0.113.9") as stranger:
         assert (await stranger.get("/v1/orders")).status_code == 403
+        assert (await stranger.post("/v1/orders", json=order("stranger"))).status_code == 403
+        assert (await stranger.get(f"/v1/availability/sku-1?network={world.network}")).status_code == 403
         assert (await stranger.get("/health")).status_code == 200
-    async with calling(build(open_database, Settings())) as here:
+    async with calling(application(database_url)) as here:
         page = {"Origin": "http://elsewhere.example"}
         assert (await here.get("/v1/orders", headers=page)).status_code == 403
         assert (await here.get("/v1/orders", headers={"Origin": "http://ordino"})).status_code == 200
@@ -337,11 +335,16 @@ async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, data
     try:
         await asyncio.sleep(1.1)  # that there is a key is known a second later at most
 
-        async def status(token: str | None, method: str = "GET", path: str = "/v1/orders") -> int:
+        async def status(
+            token: str | None, method: str = "GET", path: str = "/v1/orders", body: str | None = None
+        ) -> int:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-            return (await client.request(method, path, headers=headers)).status_code
+            return (await client.request(method, path, headers=headers, content=body)).status_code
 
-        assert await status(None) == 401
+        look, body = "/v1/availability/sku-1?channel=refuse", json.dumps(order("keyless"))
+        assert await status(None) == await status(None, "GET", look) == await status(None, "POST", body=body) == 401
+        assert await status(reader, "GET", look) == 200
+        assert await status(reader, "POST", body=body) == 403
         assert await status("ordino_wrong") == 401
         assert (await client.get("/v1/orders")).headers["www-authenticate"] == "Bearer"
         assert await status(reader) == 200

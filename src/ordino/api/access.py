@@ -55,6 +55,7 @@ def access(app: ASGIApp) -> ASGIApp:
 
 
 async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
+    """Why this request may not come in; None where it may."""
     token = _bearer(scope["headers"])
     if token is None and not await ring.any_living():
         if _is_loopback(scope) and not _from_a_page(scope["headers"]):

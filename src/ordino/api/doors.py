@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
-from litestar import Litestar, Response
+from litestar import Litestar
 from litestar.types import Receive, Send
 
 from ordino.api.access import refusal_of
@@ -30,7 +29,6 @@ log = logging.getLogger("ordino.api")
 ORDERS = "/v1/orders"
 SKU = re.compile(r"/v1/availability/([A-Za-z0-9._-]{1,100})")
 SERVED = re.compile(rb"(channel|network)=([A-Za-z0-9._-]{1,100})")
-NONE: Mapping[str, str] = MappingProxyType({})
 Door = Callable[[Receive], Awaitable[tuple[int, bytes]]]
 """What answers with a status and a JSON body."""
 
@@ -52,18 +50,30 @@ class Doors:
             await self._app(scope, receive, send)
             return
         try:
-            refusal = await refusal_of(self._app.state.key_ring, scope)
-            if refusal is not None:
-                raise refusal
-            status, body = await door(receive)
-            await _send(send, status, body)
+            status, media_type, headers, body = await self._answer(scope, receive, door)
         except _Gone:
             return
+        told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        told += [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _answer(self, scope: Any, receive: Receive, door: Door) -> tuple[int, str, dict[str, str], bytes]:
+        """Status, media type, further headers and body."""
+        try:
+            if refusal := await refusal_of(self._app.state.key_ring, scope):
+                raise refusal
+            status, body = await door(receive)
+            return status, JSON, {}, body
+        except _Gone:
+            raise
         except OrdinoError as error:
-            await _send_problem(send, problem(error))
+            response = problem(error)
         except Exception as error:
             log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-            await _send_problem(send, render(FAULT))
+            response = render(FAULT)
+        assert response.status_code is not None, "a problem has a status"
+        return response.status_code, PROBLEM, response.headers, response.content
 
     def _door(self, scope: Any) -> Door | None:
         """What answers this request, if it comes by the thousand and looks plain."""
@@ -82,20 +92,6 @@ class Doors:
 
     async def _look(self, ask: Ask, receive: Receive) -> tuple[int, bytes]:
         return 200, await answer_ask(self._app.state.reader, ask)
-
-
-async def _send(
-    send: Send, status: int, body: bytes, media_type: str = JSON, headers: Mapping[str, str] = NONE
-) -> None:
-    told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    told += [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _send_problem(send: Send, response: Response[bytes]) -> None:
-    assert response.status_code is not None, "a problem has a status"
-    await _send(send, response.status_code, response.content, PROBLEM, response.headers)
 
 
 def _length(headers: Any) -> int:
