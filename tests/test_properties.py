@@ -488,7 +488,7 @@ WHERE order_id = any($1::uuid[])
 EXAMPLES = os.environ.get("ORDINO_EXAMPLES")
 
 
-@settings(parent=SLOW, max_examples=int(EXAMPLES or 19), derandomize=EXAMPLES is None)
+@settings(parent=SLOW, max_examples=int(EXAMPLES or 25), derandomize=EXAMPLES is None)
 @given(scripts)
 def test_every_promise_holds_after_everything_at_once(
     database_url: str, script: list[list[tuple[str, int, int, int]]]
