@@ -41,6 +41,7 @@ MOMENT = timedelta(milliseconds=1)  # new orders are not seen by the work of the
 TALKING = {"message"}  # reactions that change nothing but the outbox
 LAG = 6
 APPROVING = {"authorize"}  # orders wait for it
+RELEASING = {"release"}  # gives the staff their work of the next step
 CHARGING = {"capture", "void", "refund"}  # reactions that change nothing but the money
 TAKING = {"source", "fill_backorders", "stop"}  # reactions that change what is free
 POST_HOUR = 13
@@ -109,7 +110,8 @@ class Replay:
         self.sourcing = Crew(database, kinds & TAKING)
         self.desks = [Desk(database, kinds & TALKING), Desk(database, kinds & CHARGING)]
         self.approval = Crew(database, kinds & APPROVING, behind=MOMENT)
-        self.others = Crew(database, kinds - TAKING - TALKING - CHARGING - APPROVING)
+        self.releasing = Crew(database, kinds & RELEASING)
+        self.others = Crew(database, kinds - TAKING - TALKING - CHARGING - APPROVING - RELEASING)
 
     async def run(self, show: Shown) -> datetime:
         """Until nothing is left to do. Returns the last instant."""
@@ -142,6 +144,7 @@ class Replay:
             self._place(at),
             self._staff(at, hour) if working else asyncio.sleep(0),
             self.approval.run_until_idle(),
+            self.releasing.run_until_idle(),
             self._others(at, hour),
         )
 
