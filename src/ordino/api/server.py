@@ -10,13 +10,10 @@ from granian import Granian
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
-from ordino.api.app import build
-from ordino.api.doors import Doors
 from ordino.core import keys
 from ordino.core.database import Database
 from ordino.core.errors import OrdinoError
 from ordino.core.settings import Settings
-from ordino.flows.versions import flow_plans
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 URL_VARIABLE = "ORDINO_DATABASE_URL"
@@ -39,25 +36,6 @@ def load_stages() -> None:
     from ordino.connect import payments
 
     payments.register()
-
-
-def application() -> Doors:
-    """What each server process runs; its settings come from the environment."""
-    calm_collector()
-    load_stages()
-    settings = Settings.from_environment()
-
-    async def open_database() -> Database:
-        assert settings.database_url is not None, f"{URL_VARIABLE} is set by whoever starts the server"
-        return await Database.open(
-            settings.database_url,
-            plans=flow_plans(),
-            pool_size=settings.pool_size,
-            statement_timeout_seconds=settings.statement_timeout_seconds,
-            lock_timeout_seconds=settings.lock_timeout_seconds,
-        )
-
-    return Doors(build(open_database, settings), body_limit_bytes=settings.body_limit_bytes)
 
 
 def calm_collector() -> None:
@@ -96,7 +74,7 @@ def serve(settings: Settings, url: str) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first."""
     os.environ[URL_VARIABLE] = url
     Granian(
-        "ordino.api.server:application",
+        "ordino.api.process:application",
         factory=True,
         address=settings.host,
         port=settings.port,

@@ -18,22 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from alembic import command, op
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from ordino.core.errors import OrdinoError, Unavailable
 from ordino.core.statements import Connection
 
 LOCK_TIMEOUT_SECONDS = 5
 SCHEMA = "migrations"
-_TURN = 0x6F7264696E6F  # "ordino": the advisory lock under which one process migrates while others wait
-_DIRECTORY = Path(__file__).parent
+DIRECTORY = Path(__file__).parent
 
 
 class NewerDatabase(OrdinoError):
@@ -45,47 +36,24 @@ async def migrate(url: str) -> None:
 
     Raises ``Unavailable`` when the database is away or a lock could not be had, ``NewerDatabase`` when it is ahead.
     """
+    from ordino.core.migrations.upgrade import (
+        upgrade,  # Alembic takes a second to import: only who migrates waits for it
+    )
 
-    async def connect() -> asyncpg.Connection[Any]:
-        return await _connect(url, "ordino migrate")
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    try:
-        async with engine.connect() as connection:
-            await connection.execute(text(f"SELECT pg_advisory_lock({_TURN})"))  # let go when the connection closes
-            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            await connection.commit()
-            await connection.run_sync(_upgrade)
-    except asyncpg.LockNotAvailableError as error:
-        detail = f"A migration waited {LOCK_TIMEOUT_SECONDS} s for a lock and was undone; run `ordino migrate` again."
-        raise Unavailable(detail) from error
-    except asyncpg.PostgresConnectionError as error:
-        raise Unavailable(f"The database is away: {error}; run `ordino migrate` again.") from error
-    finally:
-        await engine.dispose()
+    await upgrade(url)
 
 
-async def _connect(url: str, name: str) -> asyncpg.Connection[Any]:
+async def connect(url: str, name: str) -> asyncpg.Connection[Any]:
+    """Raises ``Unavailable``."""
     try:
         return await asyncpg.connect(url, server_settings={"application_name": name})
     except (OSError, asyncpg.PostgresError) as error:
         raise Unavailable(f"Cannot connect to the database: {error}. Check ORDINO_DATABASE_URL.") from error
 
 
-def _upgrade(connection: SyncConnection) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise NewerDatabase(
-            f"{error}. Run the version of Ordino that the database was migrated with, or a later one."
-        ) from error
-
-
 async def pending(url: str) -> bool:
     """Does the database lack a revision? Raises ``Unavailable`` when it is away."""
-    connection = await _connect(url, "ordino")
+    connection = await connect(url, "ordino")
     try:
         return await pending_on(connection)
     finally:
@@ -98,24 +66,10 @@ async def pending_on(connection: Connection) -> bool:
     if not is_there[0]["is_there"]:
         return True
     rows = await connection.fetch(f"SELECT version_num FROM {SCHEMA}.alembic_version")
-    return {row["version_num"] for row in rows} != _heads()
+    return [row["version_num"] for row in rows] != [newest()]
 
 
 @cache
-def _heads() -> frozenset[str]:
-    return frozenset(ScriptDirectory.from_config(_config()).get_heads())
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_DIRECTORY).replace("%", "%%"))
-    return config
-
-
-def run(script: str) -> None:
-    """What a revision does: run its SQL file, with a limit on how long it may wait for locks."""
-    # First through SQLAlchemy, which opens the transaction; then as it stands, because a file holds many statements.
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-    sql = (_DIRECTORY / "versions" / script).read_text(encoding="utf-8")
-    raw: Any = op.get_bind().connection.dbapi_connection
-    raw.run_async(lambda connection: connection.execute(sql))
+def newest() -> str:
+    """The last revision: each follows the one with the number before it."""
+    return max(path.name.partition("_")[0] for path in (DIRECTORY / "versions").glob("[0-9]*.py"))

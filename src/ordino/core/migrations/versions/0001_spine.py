@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ordino.core.migrations import run
+from ordino.core.migrations.upgrade import run
 
 revision = "0001"
 down_revision = None
