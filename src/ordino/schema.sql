@@ -68,6 +68,7 @@ CREATE TABLE core.idempotency (
     at timestamptz NOT NULL,
     CONSTRAINT idempotency_pk PRIMARY KEY (key)
 );
+CREATE INDEX idempotency_by_age ON core.idempotency USING brin (at);
 
 CREATE TABLE core.api_keys (
     key_id uuid NOT NULL,

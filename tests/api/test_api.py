@@ -256,6 +256,27 @@ async def test_a_key_is_honored_once(client: Client, database: Database) -> None
     assert available["available"] == 7
 
 
+async def test_a_key_is_honored_by_upserts_and_orders(client: Client, database: Database) -> None:
+    headers = {"Idempotency-Key": "season"}
+    seller = {"code": "keyed", "name": "Keyed", "currency": "USD"}
+    first = await client.put("/v1/sellers", json=seller, headers=headers)
+    assert (first.status_code, first.json()["outcome"]) == (201, "created")
+    again = await client.put("/v1/sellers", json=seller, headers=headers)
+    assert (again.status_code, again.text) == (201, first.text)
+    assert (await client.put("/v1/sellers", json=seller)).json()["outcome"] == "unchanged"
+    assert (await client.put("/v1/sellers", json=[seller], headers=headers)).status_code == 409
+    refused = await client.put("/v1/sellers", json={"code": "keyed"}, headers={"Idempotency-Key": "wrong"})
+    assert refused.status_code == 400
+    mended = await client.put("/v1/sellers", json=seller, headers={"Idempotency-Key": "wrong"})
+    assert mended.status_code == 200  # a refusal is not kept
+    headers = {"Idempotency-Key": "cart-1"}
+    answers = await asyncio.gather(*(client.post("/v1/orders", json=order("keyed"), headers=headers) for _ in range(4)))
+    assert {(a.status_code, a.text) for a in answers} == {(201, answers[0].text)}
+    other = await client.post("/v1/orders", json=order("keyed-2"), headers=headers)
+    assert (other.status_code, other.json()["type"]) == (409, "urn:ordino:problem:key_reused")
+    assert (await client.post("/v1/orders", json=order("keyed"))).json()["repeated"]
+
+
 async def test_counts_come_as_json_csv_and_ndjson_and_name_bad_lines(client: Client) -> None:
     await client.post("/v1/counts", json={"sku": "sku-4", "location": "loc-1", "on_hand": 5})
     csv = "sku,location,on_hand\nsku-4,loc-1,5\nsku-4,loc-2,6\nnope,loc-1,1\nsku-5,loc-1,-3\n"

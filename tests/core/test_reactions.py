@@ -80,6 +80,22 @@ async def test_a_reaction_waits_for_its_time(queue: Database) -> None:
     assert await marks(queue) == [one]
 
 
+async def test_a_worker_forgets_answers_that_nobody_will_ask_for_again(queue: Database) -> None:
+    for days in (0, 6, 8, 400):
+        at = AT - timedelta(days=days)
+        await queue.transact(lambda tx, days=days, at=at: sql.claim_key(tx, key=f"{days} days", digest=b"", at=at))
+    stop = asyncio.Event()
+    worker = Worker(queue, registry=marking("w"), idempotency_days=7, poll_seconds=0.01)
+    running = asyncio.create_task(worker.run(stop))
+    async with asyncio.timeout(10):
+        while await queue.pool.fetchval("SELECT count(*) FROM core.idempotency") > 2:
+            pass
+    stop.set()
+    await running
+    kept = await queue.pool.fetch("SELECT key FROM core.idempotency ORDER BY key")
+    assert [row["key"] for row in kept] == ["0 days", "6 days"]
+
+
 async def test_rea_3_and_4_a_bad_one_fails_alone_and_waits_for_a_person(queue: Database) -> None:
     ids = await happen(queue, "happened", 10)
     worker = Worker(queue, registry=marking("w", poison=ids[4]), max_attempts=3)

@@ -78,7 +78,7 @@ class Doors:
     def _door(self, scope: Any) -> Door | None:
         """What answers this request, if it comes by the thousand and looks plain."""
         if scope["method"] == "POST" and scope["path"] == ORDERS:
-            return self._place if 0 < _length(scope["headers"]) <= self._body_limit_bytes else None
+            return self._place if self._is_plain(scope["headers"]) else None
         if scope["method"] != "GET":
             return None
         sku, served = SKU.fullmatch(scope["path"]), SERVED.fullmatch(scope["query_string"])
@@ -87,18 +87,17 @@ class Doors:
         by = {served[1].decode(): served[2].decode()}
         return partial(self._look, Ask(sku[1], by.get("channel"), by.get("network")))
 
+    def _is_plain(self, headers: Any) -> bool:
+        """A body of a known length, and no answer to keep."""
+        told = dict(headers)
+        length = told.get(b"content-length", b"")
+        return length.isdigit() and 0 < int(length) <= self._body_limit_bytes and b"idempotency-key" not in told
+
     async def _place(self, receive: Receive) -> tuple[int, bytes]:
         return await answer_orders(self._app.state.placer, await _body(receive))
 
     async def _look(self, ask: Ask, receive: Receive) -> tuple[int, bytes]:
         return 200, await answer_ask(self._app.state.reader, ask)
-
-
-def _length(headers: Any) -> int:
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
 
 
 async def _body(receive: Receive) -> bytes:

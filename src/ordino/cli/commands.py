@@ -131,6 +131,7 @@ async def _work(settings: Settings, url: str) -> None:
             poll_seconds=settings.worker_poll_seconds,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
+            idempotency_days=settings.idempotency_days,
         )
         await worker.run(await running.stopped())
 

@@ -1,7 +1,8 @@
 """Upserts over HTTP: one thing, a list of them, or rows of CSV or NDJSON without an end.
 
 A list is one transaction and one outcome an item. Rows are applied ``ROWS_AT_ONCE`` at a time, each set durable before the next
-is read; what is wrong with a row is told with its line. To repeat a load that broke off is safe.
+is read; what is wrong with a row is told with its line. To repeat a load that broke off is safe; an ``Idempotency-Key`` is
+honored for the other two.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from litestar import Request, Response
+from litestar import Request, Response, get, post, put
+from litestar.di import NamedDependency
 from litestar.exceptions import ClientException
 from litestar.openapi.spec import Operation
 from litestar.params import Parameter
@@ -23,11 +25,10 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
-from ordino.core.http import schema_of
+from ordino.core.http import answer_once, schema_of
 from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
 
 Thing = TypeVar("Thing", bound=Struct)
-Read = TypeVar("Read")
 
 JSON_BYTES = 10_000_000
 JSON_ITEMS = 10_000
@@ -87,9 +88,7 @@ class Kind(Generic[Thing]):
         self.title = name.replace("skus", "SKUs").replace("_", " ")
         self.fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
-    async def answer(
-        self, request: Request[Any, Any, Any], database: Database
-    ) -> Response[Outcome | Outcomes | Loaded]:
+    async def answer(self, request: Request[Any, Any, Any], database: Database) -> Response[bytes] | Response[Loaded]:
         """Upsert what the body holds. A refusal of a single thing is raised; in a list it is a value."""
         media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if media_type in (CSV, NDJSON):
@@ -98,14 +97,21 @@ class Kind(Generic[Thing]):
             lax = media_type == CSV
             rows = self.read_csv(request.stream()) if lax else read_ndjson(request.stream())
             return Response(await self.load(rows, database, lax=lax), status_code=200)
-        items, alone = self._items(await _whole(request))
-        outcomes = await self.upsert(items, database, at=database.clock.now())
-        if not alone:
-            return Response(Outcomes(outcomes), status_code=200)
-        [outcome] = outcomes
-        if isinstance(outcome, NotUpserted):
-            raise as_error(outcome)
-        return Response(outcome, status_code=201 if isinstance(outcome, Created) else 200)
+        body = await _whole(request)
+        items, alone = self._items(body)
+
+        async def run(tx: Tx) -> Outcome | Outcomes:
+            outcomes = await self.upsert(tx, items, at=database.clock.now())
+            if not alone:
+                return Outcomes(outcomes)
+            [outcome] = outcomes
+            if isinstance(outcome, NotUpserted):
+                raise as_error(outcome)
+            return outcome
+
+        return await answer_once(
+            request, database, run, status=lambda done: 201 if isinstance(done, Created) else 200, body=body
+        )
 
     def _items(self, body: bytes) -> tuple[list[Any], bool]:
         try:
@@ -126,10 +132,8 @@ class Kind(Generic[Thing]):
             raise Invalid(detail)
         return sent, False
 
-    async def upsert(
-        self, items: Sequence[Any], database: Database, *, at: datetime, lax: bool = False
-    ) -> list[Outcome]:
-        """One outcome an item, in one transaction. Items are what a decoder makes of JSON, or texts by field if ``lax``."""
+    async def upsert(self, tx: Tx, items: Sequence[Any], *, at: datetime, lax: bool = False) -> list[Outcome]:
+        """One outcome an item. Items are what a decoder makes of JSON, or texts by field if ``lax``."""
         outcomes: dict[int, Outcome] = {}
         sound: dict[int, Thing] = {}
         for index, item in enumerate(items):
@@ -141,8 +145,7 @@ class Kind(Generic[Thing]):
                 said = code if isinstance(code, str) else ""
                 outcomes[index] = NotUpserted(said, Reason.INVALID, fault.detail, fault.pointer)
         if sound:
-            things = list(sound.values())
-            done = await database.transact(lambda tx: self.verb(tx, things, at=at))
+            done = await self.verb(tx, list(sound.values()), at=at)
             outcomes.update(zip(sound, done, strict=True))
         return [outcomes[index] for index in range(len(items))]
 
@@ -154,7 +157,8 @@ class Kind(Generic[Thing]):
 
         async def apply() -> None:
             items = [item for _, item in batch if not isinstance(item, Fault)]
-            done = iter(await self.upsert(items, database, at=database.clock.now(), lax=lax))
+            at = database.clock.now()
+            done = iter(await database.transact(lambda tx: self.upsert(tx, items, at=at, lax=lax)))
             for line, item in batch:
                 outcome = (
                     NotUpserted("", Reason.INVALID, item.detail, item.pointer)
@@ -286,19 +290,65 @@ async def read_ndjson(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, 
             yield line, Fault("", "The line is nested too deeply.")
 
 
-async def one(
-    database: Database, name: str, code: str, read: Callable[[Tx, Sequence[str]], Awaitable[list[Read]]]
-) -> Read:
-    """The thing of this code, or ``NotFound``."""
-    found = await database.read(lambda tx: read(tx, [code]))
-    if not found:
-        raise NotFound(f"Nothing in {name} has the code {code!r}.")
-    return found[0]
-
-
 def next_of(things: Sequence[Any], limit: int, key: str = "code") -> str | None:
     """Where the next page begins: a full page may have one."""
     return getattr(things[-1], key) if len(things) == limit else None
+
+
+def routes(
+    kind: Kind[Thing],
+    tag: str,
+    *,
+    note: str,
+    by_code: Callable[[Tx, Sequence[str]], Awaitable[list[Thing]]],
+    after_code: Callable[[Tx, str, int], Awaitable[list[Thing]]],
+) -> list[Any]:
+    """Upsert, list and one. ``note`` tells callers what an upsert of this kind does."""
+    fields = [(kind.name, list[kind.type]), ("next", str | None)]  # type: ignore[name-defined]
+    page = msgspec.defstruct(f"{kind.type.__name__}Page", fields, frozen=True)
+    page.__doc__ = "One page in order of codes; `next` is the `after` of the page that follows, if there may be one."
+
+    async def several(database: NamedDependency[Database], after: After = "", limit: Limit = 100) -> Any:
+        """In order of codes, page by page."""
+        found = await database.read(lambda tx: after_code(tx, after, limit))
+        return page(found, next_of(found, limit, kind.key))
+
+    async def one(database: NamedDependency[Database], code: PathCode) -> Any:
+        """As it was sent."""
+        found = await database.read(lambda tx: by_code(tx, [code]))
+        if not found:
+            raise NotFound(f"Nothing in {kind.name} has the code {code!r}.")
+        return found[0]
+
+    several.__annotations__["return"], one.__annotations__["return"] = page, kind.type
+    path = f"/v1/{kind.name}"
+    return [
+        *upserts(kind, tag, note=note),
+        get(path, operation_id=f"list_{kind.name}", summary=f"List {kind.title}", tags=[tag])(several),
+        get(f"{path}/{{code:str}}", operation_id=f"get_{kind.name}", summary=f"One of the {kind.title}", tags=[tag])(
+            one
+        ),
+    ]
+
+
+def upserts(kind: Kind[Thing], tag: str, *, note: str) -> list[Any]:
+    """PUT and POST, which do the same: things are named by their codes."""
+
+    async def upsert(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[Any]:
+        return await kind.answer(request, database)
+
+    return [
+        method(
+            f"/v1/{kind.name}",
+            operation_id=f"{method.__name__}_{kind.name}",
+            summary=f"Create or change {kind.title}",
+            description=note,
+            tags=[tag],
+            operation_class=described(kind),
+            request_max_body_size=None,  # rows may be of any length; what is read whole has its own limit
+        )(upsert)
+        for method in (put, post)
+    ]
 
 
 def described(kind: Kind[Any]) -> type[Operation]:
@@ -311,6 +361,7 @@ def described(kind: Kind[Any]) -> type[Operation]:
         "required": [kind.name],
         "additionalProperties": False,
     }
+    answered = {"anyOf": [schema_of(type_) for type_ in (Outcome, Outcomes, Loaded)]}
     content: dict[str, Any] = {
         "application/json": {"schema": {"anyOf": [schema, several, listed]}},
         NDJSON: {"schema": {"type": "string", "description": "One JSON object a line."}},
@@ -323,6 +374,9 @@ def described(kind: Kind[Any]) -> type[Operation]:
     @dataclass
     class Upsert(Operation):
         def to_schema(self) -> dict[str, Any]:
-            return super().to_schema() | {"requestBody": {"required": True, "content": content}}
+            schema = super().to_schema() | {"requestBody": {"required": True, "content": content}}
+            for status in {"200", "201"} & schema["responses"].keys():
+                schema["responses"][status]["content"] = {"application/json": {"schema": answered}}
+            return schema
 
     return Upsert

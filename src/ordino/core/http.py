@@ -141,20 +141,28 @@ async def answer_once(
     database: Database,
     verb: Callable[[Tx], Awaitable[Any]],
     *,
-    status: int = 200,
+    status: int | Callable[[Any], int] = 200,
+    body: bytes | None = None,
 ) -> Response[bytes]:
-    """Run ``verb`` in one transaction and answer with what it returns.
+    """Run ``verb`` in one transaction and answer with what it returns; ``status`` may depend on that.
 
     With an ``Idempotency-Key``, the answer is kept in the same transaction, and a repeat gets it again; the same key
-    with another request is a ``Conflict``. A raised refusal changes nothing and is not kept.
+    with another request is a ``Conflict``. A raised refusal changes nothing and is not kept. ``body`` is the request's, if
+    it was read before.
     """
+
+    async def run(tx: Tx) -> tuple[int, bytes]:
+        done = await verb(tx)
+        return status(done) if callable(status) else status, encode(done)
+
     key = request.headers.get("idempotency-key")
     if key is None:
-        return Response(encode(await database.transact(verb)), status_code=status, media_type=JSON)
+        told, answer = await database.transact(run)
+        return Response(answer, status_code=told, media_type=JSON)
     if not 1 <= len(key) <= KEY_CHARACTERS or "\x00" in key:
         raise Invalid(f"An Idempotency-Key has 1 to {KEY_CHARACTERS} characters.")
     digest = blake2b(digest_size=16)
-    for part in (request.method.encode(), request.url.path.encode(), await request.body()):
+    for part in (request.method.encode(), request.url.path.encode(), await request.body() if body is None else body):
         digest.update(len(part).to_bytes(8, "big") + part)
 
     async def once(tx: Tx) -> tuple[int, bytes]:
@@ -167,12 +175,12 @@ async def answer_once(
                     code="key_reused",
                 )
             return first["status"], first["body"]
-        body = encode(await verb(tx))
-        await sql.keep_answer(tx, key=key, status=status, body=body)
-        return status, body
+        told, answer = await run(tx)
+        await sql.keep_answer(tx, key=key, status=told, body=answer)
+        return told, answer
 
-    kept_status, body = await database.transact(once)
-    return Response(body, status_code=kept_status, media_type=JSON)
+    told, answer = await database.transact(once)
+    return Response(answer, status_code=told, media_type=JSON)
 
 
 async def command(
@@ -182,7 +190,7 @@ async def command(
     verb: Callable[..., Awaitable[Sequence[Any]]],
     refusal: type[Any],
     *,
-    status: int = 200,
+    status: int | Callable[[Any], int] = 200,
     statuses: dict[str, int] | None = None,
 ) -> Response[bytes]:
     """A command as a request: the body's items through ``verb(tx, items, at=...)``, once.

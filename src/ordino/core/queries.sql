@@ -104,6 +104,10 @@ UPDATE core.idempotency SET status = :status::smallint, body = :body::bytea WHER
 -- What was answered to the first request with this key.
 SELECT digest, status, body FROM core.idempotency WHERE key = :key::text;
 
+-- name: forget_answers
+-- Nobody repeats a request so old.
+DELETE FROM core.idempotency WHERE at < :before::timestamptz;
+
 -- name: make_api_key
 -- A key is kept as its hash only.
 INSERT INTO core.api_keys (key_id, name, hash, scopes, created_at)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +33,7 @@ from ordino.core.statements import statements
 
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
+TIDY_SECONDS = 3600
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -113,6 +115,7 @@ class Worker:
         poll_seconds: float = 0.2,
         lease_seconds: float = 60,
         max_attempts: int = 12,
+        idempotency_days: int = 7,
     ) -> None:
         self.database = database
         self.registry = registry
@@ -120,6 +123,8 @@ class Worker:
         self.poll_seconds = poll_seconds
         self.lease_seconds = lease_seconds
         self.max_attempts = max_attempts
+        self.idempotency_days = idempotency_days
+        self._tidy_at = 0.0
         self._buckets = list(range(BUCKETS))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -127,6 +132,9 @@ class Worker:
         while not stop.is_set():
             try:
                 done = await self.run_due()
+                if time.monotonic() >= self._tidy_at:
+                    await self.tidy()
+                    self._tidy_at = time.monotonic() + TIDY_SECONDS
             except Exception:
                 log.exception("the worker could not reach its queue; it goes on trying")
                 done = 0
@@ -135,6 +143,11 @@ class Worker:
                     await asyncio.wait_for(stop.wait(), self.poll_seconds)
                 except TimeoutError:
                     continue
+
+    async def tidy(self) -> None:
+        """Forget answers that nobody will ask for again."""
+        before = self.database.clock.now() - timedelta(days=self.idempotency_days)
+        await self.database.transact(lambda tx: sql.forget_answers(tx, before=before))
 
     async def run_due(self) -> int:
         """Run everything due now, one batch of each kind, oldest kind first. Returns how many were taken up."""

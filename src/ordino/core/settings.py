@@ -91,6 +91,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_attempts: Annotated[
         AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")
     ] = 12
+    idempotency_days: Annotated[
+        AtLeastOne,
+        Meta(description="For how many days a repeat with the same Idempotency-Key gets the first answer at least."),
+    ] = 7
     smtp_url: Annotated[
         Annotated[str, Meta(pattern="^smtps?://")] | None,
         Meta(

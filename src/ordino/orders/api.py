@@ -11,16 +11,16 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
-from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import Batch, Body, answer_once, as_error, command, decode, described, encode
+from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, decode, described, encode
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
 from ordino.orders.model import NewOrder, OrderRefused, Placed
+from ordino.orders.place import place
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.read import DecisionView, OrderHead, OrderView, TimelineEntry
 
@@ -61,10 +61,16 @@ class Decisions(Struct, frozen=True):
 
 
 @post("/v1/orders", summary="Place orders", tags=["orders"], operation_class=described(ORDERS, Placed | OrderRefused))
-async def post_orders(request: Request[Any, Any, Any]) -> ASGIResponse:
-    """One order, a list, or `{"orders": [...]}`. `(channel, external_id)` makes it safe to send again."""
+async def post_orders(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One order, a list, or `{"orders": [...]}`. `(channel, external_id)` makes it safe to send again, without a key, too."""
+    if "idempotency-key" in request.headers:
+        return await command(request, database, ORDERS, place, OrderRefused, status=_status, statuses=REFUSED)
     status, body = await answer_orders(request.app.state.placer, await request.body())
-    return ASGIResponse(body=body, status_code=status, media_type="application/json")
+    return Response(body, status_code=status, media_type=JSON)
+
+
+def _status(outcome: Any) -> int:
+    return 201 if isinstance(outcome, Placed) and not outcome.repeated else 200
 
 
 async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
@@ -75,7 +81,7 @@ async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
     outcome = await placer.submit(orders[0])
     if isinstance(outcome, OrderRefused):
         raise as_error(outcome, REFUSED.get(outcome.reason, 422))
-    return 200 if outcome.repeated else 201, encode(outcome)
+    return _status(outcome), encode(outcome)
 
 
 @get("/v1/orders", summary="List orders", tags=["orders"])
