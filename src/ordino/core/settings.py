@@ -1,7 +1,4 @@
-"""What can be set from outside: one frozen value, read once from the environment.
-
-``python -m ordino.core.settings`` prints every variable with its default and its meaning.
-"""
+"""What can be set from outside: one frozen value, read once from the environment."""
 
 from __future__ import annotations
 
@@ -165,8 +162,3 @@ def _expected(kind: Any) -> str:
 
 def _hide_password(value: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", value)
-
-
-if __name__ == "__main__":
-    for row in describe():
-        print(f"{row.variable}={row.default}\n    {row.sentence}")

@@ -1,0 +1,111 @@
+"""Pages of ``docs/`` that the code knows better than people: ``python -m ordino.cli.reference docs`` writes them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ordino.api.server import load_stages
+from ordino.core.events import KINDS, Step
+from ordino.core.settings import describe
+from ordino.flows.document import packaged, parse
+from ordino.flows.versions import vocabulary
+from ordino.orders import model as orders
+from ordino.tracking import model as tracking
+from ordino.warehouse import model as warehouse
+
+_DERIVED = re.compile(
+    r"^CREATE TABLE (\w+\.\w+) \((?:(?!^\);).)*?^    status text NOT NULL GENERATED ALWAYS AS \(CASE\n(.*?) END\) STORED",
+    re.MULTILINE | re.DOTALL,
+)
+_MADE = "<!-- Made by `python -m ordino.cli.reference docs`; a test compares. -->"
+
+
+def states() -> str:
+    """``docs/states.md``: what can be in which state, and what follows what."""
+    parts = [
+        "# States, and what follows what\n",
+        _MADE,
+        "\nUnits, fulfillment orders and parcels leave a state by one of its exits and by no other: the verbs assert it, "
+        "and of units a constraint of the database, too.\n",
+    ]
+    for title, exits in (
+        ("A unit of an order line", orders.EXITS),
+        ("A fulfillment order", warehouse.EXITS),
+        ("A parcel", tracking.EXITS),
+    ):
+        parts.append(f"## {title}\n\n{_diagram(exits)}\n")
+    parts.append(
+        "## Statuses\n\nNobody writes a status. The database generates it from the counts or instants beside it; the first line "
+        "that holds gives it.\n"
+    )
+    schema = files("ordino").joinpath("schema.sql").read_text(encoding="utf-8")
+    parts += [f"### `{table}`\n\n{_cases(cases)}\n" for table, cases in _DERIVED.findall(schema)]
+    load_stages()
+    plan = parse(packaged(), vocabulary()).plan
+    parts.append(
+        "## Events\n\nWhat a flow may name, and what follows under the packaged one, `flows/home_delivery.yaml`.\n\n"
+        "| event | what it says | what follows |\n|---|---|---|"
+    )
+    parts += [
+        f"| `{kind}` | {said} | {', '.join(map(_step, plan.get(kind, ())))} |" for kind, said in sorted(KINDS.items())
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def settings() -> str:
+    """``docs/settings.md``: every variable."""
+    rows = [f"| `{row.variable}` | {row.default} | {row.sentence} |" for row in describe()]
+    return "\n".join(
+        [
+            "# Settings\n",
+            _MADE,
+            "\nRead once from the environment; an empty variable counts as unset.\n",
+            "| variable | default | meaning |\n|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+PAGES = {"states.md": states, "settings.md": settings}
+
+
+def _diagram(exits: Mapping[Any, frozenset[Any]]) -> str:
+    """A Mermaid state diagram, states in the order of their enum."""
+    order = list(exits)
+    begin = [f"    [*] --> {order[0]}"]
+    lines = [f"    {state} --> {exit}" for state in order for exit in sorted(exits[state], key=order.index)]
+    ends = [f"    {state} --> [*]" for state in order if not exits[state]]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *begin, *lines, *ends, "```"])
+
+
+def _cases(cases: str) -> str:
+    pairs = re.findall(r"WHEN (.+?) THEN '(\w+)'", cases)
+    [rest] = re.findall(r"ELSE '(\w+)'", cases)
+    return "\n".join(
+        [
+            "| status | when |",
+            "|---|---|",
+            *(f"| {status} | `{when}` |" for when, status in pairs),
+            f"| {rest} | else |",
+        ]
+    )
+
+
+def _step(step: Step) -> str:
+    options = ", ".join(str(value) for value in step.options.values())
+    told = f"`{step.reaction}`" + (f" ({options})" if options else "")
+    for seconds, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if step.after_seconds and step.after_seconds % seconds == 0:
+            return f"{told} after {step.after_seconds // seconds} {unit}"
+    return told
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (Path(sys.argv[1]) / name).write_text(page(), encoding="utf-8")
