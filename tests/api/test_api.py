@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -335,6 +336,15 @@ async def test_health_schema_and_readiness(client: Client) -> None:
     }
     bodiless = {path for path, item in schema["paths"].items() if "post" in item and "requestBody" not in item["post"]}
     assert bodiless <= silent
+
+
+async def test_the_viewer_of_the_schema_needs_nothing_from_elsewhere(client: Client) -> None:
+    page = (await client.get("/schema", headers={"Accept": "text/html"})).text
+    wanted = re.findall(r'<(?:script src|link href)="([^"]+)"', page)
+    assert len(wanted) == 3
+    for path in wanted:
+        answer = await client.get(path)
+        assert (answer.status_code, len(answer.content) > 10_000) == (200, True), path
 
 
 async def test_without_a_key_only_this_machine_may_call(database_url: str, world: World) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
+from importlib.metadata import distribution, version
+from pathlib import Path
 from typing import Any
 
 from asyncpg import CharacterNotInRepertoireError
@@ -15,6 +16,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
 from msgspec import Struct
 
 import ordino.aftercare.api
@@ -59,6 +61,7 @@ FAULT = Problem(
     500,
     "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
 )
+ASSETS = "/schema/assets"
 PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
@@ -109,7 +112,13 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             await database.close()
 
     return Litestar(
-        route_handlers=[health, ready, *dead_letter_routes, *(route for stage in STAGES for route in stage.routes)],
+        route_handlers=[
+            health,
+            ready,
+            create_static_files_router(ASSETS, directories=[_viewer()], include_in_schema=False),
+            *dead_letter_routes,
+            *(route for stage in STAGES for route in stage.routes),
+        ],
         dependencies={
             "database": Provide(_database, sync_to_thread=False),
         },
@@ -127,10 +136,21 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             version=version("ordino"),
             description="An open, distributed order management system.",
             path="/schema",
-            render_plugins=[SwaggerRenderPlugin(version="5.18.2")],
+            render_plugins=[
+                SwaggerRenderPlugin(
+                    js_url=f"{ASSETS}/swagger-ui-bundle.js",
+                    css_url=f"{ASSETS}/swagger-ui.css",
+                    standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+                )
+            ],
         ),
         logging_config=None,
     )
+
+
+def _viewer() -> Path:
+    """Where the viewer of the OpenAPI document lies: it comes with a package, so that nothing is fetched from elsewhere."""
+    return Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
 
 
 def _database(state: State) -> Database:
