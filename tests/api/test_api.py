@@ -235,6 +235,7 @@ async def test_unknown_places_are_problems(client: Client) -> None:
         ("/v1/orders?limit=0", 400),
         ("/v1/flows/99", 404),
         ("/v1/flows/99999999999999999999", 404),
+        ("/v1/flows/-4294967295", 404),
     ):
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,8 +28,8 @@ from ordino.aftercare.model import (
     SurveyView,
     WantedReturn,
 )
-from ordino.core.database import Database, Tx
-from ordino.core.http import Body, answer_once, as_error, command, decode, described
+from ordino.core.database import Database
+from ordino.core.http import Body, command, command_one, decode, described
 
 RETURNS = Body("returns", NewReturn)
 RECEIPTS = Body("return_receipts", ReturnReceipt)
@@ -62,23 +61,6 @@ class Returns(Struct, frozen=True):
     returns: list[ReturnView]
 
 
-async def _one(
-    request: Request[Any, Any, Any],
-    database: Database,
-    item: Any,
-    verb: Callable[..., Awaitable[Sequence[Any]]],
-    *,
-    status: int = 201,
-) -> Response[bytes]:
-    async def run(tx: Tx) -> Any:
-        [outcome] = await verb(tx, [item], at=database.clock.now())
-        if isinstance(outcome, ReturnRefused | SurveyRefused):
-            raise as_error(outcome, REFUSED[outcome.reason])
-        return outcome
-
-    return await answer_once(request, database, run, status=status)
-
-
 @get("/v1/orders/{order_id:uuid}/messages", summary="What the customer was told", tags=["aftercare"])
 async def get_messages(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Messages:
     """Oldest first. A message without `sent_at` waits in the outbox."""
@@ -104,7 +86,7 @@ async def post_return(
     """Delivered units may come back, within the seller's return window."""
     wanted = decode(await request.body(), WANTED)
     item = NewReturn(order_id=order_id, lines=wanted.lines, location=wanted.location)
-    return await _one(request, database, item, returns.authorize)
+    return await command_one(request, database, item, returns.authorize, ReturnRefused, status=201, statuses=REFUSED)
 
 
 @post(
@@ -134,7 +116,7 @@ async def post_receipt(
 ) -> Response[bytes]:
     """Restocked units are in stock at once; the refund follows."""
     item = ReturnReceipt(order_id=order_id, return_id=return_id, lines=decode(await request.body(), ARRIVAL).lines)
-    return await _one(request, database, item, returns.receive)
+    return await command_one(request, database, item, returns.receive, ReturnRefused, status=201, statuses=REFUSED)
 
 
 @post(
@@ -168,7 +150,7 @@ async def post_answer(
     """Ratings from 1 to 5 and a comment. The first answer stands."""
     form = decode(await request.body(), FORM)
     item = SurveyAnswer(order_id=order_id, answers=form.answers, comment=form.comment)
-    return await _one(request, database, item, survey.answer)
+    return await command_one(request, database, item, survey.answer, SurveyRefused, status=201, statuses=REFUSED)
 
 
 @post(

@@ -16,6 +16,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 from msgspec import Struct
 
@@ -30,6 +31,7 @@ import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
+from ordino.api.document import complete
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
@@ -111,7 +113,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             await reader.close()
             await database.close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             health,
             ready,
@@ -136,6 +138,8 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             version=version("ordino"),
             description="An open, distributed order management system.",
             path="/schema",
+            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"key": []}],
             render_plugins=[
                 SwaggerRenderPlugin(
                     js_url=f"{ASSETS}/swagger-ui-bundle.js",
@@ -146,6 +150,8 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         ),
         logging_config=None,
     )
+    complete(app)
+    return app
 
 
 def _viewer() -> Path:

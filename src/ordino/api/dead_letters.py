@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import NotFound
-from ordino.core.http import answer_once
+from ordino.core.http import answer_once, described
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
@@ -69,7 +69,13 @@ async def list_dead_letters(
     return DeadLetters(await database.read(lambda tx: dead_letters(tx, limit)))
 
 
-@post("/v1/dead_letters/{letter_id:uuid}/replay", summary="Try again", tags=["reactions"], status_code=200)
+@post(
+    "/v1/dead_letters/{letter_id:uuid}/replay",
+    summary="Try again",
+    tags=["reactions"],
+    status_code=200,
+    operation_class=described(None, Replayed),
+)
 async def post_replay(
     request: Request[Any, Any, Any], database: NamedDependency[Database], letter_id: FromPath[UUID]
 ) -> Response[bytes]:

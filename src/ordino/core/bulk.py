@@ -375,8 +375,12 @@ def described(kind: Kind[Any]) -> type[Operation]:
     class Upsert(Operation):
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema() | {"requestBody": {"required": True, "content": content}}
-            for status in {"200", "201"} & schema["responses"].keys():
-                schema["responses"][status]["content"] = {"application/json": {"schema": answered}}
+            content_type = {"application/json": {"schema": answered}}
+            schema["responses"]["200"] = {
+                "description": "A list, rows, or a thing that was there.",
+                "content": content_type,
+            }
+            schema["responses"]["201"] = {"description": "A thing that is new.", "content": content_type}
             return schema
 
     return Upsert

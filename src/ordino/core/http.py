@@ -191,7 +191,7 @@ async def command(
     refusal: type[Any],
     *,
     status: int | Callable[[Any], int] = 200,
-    statuses: dict[str, int] | None = None,
+    statuses: Mapping[str, int] = {},
 ) -> Response[bytes]:
     """A command as a request: the body's items through ``verb(tx, items, at=...)``, once.
 
@@ -199,46 +199,76 @@ async def command(
     status that ``statuses`` has for its reason.
     """
     items, alone = body.decode(await request.body())
+    if alone:
+        return await command_one(request, database, items[0], verb, refusal, status=status, statuses=statuses)
 
     async def run(tx: Tx) -> Any:
-        outcomes = await verb(tx, items, at=database.clock.now())
-        if not alone:
-            return Batch(list(outcomes))
-        [outcome] = outcomes
+        return Batch(list(await verb(tx, items, at=database.clock.now())))
+
+    return await answer_once(request, database, run)
+
+
+async def command_one(
+    request: Request[Any, Any, Any],
+    database: Database,
+    item: Any,
+    verb: Callable[..., Awaitable[Sequence[Any]]],
+    refusal: type[Any],
+    *,
+    status: int | Callable[[Any], int] = 200,
+    statuses: Mapping[str, int] = {},
+) -> Response[bytes]:
+    """A command on the one thing that the URL names: ``item`` through ``verb(tx, [item], at=...)``, once."""
+
+    async def run(tx: Tx) -> Any:
+        [outcome] = await verb(tx, [item], at=database.clock.now())
         if isinstance(outcome, refusal):
-            raise as_error(outcome, (statuses or {}).get(str(outcome.reason), 422))
+            raise as_error(outcome, statuses.get(str(outcome.reason), 422))
         return outcome
 
-    return await answer_once(request, database, run, status=status if alone else 200)
+    return await answer_once(request, database, run, status=status)
 
 
 def described(
-    body: Body | type[Any], outcome: Any, *, required: bool = True, media_type: str = JSON
+    body: Body | type[Any] | None,
+    outcome: Any,
+    *,
+    required: bool = True,
+    media_type: str = JSON,
+    rows: Mapping[str, str] = {},
+    rows_outcome: Any = None,
 ) -> type[Operation]:
     """The OpenAPI operation of a handler that reads its body by itself and answers with ``outcome``.
 
-    ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name) or a single type.
+    ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name), a single type or nothing; ``rows`` are
+    the media types of rows that it reads, too, and what they hold; ``rows_outcome`` is what answers them.
     """
-    alone = isinstance(body, Body)
-    type_ = body.type if isinstance(body, Body) else body
-    sent = schema_of(type_)
+    several = isinstance(body, Body)
+    answered = schema_of(outcome)
+    content: dict[str, Any] = {
+        type_: {"schema": {"type": "string", "description": held}} for type_, held in rows.items()
+    }
     if isinstance(body, Body):
+        sent = schema_of(body.type)
         listed = {"type": "array", "items": sent, "minItems": 1, "maxItems": body.most}
         named = {"type": "object", "properties": {body.name: listed}, "required": [body.name]}
-        sent = {"anyOf": [sent, named, listed]}
-    answered = schema_of(outcome)
-    if alone:
+        content[media_type] = {"schema": {"anyOf": [sent, named, listed]}}
         outcomes = {"type": "object", "properties": {"outcomes": {"type": "array", "items": answered}}}
-        answered = {"anyOf": [answered, outcomes]}
+        answered = {"anyOf": [answered, outcomes, *([schema_of(rows_outcome)] if rows else [])]}
+    elif body is not None:
+        content[media_type] = {"schema": schema_of(body)}
 
     @dataclass
     class Described(Operation):
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema()
-            schema["requestBody"] = {"required": required, "content": {media_type: {"schema": sent}}}
-            for status, response in schema.get("responses", {}).items():
-                if status.startswith("2"):
-                    response["content"] = {JSON: {"schema": answered}}
+            if content:
+                schema["requestBody"] = {"required": required, "content": content}
+            told = schema["responses"]
+            [status] = [status for status in told if status.startswith("2")]
+            told[status]["content"] = {JSON: {"schema": answered}}
+            if several:
+                told.setdefault("200", {**told[status], "description": "A list, or a repeat."})
             return schema
 
     return Described

@@ -70,7 +70,13 @@ async def post_flow(request: Request[Any, Any, Any], database: NamedDependency[D
     return await answer_once(request, database, run, status=201)
 
 
-@post("/v1/flows/{version:int}/activation", summary="Activate a flow", tags=["flows"], status_code=200)
+@post(
+    "/v1/flows/{version:int}/activation",
+    summary="Activate a flow",
+    tags=["flows"],
+    status_code=200,
+    operation_class=described(None, Activated),
+)
 async def post_activation(
     request: Request[Any, Any, Any], database: NamedDependency[Database], version: FromPath[int]
 ) -> Response[bytes]:

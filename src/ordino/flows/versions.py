@@ -74,7 +74,7 @@ async def ensure_active(tx: Tx, *, at: datetime) -> int:
 
 async def flow(tx: Tx, version: int) -> FlowView:
     """Raises ``NotFound``."""
-    rows = await sql.flow(tx, version=version) if version <= LAST_VERSION else []
+    rows = await sql.flow(tx, version=version) if 0 < version <= LAST_VERSION else []
     if not rows:
         raise NotFound(f"There is no version {version} of the flow.")
     return FlowView(**rows[0])

@@ -67,7 +67,7 @@ class Availabilities(Struct, frozen=True):
     "/v1/receipts",
     summary="Receive units",
     tags=["inventory"],
-    status_code=200,
+    status_code=201,
     operation_class=described(RECEIPTS, Moved | StockRefused),
 )
 async def post_receipts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
@@ -79,7 +79,7 @@ async def post_receipts(request: Request[Any, Any, Any], database: NamedDependen
     "/v1/adjustments",
     summary="Correct stock by a difference",
     tags=["inventory"],
-    status_code=200,
+    status_code=201,
     operation_class=described(ADJUSTMENTS, Moved | StockRefused),
 )
 async def post_adjustments(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
@@ -93,7 +93,15 @@ async def post_adjustments(request: Request[Any, Any, Any], database: NamedDepen
     tags=["inventory"],
     status_code=200,
     request_max_body_size=None,
-    operation_class=described(COUNTS, Moved | StockRefused),
+    operation_class=described(
+        COUNTS,
+        Moved | StockRefused,
+        rows={
+            NDJSON: "One JSON object a line.",
+            CSV: "A header line, then a row each; the columns are those of an object.",
+        },
+        rows_outcome=Applied,
+    ),
 )
 async def post_counts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """JSON, or rows of CSV or NDJSON of any length: applied in sets as they come, each durable; unchanged rows cost little."""
@@ -107,7 +115,12 @@ async def post_counts(request: Request[Any, Any, Any], database: NamedDependency
     return await command(request, database, COUNTS, count, StockRefused)
 
 
-@get("/v1/availability/{sku:str}", summary="Units that may be promised", tags=["inventory"])
+@get(
+    "/v1/availability/{sku:str}",
+    summary="Units that may be promised",
+    tags=["inventory"],
+    operation_class=described(None, Availability),
+)
 async def get_availability(
     request: Request[Any, Any, Any],
     sku: SkuCode,

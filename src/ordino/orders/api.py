@@ -16,7 +16,7 @@ from msgspec import Struct
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, decode, described, encode
+from ordino.core.http import JSON, Batch, Body, as_error, command, command_one, decode, described, encode
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
 from ordino.orders.model import NewOrder, OrderRefused, Placed
@@ -148,14 +148,7 @@ async def post_cancellation(
     body = await request.body()
     wish = decode(body, CANCELLATION) if body.strip() else WholeCancellation()
     cancellation = Cancellation(order_id=order_id, lines=wish.lines, reason=wish.reason)
-
-    async def run(tx: Any) -> Any:
-        [outcome] = await cancel(tx, [cancellation], at=database.clock.now())
-        if isinstance(outcome, CancelRefused):
-            raise as_error(outcome, REFUSED.get(outcome.reason, 422))
-        return outcome
-
-    return await answer_once(request, database, run)
+    return await command_one(request, database, cancellation, cancel, CancelRefused, statuses=REFUSED)
 
 
 @post(

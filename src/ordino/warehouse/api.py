@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
-from ordino.core.http import Body, answer_once, as_error, command, decode, described
+from ordino.core.http import Body, command, command_one, decode, described
 from ordino.warehouse import read
 from ordino.warehouse.model import (
     Pack,
@@ -85,23 +85,6 @@ async def _release(tx: Tx, releases: Sequence[Release], *, at: datetime) -> list
     return await release(tx, [r.order_id for r in releases], at=at)
 
 
-async def _one(
-    request: Request[Any, Any, Any],
-    database: Database,
-    item: Any,
-    verb: Callable[..., Awaitable[Sequence[Any]]],
-    *,
-    status: int = 200,
-) -> Response[bytes]:
-    async def run(tx: Tx) -> Any:
-        [outcome] = await verb(tx, [item], at=database.clock.now())
-        if isinstance(outcome, WorkRefused):
-            raise as_error(outcome, REFUSED[outcome.reason])
-        return outcome
-
-    return await answer_once(request, database, run, status=status)
-
-
 async def _work(request: Request[Any, Any, Any], decoder: msgspec.json.Decoder[Work]) -> dict[str, Any]:
     body = await request.body()
     return structs.asdict(decode(body if body.strip() else b"{}", decoder))
@@ -159,12 +142,18 @@ async def get_fulfillment_order(
     return (await database.read(lambda tx: read.fulfillment_orders(tx, order_id, fulfillment_order_id)))[0]
 
 
-@post("/v1/orders/{order_id:uuid}/fulfillment_orders", summary="Release an order", tags=["warehouse"], status_code=200)
+@post(
+    "/v1/orders/{order_id:uuid}/fulfillment_orders",
+    summary="Release an order",
+    tags=["warehouse"],
+    status_code=200,
+    operation_class=described(None, Released),
+)
 async def post_release(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
     """What is allocated and not released yet becomes work for its locations. Safe to repeat. Takes no body."""
-    return await _one(request, database, Release(order_id), _release)
+    return await command_one(request, database, Release(order_id), _release, WorkRefused, statuses=REFUSED)
 
 
 @post(
@@ -195,7 +184,7 @@ async def post_pick(
     """Without a body, everything open was picked."""
     work = await _work(request, PICK_WORK)
     item = Pick(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
-    return await _one(request, database, item, pick, status=201)
+    return await command_one(request, database, item, pick, WorkRefused, status=201, statuses=REFUSED)
 
 
 @post(
@@ -226,7 +215,7 @@ async def post_pack(
     """Without a body, everything picked went into one package."""
     work = await _work(request, PACK_WORK)
     item = Pack(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
-    return await _one(request, database, item, pack, status=201)
+    return await command_one(request, database, item, pack, WorkRefused, status=201, statuses=REFUSED)
 
 
 @post(
@@ -257,7 +246,7 @@ async def post_ship(
     """Under one tracking number; without package ids, all that wait."""
     work = await _work(request, SHIP_WORK)
     item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
-    return await _one(request, database, item, ship, status=201)
+    return await command_one(request, database, item, ship, WorkRefused, status=201, statuses=REFUSED)
 
 
 @post(

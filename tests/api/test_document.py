@@ -1,0 +1,38 @@
+"""The API does what its document says, whatever is sent: thousands of requests made from the document, to a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from ordino.cli.bench import world
+from ordino.core import keys
+from ordino.core.database import Database
+
+CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance,status_code_conformance"
+
+
+@pytest.mark.parametrize(
+    ("phases", "examples"),
+    [("fuzzing", 10), pytest.param("coverage,fuzzing", 60, marks=pytest.mark.proof)],
+)
+async def test_answers_are_those_of_the_document(
+    database: Database, database_url: str, tmp_path: Path, phases: str, examples: int
+) -> None:
+    if not await database.pool.fetchval("SELECT count(*) FROM catalog.skus"):
+        await world.fill(database_url, skus=100)
+    _, token = await database.transact(lambda tx: keys.make(tx, "anybody", ["admin"], at=database.clock.now()))
+    async with world.serving(database_url, tmp_path) as server:
+        run = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/schema/openapi.json",
+            "--header", f"Authorization: Bearer {token}", "--checks", CHECKS, "--phases", phases,
+            "--max-examples", str(examples), "--no-color",
+            cwd=tmp_path, env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await run.communicate()
+    assert run.returncode == 0, said.decode()[-20_000:]
