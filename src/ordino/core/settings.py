@@ -59,7 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=default_data_directory)
     host: Annotated[str, Meta(description="The address that the HTTP server listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="The port that the HTTP server listens on.")] = 8000
-    processes: Annotated[AtLeastOne, Meta(description="How many HTTP server processes are started.")] = 1
+    processes: Annotated[AtLeastOne, Meta(description="How many HTTP server processes are started.")] = 2
     pool_size: Annotated[AtLeastOne, Meta(description="How many database connections each process opens at most.")] = 8
     statement_timeout_seconds: Annotated[
         Seconds, Meta(description="How long one SQL statement may run before it is stopped.")

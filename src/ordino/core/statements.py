@@ -57,7 +57,10 @@ def _texts(values: Sequence[str | None] | None) -> str | None:
 def _instants(values: Sequence[datetime | None] | None) -> str | None:
     if values is None:
         return None
-    return "{" + ",".join(["NULL" if value is None else f'"{value.isoformat()}"' for value in values]) + "}"
+    written = {
+        value: "NULL" if value is None else f'"{value.isoformat()}"' for value in set(values)
+    }  # mostly the same one
+    return "{" + ",".join([written[value] for value in values]) + "}"
 
 
 _WRITERS: dict[str, Callable[[Any], str | None]] = {

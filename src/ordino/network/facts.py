@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -100,26 +100,32 @@ class Quote(Struct, frozen=True, gc=False):
 
 
 class Route:
-    """From one location to one address: the services that go there, each with its zone."""
+    """From a location to where the same zones of the same services are: those services, each with its zone."""
 
-    __slots__ = ("_quotes", "least_minor", "ways")
+    __slots__ = ("_by_step", "_steps", "least_minor", "ways")
 
     def __init__(self, ways: tuple[tuple[Service, Zone], ...]) -> None:
         self.ways = ways
         self.least_minor = min((zone.costs[0] for _, zone in ways), default=0)
-        self._quotes: dict[int, tuple[Quote, ...]] = {}
+        # Up to what fits into one parcel of every service, no quote changes between two limits of weight.
+        one_parcel = min((_heaviest(service, zone) for service, zone in ways), default=0)
+        limits = {limit for _, zone in ways for limit in zone.limits}
+        self._steps = sorted({limit for limit in limits if limit < one_parcel} | {one_parcel})
+        self._by_step: list[tuple[Quote, ...] | None] = [None] * len(self._steps)
 
     def quotes(self, grams: int) -> tuple[Quote, ...]:
         """What ``grams`` cost with each service, cheapest first; none where no service goes."""
-        quotes = self._quotes.get(grams)
+        step = bisect_left(self._steps, grams)
+        if step == len(self._steps):
+            return self._asked(grams)
+        quotes = self._by_step[step]
         if quotes is None:
-            found = [Quote(s.service_id, z.zone, _cost(s, z, grams), z.transit_days) for s, z in self.ways]
-            if len(found) > 1:
-                found.sort(key=lambda q: (q.cost_minor, q.transit_days, q.service_id))
-            if len(self._quotes) > 1000:
-                self._quotes.clear()
-            quotes = self._quotes[grams] = tuple(found)
+            quotes = self._by_step[step] = self._asked(grams)
         return quotes
+
+    def _asked(self, grams: int) -> tuple[Quote, ...]:
+        found = [Quote(s.service_id, z.zone, _cost(s, z, grams), z.transit_days) for s, z in self.ways]
+        return tuple(sorted(found, key=lambda q: (q.cost_minor, q.transit_days, q.service_id)))
 
 
 class Destination(dict[int, Route]):
@@ -136,7 +142,7 @@ class Destination(dict[int, Route]):
         km = None if self._there is None else distance_km((location.latitude, location.longitude), self._there)
         services = self._facts.services.values()
         found = ((service, _zone(service, location, self._postal_code, km)) for service in services)
-        route = self[location_id] = Route(tuple((service, zone) for service, zone in found if zone is not None))
+        route = self[location_id] = self._facts.route([(service, zone) for service, zone in found if zone is not None])
         return route
 
 
@@ -159,6 +165,7 @@ class NetworkFacts:
         self.channels_by_id = {channel.channel_id: channel for channel in channels.values()}
         self._places = places
         self._destinations: dict[tuple[str, str], Destination] = {}
+        self._routes: dict[tuple[int, ...], Route] = {}
         self._ship_by: dict[int, tuple[datetime, datetime]] = {}
         self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
 
@@ -177,6 +184,14 @@ class NetworkFacts:
                 self._destinations.clear()
             destination = self._destinations[key] = Destination(self, postal_code, self.place(country, postal_code))
         return destination
+
+    def route(self, ways: Sequence[tuple[Service, Zone]]) -> Route:
+        """Addresses that are served in the same way share a route."""
+        key = tuple([id(part) for way in ways for part in way])  # all of them live as long as these facts
+        route = self._routes.get(key)
+        if route is None:
+            route = self._routes[key] = Route(tuple(ways))
+        return route
 
     def quotes(self, location_id: int, country: str, postal_code: str, grams: int) -> tuple[Quote, ...]:
         """Every service that reaches the postal code from the location, cheapest first, with the cost of ``grams``."""
@@ -225,9 +240,14 @@ def distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))
 
 
+def _heaviest(service: Service, zone: Zone) -> int:
+    """The weight of a full parcel, in grams."""
+    return min(service.max_grams, zone.limits[-1])
+
+
 def _cost(service: Service, zone: Zone, grams: int) -> int:
     """More than one parcel may carry goes as several: full ones, and one with the rest."""
-    heaviest = min(service.max_grams, zone.limits[-1])
+    heaviest = _heaviest(service, zone)
     full, rest = divmod(grams, heaviest) if grams > heaviest else (0, grams)
     cost = full * zone.costs[bisect_left(zone.limits, heaviest)]
     return cost + (zone.costs[bisect_left(zone.limits, rest)] if rest or not full else 0)

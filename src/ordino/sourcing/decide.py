@@ -203,12 +203,16 @@ class _Desk:
         self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int], seen: list[Candidate]
     ) -> None:
         """Write down what each candidate could have given, and at what cost."""
+        total, units = sum([grams[s] * u for s, u in target.items()]), sum(target.values())
         for location_id, cover in covers.items():
-            given = target if cover == target else {s: min(u, cover[s]) for s, u in target.items() if s in cover}
+            weight, given = total, units
+            if cover != target:
+                some = {s: min(u, cover[s]) for s, u in target.items() if s in cover}
+                weight, given = sum([grams[s] * u for s, u in some.items()]), sum(some.values())
             if given:
-                carrier = self._quote(location_id, given, grams).cost_minor
+                carrier = self._routes[location_id].quotes(weight)[0].cost_minor
                 handling = self.facts.locations[location_id].handling_cost_minor
-                seen.append(Candidate(location_id, sum(given.values()), carrier, handling))
+                seen.append(Candidate(location_id, given, carrier, handling))
 
     def _cheapest(
         self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int]
