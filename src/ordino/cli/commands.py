@@ -128,6 +128,7 @@ async def _work(settings: Settings, url: str) -> None:
         worker = Worker(
             database,
             batch_size=settings.worker_batch_size,
+            lanes=settings.worker_lanes,
             poll_seconds=settings.worker_poll_seconds,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,

@@ -112,6 +112,7 @@ class Worker:
         *,
         registry: Registry = registry,
         batch_size: int = 500,
+        lanes: int = 4,
         poll_seconds: float = 0.2,
         lease_seconds: float = 60,
         max_attempts: int = 12,
@@ -120,6 +121,7 @@ class Worker:
         self.database = database
         self.registry = registry
         self.batch_size = batch_size
+        self.lanes = lanes
         self.poll_seconds = poll_seconds
         self.lease_seconds = lease_seconds
         self.max_attempts = max_attempts
@@ -150,17 +152,23 @@ class Worker:
         await self.database.transact(lambda tx: sql.forget_answers(tx, before=before))
 
     async def run_due(self) -> int:
-        """Run everything due now, one batch of each kind, oldest kind first. Returns how many were taken up."""
+        """Run everything due now, one batch of each kind, ``lanes`` kinds side by side, oldest first. Returns how many were
+        taken up.
+        """
         at = self.database.clock.now()
         kinds = await self.database.read(lambda tx: sql.due_kinds(tx, at=at, kinds=sorted(self.registry.names)))
-        taken = 0
-        for row in sorted(kinds, key=lambda row: (row["due_at"], row["kind"])):
-            kind = row["kind"]
-            if kind in self.registry.reactions:
-                taken += await self._react(kind, at)
-            else:
-                taken += await self._affect(kind, at)
-        return taken
+        room = asyncio.Semaphore(self.lanes)
+
+        async def run(kind: str) -> int:
+            async with room:
+                return await (self._react(kind, at) if kind in self.registry.reactions else self._affect(kind, at))
+
+        oldest = sorted(kinds, key=lambda row: (row["due_at"], row["kind"]))
+        taken = await asyncio.gather(*(run(row["kind"]) for row in oldest), return_exceptions=True)
+        for outcome in taken:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return sum(outcome for outcome in taken if isinstance(outcome, int))
 
     async def run_until_idle(self) -> int:
         """Run until nothing is due at the clock's present. Returns how many were taken up."""

@@ -78,6 +78,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker_batch_size: Annotated[
         AtLeastOne, Meta(description="How many reactions of one kind a worker claims at once at most.")
     ] = 500
+    worker_lanes: Annotated[
+        AtLeastOne,
+        Meta(description="How many kinds of reactions a worker runs side by side, each on a connection of its own."),
+    ] = 4
     worker_poll_seconds: Annotated[
         Seconds, Meta(description="How long an idle worker waits before it looks for due reactions again.")
     ] = 0.2

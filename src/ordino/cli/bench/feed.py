@@ -126,7 +126,7 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
     """Record one snapshot that is really taken in, undo it in mind, and send its statements again."""
     _change(on_hand, dice, share)
     recording = Recording(database.pool, database.plans, database.clock)
-    recording.transactions = []
+    recording.lanes = {}
 
     async def rows() -> AsyncIterator[tuple[int, Count]]:
         for row in enumerate(_counts(on_hand), 1):
@@ -138,7 +138,7 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
     spent, sent, mask = 0.0, 0, 0
     while spent < seconds or not sent:
         mask += 1
-        again = renamed(recording.transactions, mask=mask)
+        again = renamed([sent for lane in recording.lanes.values() for sent in lane], mask=mask)
         started = time.perf_counter()
         await asyncio.gather(*(_replay(database, again[n::LANES]) for n in range(LANES)))
         spent += time.perf_counter() - started

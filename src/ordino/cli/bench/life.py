@@ -50,15 +50,15 @@ SELECT order_id, fulfillment_order_id FROM warehouse.fulfillment_orders WHERE or
 
 
 class Steps:
-    """What one round sent: steps one after the other, each of transactions that may run side by side or not."""
+    """What one round sent: steps one after the other, each with what its lanes sent side by side."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[bool, list[list[Sent]]]] = []
+        self.steps: list[list[list[list[Sent]]]] = []
 
     def renamed(self, run: str, new_run: str) -> Steps:
         steps = Steps()
         mask = secrets.randbelow((1 << 48) - 1) + 1
-        steps.steps = [(beside, renamed(sent, mask=mask, run=run, new_run=new_run)) for beside, sent in self.steps]
+        steps.steps = [[renamed(lane, mask=mask, run=run, new_run=new_run) for lane in lanes] for lanes in self.steps]
         return steps
 
 
@@ -98,7 +98,7 @@ async def measure(url: str, database: Database, seconds: float) -> Figure:
 async def _floor(database: Database, clock: SimulatedClock, seconds: float) -> float:
     """Record one round, then send it again for other orders until time is up."""
     recording = Recording(database.pool, database.plans, clock)
-    recording.transactions = []
+    recording.lanes = {}
     run = secrets.token_hex(8)
     steps = Steps()
     await _round(recording, clock, random.Random(run), run=run, steps=steps)
@@ -106,8 +106,7 @@ async def _floor(database: Database, clock: SimulatedClock, seconds: float) -> f
     while spent < seconds:
         again = steps.renamed(run, secrets.token_hex(8))
         started = time.perf_counter()
-        for beside, transactions in again.steps:
-            lanes = [transactions[n::LANES] for n in range(LANES)] if beside else [transactions]
+        for lanes in again.steps:
             await asyncio.gather(*(_replay(database, lane) for lane in lanes))
         spent += time.perf_counter() - started
         sent += ROUND
@@ -133,21 +132,22 @@ async def _round(
     """Take some orders from placement to the door."""
     run = run or secrets.token_hex(8)
 
-    def note(*, beside: bool) -> None:
+    def note() -> None:
         if steps is not None:
             assert isinstance(database, Recording)
-            steps.steps.append((beside, database.transactions[:]))
-            database.transactions.clear()
+            steps.steps.append(list(database.lanes.values()))
+            database.lanes.clear()
 
     async def act(verb: Callable[..., Awaitable[Sequence[Any]]], items: Sequence[Any], done: type[Done]) -> list[Done]:
         outcomes = await _beside(database, clock, verb, items)
         assert all(isinstance(outcome, done) for outcome in outcomes), outcomes[:3]
-        note(beside=True)
+        note()
         return outcomes
 
     async def react() -> None:
-        await Worker(database).run_until_idle()
-        note(beside=False)
+        worker = Worker(database)
+        while await worker.run_due():
+            note()
 
     orders = [world.new_order(f"{run}-{n}", dice) for n in range(ROUND)]
     placed = await act(place, orders, Placed)
@@ -155,7 +155,7 @@ async def _round(
     clock.advance_to(clock.now() + AMENDMENT)
     await react()
     todo = await _released(database, [outcome.order_id for outcome in placed])
-    note(beside=True)
+    note()
     await act(pick, [Pick(order_id=o, fulfillment_order_id=f, labor_seconds=60) for o, f in todo], Picked)
     await act(pack, [Pack(order_id=o, fulfillment_order_id=f, labor_seconds=30) for o, f in todo], Packed)
     ships = [Ship(order_id=o, fulfillment_order_id=f, tracking_number=f"{run}-{n}") for n, (o, f) in enumerate(todo)]

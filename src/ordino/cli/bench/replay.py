@@ -6,6 +6,7 @@ in the same transactions; ids and the names of the run are exchanged beforehand,
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -37,9 +38,14 @@ class _RecordingTx(Tx):
 
 
 class Recording(Database):
-    """A database that notes what its committed transactions sent, in ``transactions``."""
+    """A database that notes what its committed transactions sent, in ``lanes``: what was sent by one task after the other."""
 
-    transactions: list[list[Sent]]
+    lanes: dict[str, list[list[Sent]]]
+
+    def note(self, sent: list[Sent]) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "transactions run in tasks"
+        self.lanes.setdefault(task.get_name(), []).append(sent)
 
     async def transact(self, verb: Callable[[Tx], Awaitable[T]]) -> T:
         sent: list[Sent] = []
@@ -51,7 +57,7 @@ class Recording(Database):
             return await verb(recording)
 
         result = await super().transact(recorded)
-        self.transactions.append(sent)
+        self.note(sent)
         return result
 
     async def read(self, query: Callable[[Tx], Awaitable[T]]) -> T:
@@ -63,7 +69,7 @@ class Recording(Database):
             return await query(recording)
 
         result = await super().read(recorded)
-        self.transactions.append(sent)
+        self.note(sent)
         return result
 
 
