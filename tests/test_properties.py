@@ -188,9 +188,10 @@ async def _placed_once(url: str, wanted: list[dict[int, int]], lanes: int, dice:
 FLOW: dict[str, tuple[Step, ...]] = {
     "order_placed": (Step("authorize"),),
     "stock_received": (Step("fill_backorders"),),
-    "units_short": (Step("source"),),
+    "units_backordered": (Step("source"),),
+    "units_short": (Step("source"), Step("fill_backorders")),
     "cancellation_wanted": (Step("stop"),),
-    "units_cancelled": (Step("void"),),
+    "units_cancelled": (Step("void"), Step("fill_backorders")),
     "shipment_shipped": (Step("capture"), Step("watch_parcel")),
     "shipment_lost": (Step("settle_lost"),),
     "lost_settled": (Step("refund"),),
@@ -485,6 +486,17 @@ WHERE order_id = any($1::uuid[])
 """Orders whose wishes were not all answered, or whose money is not what their units are worth, when nothing is left to be done."""
 
 
+WAITING_FOR_NOTHING = """
+SELECT l.order_id, l.line_no, l.sku_id, l.backordered, s.location_id, s.on_hand - s.reserved AS free
+FROM orders.lines l JOIN inventory.stock s USING (sku_id) JOIN network.members m USING (location_id)
+JOIN network.locations p USING (location_id)
+WHERE l.order_id = any($1::uuid[]) AND l.backordered > l.stop_wanted AND s.on_hand - s.reserved > m.buffer AND p.daily_capacity IS NULL
+  AND NOT EXISTS (SELECT FROM orders.lines e WHERE e.order_id = l.order_id AND e.sku_id = l.sku_id
+                  AND s.location_id = any(e.excluded_location_ids))
+"""
+"""Lines whose units wait although some that they may have are free."""
+
+
 EXAMPLES = os.environ.get("ORDINO_EXAMPLES")
 
 
@@ -532,3 +544,5 @@ async def _everything_at_once(url: str, script: list[list[tuple[str, int, int, i
         await _assert_clean(database)
         forgotten = [dict(row) for row in await database.pool.fetch(FORGOTTEN, orders)]
         assert forgotten == [], forgotten
+        waiting = [dict(row) for row in await database.pool.fetch(WAITING_FOR_NOTHING, orders)]
+        assert waiting == [], waiting

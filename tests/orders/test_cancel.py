@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -145,6 +146,21 @@ async def test_arrived_stock_reaches_everybody_who_waits(
     await Worker(database, registry=registry).run_until_idle()
     rows = await database.pool.fetch("SELECT status FROM orders.orders WHERE order_id = any($1)", ids)
     assert [row["status"] for row in rows] == ["allocated"] * 5
+
+
+async def test_cancelled_units_go_to_who_waits_for_them(database: Database, world: World) -> None:
+    await database.transact(lambda tx: receive(tx, [Receipt(sku="sku-5", location="loc-1", quantity=4)], at=AT))
+    has = await put(database, world.order("has four", {"sku-5": 4}))
+    waits = await put(database, world.order("waits for two", {"sku-5": 2}, channel="backorder"))
+    wish = Cancellation(order_id=has, lines=[LineCancellation(line_no=1, quantity=3)])
+    await database.transact(lambda tx: cancel(tx, [wish], at=AT))
+    [event] = await database.pool.fetch(
+        "SELECT data FROM core.events WHERE subject_id = $1 AND kind = 'units_cancelled'", has
+    )
+    task = Task(0, uuid4(), "fill_backorders", has, uuid4(), AT, json.loads(event["data"]), 0)
+    await database.transact(lambda tx: reactions.fill_backorders(tx, [task], AT))
+    status = "SELECT status FROM orders.orders WHERE order_id = $1"
+    assert await database.pool.fetchval(status, waits) == "allocated"
 
 
 async def test_an_order_is_promised_for_when_its_last_package_arrives(database: Database) -> None:

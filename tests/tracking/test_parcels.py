@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ordino.core.database import Database
+from ordino.core.reactions import Task
 from ordino.orders.reactions import settle_lost
 from ordino.tracking import watch
 from ordino.tracking.api import routes
@@ -97,6 +98,19 @@ async def test_a_lost_parcel_stays_lost(database: Database, world: World) -> Non
     await assert_clean(database)
 
 
+async def test_units_that_are_lost_one_by_one_are_refunded_to_the_cent(database: Database, world: World) -> None:
+    order = world.order("lost piece by piece", 3, unit_price_minor=333, tax_minor=1)  # a line of 1,000
+    order_id, _ = await shipped(database, order, AT)
+    one = {"lines": [{"line_no": 1, "quantity": 1}]}
+    for several in (1, 2):
+        tasks = [Task(0, uuid4(), "settle_lost", order_id, uuid4(), AT, one, 0) for _ in range(several)]
+        await database.transact(lambda tx, tasks=tasks: settle_lost(tx, tasks, AT))  # type: ignore[misc]
+    refunds = [fact["refund_minor"] for fact in await events(database, order_id, "lost_settled")]
+    assert sum(refunds) == 1000
+    assert sorted(refunds) == [333, 333, 334]
+    await assert_clean(database)
+
+
 async def test_a_parcel_becomes_late_once_and_late_news_take_it_back(database: Database, world: World) -> None:
     order_id, [sent] = await shipped(database, world.order("late"), AT)
     key = [(order_id, sent.shipment_id)]
@@ -114,6 +128,21 @@ async def test_a_parcel_becomes_late_once_and_late_news_take_it_back(database: D
     await in_one(database, take_events, [in_time], LATER)
     row = await parcel(database, sent.shipment_id)
     assert (row["status"], row["late_at"]) == (Status.DELIVERED, None)
+
+
+async def test_the_newest_word_of_a_delay_counts_whenever_it_comes(database: Database, world: World) -> None:
+    _, [sent] = await shipped(database, world.order("twice delayed"), AT)
+    days = [AT + timedelta(days=n) for n in range(6)]
+
+    def delay(said_at: datetime, expected_at: datetime) -> TrackingEvent:
+        number = sent.tracking_number
+        return TrackingEvent(tracking_number=number, kind=Kind.DELAYED, at=said_at, expected_at=expected_at)
+
+    await in_one(database, take_events, [delay(days[2], days[5])], LATER)
+    await in_one(database, take_events, [delay(days[1], days[3])], LATER)
+    assert (await parcel(database, sent.shipment_id))["expected_at"] == days[5]
+    await in_one(database, take_events, [delay(days[4], days[4]), delay(days[3], days[2])], LATER)
+    assert (await parcel(database, sent.shipment_id))["expected_at"] == days[4]
 
 
 async def test_an_unknown_number_and_a_time_without_offset_are_refused(database: Database, world: World) -> None:

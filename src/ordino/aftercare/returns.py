@@ -30,7 +30,7 @@ from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
-from ordino.orders.value import value_of_returning
+from ordino.orders.value import value_given_back
 
 sql = statements("ordino.aftercare")
 Item = TypeVar("Item", NewReturn, ReturnReceipt)
@@ -177,6 +177,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     """One outcome a receipt, in order. Restocked units are in stock at once; the refund follows the event."""
     orders = await orders_ledger.lock(tx, [r.order_id for r in receipts])
     lines = await orders_ledger.lines(tx, orders)
+    lost = await orders_ledger.lost_units(tx, orders)
     returns: dict[tuple[UUID, UUID], dict[int, _ReturnLine]] = {}
     for row in await sql.return_lines(
         tx, order_ids=[r.order_id for r in receipts], return_ids=[r.return_id for r in receipts]
@@ -199,7 +200,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         for line in receipt.lines:
             back = line.restocked + line.scrapped
             key = (receipt.order_id, line.line_no)
-            refund = value_of_returning(lines[key], back)
+            refund = value_given_back(lines[key], lost.get(key, 0), back)
             refunds[index] += refund
             lines[key] = structs.replace(lines[key], returned=lines[key].returned + back)
             there[line.line_no].outstanding -= back

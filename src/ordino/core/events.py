@@ -52,7 +52,6 @@ class Step(Struct, frozen=True):
     reaction: str
     after_seconds: int = 0
     options: dict[str, Any] = {}
-    when: Callable[[dict[str, Any]], bool] | None = None
 
 
 Plan = Mapping[str, tuple[Step, ...]]
@@ -106,8 +105,6 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
     due: list[tuple[int, str, UUID, UUID, datetime, str]] = []
     for event, encoded in zip(events, data, strict=True):
         for step in (await tx.plans.of(tx, event.flow_version)).get(event.kind, ()):
-            if step.when is not None and not step.when(event.data):
-                continue
             due.append(
                 (
                     event.subject_id.int % BUCKETS,

@@ -36,6 +36,12 @@ async def went_out(tx: Tx, order_ids: Iterable[UUID]) -> set[UUID]:
     return {row["order_id"] for row in await sql.went_out(tx, order_ids=list(order_ids))}
 
 
+async def lost_units(tx: Tx, order_ids: Iterable[UUID]) -> dict[tuple[UUID, int], int]:
+    """(order id, line number) -> units that were lost on the way; lines that lost none are left out."""
+    rows = await sql.lost_units(tx, order_ids=list(order_ids))
+    return {(row["order_id"], row["line_no"]): row["quantity"] for row in rows}
+
+
 async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict[UUID, str]:
     """Write the moves and the counts that follow. Returns each order's new status.
 

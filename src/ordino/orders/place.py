@@ -19,7 +19,7 @@ from msgspec import Struct
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.http import holds_nul
-from ordino.core.ids import new_ids
+from ordino.core.ids import new_id, new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
@@ -400,7 +400,7 @@ async def write(tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, 
         explanations=[_encode(plan.decision.explanation).decode() for plan in planned],
         at=at,
     )
-    await record(tx, [_event(plan, at) for plan in planned])
+    await record(tx, [event for plan in planned for event in _events(plan, at)])
     await capacity.claim(tx, network, list(_days(planned, network)))
     keep: dict[tuple[int, int], int] = defaultdict(int)
     moves = []
@@ -434,14 +434,17 @@ def _days(planned: Sequence[PlannedOrder], network: NetworkFacts) -> Iterator[tu
             yield from capacity.day(network, plan.order_id, leg.location_id, leg.ship_by_at)
 
 
-def _event(plan: PlannedOrder, at: datetime) -> Event:
+def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     decision = plan.decision
     data: dict[str, Any] = {"channel": plan.channel.code, "total_minor": plan.order.total_minor}
-    if decision.short:
-        data["backordered"] = [{"line_no": line_no, "quantity": units} for line_no, units in decision.short.items()]
+    short = [{"line_no": line_no, "quantity": units} for line_no, units in decision.short.items()]
+    if short:
+        data["backordered"] = short
     if decision.dropped:
         data["dropped"] = sorted(decision.dropped)
-    return Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
+    yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
+    if short:
+        yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
 
 
 def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:

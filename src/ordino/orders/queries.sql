@@ -64,6 +64,11 @@ SELECT o.order_id, o.status, (SELECT count(*) FROM moved_lines) AS lines FROM mo
 -- Of which of these orders something has shipped, whatever became of it.
 SELECT DISTINCT order_id FROM orders.moves WHERE order_id = any(:order_ids::uuid[]) AND to_state = 'shipped';
 
+-- name: lost_units
+-- How many units of each line were lost on the way.
+SELECT order_id, line_no, sum(quantity)::bigint AS quantity FROM orders.moves
+WHERE order_id = any(:order_ids::uuid[]) AND from_state = 'shipped' AND to_state = 'cancelled' GROUP BY order_id, line_no;
+
 -- name: take_allocations
 -- Units leave their allocation: picked, short or cancelled. Released units leave first what was released.
 UPDATE orders.allocations a SET quantity = a.quantity - d.quantity, released = a.released - d.released
@@ -261,6 +266,12 @@ WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.orde
 -- Who waits for these SKUs, first placed first, a page at a time.
 SELECT DISTINCT order_id FROM orders.lines
 WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
+
+-- name: skus_of_lines
+-- What some lines are of.
+SELECT DISTINCT l.sku_id
+FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no) JOIN orders.lines l USING (order_id, line_no)
+/* on shards: WHERE l.order_id = any(:order_ids::uuid[]) */;
 
 -- reading ------------------------------------------------------------------------------------------------------------
 

@@ -12,19 +12,21 @@ import msgspec
 from ordino.core.database import Tx
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
-from ordino.core.money import share_of_units
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.orders import ledger, payments
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
+from ordino.orders.value import value_given_back
 
 core_sql = statements("ordino.core")
+sql = statements("ordino.orders")
 FILLED_AT_ONCE = 5000
 
 declare(
     order_placed="An order was accepted.",
+    units_backordered="Units of a new order wait for stock.",
     order_allocated="Units that waited have found a location.",
     units_cancelled="Units are no longer owed to the customer.",
     cancellation_wanted="Units that the warehouse has are to be stopped.",
@@ -50,8 +52,22 @@ async def source(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
 
 @registry.reaction("fill_backorders")
 async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
-    """Arrived stock goes to who waits for it, first placed first: so many orders now, and the next ones after the commit."""
-    sku_ids = sorted({sku_id for task in tasks for sku_id in task.data["sku_ids"]})
+    """Units that are free go to who waits for them, first placed first: so many orders now, and the next ones after the
+    commit. Arrivals name their SKUs; of a cancellation or a short pick, the lines do.
+    """
+    arrived = {sku_id for task in tasks for sku_id in task.data.get("sku_ids", ())}
+    lines = [
+        (task.subject_id, line["line_no"])
+        for task in tasks
+        if "sku_ids" not in task.data
+        for line in task.data["lines"]
+    ]
+    if lines:
+        rows = await sql.skus_of_lines(tx, order_ids=[line[0] for line in lines], line_nos=[line[1] for line in lines])
+        arrived |= {row["sku_id"] for row in rows}
+    sku_ids = sorted(await stock.free(tx, sorted(arrived)))
+    if not sku_ids:
+        return
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     waiting = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE)
     await allocate(tx, waiting, at=at)
@@ -73,6 +89,7 @@ async def settle_lost(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """Units that were lost on the way are cancelled; their price is to be given back."""
     orders = await ledger.lock(tx, [task.subject_id for task in tasks])
     lines = await ledger.lines(tx, orders)
+    gone = defaultdict(int, await ledger.lost_units(tx, orders))
     left: dict[tuple[UUID, int], int] = {key: line.shipped for key, line in lines.items()}
     moves, events = [], []
     for task, event_id in zip(tasks, new_ids(at, len(tasks)), strict=True):
@@ -89,7 +106,8 @@ async def settle_lost(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         refund = 0
         for line_no, quantity in lost.items():
             line = lines[order_id, line_no]
-            refund += share_of_units(line.amount_minor, line.ordered, 0, quantity)
+            refund += value_given_back(line, gone[order_id, line_no], quantity)
+            gone[order_id, line_no] += quantity
             moves.append(UnitMove(order_id, line_no, State.SHIPPED, State.CANCELLED, quantity, event_id, "lost"))
         data = {"lines": [{"line_no": n, "quantity": q} for n, q in lost.items()], "refund_minor": refund}
         events.append(Event(order_id, event_id, "lost_settled", at, data, orders[order_id].flow_version))

@@ -39,9 +39,12 @@ def value_of_leaving(line: Counts, quantity: int) -> int:
     return share_of_units(line.amount_minor, line.ordered, gone(line), quantity)
 
 
-def value_of_returning(line: Counts, quantity: int) -> int:
-    """What the next ``quantity`` units to come back are refunded: never more, all together, than their shipping charged."""
-    return share_of_units(line.amount_minor, line.ordered, line.returned, quantity)
+def value_given_back(line: Counts, lost: int, quantity: int) -> int:
+    """What the next ``quantity`` units to come back, or to be lost, are refunded, after ``lost`` units of the line were lost.
+
+    All units together are refunded the line's amount to the cent.
+    """
+    return share_of_units(line.amount_minor, line.ordered, line.returned + lost, quantity)
 
 
 def value_of_shipment(

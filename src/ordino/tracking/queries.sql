@@ -24,6 +24,14 @@ SELECT p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_a
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
 JOIN tracking.parcels p USING (order_id, shipment_id) /* on shards: WHERE p.order_id = any(:order_ids::uuid[]) */;
 
+-- name: delays
+-- When a delay of these parcels was told last.
+SELECT e.shipment_id, max(e.at) AS at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+JOIN tracking.tracking_events e USING (order_id, shipment_id)
+WHERE e.kind = 'delayed' /* on shards: AND e.order_id = any(:order_ids::uuid[]) */
+GROUP BY e.shipment_id;
+
 -- name: record_events
 -- What the carrier said, once. Only new words come back.
 INSERT INTO tracking.tracking_events (order_id, shipment_id, kind, at, received_at, place, detail)

@@ -70,6 +70,7 @@ async def _record(
     owners = {shipment_id: order_id for _, _, order_id, shipment_id, _ in known}
     rows = await sql.parcels(tx, order_ids=list(owners.values()), shipment_ids=list(owners))
     parcels = {row["shipment_id"]: ParcelRow(*row) for row in rows}
+    delays = await _delays(tx, known)
     distinct: dict[Words, tuple[TrackingEvent, UUID]] = {}
     for _, event, order_id, shipment_id, said_at in known:
         distinct.setdefault((shipment_id, event.kind, said_at), (event, order_id))
@@ -94,6 +95,10 @@ async def _record(
             continue
         new.discard(words)  # the same words again in this batch are a repeat
         parcel = parcels[shipment_id]
+        if event.kind is Kind.DELAYED:
+            if said_at < delays.get(shipment_id, said_at):
+                continue  # the carrier has said something newer since
+            delays[shipment_id] = said_at
         kind = _apply(event, parcel, said_at)
         if kind is not None:
             happened.append((kind, parcel))
@@ -104,6 +109,15 @@ async def _record(
         outcomes[index] = Recorded(
             event.tracking_number, event.kind, order_id, shipment_id, status, repeated=repeated[index]
         )
+
+
+async def _delays(tx: Tx, known: Sequence[tuple[int, TrackingEvent, UUID, UUID, datetime]]) -> dict[UUID, datetime]:
+    """Shipment id -> when its delay was told last, before this batch."""
+    delayed = {shipment_id: order_id for _, event, order_id, shipment_id, _ in known if event.kind is Kind.DELAYED}
+    if not delayed:
+        return {}
+    rows = await sql.delays(tx, order_ids=list(delayed.values()), shipment_ids=list(delayed))
+    return {row["shipment_id"]: row["at"] for row in rows}
 
 
 def _apply(event: TrackingEvent, parcel: ParcelRow, said_at: datetime) -> str | None:
