@@ -44,3 +44,23 @@ async def test_a_set_that_fails_while_others_come_breaks_the_feed(
     assert (applied.rows, applied.refused) == (4, 0)
     stock = await database.pool.fetch("SELECT on_hand FROM inventory.stock")
     assert [row["on_hand"] for row in stock] == [7] * 4
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 5, 100])
+async def test_of_a_position_that_comes_again_the_later_row_counts(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    async def slow_before_the_last(tx: Any, codes: Any, locations: Any, on_hand: list[int], **more: Any) -> Any:
+        await asyncio.sleep(0.1 if on_hand == [10] else 0)
+        return await apply_counts(tx, codes, locations, on_hand, **more)
+
+    async def counts() -> AsyncIterator[tuple[int, Any]]:
+        for line in range(12):
+            yield line, {"sku": world.sku, "location": world.location, "on_hand": line}
+
+    monkeypatch.setattr(api, "apply_counts", slow_before_the_last)
+    monkeypatch.setattr(api, "ROWS_AT_ONCE", rows_at_once)
+    applied = await api.feed(database, counts())
+    assert (applied.rows, applied.refused) == (12, 0)
+    on_hand = "SELECT on_hand FROM inventory.stock WHERE sku_id = $1"
+    assert await database.pool.fetchval(on_hand, world.sku_ids[world.sku]) == 11

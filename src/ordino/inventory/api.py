@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, KeysView, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -157,10 +157,13 @@ async def get_availabilities(
 
 
 async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Applied:
-    """Apply counted rows as they come, a few sets at a time. To repeat a feed that broke off is safe."""
+    """Apply counted rows as they come, a few sets at a time; of a position that comes again, the later row counts.
+
+    To repeat a feed that broke off is safe.
+    """
     totals = {"rows": 0, "applied": 0, "unchanged": 0, "refused": 0}
     faults: list[RowFault] = []
-    running: set[asyncio.Task[None]] = set()
+    running: dict[asyncio.Task[None], KeysView[tuple[str, str]]] = {}  # with the positions that each is about
     failed: list[BaseException] = []
 
     def tell(line: int, fault: Fault) -> None:
@@ -168,18 +171,24 @@ async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Appl
         if len(faults) < FAULTS_TOLD:
             faults.append(RowFault(line, fault.pointer, fault.detail))
 
-    async def apply(batch: Sequence[tuple[int, Any]]) -> None:
-        lines, counts = [], []
+    def sound(batch: Sequence[tuple[int, Any]]) -> dict[tuple[str, str], tuple[int, Count]]:
+        found: dict[tuple[str, str], tuple[int, Count]] = {}
         for line, item in batch:
             if isinstance(item, Fault):
                 tell(line, item)
                 continue
             try:
-                counts.append(item if type(item) is Count else msgspec.convert(item, Count, strict=False))
+                count = item if type(item) is Count else msgspec.convert(item, Count, strict=False)
             except msgspec.ValidationError as error:
                 tell(line, Fault("", str(error)))
-            else:
-                lines.append(line)
+                continue
+            position = (count.sku, count.location)
+            totals["unchanged"] += position in found
+            found[position] = (line, count)
+        return found
+
+    async def apply(counted: Collection[tuple[int, Count]]) -> None:
+        lines, counts = zip(*counted, strict=True)
         snapshot = await database.transact(
             lambda tx: apply_counts(
                 tx,
@@ -191,22 +200,25 @@ async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Appl
         )
         for index, refused in snapshot.refused.items():
             tell(lines[index], Fault(refused.pointer, refused.detail))
-        totals["rows"] += len(batch)
         totals["applied"] += len(snapshot.changed)
         totals["unchanged"] += len(counts) - len(snapshot.changed) - len(snapshot.refused)
 
     def end(task: asyncio.Task[None]) -> None:
-        running.discard(task)
+        del running[task]
         if not task.cancelled() and (error := task.exception()):
             failed.append(error)
 
     async def start(batch: Sequence[tuple[int, Any]]) -> None:
-        while len(running) >= LANES:
+        found = sound(batch)
+        while len(running) >= LANES or not all(found.keys().isdisjoint(others) for others in running.values()):
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         if failed:
             raise failed[0]
-        task = asyncio.create_task(apply(batch))
-        running.add(task)
+        totals["rows"] += len(batch)
+        if not found:
+            return
+        task = asyncio.create_task(apply(found.values()))
+        running[task] = found.keys()
         task.add_done_callback(end)
 
     batch: list[tuple[int, Any]] = []
