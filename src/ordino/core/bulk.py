@@ -277,13 +277,16 @@ async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> Asyn
         yield first, "\n".join(record)
 
 
-async def read_ndjson(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
-    """Line numbers and what stands on each line; a line that is not JSON is a ``Fault``."""
+async def read_ndjson(stream: AsyncIterator[bytes], type_: Any = Any) -> AsyncIterator[tuple[int, Any]]:
+    """Line numbers and what stands on each line; a line that is not JSON, or not of the type, is a ``Fault``."""
+    decode = msgspec.json.Decoder(type_, strict=False).decode
     async for line, text in _records(stream, quotes=False):
         if not text.strip():
             continue
         try:
-            yield line, msgspec.json.decode(text)
+            yield line, decode(text)
+        except msgspec.ValidationError as error:
+            yield line, fault_of(error)
         except msgspec.DecodeError as error:
             yield line, Fault("", f"The line is not JSON: {error}.")
         except RecursionError:

@@ -17,7 +17,7 @@ from ordino.core.bulk import CSV, NDJSON, Kind, RowFault, read_ndjson
 from ordino.core.database import Database
 from ordino.core.errors import Fault, NotFound
 from ordino.core.http import Body, command, described, encode
-from ordino.core.upserts import Outcome
+from ordino.core.upserts import Outcome, fault_of
 from ordino.inventory.adjust import (
     Adjustment,
     Count,
@@ -107,7 +107,9 @@ async def post_counts(request: Request[Any, Any, Any], database: NamedDependency
     """JSON, or rows of CSV or NDJSON of any length: applied in sets as they come, each durable; unchanged rows cost little."""
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type == NDJSON:
-        return Response(encode(await feed(database, read_ndjson(request.stream()))), media_type="application/json")
+        return Response(
+            encode(await feed(database, read_ndjson(request.stream(), Count))), media_type="application/json"
+        )
     if media_type == CSV:
         return Response(
             encode(await feed(database, COUNT_ROWS.read_csv(request.stream()))), media_type="application/json"
@@ -180,7 +182,7 @@ async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Appl
             try:
                 count = item if type(item) is Count else msgspec.convert(item, Count, strict=False)
             except msgspec.ValidationError as error:
-                tell(line, Fault("", str(error)))
+                tell(line, fault_of(error))
                 continue
             position = (count.sku, count.location)
             totals["unchanged"] += position in found
