@@ -290,7 +290,8 @@ async def test_counts_come_as_json_csv_and_ndjson_and_name_bad_lines(client: Cli
     lines = "\n".join(map(json.dumps, rows)) + '\n{"sku": \n'
     answer = await client.post("/v1/counts", content=lines, headers={"Content-Type": "application/x-ndjson"})
     told = answer.json()
-    assert (told["rows"], told["applied"], told["unchanged"], told["refused"]) == (3, 1, 1, 1)
+    assert (told["rows"], told["applied"], told["refused"]) == (3, 1, 2)
+    assert [fault["line"] for fault in told["faults"]] == [1, 3]
     short = await client.post("/v1/counts", content="sku,location\na,b\n", headers={"Content-Type": "text/csv"})
     assert short.status_code == 400
     assert "on_hand" in short.json()["detail"]

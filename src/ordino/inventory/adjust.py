@@ -56,7 +56,7 @@ class StockRefusal(StrEnum):
     INVALID = "invalid"  # Zero or too many units.
     UNKNOWN_SKU = "unknown_sku"
     UNKNOWN_LOCATION = "unknown_location"
-    REPEATED = "repeated"  # The same position stands earlier in this batch of counts.
+    REPEATED = "repeated"  # The same position stands later in this batch of counts.
     RESERVED = "reserved"  # Orders hold more units than would be left.
 
 
@@ -125,10 +125,12 @@ async def apply_counts(
                 refuse(index, StockRefusal.INVALID, f"Count 0 to {MAX_UNITS} units.", "/on_hand")
     pairs = list(zip(codes, places, strict=True))
     if len(set(pairs)) < len(pairs):
-        first: dict[tuple[str, str], int] = {}
+        last = {pair: index for index, pair in enumerate(pairs)}
         for index, pair in enumerate(pairs):
-            if first.setdefault(pair, index) != index and index not in refused:
-                detail = "The same SKU and location stand earlier in this batch; send one count a position."
+            if last[pair] != index and index not in refused:
+                detail = (
+                    "The same SKU and location stand later in this batch, and the last count is the one that holds."
+                )
                 refuse(index, StockRefusal.REPEATED, detail, "")
     keys: dict[tuple[int, int], int] = {}
     for row in await sql.snapshot_rows(tx, codes=list(codes), places=list(places), on_hand=list(on_hand)):

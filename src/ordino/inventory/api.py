@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, KeysView, Sequence
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, PathParameter, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import CSV, NDJSON, Kind, RowFault, read_ndjson
+from ordino.core.bulk import CSV, NDJSON, Kind, read_ndjson
 from ordino.core.database import Database
-from ordino.core.errors import Fault, NotFound
+from ordino.core.errors import NotFound
 from ordino.core.http import Body, command, described, encode
-from ordino.core.upserts import Outcome, fault_of
+from ordino.core.upserts import Outcome
 from ordino.inventory.adjust import (
     Adjustment,
     Count,
@@ -25,11 +22,11 @@ from ordino.inventory.adjust import (
     Receipt,
     StockRefused,
     adjust,
-    apply_counts,
     count,
     receive,
 )
 from ordino.inventory.availability import Ask, Availability, available
+from ordino.inventory.feed import Applied, feed
 
 
 async def _no_upsert(*_: Any, **__: Any) -> list[Outcome]:
@@ -40,21 +37,8 @@ RECEIPTS = Body("receipts", Receipt)
 ADJUSTMENTS = Body("adjustments", Adjustment)
 COUNTS = Body("counts", Count)
 COUNT_ROWS: Kind[Count] = Kind("counts", Count, _no_upsert)
-ROWS_AT_ONCE = 4000
-LANES = 2
-FAULTS_TOLD = 1000
 Reader = Batcher[Ask, Availability | NotFound]
 SkuCode = Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=100)]
-
-
-class Applied(Struct, frozen=True):
-    """What became of a feed. At most the first 1,000 faults are told, with their lines; ``refused`` counts all."""
-
-    rows: int
-    applied: int
-    unchanged: int
-    refused: int
-    faults: list[RowFault]
 
 
 class Availabilities(Struct, frozen=True):
@@ -156,87 +140,6 @@ async def get_availabilities(
         if isinstance(answer, NotFound):
             raise answer
     return Availabilities([answer for answer in found if isinstance(answer, Availability)])
-
-
-async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Applied:
-    """Apply counted rows as they come, a few sets at a time; of a position that comes again, the later row counts.
-
-    To repeat a feed that broke off is safe.
-    """
-    totals = {"rows": 0, "applied": 0, "unchanged": 0, "refused": 0}
-    faults: list[RowFault] = []
-    running: dict[asyncio.Task[None], KeysView[tuple[str, str]]] = {}  # with the positions that each is about
-    failed: list[BaseException] = []
-
-    def tell(line: int, fault: Fault) -> None:
-        totals["refused"] += 1
-        if len(faults) < FAULTS_TOLD:
-            faults.append(RowFault(line, fault.pointer, fault.detail))
-
-    def sound(batch: Sequence[tuple[int, Any]]) -> dict[tuple[str, str], tuple[int, Count]]:
-        found: dict[tuple[str, str], tuple[int, Count]] = {}
-        for line, item in batch:
-            if isinstance(item, Fault):
-                tell(line, item)
-                continue
-            try:
-                count = item if type(item) is Count else msgspec.convert(item, Count, strict=False)
-            except msgspec.ValidationError as error:
-                tell(line, fault_of(error))
-                continue
-            position = (count.sku, count.location)
-            totals["unchanged"] += position in found
-            found[position] = (line, count)
-        return found
-
-    async def apply(counted: Collection[tuple[int, Count]]) -> None:
-        lines, counts = zip(*counted, strict=True)
-        snapshot = await database.transact(
-            lambda tx: apply_counts(
-                tx,
-                [c.sku for c in counts],
-                [c.location for c in counts],
-                [c.on_hand for c in counts],
-                at=database.clock.now(),
-            )
-        )
-        for index, refused in snapshot.refused.items():
-            tell(lines[index], Fault(refused.pointer, refused.detail))
-        totals["applied"] += len(snapshot.changed)
-        totals["unchanged"] += len(counts) - len(snapshot.changed) - len(snapshot.refused)
-
-    def end(task: asyncio.Task[None]) -> None:
-        del running[task]
-        if not task.cancelled() and (error := task.exception()):
-            failed.append(error)
-
-    async def start(batch: Sequence[tuple[int, Any]]) -> None:
-        found = sound(batch)
-        while len(running) >= LANES or not all(found.keys().isdisjoint(others) for others in running.values()):
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        if failed:
-            raise failed[0]
-        totals["rows"] += len(batch)
-        if not found:
-            return
-        task = asyncio.create_task(apply(found.values()))
-        running[task] = found.keys()
-        task.add_done_callback(end)
-
-    batch: list[tuple[int, Any]] = []
-    async for row in rows:
-        batch.append(row)
-        if len(batch) >= ROWS_AT_ONCE:
-            await start(batch)
-            batch = []
-    if batch:
-        await start(batch)
-    while running:
-        await asyncio.wait(running)
-    if failed:
-        raise failed[0]
-    faults.sort(key=lambda fault: fault.line)
-    return Applied(**totals, faults=faults)
 
 
 routes = [post_receipts, post_adjustments, post_counts, get_availability, get_availabilities]

@@ -19,7 +19,7 @@ from ordino.cli.bench.figure import Figure, make
 from ordino.cli.bench.replay import Recording, Sent, renamed, replay
 from ordino.core.database import Database
 from ordino.inventory.adjust import Count
-from ordino.inventory.api import LANES, ROWS_AT_ONCE, feed
+from ordino.inventory.feed import LANES, ROWS_AT_ONCE, feed
 
 PATH = "/v1/counts"
 WINDOWS = 3
