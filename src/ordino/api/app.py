@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import distribution, version
-from pathlib import Path
 from typing import Any
 
 from asyncpg import CharacterNotInRepertoireError
@@ -14,10 +12,6 @@ from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.static_files import create_static_files_router
 from msgspec import Struct
 
 import ordino.aftercare.api
@@ -29,9 +23,9 @@ import ordino.network.api
 import ordino.orders.api
 import ordino.tracking.api
 import ordino.warehouse.api
+from ordino.api import document
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
-from ordino.api.document import complete
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
@@ -63,7 +57,6 @@ FAULT = Problem(
     500,
     "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
 )
-ASSETS = "/schema/assets"
 PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
@@ -117,7 +110,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         route_handlers=[
             health,
             ready,
-            create_static_files_router(ASSETS, directories=[_viewer()], include_in_schema=False),
+            document.viewer(),
             *dead_letter_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],
@@ -133,30 +126,11 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             Exception: _unknown,
         },
         request_max_body_size=settings.body_limit_bytes,
-        openapi_config=OpenAPIConfig(
-            title="Ordino",
-            version=version("ordino"),
-            description="An open, distributed order management system.",
-            path="/schema",
-            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
-            security=[{"key": []}],
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    js_url=f"{ASSETS}/swagger-ui-bundle.js",
-                    css_url=f"{ASSETS}/swagger-ui.css",
-                    standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
-                )
-            ],
-        ),
+        openapi_config=document.configuration(),
         logging_config=None,
     )
-    complete(app)
+    document.complete(app)
     return app
-
-
-def _viewer() -> Path:
-    """Where the viewer of the OpenAPI document lies: it comes with a package, so that nothing is fetched from elsewhere."""
-    return Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
 
 
 def _database(state: State) -> Database:

@@ -1,18 +1,59 @@
-"""What holds for every operation of the API's document: problem documents, and keys for what is sent."""
+"""The API's document at /schema: its viewer, and what holds for every operation."""
 
 from __future__ import annotations
 
-from litestar import Litestar
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, Parameter, Reference, Schema
+from importlib.metadata import distribution, version
+from pathlib import Path
+
+from litestar import Litestar, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    Reference,
+    Schema,
+    SecurityScheme,
+)
+from litestar.static_files import create_static_files_router
 
 from ordino.core.http import KEY_CHARACTERS, PROBLEM, Problem, schema_of
 
+ASSETS = "/schema/assets"
 _METHODS = ("get", "put", "post")
 _CHANGING = ("put", "post")
 
 
+def configuration() -> OpenAPIConfig:
+    """What the framework needs to know to make the document of the routes."""
+    return OpenAPIConfig(
+        title="Ordino",
+        version=version("ordino"),
+        description="An open, distributed order management system.",
+        path="/schema",
+        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"key": []}],
+        render_plugins=[
+            SwaggerRenderPlugin(
+                js_url=f"{ASSETS}/swagger-ui-bundle.js",
+                css_url=f"{ASSETS}/swagger-ui.css",
+                standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+            )
+        ],
+    )
+
+
+def viewer() -> Router:
+    """The files of the document's viewer; they come with a package, so that nothing is fetched from elsewhere."""
+    files = Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
+    return create_static_files_router(ASSETS, directories=[files], include_in_schema=False)
+
+
 def complete(app: Litestar) -> None:
-    """Write it into the document that the framework makes of the routes."""
+    """Problem documents as the answer of every operation to what it refuses, and keys for what is sent."""
     document = app.openapi_schema
     assert document.paths is not None, "there are routes"
     document.components.schemas["Problem"] = _Told(schema_of(Problem))
@@ -46,6 +87,7 @@ _KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
     required=False,
-    description="A repeat with the same key gets the first answer; the same key with another request is a conflict.",
+    description="A repeat with the same key gets the first answer; the same key with another request is a conflict. "
+    "Rows of CSV and NDJSON take none: to send them again is safe.",
     schema=_Told({"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS}),
 )

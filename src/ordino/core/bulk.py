@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
@@ -25,7 +24,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
-from ordino.core.http import answer_once, schema_of
+from ordino.core.http import Body, answer_once, described
 from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
 
 Thing = TypeVar("Thing", bound=Struct)
@@ -347,43 +346,18 @@ def upserts(kind: Kind[Thing], tag: str, *, note: str) -> list[Any]:
             summary=f"Create or change {kind.title}",
             description=note,
             tags=[tag],
-            operation_class=described(kind),
+            status_code=201,  # of a thing that is new
+            operation_class=_described(kind),
             request_max_body_size=None,  # rows may be of any length; what is read whole has its own limit
         )(upsert)
         for method in (put, post)
     ]
 
 
-def described(kind: Kind[Any]) -> type[Operation]:
+def _described(kind: Kind[Any]) -> type[Operation]:
     """The OpenAPI operation of an upsert, whose body the handler reads by itself."""
-    schema = schema_of(kind.type)
-    listed = {"type": "array", "items": schema, "maxItems": JSON_ITEMS}
-    several = {
-        "type": "object",
-        "properties": {kind.name: listed},
-        "required": [kind.name],
-        "additionalProperties": False,
-    }
-    answered = {"anyOf": [schema_of(type_) for type_ in (Outcome, Outcomes, Loaded)]}
-    content: dict[str, Any] = {
-        "application/json": {"schema": {"anyOf": [schema, several, listed]}},
-        NDJSON: {"schema": {"type": "string", "description": "One JSON object a line."}},
-    }
+    rows = {NDJSON: "One JSON object a line."}
     if kind.flat:
         columns = ", ".join(kind.fields)
-        sentence = f"A header line, then a row each. Columns: {columns}. An empty cell leaves its field out."
-        content[CSV] = {"schema": {"type": "string", "description": sentence}}
-
-    @dataclass
-    class Upsert(Operation):
-        def to_schema(self) -> dict[str, Any]:
-            schema = super().to_schema() | {"requestBody": {"required": True, "content": content}}
-            content_type = {"application/json": {"schema": answered}}
-            schema["responses"]["200"] = {
-                "description": "A list, rows, or a thing that was there.",
-                "content": content_type,
-            }
-            schema["responses"]["201"] = {"description": "A thing that is new.", "content": content_type}
-            return schema
-
-    return Upsert
+        rows[CSV] = f"A header line, then a row each. Columns: {columns}. An empty cell leaves its field out."
+    return described(Body(kind.name, kind.type, most=JSON_ITEMS), Outcome, rows=rows, rows_outcome=Loaded)

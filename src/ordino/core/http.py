@@ -268,7 +268,7 @@ def described(
             [status] = [status for status in told if status.startswith("2")]
             told[status]["content"] = {JSON: {"schema": answered}}
             if several:
-                told.setdefault("200", {**told[status], "description": "A list, or a repeat."})
+                told.setdefault("200", {**told[status], "description": "A list, rows, or what was there before."})
             return schema
 
     return Described
