@@ -494,7 +494,7 @@ WHERE l.order_id = any($1::uuid[]) AND l.backordered > l.stop_wanted AND s.on_ha
   AND NOT EXISTS (SELECT FROM orders.lines e WHERE e.order_id = l.order_id AND e.sku_id = l.sku_id
                   AND s.location_id = any(e.excluded_location_ids))
 """
-"""Lines whose units wait although some that they may have are free."""
+"""Lines whose units wait although some that they may have are free. A location with a daily capacity may be full."""
 
 
 EXAMPLES = os.environ.get("ORDINO_EXAMPLES")

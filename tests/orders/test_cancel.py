@@ -121,7 +121,7 @@ async def test_arrived_stock_goes_to_who_waited_first(database: Database, world:
     second = await put(database, world.order("w2", {"sku-3": 4}, channel="backorder"), AT + timedelta(seconds=1))
     receipt = Receipt(sku="sku-3", location="loc-2", quantity=6)
     await database.transact(lambda tx: receive(tx, [receipt], at=AT))
-    waiting = await database.read(lambda tx: waiting_for(tx, [world.sku_ids["sku-3"]]))
+    waiting = await database.read(lambda tx: waiting_for(tx, [world.sku_ids["sku-3"]], limit=10))
     assert waiting == [first, second]
     found = await database.transact(lambda tx: allocate(tx, waiting, at=AT))
     assert found == {first: 4, second: 2}

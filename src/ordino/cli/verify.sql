@@ -398,13 +398,17 @@ FULL JOIN (SELECT order_id, line_no, sum(restocked) AS quantity FROM aftercare.r
 WHERE coalesce(m.quantity, 0) <> coalesce(r.quantity, 0);
 
 -- name: no_unit_is_refunded_for_more_than_it_cost
--- RET-4: The refunds of a line's returns are at most what its returned and lost units were charged.
-SELECT order_id, line_no, r.refund_minor AS found, floor(l.amount_minor::numeric * (l.returned + lost) / l.ordered) AS expected
+-- RET-4: The refunds of a line's returns are at most what its returned units were charged. A lost unit may have taken the cent
+-- that a returned one rounds to, and only then is there one more, each.
+SELECT order_id, line_no, r.refund_minor AS found, most AS expected
 FROM (SELECT order_id, line_no, sum(refund_minor) AS refund_minor FROM aftercare.return_lines GROUP BY order_id, line_no) r
 JOIN orders.lines l USING (order_id, line_no),
 LATERAL (SELECT coalesce(sum(quantity), 0) AS lost FROM orders.moves m
-         WHERE m.order_id = l.order_id AND m.line_no = l.line_no AND from_state = 'shipped' AND to_state = 'cancelled') m
-WHERE r.refund_minor > floor(l.amount_minor::numeric * (l.returned + lost) / l.ordered);
+         WHERE m.order_id = l.order_id AND m.line_no = l.line_no AND from_state = 'shipped' AND to_state = 'cancelled') m,
+LATERAL (SELECT CASE WHEN lost = 0 THEN floor(l.amount_minor::numeric * l.returned / l.ordered)
+                ELSE least(floor(l.amount_minor::numeric * (l.returned + lost) / l.ordered),
+                           ceil(l.amount_minor::numeric * l.returned / l.ordered) + least(lost, greatest(l.returned - 1, 0))) END AS most) b
+WHERE r.refund_minor > most;
 
 -- look-ups -------------------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}
 
 
-async def waiting_for(tx: Tx, sku_ids: Sequence[int], *, after: UUID = NIL, limit: int = 5000) -> list[UUID]:
+async def waiting_for(tx: Tx, sku_ids: Sequence[int], *, limit: int, after: UUID = NIL) -> list[UUID]:
     """Orders with units that wait for these SKUs, first placed first; the page after an order."""
     rows = await sql.waiting_orders(tx, sku_ids=list(sku_ids), after=after, limit=limit)
     return [row["order_id"] for row in rows]

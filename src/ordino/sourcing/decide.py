@@ -175,10 +175,7 @@ class _Desk:
         return self.facts.ship_by(location_id, at).astimezone(self.facts.locations[location_id].zone).date()
 
     def _quote(self, location_id: int, cover: Cover, grams: Mapping[int, int]) -> Quote:
-        total = 0
-        for sku_id, units in cover.items():
-            total += grams[sku_id] * units
-        return self._routes[location_id].quotes(total)[0]
+        return self._routes[location_id].quotes(_weight(cover, grams))[0]
 
     def _package_cost(self, location_id: int, cover: Cover, grams: Mapping[int, int]) -> int:
         return self._quote(location_id, cover, grams).cost_minor + self.facts.locations[location_id].handling_cost_minor
@@ -187,9 +184,7 @@ class _Desk:
         self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int]
     ) -> tuple[int, int] | None:
         """(cost, location id) of the cheapest location that covers everything."""
-        total = 0
-        for sku_id, units in target.items():
-            total += grams[sku_id] * units
+        total = _weight(target, grams)
         best: tuple[int, int] | None = None
         for location_id, cover in covers.items():
             if cover == target:
@@ -203,12 +198,12 @@ class _Desk:
         self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int], seen: list[Candidate]
     ) -> None:
         """Write down what each candidate could have given, and at what cost."""
-        total, units = sum([grams[s] * u for s, u in target.items()]), sum(target.values())
+        total, units = _weight(target, grams), sum(target.values())
         for location_id, cover in covers.items():
             weight, given = total, units
             if cover != target:
                 some = {s: min(u, cover[s]) for s, u in target.items() if s in cover}
-                weight, given = sum([grams[s] * u for s, u in some.items()]), sum(some.values())
+                weight, given = _weight(some, grams), sum(some.values())
             if given:
                 carrier = self._routes[location_id].quotes(weight)[0].cost_minor
                 handling = self.facts.locations[location_id].handling_cost_minor
@@ -360,6 +355,13 @@ class _Desk:
 def _worth_telling(candidate: Candidate) -> tuple[bool, int, int, int]:
     cost = (candidate.carrier_cost_minor or 0) + (candidate.handling_cost_minor or 0)
     return (candidate.fence is not None, -candidate.covers, cost, candidate.location_id)
+
+
+def _weight(cover: Cover, grams: Mapping[int, int]) -> int:
+    total = 0
+    for sku_id, units in cover.items():
+        total += grams[sku_id] * units
+    return total
 
 
 def _wanted(needs: Iterable[Need]) -> Cover:

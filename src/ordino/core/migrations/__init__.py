@@ -36,9 +36,8 @@ async def migrate(url: str) -> None:
 
     Raises ``Unavailable`` when the database is away or a lock could not be had, ``NewerDatabase`` when it is ahead.
     """
-    from ordino.core.migrations.upgrade import (
-        upgrade,  # Alembic takes a second to import: only who migrates waits for it
-    )
+    # Alembic takes a second to import: only who migrates waits for it.
+    from ordino.core.migrations.upgrade import upgrade
 
     await upgrade(url)
 

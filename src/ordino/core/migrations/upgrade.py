@@ -43,7 +43,7 @@ async def upgrade(url: str) -> None:
 
 
 def _upgrade(connection: SyncConnection) -> None:
-    config = configuration()
+    config = _configuration()
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
@@ -53,7 +53,7 @@ def _upgrade(connection: SyncConnection) -> None:
         ) from error
 
 
-def configuration() -> Config:
+def _configuration() -> Config:
     """Where the revisions are."""
     config = Config()
     config.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))
