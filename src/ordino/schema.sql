@@ -81,6 +81,13 @@ CREATE TABLE core.api_keys (
     CONSTRAINT api_keys_are_unique UNIQUE (hash)
 );
 
+-- What some worker does again and again, and when it did so last.
+CREATE TABLE core.duties (
+    name text NOT NULL,
+    done_at timestamptz NOT NULL,
+    CONSTRAINT duties_pk PRIMARY KEY (name)
+);
+
 -- catalog ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE catalog.sellers (
@@ -282,24 +289,48 @@ CREATE TABLE inventory.moves (
     on_hand_delta bigint NOT NULL,
     reserved_delta bigint NOT NULL,
     picked_delta bigint NOT NULL,
+    unavailable_delta bigint NOT NULL DEFAULT 0,
     reason text,
     order_id uuid,
+    actor text,                        -- who, where it was not an order's own course
+    document text,                     -- the paper behind it, as its owner calls it
     at timestamptz NOT NULL,
     CONSTRAINT moves_pk PRIMARY KEY (sku_id, cause_id, location_id, line_no, kind),
     CONSTRAINT move_kinds CHECK (kind IN
-        ('received', 'adjusted', 'counted', 'reserved', 'released', 'picked', 'unpicked', 'shipped', 'returned'))
+        ('received', 'adjusted', 'counted', 'reserved', 'released', 'picked', 'unpicked', 'shipped', 'returned', 'held', 'let_go',
+         'set_aside', 'restored', 'scrapped', 'sent', 'arrived'))
 );
 
--- What an order line holds at a location, until it ships or lets go.
+-- What an order line or a hold (line 0) has reserved at a location, until it ships or lets go.
 CREATE TABLE inventory.reservations (
     sku_id int NOT NULL,
-    order_id uuid NOT NULL,
+    order_id uuid NOT NULL,            -- or the hold's id
     line_no int NOT NULL,
     location_id int NOT NULL,
     quantity bigint NOT NULL,
+    channel_id int,
+    expires_at timestamptz,            -- of a hold
     CONSTRAINT reservations_pk PRIMARY KEY (sku_id, order_id, line_no, location_id),
-    CONSTRAINT a_reservation_is_not_negative CHECK (quantity >= 0)
+    CONSTRAINT a_reservation_is_not_negative CHECK (quantity >= 0),
+    CONSTRAINT only_holds_expire CHECK ((expires_at IS NULL) = (line_no <> 0))
 ) WITH (fillfactor = 80);
+CREATE INDEX reservations_of_holds ON inventory.reservations (sku_id, expires_at) WHERE expires_at IS NOT NULL;
+
+-- inventory: holds
+
+-- inventory: rules and closures
+
+-- inventory: kits
+
+-- inventory: feeds
+
+-- inventory: counts and shortfalls
+
+-- inventory: bins, lots and serials
+
+-- inventory: incoming, transfers and what is set aside
+
+-- inventory: signals and the availability feed
 
 -- sourcing -----------------------------------------------------------------------------------------------------------
 

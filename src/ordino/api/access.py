@@ -14,12 +14,13 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from ordino.core import keys
-from ordino.core.database import Database
+from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Forbidden
 
 KEPT_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/health", "/ready"})
 ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters")
+THIS_MACHINE = "this machine"
 RANKS = {"read": 0, "write": 1, "admin": 2}
 Loopback = frozenset({"127.0.0.1", "::1"})
 
@@ -37,8 +38,8 @@ class KeyRing:
             self._any = (now, await self._database.read(keys.any_living))
         return self._any[1]
 
-    async def scopes_of(self, token: str) -> frozenset[str] | None:
-        return await self._database.read(lambda tx: keys.scopes_of(tx, token))
+    async def bearer_of(self, token: str) -> keys.Bearer | None:
+        return await self._database.read(lambda tx: keys.bearer_of(tx, token))
 
 
 def access(app: ASGIApp) -> ASGIApp:
@@ -55,10 +56,11 @@ def access(app: ASGIApp) -> ASGIApp:
 
 
 async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
-    """Why this request may not come in; None where it may."""
+    """Why this request may not come in; None where it may, and then it acts under the key's name."""
     token = _bearer(scope["headers"])
     if token is None and not await ring.any_living():
         if _is_loopback(scope) and not _from_a_page(scope["headers"]):
+            ACTOR.set(THIS_MACHINE)
             return None
         error = Forbidden(
             "There is no API key yet, and without one Ordino answers this machine only. "
@@ -66,13 +68,14 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
         )
         error.status = 403
         return error
-    if token is None or (scopes := await ring.scopes_of(token)) is None:
+    if token is None or (bearer := await ring.bearer_of(token)) is None:
         error = Forbidden("Send a living API key: `Authorization: Bearer <key>`.", code="unauthorized")
         error.status = 401
         return error
     needed = _needed(scope["method"], scope["path"])
-    if max((RANKS[scope_] for scope_ in scopes if scope_ in RANKS), default=-1) < RANKS[needed]:
+    if max((RANKS[scope_] for scope_ in bearer.scopes if scope_ in RANKS), default=-1) < RANKS[needed]:
         return Forbidden(f"This key lacks the scope {needed!r}.")
+    ACTOR.set(bearer.name)
     return None
 
 

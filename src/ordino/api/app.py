@@ -32,7 +32,7 @@ from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailabl
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.migrations import pending_on
 from ordino.core.settings import Settings
-from ordino.inventory.api import Reader
+from ordino.inventory.api.stock import Reader
 from ordino.inventory.availability import Ask, Availability, available
 from ordino.orders.api import Placer
 from ordino.orders.model import NewOrder, OrderRefused, Placed

@@ -20,7 +20,7 @@ from ordino.api.access import refusal_of
 from ordino.api.app import FAULT
 from ordino.core.errors import OrdinoError
 from ordino.core.http import JSON, PROBLEM, problem, render
-from ordino.inventory.api import answer_ask
+from ordino.inventory.api.stock import answer_ask
 from ordino.inventory.availability import Ask
 from ordino.orders.api import answer_orders
 

@@ -63,6 +63,22 @@ FROM (SELECT order_id, line_no, location_id, -on_hand_delta::int AS gone, 0 AS s
       WHERE l.shipped <> 0) both_sides
 GROUP BY order_id, line_no, location_id HAVING sum(gone) <> sum(shipped);
 
+-- holds
+
+-- rules and closures
+
+-- kits
+
+-- feeds
+
+-- counts and shortfalls
+
+-- bins, lots and serials
+
+-- incoming, transfers and what is set aside
+
+-- signals and the availability feed
+
 -- demand ---------------------------------------------------------------------------------------------------------------
 
 -- name: every_unit_is_in_one_state

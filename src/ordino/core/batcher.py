@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from ordino.core.errors import Unavailable
@@ -57,7 +58,8 @@ class Batcher(Generic[Item, Outcome]):
     def _start(self) -> None:
         if self._free_lanes:
             self._free_lanes -= 1
-            task = asyncio.create_task(self._work())
+            # Nobody's context: the set is of many.
+            task = asyncio.create_task(self._work(), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -36,6 +37,9 @@ _AWAY = (
 )
 TRIES = 8
 
+ACTOR: ContextVar[str | None] = ContextVar("actor", default=None)
+"""Who acts: the name of the API key, the command, the feed. Nobody where an order takes its own course."""
+
 
 class Raced(Exception):
     """Somebody else was faster: what was decided on is no longer so. The transaction is rolled back and run again.
@@ -55,11 +59,12 @@ async def _as_it_is(connection: object) -> None:
 class Tx:
     """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start."""
 
-    __slots__ = ("careful", "changed", "connection", "kept", "plans", "revisions")
+    __slots__ = ("actor", "careful", "changed", "connection", "kept", "plans", "revisions")
 
     def __init__(
         self, connection: Any, plans: Plans, kept: dict[str, tuple[int, Any]], *, careful: bool = False
     ) -> None:
+        self.actor = ACTOR.get()
         self.connection = connection
         self.careful = careful
         self.plans = plans

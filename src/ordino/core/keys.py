@@ -60,10 +60,17 @@ async def keys(tx: Tx) -> list[ApiKey]:
     return [ApiKey(**row) for row in await sql.api_keys(tx)]
 
 
-async def scopes_of(tx: Tx, token: str) -> frozenset[str] | None:
-    """What the bearer of a token may do; None if no living key has it."""
+class Bearer(Struct, frozen=True):
+    """Who brings a token, and what they may do."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+async def bearer_of(tx: Tx, token: str) -> Bearer | None:
+    """None if no living key has the token."""
     rows = await sql.api_key(tx, hash=hash_of(token))
-    return frozenset(rows[0]["scopes"]) if rows else None
+    return Bearer(rows[0]["name"], frozenset(rows[0]["scopes"])) if rows else None
 
 
 async def any_living(tx: Tx) -> bool:

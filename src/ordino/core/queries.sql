@@ -128,3 +128,13 @@ SELECT key_id, name, scopes FROM core.api_keys WHERE hash = :hash::bytea AND rev
 -- name: any_api_key
 -- Is there a living key at all?
 SELECT EXISTS (SELECT FROM core.api_keys WHERE revoked_at IS NULL) AS is_there;
+
+-- name: know_duty
+-- A duty that nobody has done yet.
+INSERT INTO core.duties (name, done_at) VALUES (:name::text, '-infinity') ON CONFLICT (name) DO NOTHING;
+
+-- name: hold_duty
+-- A duty for the rest of the transaction; no row back means that another worker is at it.
+UPDATE core.duties SET done_at = :at::timestamptz
+WHERE name = (SELECT name FROM core.duties WHERE name = :name::text FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING name;

@@ -54,6 +54,10 @@ Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
 """Runs in the transaction in which its tasks leave the queue."""
 
 
+Duty = Callable[[Tx, datetime], Awaitable[None]]
+"""What is done again and again, by one worker at a time, in one transaction."""
+
+
 class Effect(Struct, frozen=True):
     """A call to the world outside, in three steps; no lock is held in the second.
 
@@ -73,6 +77,17 @@ class Registry:
         self.reactions: dict[str, Reaction] = {}
         self.effects: dict[str, Effect] = {}
         self.options: dict[str, frozenset[str]] = {}
+        self.duties: dict[str, tuple[float, Duty]] = {}
+
+    def duty(self, name: str, *, every_seconds: float) -> Callable[[Duty], Duty]:
+        """Done every so often while there is a worker, whoever it is, and once at least after all were away."""
+
+        def register(run: Duty) -> Duty:
+            assert name not in self.duties, f"two duties are named {name}"
+            self.duties[name] = (every_seconds, run)
+            return run
+
+        return register
 
     def reaction(self, name: str, *, options: Sequence[str] = ()) -> Callable[[Reaction], Reaction]:
         """``options`` are what a flow must say of it besides the delay."""
@@ -127,6 +142,7 @@ class Worker:
         self.max_attempts = max_attempts
         self.idempotency_days = idempotency_days
         self._tidy_at = 0.0
+        self._duty_at: dict[str, float] = {}
         self._buckets = list(range(BUCKETS))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -134,6 +150,7 @@ class Worker:
         while not stop.is_set():
             try:
                 done = await self.run_due()
+                await self.run_duties()
                 if time.monotonic() >= self._tidy_at:
                     await self.tidy()
                     self._tidy_at = time.monotonic() + TIDY_SECONDS
@@ -145,6 +162,28 @@ class Worker:
                     await asyncio.wait_for(stop.wait(), self.poll_seconds)
                 except TimeoutError:
                     continue
+
+    async def run_duties(self, *, all: bool = False) -> None:
+        """Do what it is time for (or everything). A duty that another worker has in hand is passed over, and one that fails is
+        tried again when its time comes.
+        """
+        for name, (every_seconds, duty) in self.registry.duties.items():
+            known = name in self._duty_at
+            if not all and time.monotonic() < self._duty_at.get(name, 0.0):
+                continue
+            self._duty_at[name] = time.monotonic() + every_seconds
+            at = self.database.clock.now()
+
+            async def run(tx: Tx, name: str = name, duty: Duty = duty, at: datetime = at, known: bool = known) -> None:
+                if not known:
+                    await sql.know_duty(tx, name=name)
+                if await sql.hold_duty(tx, name=name, at=at):
+                    await duty(tx, at)
+
+            try:
+                await self.database.transact(run)
+            except Exception:
+                log.exception("the duty %s failed; it is tried again", name)
 
     async def tidy(self) -> None:
         """Forget answers that nobody will ask for again."""

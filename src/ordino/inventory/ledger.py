@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from ordino.core.database import Raced, Tx
@@ -30,32 +31,52 @@ async def post(
         return
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
         await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
-    await sql.record_moves(
-        tx,
-        sku_ids=[m.sku_id for m in moves],
-        cause_ids=[m.cause_id for m in moves],
-        location_ids=[m.location_id for m in moves],
-        line_nos=[m.line_no for m in moves],
-        kinds=[m.kind for m in moves],
-        on_hand=[m.on_hand_delta for m in moves],
-        reserved=[m.reserved_delta for m in moves],
-        picked=[m.picked_delta for m in moves],
-        reasons=[m.reason for m in moves],
-        order_ids=[m.order_id for m in moves],
-        at=at,
-    )
+    await _record(tx, moves, at)
     await _hold(tx, moves)
     await _balance(tx, moves, keep or {}, guarded)
 
 
+async def _record(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
+    columns: dict[str, list[Any]] = {
+        "sku_ids": [m.sku_id for m in moves],
+        "cause_ids": [m.cause_id for m in moves],
+        "location_ids": [m.location_id for m in moves],
+        "line_nos": [m.line_no for m in moves],
+        "kinds": [m.kind for m in moves],
+        "on_hand": [m.on_hand_delta for m in moves],
+        "reserved": [m.reserved_delta for m in moves],
+        "picked": [m.picked_delta for m in moves],
+        "reasons": [m.reason for m in moves],
+        "order_ids": [m.order_id for m in moves],
+    }
+    if tx.actor is None and not any(m.unavailable_delta or m.document for m in moves):
+        await sql.record_moves(tx, **columns, at=at)
+        return
+    await sql.record_documented_moves(
+        tx,
+        **columns,
+        unavailable=[m.unavailable_delta for m in moves],
+        documents=[m.document for m in moves],
+        actor=tx.actor,
+        at=at,
+    )
+
+
 async def _hold(tx: Tx, moves: Sequence[StockMove]) -> None:
     held: dict[tuple[int, UUID, int, int], int] = defaultdict(int)
+    owners: dict[UUID, StockMove] = {}
     for move in moves:
         if move.reserved_delta:
-            assert move.order_id is not None, "only an order line holds units"
+            assert move.order_id is not None, "only an order line or a hold reserves units"
             held[move.sku_id, move.order_id, move.line_no, move.location_id] += move.reserved_delta
+            owners[move.order_id] = move
     if grown := {key: quantity for key, quantity in held.items() if quantity > 0}:
-        await sql.hold_units(tx, **_columns(grown))
+        await sql.hold_units(
+            tx,
+            **_columns(grown),
+            channel_ids=[owners[key[1]].channel_id for key in grown],
+            expiries=[owners[key[1]].expires_at for key in grown],
+        )
     if shrunk := {key: -quantity for key, quantity in held.items() if quantity < 0}:
         touched = (await sql.let_go_units(tx, **_columns(shrunk)))[0]["touched"]
         assert touched == len(shrunk), "a line lets go of no more than it holds"

@@ -9,6 +9,7 @@ INV-5  A stock row is the sum of its moves.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -31,6 +32,13 @@ class MoveKind(StrEnum):
     UNPICKED = "unpicked"  # picked -, back on the shelf
     SHIPPED = "shipped"  # on hand -, reserved -, picked -
     RETURNED = "returned"  # on hand +
+    HELD = "held"  # reserved +, for a cart
+    LET_GO = "let_go"  # reserved -, by a cart
+    SET_ASIDE = "set_aside"  # on hand -, unavailable +: damaged, in quality control, expired
+    RESTORED = "restored"  # unavailable -, on hand +
+    SCRAPPED = "scrapped"  # unavailable -
+    SENT = "sent"  # on hand -, on the way to another location
+    ARRIVED = "arrived"  # on hand +, from another location
 
 
 class StockMove(Struct, frozen=True, gc=False):
@@ -43,9 +51,13 @@ class StockMove(Struct, frozen=True, gc=False):
     on_hand_delta: int = 0
     reserved_delta: int = 0
     picked_delta: int = 0
-    order_id: UUID | None = None
+    order_id: UUID | None = None  # or the hold's id, of what is held or let go
     line_no: int = 0
     reason: str | None = None
+    unavailable_delta: int = 0
+    document: str | None = None
+    channel_id: int | None = None  # for which channel units are reserved
+    expires_at: datetime | None = None  # of what is held
 
 
 def stock_shard(sku_id: int) -> int:

@@ -43,10 +43,20 @@ SELECT m.*, :at::timestamptz
 FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[],
             :on_hand::bigint[], :reserved::bigint[], :picked::bigint[], :reasons::text[], :order_ids::uuid[]) AS m;
 
+-- name: record_documented_moves
+-- The same, of what people and other systems do: who, with which document, and what became unavailable.
+INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta,
+                             reason, order_id, unavailable_delta, document, actor, at)
+SELECT m.*, :actor::text, :at::timestamptz
+FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[],
+            :on_hand::bigint[], :reserved::bigint[], :picked::bigint[], :reasons::text[], :order_ids::uuid[],
+            :unavailable::bigint[], :documents::text[]) AS m;
+
 -- name: hold_units
--- What a line holds at a location grows.
-INSERT INTO inventory.reservations AS r (sku_id, order_id, line_no, location_id, quantity)
-SELECT * FROM unnest(:sku_ids::int[], :order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[])
+-- What a line or a hold has reserved at a location grows.
+INSERT INTO inventory.reservations AS r (sku_id, order_id, line_no, location_id, quantity, channel_id, expires_at)
+SELECT * FROM unnest(:sku_ids::int[], :order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[],
+                     :channel_ids::int[], :expiries::timestamptz[])
 ON CONFLICT (sku_id, order_id, line_no, location_id) DO UPDATE SET quantity = r.quantity + excluded.quantity;
 
 -- name: let_go_units
@@ -96,3 +106,19 @@ LEFT JOIN catalog.sku_codes c ON c.code = w.code
 LEFT JOIN network.locations l ON l.code = w.place
 LEFT JOIN inventory.stock s ON s.sku_id = c.sku_id AND s.location_id = l.location_id
 WHERE c.sku_id IS NULL OR l.location_id IS NULL OR coalesce(s.on_hand, 0) <> w.on_hand;
+
+-- holds ----------------------------------------------------------------------------------------------------------------
+
+-- rules and closures ---------------------------------------------------------------------------------------------------
+
+-- kits -----------------------------------------------------------------------------------------------------------------
+
+-- feeds ----------------------------------------------------------------------------------------------------------------
+
+-- counts and shortfalls ------------------------------------------------------------------------------------------------
+
+-- bins, lots and serials -----------------------------------------------------------------------------------------------
+
+-- incoming, transfers and what is set aside ------------------------------------------------------------------------------
+
+-- signals and the availability feed ------------------------------------------------------------------------------------
