@@ -32,6 +32,14 @@ def _of(fate: str) -> str:
 
 _NO_CAUSE = "'01990000-0000-7000-8000-000000000000'"
 
+# A sound hold of one unit.
+_HELD = f"""
+    INSERT INTO inventory.holds (hold_id, channel_id, held_at, expires_at) VALUES ({_NO_CAUSE}, 1, now(), '2030-01-01');
+    INSERT INTO inventory.hold_lines VALUES ({_NO_CAUSE}, 1, 1, 1);
+    INSERT INTO inventory.reservations VALUES (1, {_NO_CAUSE}, 0, 1, 1, 1, '2030-01-01');
+    INSERT INTO inventory.moves VALUES (1, {_NO_CAUSE}, 1, 0, 'held', 0, 1, 0, NULL, {_NO_CAUSE}, now());
+    UPDATE inventory.stock SET reserved = reserved + 1 WHERE sku_id = 1 AND location_id = 1"""
+
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     "stock_is_the_sum_of_its_moves": (
@@ -70,6 +78,19 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     ),
     "what_left_the_stock_is_what_shipped": (
         f"UPDATE inventory.moves SET line_no = 3 WHERE order_id = {_of('delivered')} AND line_no = 2 AND kind = 'shipped'",
+        set(),
+    ),
+    "holds_reserve_what_they_hold": (
+        f"{_HELD}; UPDATE inventory.hold_lines SET quantity = 2 WHERE hold_id = {_NO_CAUSE}",
+        set(),
+    ),
+    "reservations_of_holds_end_with_them": (
+        f"{_HELD}; UPDATE inventory.reservations SET expires_at = now() WHERE order_id = {_NO_CAUSE}",
+        set(),
+    ),
+    "holds_that_became_orders_name_them": (
+        f"""INSERT INTO inventory.holds (hold_id, channel_id, held_at, expires_at, ended_at, order_id)
+                VALUES ({_NO_CAUSE}, 1, now(), now(), now(), {_NO_CAUSE})""",
         set(),
     ),
     "every_unit_is_in_one_state": (

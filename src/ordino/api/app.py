@@ -91,7 +91,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()))
 
         async def look(asks: Sequence[Ask]) -> list[Availability | NotFound]:
-            return await database.read(lambda tx: available(tx, asks))
+            return await database.read(lambda tx: available(tx, asks, at=database.clock.now()))
 
         placer: Placer = Batcher(run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size)
         reader: Reader = Batcher(look, size=settings.batch_size, lanes=READING_LANES, queue_size=settings.queue_size)

@@ -23,8 +23,8 @@ from litestar.static_files import create_static_files_router
 from ordino.core.http import KEY_CHARACTERS, PROBLEM, Problem, schema_of
 
 ASSETS = "/schema/assets"
-_METHODS = ("get", "put", "post")
-_CHANGING = ("put", "post")
+_METHODS = ("get", "put", "post", "patch", "delete")
+_CHANGING = ("put", "post", "patch", "delete")
 
 
 def configuration() -> OpenAPIConfig:

@@ -117,3 +117,15 @@ SELECT * FROM unnest(:sku_ids::int[], :component_sku_ids::int[], :quantities::bi
 -- One page of kits, by the kit's code.
 SELECT DISTINCT s.code, s.sku_id FROM catalog.kit_components k JOIN catalog.skus s USING (sku_id)
 WHERE s.code > :after::text ORDER BY s.code LIMIT :limit::int;
+
+-- name: know_kits
+-- Once a kit, a SKU is remembered as one.
+INSERT INTO catalog.kits (sku_id) SELECT * FROM unnest(:sku_ids::int[]) ON CONFLICT DO NOTHING;
+
+-- name: all_kits
+-- Every SKU that is a kit, or was one.
+SELECT sku_id FROM catalog.kits;
+
+-- name: all_components
+-- What every kit is made of.
+SELECT sku_id, component_sku_id, quantity FROM catalog.kit_components ORDER BY sku_id, component_sku_id;

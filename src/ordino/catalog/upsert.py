@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ordino.catalog.model import Channel, Kit, Seller, Sku, gtin_fault
+from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import Fault
 from ordino.core.statements import statements
@@ -222,9 +223,11 @@ def _kit_refusal(
 async def _write_kits(tx: Tx, parts_by_kit: Mapping[int, Mapping[int, int]]) -> None:
     rows = [(kit, part, quantity) for kit, parts in parts_by_kit.items() for part, quantity in parts.items()]
     await sql.clear_kits(tx, sku_ids=list(parts_by_kit))
+    await sql.know_kits(tx, sku_ids=list(parts_by_kit))
     await sql.write_components(
         tx,
         sku_ids=[kit for kit, _, _ in rows],
         component_sku_ids=[part for _, part, _ in rows],
         quantities=[quantity for _, _, quantity in rows],
     )
+    await kept.changed(tx, "kits")

@@ -33,23 +33,31 @@ SELECT sku_id, location_id, reserved AS found, on_hand AS expected FROM inventor
 SELECT sku_id, location_id, picked AS found, reserved AS expected FROM inventory.stock WHERE picked NOT BETWEEN 0 AND reserved;
 
 -- name: picked_stock_is_in_the_warehouse
--- INV-4: Picked of every position is what its location has picked or packed and not yet shipped.
+-- INV-4: Picked of every position is what its location has picked or packed and not yet shipped; of kits, their components.
 SELECT sku_id, location_id, coalesce(s.picked, 0) AS found, coalesce(w.quantity, 0) AS expected
 FROM (SELECT sku_id, location_id, picked FROM inventory.stock WHERE picked <> 0) s
-FULL JOIN (SELECT l.sku_id, f.location_id, sum(l.picked + l.packed) AS quantity
+FULL JOIN (SELECT coalesce(k.component_sku_id, l.sku_id) AS sku_id, f.location_id,
+                  sum((l.picked + l.packed) * coalesce(k.quantity, 1)) AS quantity
            FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
-           WHERE l.picked + l.packed <> 0 GROUP BY l.sku_id, f.location_id) w USING (sku_id, location_id)
+           LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
+           WHERE l.picked + l.packed <> 0 GROUP BY coalesce(k.component_sku_id, l.sku_id), f.location_id) w
+    USING (sku_id, location_id)
 WHERE coalesce(s.picked, 0) <> coalesce(w.quantity, 0);
 
 -- name: what_is_reserved_is_what_is_ordered
--- DEM-5: A line's reservation at a location is what it has allocated there, and picked or packed there and not yet shipped.
+-- DEM-5, KIT-1: A line's reservation at a location is what it has allocated there, and picked or packed there and not yet
+-- shipped; for kits, of every component what they need.
 SELECT order_id, line_no, sku_id, location_id, sum(held) AS found, sum(owed) AS expected
-FROM (SELECT order_id, line_no, sku_id, location_id, quantity AS held, 0 AS owed FROM inventory.reservations WHERE quantity <> 0
+FROM (SELECT order_id, line_no, sku_id, location_id, quantity AS held, 0 AS owed FROM inventory.reservations
+      WHERE quantity <> 0 AND expires_at IS NULL
       UNION ALL
-      SELECT order_id, line_no, sku_id, location_id, 0, quantity FROM orders.allocations WHERE quantity <> 0
+      SELECT a.order_id, a.line_no, coalesce(k.component_sku_id, a.sku_id), a.location_id, 0, a.quantity * coalesce(k.quantity, 1)
+      FROM orders.allocations a LEFT JOIN inventory.kit_lines k USING (order_id, line_no) WHERE a.quantity <> 0
       UNION ALL
-      SELECT l.order_id, l.line_no, l.sku_id, f.location_id, 0, l.picked + l.packed
+      SELECT l.order_id, l.line_no, coalesce(k.component_sku_id, l.sku_id), f.location_id, 0,
+             (l.picked + l.packed) * coalesce(k.quantity, 1)
       FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+      LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
       WHERE l.picked + l.packed <> 0) both_sides
 GROUP BY order_id, line_no, sku_id, location_id HAVING sum(held) <> sum(owed);
 
@@ -58,12 +66,36 @@ GROUP BY order_id, line_no, sku_id, location_id HAVING sum(held) <> sum(owed);
 SELECT order_id, line_no, location_id, sum(gone)::bigint AS found, sum(shipped)::bigint AS expected
 FROM (SELECT order_id, line_no, location_id, -on_hand_delta::int AS gone, 0 AS shipped FROM inventory.moves WHERE kind = 'shipped'
       UNION ALL
-      SELECT l.order_id, l.line_no, f.location_id, 0, l.shipped::int
+      SELECT l.order_id, l.line_no, f.location_id, 0, l.shipped::int * coalesce(k.units, 1)
       FROM warehouse.fulfillment_lines l JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+      LEFT JOIN (SELECT order_id, line_no, sum(quantity)::int AS units FROM inventory.kit_lines GROUP BY order_id, line_no) k
+          USING (order_id, line_no)
       WHERE l.shipped <> 0) both_sides
 GROUP BY order_id, line_no, location_id HAVING sum(gone) <> sum(shipped);
 
--- holds
+-- name: holds_reserve_what_they_hold
+-- HLD-1: An open hold has reserved what its lines ask for, of kits their components; an ended one nothing.
+SELECT hold_id, sku_id, sum(reserved) AS found, sum(wanted) AS expected
+FROM (SELECT order_id AS hold_id, sku_id, quantity AS reserved, 0 AS wanted FROM inventory.reservations
+      WHERE expires_at IS NOT NULL AND quantity <> 0
+      UNION ALL
+      SELECT l.hold_id, coalesce(k.component_sku_id, l.sku_id), 0, l.quantity * coalesce(k.quantity, 1)
+      FROM inventory.hold_lines l JOIN inventory.holds h USING (hold_id)
+      LEFT JOIN inventory.kit_lines k ON k.order_id = l.hold_id AND k.line_no = l.line_no
+      WHERE h.ended_at IS NULL) both_sides
+GROUP BY hold_id, sku_id HAVING sum(reserved) <> sum(wanted);
+
+-- name: reservations_of_holds_end_with_them
+-- HLD-1: What a hold has reserved expires when the hold does.
+SELECT r.order_id AS hold_id, r.sku_id, r.location_id, r.expires_at AS found, h.expires_at AS expected
+FROM inventory.reservations r LEFT JOIN inventory.holds h ON h.hold_id = r.order_id
+WHERE r.expires_at IS NOT NULL AND r.expires_at IS DISTINCT FROM h.expires_at;
+
+-- name: holds_that_became_orders_name_them
+-- HLD-2: The order that a hold has become exists, and was placed through its channel.
+SELECT h.hold_id, h.order_id, h.channel_id AS found, o.channel_id AS expected
+FROM inventory.holds h LEFT JOIN orders.orders o USING (order_id)
+WHERE h.order_id IS NOT NULL AND h.channel_id IS DISTINCT FROM o.channel_id;
 
 -- rules and closures
 
@@ -409,8 +441,11 @@ WHERE coalesce(l.returned, 0) <> coalesce(r.quantity, 0);
 SELECT order_id, line_no, coalesce(m.quantity, 0) AS found, coalesce(r.quantity, 0) AS expected
 FROM (SELECT order_id, line_no, sum(on_hand_delta) AS quantity FROM inventory.moves WHERE kind = 'returned'
       GROUP BY order_id, line_no) m
-FULL JOIN (SELECT order_id, line_no, sum(restocked) AS quantity FROM aftercare.return_lines WHERE restocked <> 0
-           GROUP BY order_id, line_no) r USING (order_id, line_no)
+FULL JOIN (SELECT order_id, line_no, sum(restocked * coalesce(units, 1)) AS quantity
+           FROM aftercare.return_lines
+           LEFT JOIN (SELECT order_id, line_no, sum(quantity) AS units FROM inventory.kit_lines GROUP BY order_id, line_no) k
+               USING (order_id, line_no)
+           WHERE restocked <> 0 GROUP BY order_id, line_no) r USING (order_id, line_no)
 WHERE coalesce(m.quantity, 0) <> coalesce(r.quantity, 0);
 
 -- name: no_unit_is_refunded_for_more_than_it_cost

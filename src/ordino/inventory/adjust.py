@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
@@ -56,6 +57,7 @@ class StockRefusal(StrEnum):
     INVALID = "invalid"  # Zero or too many units.
     UNKNOWN_SKU = "unknown_sku"
     UNKNOWN_LOCATION = "unknown_location"
+    KIT = "kit"  # A kit has no stock of its own; its components have.
     REPEATED = "repeated"  # The same position stands later in this batch of counts.
     RESERVED = "reserved"  # Orders hold more units than would be left.
 
@@ -132,6 +134,7 @@ async def apply_counts(
                     "The same SKU and location stand later in this batch, and the last count is the one that holds."
                 )
                 refuse(index, StockRefusal.REPEATED, detail, "")
+    of_kits = (await kits(tx)).parts
     keys: dict[tuple[int, int], int] = {}
     for row in await sql.snapshot_rows(tx, codes=list(codes), places=list(places), on_hand=list(on_hand)):
         index = row["ordinal"] - 1
@@ -141,6 +144,8 @@ async def apply_counts(
             refuse(index, StockRefusal.UNKNOWN_SKU, f"The SKU {codes[index]!r} does not exist.", "/sku")
         elif row["location_id"] is None:
             refuse(index, StockRefusal.UNKNOWN_LOCATION, f"The location {places[index]!r} does not exist.", "/location")
+        elif row["sku_id"] in of_kits:
+            refuse(index, StockRefusal.KIT, _is_kit(codes[index]), "/sku")
         else:
             keys[row["sku_id"], row["location_id"]] = index
     held = await _hold(tx, set(keys)) if keys else {}
@@ -159,6 +164,10 @@ async def apply_counts(
     return Snapshot(changed, refused)
 
 
+def _is_kit(sku: str) -> str:
+    return f"{sku!r} is a kit: it is assembled when it is picked, and has no stock of its own. Name its components."
+
+
 def _held_back(on_hand: int, reserved: int) -> str:
     return (
         f"{on_hand} units are on hand and orders hold {reserved} of them; "
@@ -171,10 +180,13 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         return []
     skus = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({c.sku for c in changes}))}
     places = {row["code"]: row["location_id"] for row in await sql.location_ids(tx)}
+    of_kits = (await kits(tx)).parts
     outcomes: list[Outcome | None] = [None] * len(changes)
     keys: dict[int, tuple[int, int]] = {}
     for index, change in enumerate(changes):
         refusal = _fault(change, skus, places)
+        if refusal is None and skus[change.sku] in of_kits:
+            refusal = _refuse(change, StockRefusal.KIT, _is_kit(change.sku), "/sku")
         if refusal is None:
             keys[index] = (skus[change.sku], places[change.location])
         else:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
+from ordino.inventory import kits
 from ordino.inventory.model import StockMove, stock_shard
 
 sql = statements("ordino.inventory")
@@ -27,6 +28,7 @@ async def post(
     ``keep`` says how many free units must stay at a position after reserving there (its buffer).
     Raises ``Raced`` when a position no longer bears its moves: the transaction is rolled back and run again.
     """
+    moves = await kits.expand(tx, moves) if moves else moves
     if not moves:
         return
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):

@@ -94,9 +94,18 @@ FROM inventory.stock s JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (
 ORDER BY 1, 2 FOR NO KEY UPDATE OF s;
 
 -- name: stock_of
--- Every position of each of these SKUs, in one row; a SKU that has none does not come back.
-SELECT sku_id, array_agg(location_id) AS location_ids, array_agg(on_hand) AS on_hand, array_agg(reserved) AS reserved
-FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]) GROUP BY sku_id;
+-- Every position of each of these SKUs, in one row; a SKU that has none does not come back. What expired holds have is free.
+SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand) AS on_hand,
+       array_agg(s.reserved - coalesce(l.quantity, 0)) AS reserved
+FROM inventory.stock s
+LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
+           WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz GROUP BY sku_id, location_id) l
+    USING (sku_id, location_id)
+WHERE s.sku_id = any(:sku_ids::int[]) GROUP BY s.sku_id;
+
+-- name: on_hand_of
+-- What lies where of each of these SKUs.
+SELECT sku_id, location_id, on_hand FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]);
 
 -- name: snapshot_rows
 -- How counted rows stand to what is there: the SKU, the place, and what is held.
@@ -109,9 +118,144 @@ WHERE c.sku_id IS NULL OR l.location_id IS NULL OR coalesce(s.on_hand, 0) <> w.o
 
 -- holds ----------------------------------------------------------------------------------------------------------------
 
+-- name: write_holds
+-- New holds, and when changed ones are to end.
+INSERT INTO inventory.holds AS h (hold_id, channel_id, cart, expires_at, held_at)
+SELECT w.*, :at::timestamptz FROM unnest(:hold_ids::uuid[], :channel_ids::int[], :carts::text[], :expiries::timestamptz[]) AS w
+ON CONFLICT (hold_id) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: write_hold_lines
+-- What carts asked for.
+INSERT INTO inventory.hold_lines (hold_id, line_no, sku_id, quantity)
+SELECT * FROM unnest(:hold_ids::uuid[], :line_nos::int[], :sku_ids::int[], :quantities::bigint[]);
+
+-- name: clear_hold_lines
+-- Changed holds are written whole: first what they asked for before goes.
+DELETE FROM inventory.hold_lines WHERE hold_id = any(:hold_ids::uuid[]);
+
+-- name: clear_kit_lines
+-- And what their kits were made of.
+DELETE FROM inventory.kit_lines WHERE order_id = any(:order_ids::uuid[]);
+
+-- name: lock_holds
+-- These holds for the rest of the transaction, in key order.
+SELECT hold_id, channel_id, cart, expires_at, ended_at, order_id FROM inventory.holds
+WHERE hold_id = any(:hold_ids::uuid[]) ORDER BY hold_id FOR NO KEY UPDATE;
+
+-- name: expired_holds
+-- Holds whose time is over, locked; what somebody else is ending is passed over.
+SELECT hold_id FROM inventory.holds WHERE ended_at IS NULL AND expires_at <= :at::timestamptz
+ORDER BY expires_at LIMIT :limit::int FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: lapsed_holds
+-- Expired holds that still have some of these SKUs.
+SELECT DISTINCT order_id FROM inventory.reservations
+WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz AND quantity > 0;
+
+-- name: held_units
+-- What these holds have reserved.
+SELECT order_id, sku_id, location_id, quantity FROM inventory.reservations
+WHERE order_id = any(:hold_ids::uuid[]) AND expires_at IS NOT NULL AND quantity > 0;
+
+-- name: extend_reservations
+-- What a hold has reserved ends with it.
+UPDATE inventory.reservations r SET expires_at = w.expires_at
+FROM unnest(:sku_ids::int[], :hold_ids::uuid[], :location_ids::int[], :expiries::timestamptz[])
+    AS w (sku_id, hold_id, location_id, expires_at)
+WHERE r.sku_id = w.sku_id AND r.order_id = w.hold_id AND r.line_no = 0 AND r.location_id = w.location_id
+  AND r.expires_at <> w.expires_at;
+
+-- name: end_holds
+-- Holds end: let go, or as orders.
+UPDATE inventory.holds h SET ended_at = :at::timestamptz, order_id = w.order_id
+FROM unnest(:hold_ids::uuid[], :order_ids::uuid[]) AS w (hold_id, order_id)
+WHERE h.hold_id = w.hold_id AND h.ended_at IS NULL;
+
+-- name: hold_by_id
+-- One hold.
+SELECT hold_id, channel_id, cart, status, held_at, expires_at, order_id FROM inventory.holds WHERE hold_id = :hold_id::uuid;
+
+-- name: hold_lines
+-- What a cart asked for.
+SELECT l.line_no, l.sku_id, s.code, l.quantity FROM inventory.hold_lines l JOIN catalog.skus s USING (sku_id)
+WHERE l.hold_id = :hold_id::uuid ORDER BY l.line_no;
+
 -- rules and closures ---------------------------------------------------------------------------------------------------
 
+-- name: general_rules
+-- Every rule that is not about one SKU.
+SELECT kind, code, network_id, channel_id, location_type, location_id, category, sku_id, units, hundredths
+FROM inventory.rules WHERE sku_id IS NULL;
+
+-- name: any_sku_rules
+-- Of which kinds there are rules about single SKUs.
+SELECT k.kind FROM unnest('{buffer,allocation,low_stock}'::text[]) AS k (kind)
+WHERE EXISTS (SELECT FROM inventory.rules r WHERE r.sku_id IS NOT NULL AND r.kind = k.kind);
+
+-- name: rules_of_skus
+-- The rules about these SKUs.
+SELECT kind, code, network_id, channel_id, location_type, location_id, category, sku_id, units, hundredths
+FROM inventory.rules WHERE sku_id = any(:sku_ids::int[]);
+
+-- name: categories
+-- What these SKUs belong to.
+SELECT sku_id, category FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) AND category IS NOT NULL;
+
+-- name: reserved_by_channel
+-- What each channel has reserved of these SKUs, location by location.
+SELECT sku_id, location_id, channel_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
+WHERE sku_id = any(:sku_ids::int[]) AND channel_id IS NOT NULL GROUP BY sku_id, location_id, channel_id;
+
+-- name: rules
+-- Some rules of a kind as they were sent, by code.
+SELECT r.code, n.code AS network, c.code AS channel, r.location_type, l.code AS location, r.category, s.code AS sku, r.units,
+       r.hundredths
+FROM inventory.rules r
+LEFT JOIN network.networks n USING (network_id) LEFT JOIN catalog.channels c USING (channel_id)
+LEFT JOIN network.locations l USING (location_id) LEFT JOIN catalog.skus s USING (sku_id)
+WHERE r.kind = :kind::text AND r.code = any(:codes::text[]) ORDER BY r.code;
+
+-- name: rule_codes_after
+-- One page of codes.
+SELECT code FROM inventory.rules WHERE kind = :kind::text AND code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: same_scope
+-- Which rule of the kind says something of exactly this already.
+SELECT code FROM inventory.rules
+WHERE kind = :kind::text AND code <> :code::text
+  AND (network_id, channel_id, location_type, location_id, category, sku_id) IS NOT DISTINCT FROM
+      (:network_id::int, :channel_id::int, :location_type::text, :location_id::int, :category::text, :sku_id::int);
+
+-- name: write_rule
+-- A row comes back if it is new or differed.
+INSERT INTO inventory.rules AS r (kind, code, network_id, channel_id, location_type, location_id, category, sku_id, units, hundredths)
+VALUES (:kind::text, :code::text, :network_id::int, :channel_id::int, :location_type::text, :location_id::int, :category::text,
+        :sku_id::int, :units::bigint, :hundredths::int)
+ON CONFLICT (kind, code) DO UPDATE
+SET network_id = excluded.network_id, channel_id = excluded.channel_id, location_type = excluded.location_type,
+    location_id = excluded.location_id, category = excluded.category, sku_id = excluded.sku_id, units = excluded.units,
+    hundredths = excluded.hundredths
+WHERE (r.network_id, r.channel_id, r.location_type, r.location_id, r.category, r.sku_id, r.units, r.hundredths)
+    IS DISTINCT FROM (excluded.network_id, excluded.channel_id, excluded.location_type, excluded.location_id, excluded.category,
+                      excluded.sku_id, excluded.units, excluded.hundredths)
+RETURNING r.code, r.xmax = 0 AS new;
+
+-- name: drop_rule
+-- A rule that no longer holds.
+DELETE FROM inventory.rules WHERE kind = :kind::text AND code = :code::text RETURNING code;
+
 -- kits -----------------------------------------------------------------------------------------------------------------
+
+-- name: freeze_kits
+-- What the kits of new order lines are made of.
+INSERT INTO inventory.kit_lines (order_id, line_no, component_sku_id, quantity)
+SELECT * FROM unnest(:order_ids::uuid[], :line_nos::int[], :component_sku_ids::int[], :quantities::bigint[]);
+
+-- name: frozen_kits
+-- What the kits of these lines were made of when they were ordered.
+SELECT k.order_id, k.line_no, k.component_sku_id, k.quantity
+FROM inventory.kit_lines k JOIN unnest(:order_ids::uuid[], :line_nos::int[]) AS w (order_id, line_no) USING (order_id, line_no)
+ORDER BY k.order_id, k.line_no, k.component_sku_id;
 
 -- feeds ----------------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import get
+from litestar import Request, Response, delete, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 
@@ -12,7 +12,9 @@ from ordino.core import bulk
 from ordino.core.bulk import After, Kind, Limit, PathCode, next_of
 from ordino.core.database import Database
 from ordino.core.errors import NotFound
+from ordino.core.http import answer_once, described
 from ordino.network import read
+from ordino.network.closures import Closure, Reopened, closures, closures_after, reopen, upsert_closures
 from ordino.network.model import CarrierService, Location, Network, PostalCode
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks, upsert_postal_codes
 
@@ -42,6 +44,20 @@ async def get_postal_code(database: NamedDependency[Database], country: PathCode
     return found
 
 
+@delete(
+    "/v1/closures/{code:str}",
+    summary="Take a closure back",
+    tags=["network"],
+    status_code=200,
+    operation_class=described(None, Reopened),
+)
+async def delete_closure(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], code: PathCode
+) -> Response[bytes]:
+    """The location is open again, as far as other closures let it."""
+    return await answer_once(request, database, lambda tx: reopen(tx, code))
+
+
 routes: list[Any] = [
     *bulk.routes(
         Kind("locations", Location, upsert_locations),
@@ -64,6 +80,14 @@ routes: list[Any] = [
         by_code=read.carrier_services,
         after_code=read.carrier_services_after,
     ),
+    *bulk.routes(
+        Kind("closures", Closure, upsert_closures),
+        "network",
+        note="Each by its code. While it lasts, nothing is promised from the location, for one channel or for all.",
+        by_code=closures,
+        after_code=closures_after,
+    ),
+    delete_closure,
     *bulk.upserts(
         Kind("postal_codes", PostalCode, upsert_postal_codes), "network", note="Each by its country and postal code."
     ),

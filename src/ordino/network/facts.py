@@ -90,6 +90,17 @@ class Channel(Struct, frozen=True):
     network: Serving | None
 
 
+class Closed(Struct, frozen=True):
+    """A location that is switched off for a channel (None: for all) from one time until another (None: until taken back)."""
+
+    code: str
+    location_id: int
+    channel_id: int | None
+    starts_at: datetime
+    ends_at: datetime | None
+    reason: str
+
+
 class Quote(Struct, frozen=True, gc=False):
     """What it would cost to send some weight, in minor units of the service's currency."""
 
@@ -156,6 +167,7 @@ class NetworkFacts:
         channels: dict[str, Channel],
         networks: dict[int, Serving],
         places: dict[tuple[str, str], tuple[float, float]],
+        closures: Sequence[Closed] = (),
     ) -> None:
         self.locations = locations
         self.location_ids = {location.code: location.location_id for location in locations.values()}
@@ -164,6 +176,7 @@ class NetworkFacts:
         self.networks = networks
         self.channels_by_id = {channel.channel_id: channel for channel in channels.values()}
         self._places = places
+        self._closures = closures
         self._destinations: dict[tuple[str, str], Destination] = {}
         self._routes: dict[tuple[int, ...], Route] = {}
         self._ship_by: dict[int, tuple[datetime, datetime]] = {}
@@ -174,6 +187,16 @@ class NetworkFacts:
         return self._places.get((country, postal_code)) or self._places.get(
             (country, postal_code.split("-")[0].split(" ")[0])
         )
+
+    def closed(self, channel_id: int | None, at: datetime) -> dict[int, Closed]:
+        """Location id -> why it is switched off for the channel at this time."""
+        return {
+            closure.location_id: closure
+            for closure in self._closures
+            if closure.channel_id in (None, channel_id)
+            and closure.starts_at <= at
+            and (closure.ends_at is None or at < closure.ends_at)
+        }
 
     def destination(self, country: str, postal_code: str) -> Destination:
         """What every location can do for an address, found out as it is asked."""
@@ -319,7 +342,8 @@ async def _load(tx: Tx) -> NetworkFacts:
     places = {
         (row["country"], row["postal_code"]): (row["latitude"], row["longitude"]) for row in await sql.all_places(tx)
     }
-    return NetworkFacts(locations, services, channels, networks, places)
+    closures = [Closed(*row) for row in await sql.all_closures(tx)]
+    return NetworkFacts(locations, services, channels, networks, places, closures)
 
 
 def _channel(row: Any, networks: Mapping[int, Serving]) -> Channel:

@@ -241,3 +241,35 @@ WITH wanted AS (
 UPDATE network.capacity c SET used = c.used + w.delta FROM wanted w
 WHERE c.location_id = w.location_id AND c.ship_on = w.ship_on AND (w.delta <= 0 OR c.used + w.delta <= w.capacity)
 RETURNING c.location_id, c.ship_on;
+
+-- closures ---------------------------------------------------------------------------------------------------------
+
+-- name: write_closure
+-- A row comes back if it is new or differed; without a beginning, what is closed stays closed since then.
+INSERT INTO network.closures AS c (code, location_id, channel_id, starts_at, ends_at, reason)
+VALUES (:code::text, :location_id::int, :channel_id::int, coalesce(:starts_at::timestamptz, :at::timestamptz), :ends_at::timestamptz,
+        :reason::text)
+ON CONFLICT (code) DO UPDATE
+SET location_id = excluded.location_id, channel_id = excluded.channel_id, starts_at = coalesce(:starts_at::timestamptz, c.starts_at),
+    ends_at = excluded.ends_at, reason = excluded.reason
+WHERE (c.location_id, c.channel_id, c.starts_at, c.ends_at, c.reason) IS DISTINCT FROM
+      (excluded.location_id, excluded.channel_id, coalesce(:starts_at::timestamptz, c.starts_at), excluded.ends_at, excluded.reason)
+RETURNING c.code, c.xmax = 0 AS new;
+
+-- name: drop_closure
+-- The location is open again.
+DELETE FROM network.closures WHERE code = :code::text RETURNING code;
+
+-- name: closures
+-- Some closures as they were sent, by code.
+SELECT k.code, l.code AS location, c.code AS channel, k.starts_at, k.ends_at, k.reason
+FROM network.closures k JOIN network.locations l USING (location_id) LEFT JOIN catalog.channels c USING (channel_id)
+WHERE k.code = any(:codes::text[]) ORDER BY k.code;
+
+-- name: closure_codes_after
+-- One page of codes.
+SELECT code FROM network.closures WHERE code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: all_closures
+-- Every closure.
+SELECT code, location_id, channel_id, starts_at, ends_at, reason FROM network.closures;

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
+from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
 from ordino.sourcing import profiles
-from ordino.sourcing.decide import decide
+from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
 
 sql = statements("ordino.orders")
@@ -46,8 +49,8 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     servings = {request.network.network_id: request.network for request in requests}
     used = await capacity.used(tx, network, servings, at, lock=True)
     profile = await profiles.active(tx)
-    free = await stock.free(tx, [need.sku_id for request in requests for need in request.needs], lock=True)
-    decisions = [d for d in decide(requests, free, network, profile, used) if d.legs]
+    free, book = await on_shelf(tx, stocked(requests), lock=True)
+    decisions = [d for d in decide(requests, free, network, profile, used, book) if d.legs]
     if decisions:
         await _write(tx, decisions, orders, network, profile.version, at)
     return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}
@@ -66,6 +69,7 @@ async def _requests(
         row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])
     }
     sku_ids = {line.sku_id for lines in waiting.values() for line in lines}
+    parts = await _parts(tx, waiting)
     grams = {row["sku_id"]: row["weight_grams"] for row in await sql.sold_skus(tx, sku_ids=list(sku_ids))}
     requests = []
     for order in dict.fromkeys(orders):
@@ -81,6 +85,7 @@ async def _requests(
                 grams[line.sku_id],
                 True,
                 tuple(line.excluded_location_ids),
+                parts.get((order.order_id, line.line_no), ()),
             )
             for line in waiting[order.order_id]
         )
@@ -93,9 +98,18 @@ async def _requests(
                 at,
                 needs,
                 ShortPolicy.BACKORDER,
+                order.channel_id,
+                network.closed(order.channel_id, at),
             )
         )
     return requests
+
+
+async def _parts(tx: Tx, waiting: Mapping[UUID, Sequence[LineRow]]) -> Mapping[tuple[UUID, int], Parts]:
+    """What kits among these lines were made of when they were ordered."""
+    ever = (await kits(tx)).ever
+    lines = [(line.order_id, line.line_no) for of in waiting.values() for line in of if line.sku_id in ever]
+    return await kit_ledger.frozen(tx, lines) if lines else {}
 
 
 async def _write(
@@ -139,6 +153,7 @@ async def _write(
                         reserved_delta=units.quantity,
                         order_id=order.order_id,
                         line_no=units.line_no,
+                        channel_id=order.channel_id,
                     )
                 )
         if decision.promised_at is not None:

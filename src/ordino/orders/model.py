@@ -105,6 +105,7 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
     total_minor: Minor
     ship_to: Address
     customer: NewCustomer | None = None
+    hold_id: UUID | None = None  # the cart's hold, which becomes this order's reservations
 
 
 class Refusal(StrEnum):
@@ -116,6 +117,7 @@ class Refusal(StrEnum):
     WRONG_TOTAL = "wrong_total"  # Lines + shipping + tax - discount is not the total.
     REPEATED_WITH_CHANGES = "repeated_with_changes"  # The channel has sent this order before, with another body.
     UNKNOWN_SKU = "unknown_sku"  # A line names a SKU that does not exist or is no longer sold.
+    UNKNOWN_HOLD = "unknown_hold"  # The channel has no such hold. One that has ended or expired is no obstacle.
     OUT_OF_STOCK = (
         "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
     )

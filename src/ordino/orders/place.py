@@ -16,14 +16,19 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.http import holds_nul
 from ordino.core.ids import new_id, new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
+from ordino.inventory import holds
+from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.rules import Book, Position
+from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.model import (
@@ -37,7 +42,7 @@ from ordino.orders.model import (
     Refusal,
 )
 from ordino.sourcing import profiles
-from ordino.sourcing.decide import decide
+from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
 
 sql = statements("ordino.orders")
@@ -45,6 +50,7 @@ sourcing_sql = statements("ordino.sourcing")
 _encode = msgspec.json.Encoder().encode
 KEPT_SKU_CODES = 2_000_000
 BUILT_IN_PROVIDER = "manual"
+_NOTHING: Mapping[Position, int] = {}
 
 Outcome = Placed | OrderRefused
 
@@ -54,6 +60,7 @@ class Sku(Struct, frozen=True, gc=False):
     weight_grams: int
     backorderable: bool
     active: bool
+    parts: Parts = ()
 
 
 class PlannedOrder(Struct, frozen=True, gc=False):
@@ -70,6 +77,8 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     sku_ids: tuple[int, ...]
     amounts: tuple[int, ...]
     decision: Decision
+    parts: tuple[Parts, ...] = ()  # of the lines that are for kits; () of the others
+    held: Mapping[Position, int] = {}
 
 
 async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Outcome]:
@@ -117,9 +126,11 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
         if index not in outcomes and (refusal := _sku_fault(orders[index], skus)) is not None:
             outcomes[index] = refusal
     chosen = [index for index in open_ if index not in outcomes]
+    held = await _held(tx, orders, chosen, channels, at, outcomes)
+    chosen = [index for index in chosen if index not in outcomes]
     if chosen:
-        planned = await _plan(tx, orders, chosen, channels, digests, skus, network, at, outcomes)
-        statuses = await write(tx, planned, network, at=at)
+        planned, book = await _plan(tx, orders, chosen, channels, digests, skus, held, network, at, outcomes)
+        statuses = await write(tx, planned, network, book, at=at)
         by_id = {plan.order.external_id: plan for plan in planned}
         for index in chosen:
             if index not in outcomes:
@@ -233,6 +244,33 @@ def _sku_fault(order: NewOrder, skus: Mapping[str, Sku]) -> OrderRefused | None:
     return None
 
 
+async def _held(
+    tx: Tx,
+    orders: Sequence[NewOrder],
+    chosen: Sequence[int],
+    channels: Mapping[int, tuple[Channel, Serving]],
+    at: datetime,
+    outcomes: dict[int, Outcome],
+) -> dict[int, Mapping[Position, int]]:
+    """What holds keep for these orders. A hold becomes the first order that names it; a second one finds it empty."""
+    named = {index: hold_id for index in chosen if (hold_id := orders[index].hold_id) is not None}
+    if not named:
+        return {}
+    found = await holds.claim(tx, set(named.values()), at=at)
+    held: dict[int, Mapping[Position, int]] = {}
+    for index, hold_id in named.items():
+        channel_id, units = found.get(hold_id, (None, {}))
+        if channel_id != channels[index][0].channel_id:
+            detail = (
+                f"The channel {orders[index].channel!r} has no hold {hold_id}; leave it out, or name the cart's own."
+            )
+            outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_HOLD, detail, "/hold_id")
+        elif units:
+            held[index] = units
+            found[hold_id] = (channel_id, {})
+    return held
+
+
 def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> OrderRefused:
     return OrderRefused(order.external_id, reason, detail, pointer)
 
@@ -251,7 +289,8 @@ async def known_skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
             ids[row["code"]] = row["sku_id"]
     known = {code: ids[code] for code in codes if code in ids}
     rows = await sql.sold_skus(tx, sku_ids=list(known.values()))
-    by_id = {row["sku_id"]: Sku(*row) for row in rows}
+    parts = (await kits(tx)).parts
+    by_id = {row["sku_id"]: Sku(**row, parts=parts.get(row["sku_id"], ())) for row in rows}
     return {code: by_id[sku_id] for code, sku_id in known.items() if sku_id in by_id}
 
 
@@ -262,13 +301,15 @@ async def _plan(
     channels: Mapping[int, tuple[Channel, Serving]],
     digests: Mapping[int, bytes],
     skus: Mapping[str, Sku],
+    held: Mapping[int, Mapping[Position, int]],
     network: NetworkFacts,
     at: datetime,
     outcomes: dict[int, Outcome],
-) -> list[PlannedOrder]:
+) -> tuple[list[PlannedOrder], Book | None]:
     profile = await profiles.active(tx)
     flow_version = await tx.plans.active(tx)
     ids = new_ids(at, 2 * len(chosen))
+    closed = {channel_id: network.closed(channel_id, at) for channel_id in {channels[i][0].channel_id for i in chosen}}
     requests = []
     for place_in_batch, index in enumerate(chosen):
         order = orders[index]
@@ -281,19 +322,25 @@ async def _plan(
                 order.ship_to.postal_code,
                 at,
                 tuple(
-                    Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable)
+                    Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable, (), sku.parts)
                     for line_no, line in enumerate(order.lines, 1)
                     for sku in (skus[line.sku],)
                 ),
                 ShortPolicy(channel.short_policy),
+                channel.channel_id,
+                closed[channel.channel_id],
+                held.get(index, _NOTHING),
             )
         )
     used = await capacity.used(
         tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, tx.careful
     )
-    sku_ids = {need.sku_id for request in requests for need in request.needs}
-    free = await stock.free(tx, list(sku_ids), lock=tx.careful)
-    decisions = decide(requests, free, network, profile, used)
+    sku_ids = stocked(requests)
+    free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
+    decisions = decide(requests, free, network, profile, used, book)
+    if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
+        free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
+        decisions = decide(requests, free, network, profile, used, book)
     accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
@@ -320,9 +367,11 @@ async def _plan(
                 tuple(need.sku_id for need in request.needs),
                 tuple(worth + share for worth, share in zip(goods, shares, strict=True)),
                 decision,
+                tuple(need.parts for need in request.needs),
+                request.held,
             )
         )
-    return planned
+    return planned, book
 
 
 def _short_outcome(order: NewOrder, decision: Decision) -> OrderRefused:
@@ -375,8 +424,13 @@ async def _customers(
 # -- the writing ---------------------------------------------------------------------------------------------------------
 
 
-async def write(tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, *, at: datetime) -> dict[UUID, str]:
-    """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again."""
+async def write(
+    tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, book: Book | None = None, *, at: datetime
+) -> dict[UUID, str]:
+    """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again.
+
+    ``book`` holds the rules that the plans were made by.
+    """
     if not planned:
         return {}
     by_key = sorted(planned, key=lambda plan: (plan.channel.channel_id, plan.order.external_id))
@@ -402,17 +456,35 @@ async def write(tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, 
     )
     await record(tx, [event for plan in planned for event in _events(plan, at)])
     await capacity.claim(tx, network, list(_days(planned, network)))
-    keep: dict[tuple[int, int], int] = defaultdict(int)
-    moves = []
+    await kit_ledger.freeze(
+        tx,
+        {
+            (plan.order_id, line_no): parts
+            for plan in planned
+            for line_no, parts in enumerate(plan.parts, 1)
+            if parts and line_no not in plan.decision.dropped
+        },
+    )
+    if turned := {
+        plan.order.hold_id: plan.order_id for plan in planned if plan.held and plan.order.hold_id is not None
+    }:
+        await holds.turn(tx, turned, at=at)
+    keep: dict[Position, int] = defaultdict(int)
+    moves: list[StockMove] = []
     for plan in planned:
         serving = plan.channel.network
         assert serving is not None
+        channel_id = plan.channel.channel_id
+        if plan.held and plan.order.hold_id is not None:
+            moves += holds.let_go(plan.order.hold_id, plan.held, plan.event_id)
         for leg in plan.decision.legs:
             buffer = serving.buffers[leg.location_id]
             for units in leg.units:
-                key = (units.sku_id, leg.location_id)
-                if buffer:
-                    keep[key] = max(keep[key], buffer)
+                for sku_id, _ in plan.parts[units.line_no - 1] or ((units.sku_id, 1),):
+                    if book is not None:
+                        buffer = book.buffer(serving, channel_id, sku_id, network.locations[leg.location_id])[0]
+                    if buffer:
+                        keep[sku_id, leg.location_id] = max(keep[sku_id, leg.location_id], buffer)
                 moves.append(
                     StockMove(
                         units.sku_id,
@@ -422,6 +494,7 @@ async def write(tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, 
                         reserved_delta=units.quantity,
                         order_id=plan.order_id,
                         line_no=units.line_no,
+                        channel_id=channel_id,
                     )
                 )
     await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)

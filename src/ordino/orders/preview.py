@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
-from ordino.inventory import ledger as stock
+from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity
 from ordino.orders.model import MAX_LINES, MAX_QUANTITY, Code
 from ordino.orders.place import known_skus
 from ordino.sourcing import profiles
-from ordino.sourcing.decide import decide
+from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Candidate, Decision, Need, Request, ShortPolicy
 
 NOBODY = UUID(int=0)
@@ -91,15 +91,18 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
             detail = f"The SKU {line.sku!r} does not exist."
             raise Refused(detail, code="unknown_sku", faults=[Fault(f"/lines/{index}/sku", detail)])
     needs = tuple(
-        Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable)
+        Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable, (), sku.parts)
         for line_no, line in enumerate(wanted.lines, 1)
         for sku in (skus[line.sku],)
     )
     policy = ShortPolicy(channel.short_policy)
-    request = Request(NOBODY, channel.network, wanted.country, wanted.postal_code, at, needs, policy)
+    closed = network.closed(channel.channel_id, at)
+    request = Request(
+        NOBODY, channel.network, wanted.country, wanted.postal_code, at, needs, policy, channel.channel_id, closed
+    )
     used = await capacity.used(tx, network, {channel.network.network_id: channel.network}, at, lock=False)
-    free = await stock.free(tx, [need.sku_id for need in needs])
-    [decision] = decide([request], free, network, await profiles.active(tx), used)
+    free, book = await on_shelf(tx, stocked([request]))
+    [decision] = decide([request], free, network, await profiles.active(tx), used, book)
     return _view(decision, network, {sku.sku_id: code for code, sku in skus.items()})
 
 

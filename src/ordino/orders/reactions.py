@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
@@ -65,13 +66,16 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     if lines:
         rows = await sql.skus_of_lines(tx, order_ids=[line[0] for line in lines], line_nos=[line[1] for line in lines])
         arrived |= {row["sku_id"] for row in rows}
-    sku_ids = sorted(await stock.free(tx, sorted(arrived)))
-    if not sku_ids:
+    known = await kits(tx)
+    arrived |= {part for sku_id in arrived for part, _ in known.parts.get(sku_id, ())}
+    there = sorted(await stock.free(tx, sorted(arrived)))
+    if not there:
         return
+    sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     waiting = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE)
     await allocate(tx, waiting, at=at)
-    if len(waiting) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, sku_ids))):
+    if len(waiting) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there))):
         await core_sql.enqueue(
             tx,
             buckets=[tasks[0].bucket],

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import permutations
 
+from ordino.catalog.kits import Parts
+from ordino.inventory.rules import Book
 from ordino.network.facts import NetworkFacts, Quote
 from ordino.sourcing.model import (
     Candidate,
@@ -40,18 +42,40 @@ Cover = dict[int, int]
 
 
 def decide(
-    requests: Sequence[Request], stock: Stock, facts: NetworkFacts, profile: Profile, capacity: Capacity | None = None
+    requests: Sequence[Request],
+    stock: Stock,
+    facts: NetworkFacts,
+    profile: Profile,
+    capacity: Capacity | None = None,
+    book: Book | None = None,
 ) -> list[Decision]:
-    """One decision a request, in order: earlier requests take first. Nothing that is passed in is changed."""
-    desk = _Desk(stock, facts, profile, capacity or {})
-    return [desk.decide(request) for request in requests]
+    """One decision a request, in order: earlier requests take first. Nothing that is passed in is changed.
+
+    ``book`` holds the rules over the stock; without it, only the networks' own buffers withhold units.
+    """
+    desk = _Desk(stock, facts, profile, capacity or {}, book)
+    return [desk.answer(request) for request in requests]
+
+
+def stocked(requests: Iterable[Request]) -> list[int]:
+    """The SKUs that these requests take from stock: of kits, the components."""
+    return sorted({sku_id for request in requests for need in request.needs for sku_id, _ in _parts(need)})
+
+
+def _parts(need: Need) -> Parts:
+    return need.parts or ((need.sku_id, 1),)
 
 
 class _Desk:
     """One sitting: what is left of stock and capacity as its requests are answered."""
 
-    def __init__(self, stock: Stock, facts: NetworkFacts, profile: Profile, capacity: Capacity) -> None:
+    def __init__(
+        self, stock: Stock, facts: NetworkFacts, profile: Profile, capacity: Capacity, book: Book | None
+    ) -> None:
         self.facts = facts
+        self._book = book
+        self._kits: dict[int, Parts] = {}
+        self._taken: dict[tuple[int, int], dict[int, int]] = {}  # by channels, in this sitting
         self.profile = profile
         self._stock = stock
         self._left: dict[int, dict[int, int]] = {}
@@ -68,11 +92,24 @@ class _Desk:
             left = self._left[sku_id] = dict(self._stock.get(sku_id, ()))
         return left
 
+    def answer(self, request: Request) -> Decision:
+        for (sku_id, location_id), units in request.held.items():
+            free = self._free(sku_id)
+            free[location_id] = free.get(location_id, 0) + units
+        decision = self.decide(request)
+        if decision.refused:  # what was held stays so; else the hold ends, and others may have what this order leaves
+            for (sku_id, location_id), units in request.held.items():
+                self._free(sku_id)[location_id] -= units
+        return decision
+
     def decide(self, request: Request) -> Decision:
         wanted: Cover = {}
         grams: dict[int, int] = {}
         excluded: dict[int, frozenset[int]] = {}
+        self._kits = {}
         for need in request.needs:
+            if need.parts:
+                self._kits[need.sku_id] = need.parts
             wanted[need.sku_id] = wanted.get(need.sku_id, 0) + need.quantity
             grams[need.sku_id] = need.grams
             if need.excluded:
@@ -136,6 +173,8 @@ class _Desk:
         self, request: Request, wanted: Cover, excluded: Mapping[int, frozenset[int]]
     ) -> dict[int, dict[int, int]]:
         """Location id -> what it could give, above its buffer."""
+        if self._book is not None or self._kits or request.held:
+            return self._covers_by_rules(request, wanted, excluded)
         covers: dict[int, dict[int, int]] = {}
         buffers = request.network.buffers
         for sku_id, units in wanted.items():
@@ -146,6 +185,50 @@ class _Desk:
                     continue
                 covers.setdefault(location_id, {})[sku_id] = min(units, free - buffer)
         return covers
+
+    def _covers_by_rules(
+        self, request: Request, wanted: Cover, excluded: Mapping[int, frozenset[int]]
+    ) -> dict[int, dict[int, int]]:
+        """The same where there are rules, kits or a hold: what a location could give of everything together."""
+        parts = {sku_id: self._kits.get(sku_id) or ((sku_id, 1),) for sku_id in wanted}
+        places = {place for of in parts.values() for sku_id, _ in of for place in self._free(sku_id)}
+        covers: dict[int, dict[int, int]] = {}
+        for location_id in places & request.network.buffers.keys():
+            left: dict[int, int] = {}
+            for sku_id, units in wanted.items():
+                if location_id in excluded.get(sku_id, ()):
+                    continue
+                given = units
+                for component, each in parts[sku_id]:
+                    if component not in left:
+                        left[component] = self._able(request, component, location_id)
+                    given = min(given, left[component] // each)
+                if given:
+                    covers.setdefault(location_id, {})[sku_id] = given
+                    for component, each in parts[sku_id]:
+                        left[component] -= given * each
+        return covers
+
+    def _able(self, request: Request, sku_id: int, location_id: int) -> int:
+        """What this request may have of a position: what is held for it, and what is free above all that is withheld."""
+        free, held = self._free(sku_id).get(location_id, 0), request.held.get((sku_id, location_id), 0)
+        withheld = request.network.buffers[location_id]
+        if self._book is not None:
+            location, taken = self.facts.locations[location_id], self._taken.get((sku_id, location_id), {})
+            withheld = self._book.withheld(request.network, request.channel_id, sku_id, location, taken)
+        return held + max(free - held - withheld, 0)
+
+    def _take(self, request: Request, location_id: int, given: Cover) -> None:
+        if not self._kits and self._book is None:
+            for sku_id, units in given.items():
+                self._free(sku_id)[location_id] -= units
+            return
+        for sku_id, units in given.items():
+            for component, each in self._kits.get(sku_id) or ((sku_id, 1),):
+                self._free(component)[location_id] -= units * each
+                if request.channel_id is not None:
+                    taken = self._taken.setdefault((component, location_id), {})
+                    taken[request.channel_id] = taken.get(request.channel_id, 0) + units * each
 
     def _through_fences(self, request: Request, covers: Mapping[int, Cover], seen: list[Candidate]) -> dict[int, Cover]:
         passed: dict[int, Cover] = {}
@@ -159,7 +242,7 @@ class _Desk:
 
     def _fence(self, request: Request, location_id: int) -> Fence | None:
         location = self.facts.locations[location_id]
-        if not location.active and self._closed:
+        if self._closed and (not location.active or location_id in request.closed):
             return Fence.CLOSED
         if self._serves and request.country not in location.serves_countries:
             return Fence.DOES_NOT_SERVE
@@ -307,8 +390,7 @@ class _Desk:
                     units[location_id].append(Units(need.line_no, need.sku_id, taken))
         legs = []
         for location_id, given in plan.items():
-            for sku_id, taken in given.items():
-                self._free(sku_id)[location_id] -= taken
+            self._take(request, location_id, given)
             quote = self._quote(location_id, given, grams)
             location = self.facts.locations[location_id]
             ship_by_at = self.facts.ship_by(location_id, request.at)

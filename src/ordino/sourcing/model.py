@@ -8,13 +8,14 @@ SRC-4  A decision never costs more than the best plan from one location.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from msgspec import Struct
 
+from ordino.catalog.kits import Parts
 from ordino.network.facts import Serving
 
 
@@ -27,7 +28,10 @@ class ShortPolicy(StrEnum):
 
 
 class Need(Struct, frozen=True, gc=False):
-    """Units of one line. ``grams`` is the weight of one unit; ``excluded`` are locations that have failed it before."""
+    """Units of one line. ``grams`` is the weight of one unit; ``excluded`` are locations that have failed it before.
+
+    Kits are assembled where they are picked: all components of one come from the same location.
+    """
 
     line_no: int
     sku_id: int
@@ -35,6 +39,7 @@ class Need(Struct, frozen=True, gc=False):
     grams: int
     backorderable: bool = False
     excluded: tuple[int, ...] = ()
+    parts: Parts = ()  # of a kit: what it takes from stock
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -47,6 +52,9 @@ class Request(Struct, frozen=True, gc=False):
     at: datetime
     needs: tuple[Need, ...]
     short_policy: ShortPolicy
+    channel_id: int | None = None
+    closed: Collection[int] = ()  # locations that are switched off for the channel now
+    held: Mapping[tuple[int, int], int] = {}  # (SKU id, location id) -> units that a hold keeps for this order
 
 
 class Fence(StrEnum):

@@ -59,6 +59,7 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
 
 async def _floor(database: Database, seconds: float) -> float:
     ends_at = time.perf_counter() + seconds
+    at = database.clock.now()
 
     async def lane(number: int) -> int:
         dice = random.Random(number)
@@ -66,7 +67,7 @@ async def _floor(database: Database, seconds: float) -> float:
         async with database.pool.acquire() as connection:
             while time.perf_counter() < ends_at:
                 [row] = await sql.sku_ids(connection, codes=[world.sku_code(dice.randint(1, world.SKUS))])
-                await sql.stock_of(connection, sku_ids=[row["sku_id"]])
+                await sql.stock_of(connection, sku_ids=[row["sku_id"]], at=at)
                 reads += 1
         return reads
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ordino.inventory.api import stock
+from ordino.inventory.api import holds, rules, stock
 
-routes: list[Any] = [*stock.routes]
+routes: list[Any] = [*holds.routes, *rules.routes, *stock.routes]

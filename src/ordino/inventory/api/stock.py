@@ -135,7 +135,9 @@ async def get_availabilities(
     network: FromQuery[str | None] = None,
 ) -> Availabilities:
     """`?sku=a&sku=b`, through a channel or in a network."""
-    found = await database.read(lambda tx: available(tx, [Ask(code, channel, network) for code in sku]))
+    found = await database.read(
+        lambda tx: available(tx, [Ask(code, channel, network) for code in sku], at=database.clock.now())
+    )
     for answer in found:
         if isinstance(answer, NotFound):
             raise answer

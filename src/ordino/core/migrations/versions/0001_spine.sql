@@ -20,7 +20,7 @@ CREATE TABLE core.revisions (
     number bigint NOT NULL,
     CONSTRAINT revisions_pk PRIMARY KEY (name)
 );
-INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0);
+INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -137,6 +137,13 @@ CREATE TABLE catalog.skus (
     CONSTRAINT skus_pk PRIMARY KEY (sku_id),
     CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
     CONSTRAINT a_unit_scale_is_0_to_6 CHECK (unit_scale BETWEEN 0 AND 6)
+);
+
+-- Every SKU that is a kit, or was one: its order lines hold units of components.
+CREATE TABLE catalog.kits (
+    sku_id int NOT NULL,
+    CONSTRAINT kits_pk PRIMARY KEY (sku_id),
+    CONSTRAINT a_kit_was_a_sku_before FOREIGN KEY (sku_id) REFERENCES catalog.skus
 );
 
 CREATE TABLE catalog.kit_components (
@@ -256,6 +263,20 @@ CREATE TABLE network.postal_codes (
     CONSTRAINT postal_codes_pk PRIMARY KEY (country, postal_code)
 );
 
+-- When a location is switched off: for a channel or for all, until some time or until it is taken back.
+CREATE TABLE network.closures (
+    code text NOT NULL,
+    location_id int NOT NULL,
+    channel_id int,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz,
+    reason text NOT NULL,
+    CONSTRAINT closures_pk PRIMARY KEY (code),
+    CONSTRAINT a_location_is_closed FOREIGN KEY (location_id) REFERENCES network.locations,
+    CONSTRAINT a_location_is_closed_for_a_channel FOREIGN KEY (channel_id) REFERENCES catalog.channels,
+    CONSTRAINT a_closure_ends_after_it_starts CHECK (ends_at > starts_at)
+);
+
 -- How many orders a limited location has taken on for a day of shipping.
 CREATE TABLE network.capacity (
     location_id int NOT NULL,
@@ -289,12 +310,12 @@ CREATE TABLE inventory.moves (
     on_hand_delta bigint NOT NULL,
     reserved_delta bigint NOT NULL,
     picked_delta bigint NOT NULL,
-    unavailable_delta bigint NOT NULL DEFAULT 0,
     reason text,
     order_id uuid,
+    at timestamptz NOT NULL,
+    unavailable_delta bigint NOT NULL DEFAULT 0,
     actor text,                        -- who, where it was not an order's own course
     document text,                     -- the paper behind it, as its owner calls it
-    at timestamptz NOT NULL,
     CONSTRAINT moves_pk PRIMARY KEY (sku_id, cause_id, location_id, line_no, kind),
     CONSTRAINT move_kinds CHECK (kind IN
         ('received', 'adjusted', 'counted', 'reserved', 'released', 'picked', 'unpicked', 'shipped', 'returned', 'held', 'let_go',
@@ -314,13 +335,77 @@ CREATE TABLE inventory.reservations (
     CONSTRAINT a_reservation_is_not_negative CHECK (quantity >= 0),
     CONSTRAINT only_holds_expire CHECK ((expires_at IS NULL) = (line_no <> 0))
 ) WITH (fillfactor = 80);
+CREATE INDEX reservations_by_hold ON inventory.reservations (order_id) WHERE expires_at IS NOT NULL;
 CREATE INDEX reservations_of_holds ON inventory.reservations (sku_id, expires_at) WHERE expires_at IS NOT NULL;
 
 -- inventory: holds
 
+-- Units held for a cart until it expires, is let go or becomes an order. Its reservations have its id and line 0.
+CREATE TABLE inventory.holds (
+    hold_id uuid NOT NULL,
+    channel_id int NOT NULL,
+    cart text,                         -- as the channel calls it
+    held_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    order_id uuid,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN ended_at IS NULL THEN 'open'
+        WHEN order_id IS NOT NULL THEN 'ordered'
+        WHEN ended_at >= expires_at THEN 'expired'
+        ELSE 'released' END) STORED,
+    CONSTRAINT holds_pk PRIMARY KEY (hold_id),
+    CONSTRAINT only_an_ended_hold_is_ordered CHECK (order_id IS NULL OR ended_at IS NOT NULL)
+) WITH (fillfactor = 80);
+CREATE TABLE inventory.hold_lines (
+    hold_id uuid NOT NULL,
+    line_no int NOT NULL,
+    sku_id int NOT NULL,
+    quantity bigint NOT NULL,
+    CONSTRAINT hold_lines_pk PRIMARY KEY (hold_id, line_no),
+    CONSTRAINT a_hold_line_is_of_a_hold FOREIGN KEY (hold_id) REFERENCES inventory.holds,
+    CONSTRAINT a_hold_line_holds_something CHECK (quantity > 0)
+);
+CREATE INDEX holds_open ON inventory.holds (expires_at) WHERE ended_at IS NULL;
+
 -- inventory: rules and closures
 
+-- What is withheld from promising, kept for a channel, or called low. Of the rules of a kind that fit, the most specific holds.
+CREATE TABLE inventory.rules (
+    kind text NOT NULL,
+    code text NOT NULL,
+    network_id int,
+    channel_id int,                    -- of an allocation, whom units are kept for; else whose orders it is about
+    location_type text,
+    location_id int,
+    category text,
+    sku_id int,
+    units bigint,
+    hundredths int,                    -- of a percent of what is on hand, rounded up
+    CONSTRAINT rules_pk PRIMARY KEY (kind, code),
+    CONSTRAINT rule_kinds CHECK (kind IN ('buffer', 'allocation', 'low_stock')),
+    CONSTRAINT a_rule_names_units_or_a_share CHECK (num_nonnulls(units, hundredths) = 1 AND units >= 0 IS NOT FALSE),
+    CONSTRAINT a_share_is_up_to_all CHECK (hundredths BETWEEN 0 AND 10000),
+    CONSTRAINT an_allocation_is_for_a_channel CHECK (kind <> 'allocation' OR channel_id IS NOT NULL),
+    CONSTRAINT one_rule_a_scope UNIQUE NULLS NOT DISTINCT
+        (kind, network_id, channel_id, location_type, location_id, category, sku_id),
+    CONSTRAINT a_rule_is_in_a_network FOREIGN KEY (network_id) REFERENCES network.networks,
+    CONSTRAINT a_rule_is_for_a_channel FOREIGN KEY (channel_id) REFERENCES catalog.channels,
+    CONSTRAINT a_rule_is_at_a_location FOREIGN KEY (location_id) REFERENCES network.locations
+);
+CREATE INDEX rules_of_skus ON inventory.rules (sku_id) WHERE sku_id IS NOT NULL;
+
 -- inventory: kits
+
+-- What a kit was made of when an order line reserved it: the line moves these components until its end.
+CREATE TABLE inventory.kit_lines (
+    order_id uuid NOT NULL,
+    line_no int NOT NULL,
+    component_sku_id int NOT NULL,
+    quantity bigint NOT NULL,          -- in one kit
+    CONSTRAINT kit_lines_pk PRIMARY KEY (order_id, line_no, component_sku_id),
+    CONSTRAINT a_kit_line_holds_something CHECK (quantity > 0)
+);
 
 -- inventory: feeds
 

@@ -1,0 +1,93 @@
+"""Carts' holds over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from msgspec import Meta, Struct
+
+from ordino.core.database import Database
+from ordino.core.http import Body, command, command_one, decode, described
+from ordino.inventory.holds import (
+    MAX_LINES,
+    Held,
+    HoldChange,
+    HoldLine,
+    HoldRefused,
+    HoldView,
+    Minutes,
+    NewHold,
+    Released,
+    change,
+    hold,
+    hold_of,
+    release,
+)
+
+HOLDS = Body("holds", NewHold)
+STATUSES = {"unknown_hold": 404, "ended": 409, "out_of_stock": 409}
+
+
+class HoldPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a hold is to be from now on: its lines (all of them), its end in so many minutes from now, or both."""
+
+    lines: Annotated[list[HoldLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+    minutes: Minutes | None = None
+
+
+_patch = msgspec.json.Decoder(HoldPatch)
+
+
+@post(
+    "/v1/holds",
+    summary="Hold units for a cart",
+    tags=["inventory"],
+    status_code=201,
+    operation_class=described(HOLDS, Held | HoldRefused),
+)
+async def post_holds(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One hold or a list, each whole or not at all, for 15 minutes unless it says otherwise. Name `hold_id` in the order."""
+    return await command(request, database, HOLDS, hold, HoldRefused, status=201, statuses=STATUSES)
+
+
+@get("/v1/holds/{hold_id:uuid}", summary="One hold", tags=["inventory"])
+async def get_hold(database: NamedDependency[Database], hold_id: FromPath[UUID]) -> HoldView:
+    """What is held until when, and what became of it."""
+    return await database.read(lambda tx: hold_of(tx, hold_id, at=database.clock.now()))
+
+
+@patch(
+    "/v1/holds/{hold_id:uuid}",
+    summary="Change or extend a hold",
+    tags=["inventory"],
+    operation_class=described(HoldPatch, Held),
+)
+async def patch_hold(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], hold_id: FromPath[UUID]
+) -> Response[bytes]:
+    """What a cart wants more must be there; else nothing changes. `minutes` count from now."""
+    wanted = decode(await request.body(), _patch)
+    item = HoldChange(hold_id=hold_id, lines=wanted.lines, minutes=wanted.minutes)
+    return await command_one(request, database, item, change, HoldRefused, statuses=STATUSES)
+
+
+@delete(
+    "/v1/holds/{hold_id:uuid}",
+    summary="Let a hold go",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(None, Released),
+)
+async def delete_hold(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], hold_id: FromPath[UUID]
+) -> Response[bytes]:
+    """The units are free again. To repeat it is safe."""
+    return await command_one(request, database, hold_id, release, HoldRefused, statuses=STATUSES)
+
+
+routes: list[Any] = [post_holds, get_hold, patch_hold, delete_hold]

@@ -1,0 +1,517 @@
+"""Holds: units kept for a cart until it becomes an order, lets them go or expires.
+
+HLD-1  An open hold has reserved exactly what its lines ask for, and an ended one nothing.
+HLD-2  Between a hold and the order that it becomes, nobody else can take its units: both are one transaction.
+HLD-3  What has expired is free: whoever asks for it gets it, whether or not a worker has come by meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from ordino.catalog.kits import Parts, kits
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.events import Event, declare, record
+from ordino.core.ids import new_ids
+from ordino.core.reactions import registry
+from ordino.core.statements import statements
+from ordino.core.upserts import Code
+from ordino.inventory import kits as kit_ledger
+from ordino.inventory import ledger
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.rules import Book, Position
+from ordino.inventory.shelf import on_shelf
+from ordino.network.facts import Channel, NetworkFacts, facts
+
+sql = statements("ordino.inventory")
+MINUTES = 15
+MAX_MINUTES = 7 * 24 * 60
+MAX_LINES = 500
+MAX_UNITS = 10**9
+EXPIRED_AT_ONCE = 1000
+
+declare(
+    units_held="Units are held for a cart.",
+    hold_released="Units that were held for a cart are free again.",
+    hold_expired="A cart's hold has expired, and its units are free again.",
+)
+
+Minutes = Annotated[int, Meta(ge=1, le=MAX_MINUTES)]
+
+
+class HoldLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sku: Code
+    quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
+
+
+class NewHold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a cart wants to be held, all or nothing. ``cart`` is what the channel calls it."""
+
+    channel: Code
+    cart: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    lines: Annotated[list[HoldLine], Meta(min_length=1, max_length=MAX_LINES)]
+    minutes: Minutes = MINUTES
+
+
+class HoldChange(Struct, frozen=True, kw_only=True):
+    """What a hold is to be from now on: its lines (all of them), its end in so many minutes, or both."""
+
+    hold_id: UUID
+    lines: Annotated[list[HoldLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+    minutes: Minutes | None = None
+
+
+class HoldRefusal(StrEnum):
+    """Why nothing was held or changed, in the order in which the reasons are tested."""
+
+    INVALID = "invalid"
+    UNKNOWN_HOLD = "unknown_hold"
+    ENDED = "ended"  # It has expired, was let go or has become an order.
+    UNKNOWN_CHANNEL = "unknown_channel"
+    UNKNOWN_SKU = "unknown_sku"
+    OUT_OF_STOCK = "out_of_stock"
+
+
+class Held(Struct, frozen=True, tag_field="outcome", tag="held"):
+    """The units are kept until ``expires_at``; name ``hold_id`` when the cart is ordered."""
+
+    hold_id: UUID
+    expires_at: datetime
+
+
+class Released(Struct, frozen=True, tag_field="outcome", tag="released"):
+    """The units are free."""
+
+    hold_id: UUID
+
+
+class HoldRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    """Nothing was changed: an earlier hold stays as it was."""
+
+    hold_id: UUID | None
+    reason: HoldRefusal
+    detail: str
+    pointer: str = ""
+
+
+class HoldLineView(Struct, frozen=True):
+    sku: str
+    quantity: int
+
+
+class HoldView(Struct, frozen=True):
+    """``status`` is `open`, `ordered`, `released` or `expired`."""
+
+    hold_id: UUID
+    channel: str
+    cart: str | None
+    status: str
+    held_at: datetime
+    expires_at: datetime
+    order_id: UUID | None
+    lines: list[HoldLineView]
+
+
+class _Wish(Struct):
+    """One hold as it is to be: every cart's wish is answered in turn, and the earlier ones take first."""
+
+    hold_id: UUID
+    channel: Channel
+    cart: str | None
+    expires_at: datetime
+    lines: list[tuple[str, int, int, Parts]]  # code, SKU id, units, of a kit its parts
+    had: dict[Position, int]
+    new: bool
+
+
+async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held | HoldRefused]:
+    """One outcome a hold, in order. Each is held whole or not at all."""
+    network = await facts(tx)
+    skus = await _skus(tx, [line.sku for wanted in holds for line in wanted.lines])
+    outcomes: dict[int, Held | HoldRefused] = {}
+    wishes: dict[int, _Wish] = {}
+    for (index, wanted), hold_id in zip(enumerate(holds), new_ids(at, len(holds)), strict=True):
+        channel = network.channels.get(wanted.channel)
+        if not 1 <= wanted.minutes <= MAX_MINUTES:
+            outcomes[index] = HoldRefused(
+                None, HoldRefusal.INVALID, f"A hold lasts 1 to {MAX_MINUTES} minutes.", "/minutes"
+            )
+        elif channel is None or channel.network is None:
+            detail = f"There is no channel {wanted.channel!r} that a network serves."
+            outcomes[index] = HoldRefused(None, HoldRefusal.UNKNOWN_CHANNEL, detail, "/channel")
+        else:
+            lines = _lines(wanted.lines, skus, None)
+            if isinstance(lines, HoldRefused):
+                outcomes[index] = lines
+                continue
+            until = at + timedelta(minutes=wanted.minutes)
+            wishes[index] = _Wish(hold_id, channel, wanted.cart, until, lines, {}, True)
+    outcomes |= await _grant(tx, wishes, network, at)
+    return [outcomes[index] for index in range(len(holds))]
+
+
+async def change(tx: Tx, changes: Sequence[HoldChange], *, at: datetime) -> list[Held | HoldRefused]:
+    """One outcome a change, in order. What a cart wants more must be there; else the hold stays as it was."""
+    network = await facts(tx)
+    found = await _lock(tx, [wanted.hold_id for wanted in changes])
+    had = await _reserved(tx, list(found))
+    skus = await _skus(tx, [line.sku for wanted in changes for line in wanted.lines or ()])
+    outcomes: dict[int, Held | HoldRefused] = {}
+    wishes: dict[int, _Wish] = {}
+    later: dict[int, HoldChange] = {}
+    for index, wanted in enumerate(changes):
+        refusal = _unchangeable(wanted, found, at)
+        if refusal is not None:
+            outcomes[index] = refusal
+            continue
+        if any(wish.hold_id == wanted.hold_id for wish in wishes.values()):
+            later[index] = wanted  # the same hold again: after what was said of it before
+            continue
+        row = found[wanted.hold_id]
+        lines = (
+            await _lines_of(tx, wanted.hold_id) if wanted.lines is None else _lines(wanted.lines, skus, wanted.hold_id)
+        )
+        if isinstance(lines, HoldRefused):
+            outcomes[index] = lines
+            continue
+        until = row["expires_at"] if wanted.minutes is None else at + timedelta(minutes=wanted.minutes)
+        channel = network.channels_by_id[row["channel_id"]]
+        wishes[index] = _Wish(wanted.hold_id, channel, row["cart"], until, lines, had.get(wanted.hold_id, {}), False)
+    outcomes |= await _grant(tx, wishes, network, at)
+    if later:
+        outcomes |= dict(zip(later, await change(tx, list(later.values()), at=at), strict=True))
+    return [outcomes[index] for index in range(len(changes))]
+
+
+async def release(tx: Tx, hold_ids: Sequence[UUID], *, at: datetime) -> list[Released | HoldRefused]:
+    """One outcome a hold, in order. What was let go or has expired before is answered alike."""
+    found = await _lock(tx, hold_ids)
+    await _end(tx, [hold_id for hold_id, row in found.items() if row["ended_at"] is None], at, "hold_released")
+    outcomes: list[Released | HoldRefused] = []
+    for hold_id in hold_ids:
+        row = found.get(hold_id)
+        if row is None:
+            detail = f"There is no hold {hold_id}."
+            outcomes.append(HoldRefused(hold_id, HoldRefusal.UNKNOWN_HOLD, detail, "/hold_id"))
+        elif row["order_id"] is not None:
+            detail = f"The hold has become the order {row['order_id']}; cancel that."
+            outcomes.append(HoldRefused(hold_id, HoldRefusal.ENDED, detail, "/hold_id"))
+        else:
+            outcomes.append(Released(hold_id))
+    return outcomes
+
+
+@registry.duty("expire_holds", every_seconds=1)
+async def expire(tx: Tx, at: datetime) -> None:
+    """Holds whose time is over let go."""
+    rows = await sql.expired_holds(tx, at=at, limit=EXPIRED_AT_ONCE)
+    await _end(tx, [row["hold_id"] for row in rows], at, "hold_expired")
+
+
+async def lapse(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> bool:
+    """Free what expired holds still have of these SKUs. Was there anything?"""
+    rows = await sql.lapsed_holds(tx, sku_ids=list(sku_ids), at=at)
+    if not rows:
+        return False
+    found = await _lock(tx, [row["order_id"] for row in rows])
+    await _end(
+        tx,
+        [hold_id for hold_id, row in found.items() if row["ended_at"] is None and row["expires_at"] <= at],
+        at,
+        "hold_expired",
+    )
+    return True
+
+
+async def claim(tx: Tx, hold_ids: Collection[UUID], *, at: datetime) -> dict[UUID, tuple[int, dict[Position, int]]]:
+    """Hold id -> channel id and units of each position, of every hold that is there, locked for the order that it becomes.
+
+    One that has ended or expired holds nothing.
+    """
+    found = await _lock(tx, list(hold_ids))
+    living = [hold_id for hold_id, row in found.items() if row["ended_at"] is None and row["expires_at"] > at]
+    had = await _reserved(tx, living)
+    return {hold_id: (row["channel_id"], had.get(hold_id, {})) for hold_id, row in found.items()}
+
+
+async def turn(tx: Tx, orders: Mapping[UUID, UUID], *, at: datetime) -> None:
+    """Hold id -> order id: the hold has become the order. Its units are let go in the moves that reserve the order's."""
+    await sql.end_holds(tx, hold_ids=list(orders), order_ids=list(orders.values()), at=at)
+
+
+def let_go(hold_id: UUID, units: Mapping[Position, int], cause_id: UUID) -> list[StockMove]:
+    """The moves by which a hold ends."""
+    return [
+        StockMove(sku_id, location_id, cause_id, MoveKind.LET_GO, reserved_delta=-quantity, order_id=hold_id)
+        for (sku_id, location_id), quantity in units.items()
+    ]
+
+
+async def hold_of(tx: Tx, hold_id: UUID, *, at: datetime) -> HoldView:
+    """Raises ``NotFound``."""
+    rows = await sql.hold_by_id(tx, hold_id=hold_id)
+    if not rows:
+        raise NotFound(f"There is no hold {hold_id}.")
+    row = rows[0]
+    channel = (await facts(tx)).channels_by_id[row["channel_id"]].code
+    lines = [HoldLineView(line["code"], line["quantity"]) for line in await sql.hold_lines(tx, hold_id=hold_id)]
+    status = "expired" if row["status"] == "open" and row["expires_at"] <= at else row["status"]
+    return HoldView(hold_id, channel, row["cart"], status, row["held_at"], row["expires_at"], row["order_id"], lines)
+
+
+# -- what it takes -----------------------------------------------------------------------------------------------------
+
+
+async def _skus(tx: Tx, codes: Sequence[str]) -> dict[str, tuple[int, Parts]]:
+    parts = (await kits(tx)).parts
+    rows = await sql.sku_ids(tx, codes=sorted(set(codes))) if codes else []
+    return {row["code"]: (row["sku_id"], parts.get(row["sku_id"], ())) for row in rows}
+
+
+def _lines(
+    wanted: Sequence[HoldLine], skus: Mapping[str, tuple[int, Parts]], hold_id: UUID | None
+) -> list[tuple[str, int, int, Parts]] | HoldRefused:
+    units: dict[str, int] = defaultdict(int)
+    for index, line in enumerate(wanted):
+        if not 1 <= line.quantity <= MAX_UNITS:
+            detail = f"Hold 1 to {MAX_UNITS} units of a SKU, not {line.quantity}; leave out what is not wanted."
+            return HoldRefused(hold_id, HoldRefusal.INVALID, detail, f"/lines/{index}/quantity")
+        if line.sku not in skus:
+            detail = f"The SKU {line.sku!r} does not exist."
+            return HoldRefused(hold_id, HoldRefusal.UNKNOWN_SKU, detail, f"/lines/{index}/sku")
+        units[line.sku] += line.quantity
+    return [(code, skus[code][0], quantity, skus[code][1]) for code, quantity in units.items()]
+
+
+async def _lines_of(tx: Tx, hold_id: UUID) -> list[tuple[str, int, int, Parts]]:
+    rows = await sql.hold_lines(tx, hold_id=hold_id)
+    parts = await kit_ledger.frozen(tx, [(hold_id, row["line_no"]) for row in rows])
+    return [(row["code"], row["sku_id"], row["quantity"], parts.get((hold_id, row["line_no"]), ())) for row in rows]
+
+
+def _unchangeable(wanted: HoldChange, found: Mapping[UUID, Any], at: datetime) -> HoldRefused | None:
+    row = found.get(wanted.hold_id)
+    if wanted.minutes is not None and not 1 <= wanted.minutes <= MAX_MINUTES:
+        return HoldRefused(wanted.hold_id, HoldRefusal.INVALID, f"A hold lasts 1 to {MAX_MINUTES} minutes.", "/minutes")
+    if wanted.lines is None and wanted.minutes is None:
+        return HoldRefused(wanted.hold_id, HoldRefusal.INVALID, "Say what is to change: `lines`, `minutes` or both.")
+    if row is None:
+        return HoldRefused(wanted.hold_id, HoldRefusal.UNKNOWN_HOLD, f"There is no hold {wanted.hold_id}.", "/hold_id")
+    if row["ended_at"] is not None or row["expires_at"] <= at:
+        said = "has become an order" if row["order_id"] is not None else "has ended; make a new one"
+        return HoldRefused(wanted.hold_id, HoldRefusal.ENDED, f"The hold {said}.", "/hold_id")
+    return None
+
+
+async def _lock(tx: Tx, hold_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    rows = await sql.lock_holds(tx, hold_ids=list(hold_ids)) if hold_ids else []
+    return {row["hold_id"]: row for row in rows}
+
+
+async def _reserved(tx: Tx, hold_ids: Sequence[UUID]) -> dict[UUID, dict[Position, int]]:
+    """What these holds have reserved."""
+    units: dict[UUID, dict[Position, int]] = defaultdict(dict)
+    for row in await sql.held_units(tx, hold_ids=list(hold_ids)) if hold_ids else []:
+        units[row["order_id"]][row["sku_id"], row["location_id"]] = row["quantity"]
+    return units
+
+
+async def _grant(
+    tx: Tx, wishes: Mapping[int, _Wish], network: NetworkFacts, at: datetime
+) -> dict[int, Held | HoldRefused]:
+    """Answer every wish with what is free, and write down what was granted; stock last."""
+    if not wishes:
+        return {}
+    sku_ids = sorted({sku_id for wish in wishes.values() for sku_id in _stocked(wish)})
+    shelf = await _shelf(tx, sku_ids)
+    chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
+    if None in chosen.values() and await lapse(tx, sku_ids, at=at):
+        shelf = await _shelf(tx, sku_ids)
+        chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
+    outcomes: dict[int, Held | HoldRefused] = {}
+    granted: dict[int, dict[Position, int]] = {}
+    for index, units in chosen.items():
+        wish = wishes[index]
+        if units is None:
+            hold_id = None if wish.new else wish.hold_id
+            outcomes[index] = HoldRefused(hold_id, HoldRefusal.OUT_OF_STOCK, _too_little(wish), "/lines")
+        else:
+            granted[index] = units
+            outcomes[index] = Held(wish.hold_id, wish.expires_at)
+    await _write(tx, [wishes[index] for index in granted], list(granted.values()), shelf.keep, at)
+    return outcomes
+
+
+def _stocked(wish: _Wish) -> set[int]:
+    return {sku_id for _, kit, _, parts in wish.lines for sku_id, _ in parts or ((kit, 1),)}
+
+
+def _too_little(wish: _Wish) -> str:
+    named = ", ".join(f"{quantity} of {code!r}" for code, _, quantity, _ in wish.lines[:5])
+    return f"There is too little for {named}{' and more' if len(wish.lines) > 5 else ''}; ask for less, or try again later."
+
+
+class _Shelf:
+    """What is left of the stock while wishes are granted."""
+
+    def __init__(self, free: dict[int, dict[int, int]], rules: Book | None) -> None:
+        self._free = free
+        self._rules = rules
+        self._taken: dict[Position, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self.keep: dict[Position, int] = defaultdict(int)
+
+    def choose(self, wish: _Wish, network: NetworkFacts, at: datetime) -> dict[Position, int] | None:
+        """Where the units are to be held: at one location, if one has everything, else where most is. None: too little."""
+        serving = wish.channel.network
+        assert serving is not None, "asked before"
+        for (sku_id, location_id), units in wish.had.items():
+            free = self._free.setdefault(sku_id, {})
+            free[location_id] = free.get(location_id, 0) + units
+        closed = network.closed(wish.channel.channel_id, at)
+        places = {place for sku_id in _stocked(wish) for place in self._free.get(sku_id, ())}
+        open_ = [n for n in places & serving.buffers.keys() if n not in closed and network.locations[n].active]
+        able = {n: {sku_id: self._able(wish, network, sku_id, n) for sku_id in _stocked(wish)} for n in open_}
+        left = {line: line[2] for line in wish.lines}
+        chosen: dict[Position, int] = defaultdict(int)
+        by_cover = {n: sum(_cover(left, able[n]).values()) for n in open_}
+        stays = {location_id for _, location_id in wish.had}
+        for place in sorted(open_, key=lambda n: (-by_cover[n], n not in stays, n)):
+            for line, units in _cover(left, able[place]).items():
+                left[line] -= units
+                for sku_id, each in line[3] or ((line[1], 1),):
+                    chosen[sku_id, place] += units * each
+            if not any(left.values()):
+                break
+        if any(left.values()):
+            for (sku_id, location_id), units in wish.had.items():
+                self._free[sku_id][location_id] -= units
+            return None
+        for (sku_id, location_id), units in chosen.items():
+            self._free[sku_id][location_id] -= units
+            self._taken[sku_id, location_id][wish.channel.channel_id] += units - wish.had.get((sku_id, location_id), 0)
+            withheld = self._withheld(wish, network, sku_id, location_id)
+            self.keep[sku_id, location_id] = max(self.keep[sku_id, location_id], withheld)
+        return dict(chosen)
+
+    def _able(self, wish: _Wish, network: NetworkFacts, sku_id: int, location_id: int) -> int:
+        had = wish.had.get((sku_id, location_id), 0)
+        free = self._free.get(sku_id, {}).get(location_id, 0) - had
+        return had + max(free - self._withheld(wish, network, sku_id, location_id), 0)
+
+    def _withheld(self, wish: _Wish, network: NetworkFacts, sku_id: int, location_id: int) -> int:
+        serving = wish.channel.network
+        assert serving is not None, "asked before"
+        if self._rules is None:
+            return serving.buffers[location_id]
+        taken = self._taken[sku_id, location_id]
+        location = network.locations[location_id]
+        return self._rules.withheld(serving, wish.channel.channel_id, sku_id, location, taken)
+
+
+_Line = tuple[str, int, int, Parts]
+
+
+def _cover(left: Mapping[_Line, int], able: Mapping[int, int]) -> dict[_Line, int]:
+    """What a location can give of all lines together."""
+    there = dict(able)
+    cover = {}
+    for line, units in left.items():
+        parts = line[3] or ((line[1], 1),)
+        given = min([units, *(there[sku_id] // each for sku_id, each in parts)])
+        if given > 0:
+            cover[line] = given
+            for sku_id, each in parts:
+                there[sku_id] -= given * each
+    return cover
+
+
+async def _shelf(tx: Tx, sku_ids: Sequence[int]) -> _Shelf:
+    free, rules = await on_shelf(tx, sku_ids, lock=tx.careful)
+    return _Shelf({sku_id: dict(places) for sku_id, places in free.items()}, rules)
+
+
+async def _write(
+    tx: Tx,
+    wishes: Sequence[_Wish],
+    granted: Sequence[Mapping[Position, int]],
+    keep: Mapping[Position, int],
+    at: datetime,
+) -> None:
+    if not wishes:
+        return
+    await sql.write_holds(
+        tx,
+        hold_ids=[wish.hold_id for wish in wishes],
+        channel_ids=[wish.channel.channel_id for wish in wishes],
+        carts=[wish.cart for wish in wishes],
+        expiries=[wish.expires_at for wish in wishes],
+        at=at,
+    )
+    changed = [wish.hold_id for wish in wishes if not wish.new]
+    if changed:
+        await sql.clear_hold_lines(tx, hold_ids=changed)
+        await sql.clear_kit_lines(tx, order_ids=changed)
+    lines = [(wish.hold_id, line_no, line) for wish in wishes for line_no, line in enumerate(wish.lines, 1)]
+    await sql.write_hold_lines(
+        tx,
+        hold_ids=[hold_id for hold_id, _, _ in lines],
+        line_nos=[line_no for _, line_no, _ in lines],
+        sku_ids=[line[1] for _, _, line in lines],
+        quantities=[line[2] for _, _, line in lines],
+    )
+    await kit_ledger.freeze(tx, {(hold_id, line_no): line[3] for hold_id, line_no, line in lines})
+    version = await tx.plans.active(tx)
+    events, moves = [], []
+    for wish, units, event_id in zip(wishes, granted, new_ids(at, len(wishes)), strict=True):
+        data = {"channel": wish.channel.code, "cart": wish.cart, "expires_at": wish.expires_at}
+        events.append(Event(wish.hold_id, event_id, "units_held", at, data, version))
+        for sku_id, location_id in sorted({*units, *wish.had}):
+            delta = units.get((sku_id, location_id), 0) - wish.had.get((sku_id, location_id), 0)
+            if delta:
+                moves.append(
+                    StockMove(
+                        sku_id,
+                        location_id,
+                        event_id,
+                        MoveKind.HELD if delta > 0 else MoveKind.LET_GO,
+                        reserved_delta=delta,
+                        order_id=wish.hold_id,
+                        channel_id=wish.channel.channel_id,
+                        expires_at=wish.expires_at,
+                    )
+                )
+    await record(tx, events)
+    if changed:
+        await sql.extend_reservations(
+            tx,
+            sku_ids=[sku_id for wish in wishes for sku_id, _ in wish.had],
+            hold_ids=[wish.hold_id for wish in wishes for _ in wish.had],
+            location_ids=[location_id for wish in wishes for _, location_id in wish.had],
+            expiries=[wish.expires_at for wish in wishes for _ in wish.had],
+        )
+    await ledger.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
+
+
+async def _end(tx: Tx, hold_ids: Sequence[UUID], at: datetime, kind: str) -> None:
+    """Holds that are locked and open let go of everything."""
+    if not hold_ids:
+        return
+    units = await _reserved(tx, hold_ids)
+    await sql.end_holds(tx, hold_ids=list(hold_ids), order_ids=[None] * len(hold_ids), at=at)
+    version = await tx.plans.active(tx)
+    events, moves = [], []
+    for hold_id, event_id in zip(hold_ids, new_ids(at, len(hold_ids)), strict=True):
+        freed = units.get(hold_id, {})
+        data = {"sku_ids": sorted({sku_id for sku_id, _ in freed})}
+        events.append(Event(hold_id, event_id, kind, at, data, version))
+        moves += let_go(hold_id, freed, event_id)
+    await record(tx, events)
+    await ledger.post(tx, moves, at=at)

@@ -1,0 +1,74 @@
+"""Kits in the stock ledger: an order line for kits moves their components.
+
+A kit has no stock of its own. What it was made of is written down when an order line first asks for it, so that a kit that is
+changed meanwhile releases and ships what was reserved for it.
+
+KIT-1  A line for kits holds, at each location, of every component as many units as its kits there need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ordino.catalog.kits import Parts, kits
+from ordino.core.database import Tx
+from ordino.core.statements import statements
+from ordino.inventory.model import MoveKind, StockMove
+
+sql = statements("ordino.inventory")
+
+LineKey = tuple[UUID, int]
+"""(order id, line number)"""
+
+
+async def freeze(tx: Tx, lines: Mapping[LineKey, Parts]) -> None:
+    """Write down what the kits of new order lines are made of."""
+    rows = [(*line, *part) for line, parts in lines.items() for part in parts]
+    if rows:
+        await sql.freeze_kits(
+            tx,
+            order_ids=[row[0] for row in rows],
+            line_nos=[row[1] for row in rows],
+            component_sku_ids=[row[2] for row in rows],
+            quantities=[row[3] for row in rows],
+        )
+
+
+async def frozen(tx: Tx, lines: Collection[LineKey]) -> dict[LineKey, Parts]:
+    """What the kits of these lines were made of when they were ordered; lines that ordered no kit are left out."""
+    parts: dict[LineKey, list[tuple[int, int]]] = {}
+    for row in await sql.frozen_kits(tx, order_ids=[line[0] for line in lines], line_nos=[line[1] for line in lines]):
+        parts.setdefault((row["order_id"], row["line_no"]), []).append((row["component_sku_id"], row["quantity"]))
+    return {line: tuple(of) for line, of in parts.items()}
+
+
+async def expand(tx: Tx, moves: Sequence[StockMove]) -> Sequence[StockMove]:
+    """Moves of kits become moves of their components.
+
+    What a short pick says of kits says nothing of any one component: whoever counts the components will.
+    """
+    ever = (await kits(tx)).ever
+    lines = {(move.order_id, move.line_no) for move in moves if move.sku_id in ever and move.order_id is not None}
+    if not lines:
+        return moves
+    parts = await frozen(tx, lines)
+    expanded: list[StockMove] = []
+    for move in moves:
+        of = parts.get((move.order_id, move.line_no)) if move.order_id is not None and move.sku_id in ever else None
+        if of is None:
+            expanded.append(move)
+        elif move.kind is not MoveKind.ADJUSTED:
+            expanded += [
+                replace(
+                    move,
+                    sku_id=sku_id,
+                    on_hand_delta=move.on_hand_delta * units,
+                    reserved_delta=move.reserved_delta * units,
+                    picked_delta=move.picked_delta * units,
+                )
+                for sku_id, units in of
+            ]
+    return expanded

@@ -1,0 +1,108 @@
+"""Closures: a location is switched off, for one channel or for all, from some time until another, or until it is taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from ordino.core import kept
+from ordino.core.database import Tx
+from ordino.core.errors import Fault, NotFound
+from ordino.core.statements import statements
+from ordino.core.upserts import (
+    Code,
+    NotUpserted,
+    Outcome,
+    Reason,
+    Text,
+    hold_network,
+    in_rounds,
+    network_changed,
+    outcome,
+)
+from ordino.network.facts import facts
+
+sql = statements("ordino.network")
+
+
+class Closure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """While it lasts, nothing is promised from the location. An outage has no ``ends_at``; without
+    ``starts_at`` it begins at once."""
+
+    code: Code
+    location: Code
+    channel: Code | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    reason: Text
+
+
+class Reopened(Struct, frozen=True):
+    """The closure is taken back."""
+
+    code: str
+
+
+async def upsert_closures(tx: Tx, closures: Sequence[Closure], *, at: datetime) -> list[Outcome]:
+    """Each by its code. Orders that are placed already stay where they are."""
+    if not closures:
+        return []
+    await hold_network(tx)
+    network = await facts(tx)
+
+    async def one(closure: Closure) -> Outcome:
+        location_id = network.location_ids.get(closure.location)
+        if location_id is None:
+            detail = f"There is no location {closure.location!r}; create it with PUT /v1/locations."
+            return NotUpserted(closure.code, Reason.UNKNOWN, detail, "/location")
+        if closure.channel is not None and closure.channel not in network.channels:
+            detail = f"There is no channel {closure.channel!r}; create it with PUT /v1/channels."
+            return NotUpserted(closure.code, Reason.UNKNOWN, detail, "/channel")
+        rows = await sql.write_closure(
+            tx,
+            code=closure.code,
+            location_id=location_id,
+            channel_id=None if closure.channel is None else network.channels[closure.channel].channel_id,
+            starts_at=closure.starts_at,
+            at=at,
+            ends_at=closure.ends_at,
+            reason=closure.reason,
+        )
+        return outcome(closure.code, new=bool(rows) and rows[0]["new"], written=bool(rows))
+
+    async def apply(batch: Sequence[Closure]) -> list[Outcome]:
+        return [await one(closure) for closure in batch]
+
+    def fault(closure: Closure) -> Fault | None:
+        for name in ("starts_at", "ends_at"):
+            instant = getattr(closure, name)
+            if instant is not None and instant.tzinfo is None:
+                return Fault(f"/{name}", "A time needs its offset, as in 2026-11-27T08:00:00Z.")
+        if closure.ends_at is not None and closure.ends_at <= (closure.starts_at or at):
+            return Fault(
+                "/ends_at", "A closure ends after it starts; leave `ends_at` out for an outage of unknown length."
+            )
+        return None
+
+    outcomes = await in_rounds(closures, code=lambda closure: closure.code, fault=fault, apply=apply)
+    await network_changed(tx, outcomes)
+    return outcomes
+
+
+async def reopen(tx: Tx, code: str) -> Reopened:
+    """Raises ``NotFound``."""
+    await hold_network(tx)
+    if not await sql.drop_closure(tx, code=code):
+        raise NotFound(f"There is no closure {code!r}.")
+    await kept.changed(tx, "network")
+    return Reopened(code)
+
+
+async def closures(tx: Tx, codes: Sequence[str]) -> list[Closure]:
+    return [Closure(**row) for row in await sql.closures(tx, codes=list(codes))]
+
+
+async def closures_after(tx: Tx, after: str, limit: int) -> list[Closure]:
+    return await closures(tx, [row["code"] for row in await sql.closure_codes_after(tx, after=after, limit=limit)])
