@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from ordino.api.server import load_stages
 from ordino.core.database import Database
 from ordino.core.reactions import Worker
 from ordino.inventory import holds
@@ -153,9 +154,8 @@ async def test_expired_units_are_free_before_any_worker_comes(database: Database
     await assert_clean(database)
 
 
-async def test_a_worker_frees_what_has_expired(
-    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_worker_frees_what_has_expired(database: Database, world: World) -> None:
+    load_stages()
     hold_id = await held(database, world, 20, at=database.clock.now() - timedelta(hours=1))
     await Worker(database).run_duties(all=True)
     row = await database.pool.fetchrow("SELECT status, ended_at FROM inventory.holds WHERE hold_id = $1", hold_id)

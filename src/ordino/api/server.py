@@ -30,6 +30,7 @@ class PortTaken(OrdinoError):
 def load_stages() -> None:
     """Make every reaction known, for flows are checked against them."""
     import ordino.aftercare.reactions
+    import ordino.inventory.reactions
     import ordino.orders.reactions
     import ordino.tracking.reactions
     import ordino.warehouse.reactions  # noqa: F401

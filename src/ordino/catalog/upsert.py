@@ -231,3 +231,4 @@ async def _write_kits(tx: Tx, parts_by_kit: Mapping[int, Mapping[int, int]]) -> 
         quantities=[quantity for _, _, quantity in rows],
     )
     await kept.changed(tx, "kits")
+    await kept.changed(tx, "promises")

@@ -240,11 +240,11 @@ def described(
 ) -> type[Operation]:
     """The OpenAPI operation of a handler that reads its body by itself and answers with ``outcome``.
 
-    ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name), a single type or nothing; ``rows`` are
+    A tuple of outcomes is one of them. ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name), a single type or nothing; ``rows`` are
     the media types of rows that it reads, too, and what they hold; ``rows_outcome`` is what answers them.
     """
     several = isinstance(body, Body)
-    answered = schema_of(outcome)
+    answered = {"anyOf": [schema_of(one) for one in outcome]} if isinstance(outcome, tuple) else schema_of(outcome)
     content: dict[str, Any] = {
         type_: {"schema": {"type": "string", "description": held}} for type_, held in rows.items()
     }

@@ -131,10 +131,14 @@ SELECT EXISTS (SELECT FROM core.api_keys WHERE revoked_at IS NULL) AS is_there;
 
 -- name: know_duty
 -- A duty that nobody has done yet.
-INSERT INTO core.duties (name, done_at) VALUES (:name::text, '-infinity') ON CONFLICT (name) DO NOTHING;
+INSERT INTO core.duties (name, done_at) VALUES (:name::text, to_timestamp(0)) ON CONFLICT (name) DO NOTHING;
 
 -- name: hold_duty
 -- A duty for the rest of the transaction; no row back means that another worker is at it.
-UPDATE core.duties SET done_at = :at::timestamptz
-WHERE name = (SELECT name FROM core.duties WHERE name = :name::text FOR NO KEY UPDATE SKIP LOCKED)
-RETURNING name;
+UPDATE core.duties d SET done_at = :at::timestamptz
+FROM (SELECT name, done_at FROM core.duties WHERE name = :name::text FOR NO KEY UPDATE SKIP LOCKED) AS was
+WHERE d.name = was.name RETURNING was.done_at AS since;
+
+-- name: set_revision
+-- What has been seen of a revision.
+UPDATE core.revisions SET number = :number::bigint WHERE name = :name::text;

@@ -54,8 +54,8 @@ Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
 """Runs in the transaction in which its tasks leave the queue."""
 
 
-Duty = Callable[[Tx, datetime], Awaitable[None]]
-"""What is done again and again, by one worker at a time, in one transaction."""
+Duty = Callable[[Tx, datetime, datetime], Awaitable[None]]
+"""What is done again and again, by one worker at a time, in one transaction: it is told when it was done last, and the time."""
 
 
 class Effect(Struct, frozen=True):
@@ -177,8 +177,8 @@ class Worker:
             async def run(tx: Tx, name: str = name, duty: Duty = duty, at: datetime = at, known: bool = known) -> None:
                 if not known:
                     await sql.know_duty(tx, name=name)
-                if await sql.hold_duty(tx, name=name, at=at):
-                    await duty(tx, at)
+                for row in await sql.hold_duty(tx, name=name, at=at):
+                    await duty(tx, row["since"], at)
 
             try:
                 await self.database.transact(run)

@@ -143,10 +143,14 @@ async def hold_network(tx: Tx) -> None:
     await sql.hold_revision(tx, name="network")
 
 
-async def network_changed(tx: Tx, outcomes: Iterable[Outcome]) -> None:
-    """Everybody who keeps facts of the network reads them again, if anything was written."""
+async def network_changed(tx: Tx, outcomes: Iterable[Outcome], *, promises: bool = False) -> None:
+    """Everybody who keeps facts of the network reads them again, if anything was written. ``promises``: what may be promised
+    may have changed with it, and is published anew.
+    """
     if wrote(outcomes):
         await kept.changed(tx, "network")
+        if promises:
+            await kept.changed(tx, "promises")
 
 
 _ERRORS: dict[Reason, type[Refused]] = {Reason.INVALID: Invalid, Reason.UNKNOWN: Refused, Reason.CONFLICT: Conflict}

@@ -6,7 +6,7 @@ What an expired hold has reserved counts as free: whoever asks for it gets it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Record
@@ -66,10 +66,7 @@ async def available(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availa
         if (ask.channel, ask.network) not in reaches:
             reaches[ask.channel, ask.network] = reach_of(known, ask.channel, ask.network, at)
     sku_ids = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({ask.sku for ask in asks}))}
-    parts = (await kits(tx)).parts
-    stocked = {part for sku_id in sku_ids.values() for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
-    stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
-    rules = await book(tx, stocked)
+    shelves = await look(tx, sku_ids.values(), at=at)
     answers: list[Availability | NotFound] = []
     for ask in asks:
         reach, sku_id = reaches[ask.channel, ask.network], sku_ids.get(ask.sku)
@@ -78,12 +75,72 @@ async def available(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availa
         elif sku_id is None:
             answers.append(NotFound(f"There is no SKU {ask.sku!r}."))
         else:
-            if sku_id in parts:
-                found = _kits(known, reach, parts[sku_id], stock, rules)
-            else:
-                found = _parts(known, reach, stock[sku_id], rules) if sku_id in stock else []
+            found = shelves.parts(reach, sku_id)
             answers.append(Availability(ask.sku, reach.serving.code, sum([part.available for part in found]), found))
     return answers
+
+
+async def look(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> Shelves:
+    """What there is of these SKUs, with all that says how much of it may be promised."""
+    parts = (await kits(tx)).parts
+    stocked = {part for sku_id in sku_ids for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
+    stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
+    return Shelves(await facts(tx), parts, stock, await book(tx, stocked))
+
+
+class Shelves:
+    """Some SKUs' stock as it stood when it was read."""
+
+    def __init__(
+        self, known: NetworkFacts, kits: Mapping[int, Parts], stock: Mapping[int, Record], rules: Book | None
+    ) -> None:
+        self.known = known
+        self.kits = kits
+        self.rules = rules
+        self._stock = stock
+
+    def parts(self, reach: Reach, sku_id: int) -> list[AtLocation]:
+        """Each open location's part, in the order of their ids."""
+        of = self.kits.get(sku_id)
+        return self._units(reach, sku_id) if of is None else self._kits(reach, of)
+
+    def positions(self, sku_id: int) -> list[tuple[int, int, int]]:
+        """(location id, on hand, reserved) of every position that the SKU has, in the order of their ids."""
+        row = self._stock.get(sku_id)
+        return [] if row is None else sorted(zip(row["location_ids"], row["on_hand"], row["reserved"], strict=True))
+
+    def _units(self, reach: Reach, sku_id: int) -> list[AtLocation]:
+        serving, locations, rules, parts = reach.serving, self.known.locations, self.rules, []
+        for location_id, on_hand, reserved in self.positions(sku_id):
+            buffer = serving.buffers.get(location_id)
+            if buffer is None or not (location := locations[location_id]).active or location_id in reach.closed:
+                continue
+            kept = 0
+            if rules is not None:
+                buffer = rules.buffer(serving, reach.channel_id, sku_id, location)[0]
+                kept = sum(
+                    [units for _, units, _ in rules.kept_for_others(serving, reach.channel_id, sku_id, location)]
+                )
+            free = max(on_hand - reserved - buffer - kept, 0)
+            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free))
+        return parts
+
+    def _kits(self, reach: Reach, of: Parts) -> list[AtLocation]:
+        """Kits whose components all lie at one location, counted down in the same steps as units: the scarcest decides."""
+        by_location: dict[str, list[tuple[int, AtLocation]]] = {}
+        for sku_id, each in of:
+            for part in self._units(reach, sku_id):
+                by_location.setdefault(part.location, []).append((each, part))
+        whole = []
+        for code, found in by_location.items():
+            if len(found) < len(of):
+                continue
+            on_hand = min(part.on_hand // each for each, part in found)
+            free = min((part.on_hand - part.reserved) // each for each, part in found)
+            unbuffered = min(max(part.on_hand - part.reserved - part.buffer, 0) // each for each, part in found)
+            can = min(part.available // each for each, part in found)
+            whole.append(AtLocation(code, on_hand, on_hand - free, free - unbuffered, unbuffered - can, can))
+        return whole
 
 
 def reach_of(known: NetworkFacts, channel: str | None, network: str | None, at: datetime) -> Reach | NotFound:
@@ -99,42 +156,3 @@ def reach_of(known: NetworkFacts, channel: str | None, network: str | None, at: 
     if network is None and len(known.networks) == 1:
         return Reach(next(iter(known.networks.values())), None, known.closed(None, at))
     return NotFound(f"There is no network {network!r}." if network else "Name a channel or a network.")
-
-
-def _parts(known: NetworkFacts, reach: Reach, row: Record, rules: Book | None) -> list[AtLocation]:
-    """The network's open locations where the SKU has a position, in the order of their ids."""
-    parts = []
-    for location_id, on_hand, reserved in sorted(
-        zip(row["location_ids"], row["on_hand"], row["reserved"], strict=True)
-    ):
-        buffer = reach.serving.buffers.get(location_id)
-        if buffer is None or not (location := known.locations[location_id]).active or location_id in reach.closed:
-            continue
-        kept = 0
-        if rules is not None:
-            buffer = rules.buffer(reach.serving, reach.channel_id, row["sku_id"], location)[0]
-            others = rules.kept_for_others(reach.serving, reach.channel_id, row["sku_id"], location)
-            kept = sum([units for _, units, _ in others])
-        free = max(on_hand - reserved - buffer - kept, 0)
-        parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free))
-    return parts
-
-
-def _kits(
-    known: NetworkFacts, reach: Reach, parts: Parts, stock: Mapping[int, Record], rules: Book | None
-) -> list[AtLocation]:
-    """Kits whose components all lie at one location, counted down in the same steps as units: the scarcest component decides."""
-    by_location: dict[str, list[tuple[int, AtLocation]]] = {}
-    for sku_id, each in parts:
-        for part in _parts(known, reach, stock[sku_id], rules) if sku_id in stock else []:
-            by_location.setdefault(part.location, []).append((each, part))
-    whole = []
-    for code, found in by_location.items():
-        if len(found) < len(parts):
-            continue
-        on_hand = min(part.on_hand // each for each, part in found)
-        free = min((part.on_hand - part.reserved) // each for each, part in found)
-        unbuffered = min(max(part.on_hand - part.reserved - part.buffer, 0) // each for each, part in found)
-        can = min(part.available // each for each, part in found)
-        whole.append(AtLocation(code, on_hand, on_hand - free, free - unbuffered, unbuffered - can, can))
-    return whole

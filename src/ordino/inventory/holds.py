@@ -21,7 +21,6 @@ from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
-from ordino.core.reactions import registry
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
 from ordino.inventory import kits as kit_ledger
@@ -209,8 +208,7 @@ async def release(tx: Tx, hold_ids: Sequence[UUID], *, at: datetime) -> list[Rel
     return outcomes
 
 
-@registry.duty("expire_holds", every_seconds=1)
-async def expire(tx: Tx, at: datetime) -> None:
+async def expire(tx: Tx, since: datetime, at: datetime) -> None:
     """Holds whose time is over let go."""
     rows = await sql.expired_holds(tx, at=at, limit=EXPIRED_AT_ONCE)
     await _end(tx, [row["hold_id"] for row in rows], at, "hold_expired")
@@ -383,7 +381,8 @@ class _Shelf:
         chosen: dict[Position, int] = defaultdict(int)
         by_cover = {n: sum(_cover(left, able[n]).values()) for n in open_}
         stays = {location_id for _, location_id in wish.had}
-        for place in sorted(open_, key=lambda n: (-by_cover[n], n not in stays, n)):
+        most = {n: sum(able[n].values()) for n in open_}
+        for place in sorted(open_, key=lambda n: (-by_cover[n], n not in stays, -most[n], n)):
             for line, units in _cover(left, able[place]).items():
                 left[line] -= units
                 for sku_id, each in line[3] or ((line[1], 1),):

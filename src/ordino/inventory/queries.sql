@@ -36,21 +36,31 @@ WHERE s.sku_id = w.sku_id AND s.location_id = w.location_id /* on shards: AND s.
 RETURNING s.sku_id, s.location_id;
 
 -- name: record_moves
--- The ledger beside the balance.
+-- The ledger beside the balance, and which SKUs it touches.
+WITH m AS (
+    SELECT * FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[],
+                         :on_hand::bigint[], :reserved::bigint[], :picked::bigint[], :reasons::text[], :order_ids::uuid[])
+        AS m (sku_id, cause_id, location_id, line_no, kind, on_hand, reserved, picked, reason, order_id)
+), touched AS (
+    INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM m WHERE on_hand <> 0 OR reserved <> 0
+)
 INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta,
                              reason, order_id, at)
-SELECT m.*, :at::timestamptz
-FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[],
-            :on_hand::bigint[], :reserved::bigint[], :picked::bigint[], :reasons::text[], :order_ids::uuid[]) AS m;
+SELECT m.*, :at::timestamptz FROM m;
 
 -- name: record_documented_moves
 -- The same, of what people and other systems do: who, with which document, and what became unavailable.
+WITH m AS (
+    SELECT * FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[],
+                         :on_hand::bigint[], :reserved::bigint[], :picked::bigint[], :reasons::text[], :order_ids::uuid[],
+                         :unavailable::bigint[], :documents::text[])
+        AS m (sku_id, cause_id, location_id, line_no, kind, on_hand, reserved, picked, reason, order_id, unavailable, document)
+), touched AS (
+    INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM m WHERE on_hand <> 0 OR reserved <> 0
+)
 INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta,
                              reason, order_id, unavailable_delta, document, actor, at)
-SELECT m.*, :actor::text, :at::timestamptz
-FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[],
-            :on_hand::bigint[], :reserved::bigint[], :picked::bigint[], :reasons::text[], :order_ids::uuid[],
-            :unavailable::bigint[], :documents::text[]) AS m;
+SELECT m.*, :actor::text, :at::timestamptz FROM m;
 
 -- name: hold_units
 -- What a line or a hold has reserved at a location grows.
@@ -102,6 +112,15 @@ LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM in
            WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz GROUP BY sku_id, location_id) l
     USING (sku_id, location_id)
 WHERE s.sku_id = any(:sku_ids::int[]) GROUP BY s.sku_id;
+
+-- name: reserved_by
+-- Who has reserved units of these SKUs: the largest reservations of each position, and how many there are.
+SELECT sku_id, location_id, order_id, line_no, quantity, expires_at, reservations
+FROM (SELECT *, row_number() OVER w AS place, count(*) OVER (PARTITION BY sku_id, location_id) AS reservations
+      FROM inventory.reservations
+      WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0 AND (expires_at > :at::timestamptz) IS NOT FALSE
+      WINDOW w AS (PARTITION BY sku_id, location_id ORDER BY quantity DESC, order_id, line_no)) r
+WHERE place <= :limit::bigint ORDER BY sku_id, location_id, place;
 
 -- name: on_hand_of
 -- What lies where of each of these SKUs.
@@ -266,3 +285,48 @@ ORDER BY k.order_id, k.line_no, k.component_sku_id;
 -- incoming, transfers and what is set aside ------------------------------------------------------------------------------
 
 -- signals and the availability feed ------------------------------------------------------------------------------------
+
+-- name: take_touched
+-- SKUs whose stock has moved since somebody looked, so many rows at once.
+WITH taken AS (
+    DELETE FROM inventory.touched WHERE ctid = any(ARRAY(SELECT ctid FROM inventory.touched LIMIT :limit::int)) RETURNING sku_id
+)
+SELECT DISTINCT sku_id FROM taken;
+
+-- name: touch_all
+-- A rule has changed: what may be promised of any SKU may have.
+INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM inventory.stock;
+
+-- name: publish_changes
+-- The SKUs get the next numbers.
+INSERT INTO inventory.changes AS c (sku_id, cursor, changed_at)
+SELECT sku_id, :first::bigint + ordinal - 1, :at::timestamptz
+FROM unnest(:sku_ids::int[]) WITH ORDINALITY AS w (sku_id, ordinal)
+ON CONFLICT (sku_id) DO UPDATE SET cursor = excluded.cursor, changed_at = excluded.changed_at;
+
+-- name: changes_after
+-- What changed after a cursor, each SKU once, in the order of its last change.
+SELECT c.sku_id, s.code, c.cursor, c.changed_at FROM inventory.changes c JOIN catalog.skus s USING (sku_id)
+WHERE c.cursor > :after::bigint ORDER BY c.cursor LIMIT :limit::int;
+
+-- name: published_of
+-- What networks were last known to have of these SKUs.
+SELECT sku_id, network_id, available, low FROM inventory.published WHERE sku_id = any(:sku_ids::int[]);
+
+-- name: publish
+-- What networks are known to have now.
+INSERT INTO inventory.published AS p (sku_id, network_id, available, low, since)
+SELECT w.*, :at::timestamptz FROM unnest(:sku_ids::int[], :network_ids::int[], :available::bigint[], :low::boolean[]) AS w
+ON CONFLICT (sku_id, network_id) DO UPDATE
+SET available = excluded.available, low = excluded.low,
+    since = CASE WHEN p.low = excluded.low AND (p.available = 0) = (excluded.available = 0) THEN p.since ELSE excluded.since END;
+
+-- name: scarce
+-- One page of what is low or out in a network, in order of SKU codes.
+SELECT s.code AS sku, p.available, p.available = 0 AS is_out, p.since
+FROM inventory.published p JOIN catalog.skus s USING (sku_id)
+WHERE p.network_id = :network_id::int AND (p.low OR p.available = 0) AND s.code > :after::text ORDER BY s.code LIMIT :limit::int;
+
+-- name: codes_of
+-- The codes of these SKUs.
+SELECT sku_id, code FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);

@@ -116,7 +116,7 @@ async def _upsert(kind: RuleKind, tx: Tx, rules: Sequence[AnyRule], *, at: datet
 
     outcomes = await in_rounds(rules, code=lambda rule: rule.code, fault=_fault, apply=apply)
     if wrote(outcomes):
-        await kept.changed(tx, "rules")
+        await _changed(tx)
     return outcomes
 
 
@@ -163,8 +163,13 @@ async def drop(tx: Tx, kind: RuleKind, code: str) -> Dropped:
     await core_sql.hold_revision(tx, name="rules")
     if not await sql.drop_rule(tx, kind=kind, code=code):
         raise NotFound(f"There is no rule {code!r} of this kind.")
-    await kept.changed(tx, "rules")
+    await _changed(tx)
     return Dropped(code)
+
+
+async def _changed(tx: Tx) -> None:
+    await kept.changed(tx, "rules")
+    await kept.changed(tx, "promises")
 
 
 # -- as rules are asked ------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ async def upsert_closures(tx: Tx, closures: Sequence[Closure], *, at: datetime) 
         return None
 
     outcomes = await in_rounds(closures, code=lambda closure: closure.code, fault=fault, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, promises=True)
     return outcomes
 
 
@@ -97,6 +97,7 @@ async def reopen(tx: Tx, code: str) -> Reopened:
     if not await sql.drop_closure(tx, code=code):
         raise NotFound(f"There is no closure {code!r}.")
     await kept.changed(tx, "network")
+    await kept.changed(tx, "promises")
     return Reopened(code)
 
 

@@ -198,6 +198,15 @@ class NetworkFacts:
             and (closure.ends_at is None or at < closure.ends_at)
         }
 
+    def closures_turn(self, since: datetime, at: datetime) -> bool:
+        """Has a closure begun or ended after ``since``?"""
+        return any(
+            since < instant <= at
+            for closure in self._closures
+            for instant in (closure.starts_at, closure.ends_at)
+            if instant is not None
+        )
+
     def destination(self, country: str, postal_code: str) -> Destination:
         """What every location can do for an address, found out as it is asked."""
         key = (country, postal_code)

@@ -66,7 +66,7 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
         return [outcome(code, new=code not in known, written=code in written) for code in codes]
 
     outcomes = await in_rounds(locations, code=lambda location: location.code, fault=location_fault, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, promises=True)
     return outcomes
 
 
@@ -95,7 +95,7 @@ async def upsert_networks(tx: Tx, networks: Sequence[Network], *, at: datetime) 
         return outcomes
 
     outcomes = await in_rounds(networks, code=lambda network: network.code, fault=network_fault, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, promises=True)
     return outcomes
 
 

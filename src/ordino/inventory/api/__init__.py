@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ordino.inventory.api import holds, rules, stock
+from ordino.inventory.api import holds, rules, signals, stock
 
-routes: list[Any] = [*holds.routes, *rules.routes, *stock.routes]
+routes: list[Any] = [*holds.routes, *rules.routes, *signals.routes, *stock.routes]

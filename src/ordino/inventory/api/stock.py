@@ -26,6 +26,8 @@ from ordino.inventory.adjust import (
     receive,
 )
 from ordino.inventory.availability import Ask, Availability, available
+from ordino.inventory.explain import Explanation
+from ordino.inventory.explain import explain as explained
 from ordino.inventory.feed import Applied, feed
 
 
@@ -105,18 +107,22 @@ async def post_counts(request: Request[Any, Any, Any], database: NamedDependency
     "/v1/availability/{sku:str}",
     summary="Units that may be promised",
     tags=["inventory"],
-    operation_class=described(None, Availability),
+    operation_class=described(None, (Availability, Explanation)),
 )
 async def get_availability(
     request: Request[Any, Any, Any],
     sku: SkuCode,
     channel: FromQuery[str | None] = None,
     network: FromQuery[str | None] = None,
+    explain: FromQuery[bool] = False,
 ) -> Response[bytes]:
-    """Of one SKU, through a channel or in a network, with each location's part."""
-    return Response(
-        await answer_ask(request.app.state.reader, Ask(sku, channel, network)), media_type="application/json"
-    )
+    """Of one SKU, through a channel or in a network, with each location's part; `explain=true` says what is behind each number."""
+    ask = Ask(sku, channel, network)
+    if explain:
+        database: Database = request.app.state.database
+        why = await database.read(lambda tx: explained(tx, ask, at=database.clock.now()))
+        return Response(encode(why), media_type="application/json")
+    return Response(await answer_ask(request.app.state.reader, ask), media_type="application/json")
 
 
 async def answer_ask(reader: Reader, ask: Ask) -> bytes:

@@ -14,13 +14,15 @@ CREATE SCHEMA flows;
 
 -- core ---------------------------------------------------------------------------------------------------------------
 
--- How often the slow-changing facts (network, flows, profiles) have changed: what a process keeps of them is good for one number.
+-- How often the slow-changing facts (network, flows, profiles, ...) have changed: what a process keeps of them is good for one
+-- number. 'promises' counts changes that touch what may be promised of any SKU, 'published' those that the feed has told.
 CREATE TABLE core.revisions (
     name text NOT NULL,
     number bigint NOT NULL,
     CONSTRAINT revisions_pk PRIMARY KEY (name)
 );
-INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0);
+INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0),
+    ('promises', 0), ('published', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -28,7 +30,7 @@ CREATE TABLE core.counters (
     next bigint NOT NULL DEFAULT 1,
     CONSTRAINT counters_pk PRIMARY KEY (name)
 );
-INSERT INTO core.counters (name) VALUES ('seller'), ('channel'), ('sku'), ('location'), ('network'), ('service');
+INSERT INTO core.counters (name) VALUES ('seller'), ('channel'), ('sku'), ('location'), ('network'), ('service'), ('change');
 
 -- Everything that happened; an order's timeline is the events whose subject it is.
 CREATE TABLE core.events (
@@ -416,6 +418,31 @@ CREATE TABLE inventory.kit_lines (
 -- inventory: incoming, transfers and what is set aside
 
 -- inventory: signals and the availability feed
+
+-- SKUs whose stock has moved, until they are published: written with the moves, taken out by one worker.
+CREATE TABLE inventory.touched (
+    sku_id int NOT NULL
+);
+
+-- When each SKU changed last, in the order of publishing: what channels follow.
+CREATE TABLE inventory.changes (
+    sku_id int NOT NULL,
+    cursor bigint NOT NULL,
+    changed_at timestamptz NOT NULL,
+    CONSTRAINT changes_pk PRIMARY KEY (sku_id)
+) WITH (fillfactor = 70);
+CREATE INDEX changes_in_order ON inventory.changes (cursor);
+
+-- What a network was last known to have of a SKU: what is low, out or back is told by comparison.
+CREATE TABLE inventory.published (
+    sku_id int NOT NULL,
+    network_id int NOT NULL,
+    available bigint NOT NULL,
+    low boolean NOT NULL,
+    since timestamptz NOT NULL,        -- low or not
+    CONSTRAINT published_pk PRIMARY KEY (sku_id, network_id)
+) WITH (fillfactor = 70);
+CREATE INDEX published_low ON inventory.published (network_id, sku_id) WHERE low OR available = 0;
 
 -- sourcing -----------------------------------------------------------------------------------------------------------
 

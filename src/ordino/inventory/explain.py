@@ -1,0 +1,142 @@
+"""Why so many units may be promised: every number of an answer with what stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.statements import statements
+from ordino.inventory.availability import Ask, Reach, Shelves, look, reach_of
+from ordino.network.facts import facts
+
+sql = statements("ordino.inventory")
+TOLD = 100
+"""So many reservations of a position are told one by one."""
+
+
+class Reserved(Struct, frozen=True, omit_defaults=True):
+    """Units reserved by a line of an order (or a transfer), or held for a cart until ``expires_at``."""
+
+    quantity: int
+    order_id: UUID | None = None
+    line_no: int | None = None
+    hold_id: UUID | None = None
+    expires_at: datetime | None = None
+
+
+class Kept(Struct, frozen=True):
+    """Units kept for another channel, and the rule that says so."""
+
+    channel: str
+    units: int
+    rule: str
+
+
+class LocationWhy(Struct, frozen=True):
+    """``available`` = ``on_hand`` - ``reserved`` - ``buffer`` - the units ``kept``, never below 0; nothing while ``closed``."""
+
+    location: str
+    on_hand: int
+    reserved: int
+    reserved_by: list[Reserved]
+    reserved_by_more: int  # reservations that are not told one by one
+    buffer: int
+    buffer_rule: str | None
+    kept: list[Kept]
+    closed: str | None
+    available: int
+    why: str
+
+
+class SkuWhy(Struct, frozen=True):
+    """One SKU; of a kit, ``each`` units are needed for one."""
+
+    sku: str
+    each: int
+    locations: list[LocationWhy]
+
+
+class Explanation(Struct, frozen=True):
+    """What may be promised, and of every SKU that it takes, why so much lies where."""
+
+    sku: str
+    network: str
+    available: int
+    of: list[SkuWhy]
+
+
+async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
+    """Raises ``NotFound`` for an unknown SKU, channel or network."""
+    known = await facts(tx)
+    reach = reach_of(known, ask.channel, ask.network, at)
+    if isinstance(reach, NotFound):
+        raise reach
+    rows = await sql.sku_ids(tx, codes=[ask.sku])
+    if not rows:
+        raise NotFound(f"There is no SKU {ask.sku!r}.")
+    sku_id = rows[0]["sku_id"]
+    shelves = await look(tx, [sku_id], at=at)
+    of = shelves.kits.get(sku_id) or ((sku_id, 1),)
+    codes = {row["sku_id"]: row["code"] for row in await sql.codes_of(tx, sku_ids=[part for part, _ in of])}
+    reserved = await _reserved(tx, [part for part, _ in of], at)
+    total = sum(part.available for part in shelves.parts(reach, sku_id))
+    why = [SkuWhy(codes[part], each, _locations(shelves, reach, part, reserved)) for part, each in of]
+    return Explanation(ask.sku, reach.serving.code, total, why)
+
+
+async def _reserved(tx: Tx, sku_ids: Sequence[int], at: datetime) -> dict[tuple[int, int], tuple[list[Reserved], int]]:
+    """(SKU id, location id) -> reservations, largest first, and how many more there are. Expired holds reserve nothing."""
+    found: dict[tuple[int, int], tuple[list[Reserved], int]] = {}
+    for row in await sql.reserved_by(tx, sku_ids=list(sku_ids), at=at, limit=TOLD):
+        told, _ = found.setdefault((row["sku_id"], row["location_id"]), ([], 0))
+        if row["expires_at"] is None:
+            told.append(Reserved(row["quantity"], order_id=row["order_id"], line_no=row["line_no"]))
+        else:
+            told.append(Reserved(row["quantity"], hold_id=row["order_id"], expires_at=row["expires_at"]))
+        found[row["sku_id"], row["location_id"]] = (told, row["reservations"] - len(told))
+    return found
+
+
+def _locations(
+    shelves: Shelves, reach: Reach, sku_id: int, reserved: Mapping[tuple[int, int], tuple[list[Reserved], int]]
+) -> list[LocationWhy]:
+    whys = []
+    channels = {channel.channel_id: channel.code for channel in shelves.known.channels.values()}
+    for location_id, on_hand, taken in shelves.positions(sku_id):
+        if location_id not in reach.serving.buffers:
+            continue
+        location = shelves.known.locations[location_id]
+        closed = reach.closed.get(location_id)
+        shut = f"closed: {closed.reason}" if closed else None if location.active else "switched off"
+        buffer, rule = reach.serving.buffers[location_id], f"network {reach.serving.code}"
+        kept: list[Kept] = []
+        if shelves.rules is not None:
+            buffer, found = shelves.rules.buffer(reach.serving, reach.channel_id, sku_id, location)
+            rule = found or rule
+            others = shelves.rules.kept_for_others(reach.serving, reach.channel_id, sku_id, location)
+            kept = [Kept(channels[channel_id], units, code) for channel_id, units, code in others]
+        free = 0 if shut else max(on_hand - taken - buffer - sum(part.units for part in kept), 0)
+        by, more = reserved.get((sku_id, location_id), ([], 0))
+        sentence = _sentence(on_hand, taken, buffer, rule, kept, shut, free)
+        named = rule if buffer or rule != f"network {reach.serving.code}" else None
+        whys.append(LocationWhy(location.code, on_hand, taken, by, more, buffer, named, kept, shut, free, sentence))
+    return whys
+
+
+def _sentence(
+    on_hand: int, reserved: int, buffer: int, rule: str, kept: Sequence[Kept], shut: str | None, free: int
+) -> str:
+    if shut is not None:
+        return f"nothing: {shut}"
+    steps = [f"{on_hand} on hand"]
+    if reserved:
+        steps.append(f"{reserved} reserved")
+    if buffer:
+        steps.append(f"{buffer} buffer ({rule})")
+    steps += [f"{part.units} kept for {part.channel} ({part.rule})" for part in kept]
+    return f"{' - '.join(steps)} = {free}" + (" (never below 0)" if not free and len(steps) > 1 else "")

@@ -1,0 +1,9 @@
+"""What stock does by itself, again and again."""
+
+from __future__ import annotations
+
+from ordino.core.reactions import registry
+from ordino.inventory import holds, signals
+
+registry.duty("expire_holds", every_seconds=1)(holds.expire)
+registry.duty("publish_changes", every_seconds=1)(signals.publish)
