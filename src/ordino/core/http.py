@@ -240,8 +240,9 @@ def described(
 ) -> type[Operation]:
     """The OpenAPI operation of a handler that reads its body by itself and answers with ``outcome``.
 
-    A tuple of outcomes is one of them. ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name), a single type or nothing; ``rows`` are
-    the media types of rows that it reads, too, and what they hold; ``rows_outcome`` is what answers them.
+    ``body`` is what it reads: a ``Body`` (one item, a list, or a list under its name), a single type or nothing; ``rows`` are
+    the media types of rows that it reads, too, and what they hold; ``rows_outcome`` is what answers them. A tuple of outcomes
+    is any one of them.
     """
     several = isinstance(body, Body)
     answered = {"anyOf": [schema_of(one) for one in outcome]} if isinstance(outcome, tuple) else schema_of(outcome)
