@@ -19,7 +19,7 @@ from ordino.tracking import model as tracking
 from ordino.warehouse import model as warehouse
 
 _DERIVED = re.compile(
-    r"^CREATE TABLE (\w+\.\w+) \((?:(?!^\);).)*?^    status text NOT NULL GENERATED ALWAYS AS \(CASE\n(.*?) END\) STORED",
+    r"^CREATE TABLE (\w+\.\w+) \((?:(?!^\)).)*?^    status text NOT NULL GENERATED ALWAYS AS \(CASE\n(.*?) END\) STORED",
     re.MULTILINE | re.DOTALL,
 )
 _MADE = "<!-- Made by `python -m ordino.cli.reference docs`; a test compares. -->"
