@@ -93,6 +93,12 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
                 VALUES ({_NO_CAUSE}, 1, now(), now(), now(), {_NO_CAUSE})""",
         set(),
     ),
+    "feeds_are_the_sums_of_their_sets": (
+        """INSERT INTO inventory.feeds (feed, kind, started_at, finished_at, rows, applied)
+                VALUES ('monday', 'counts', now(), now(), 2, 2);
+            INSERT INTO inventory.feed_sets VALUES ('monday', 1, 1, 2, '', 2, 1, 1, '[]')""",
+        set(),
+    ),
     "every_unit_is_in_one_state": (
         f"""ALTER TABLE orders.lines DROP CONSTRAINT dem_2_no_state_holds_less_than_nothing;
             ALTER TABLE orders.orders DROP CONSTRAINT no_state_holds_less_than_nothing;

@@ -113,7 +113,16 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
     await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
     assert await _fetch(empty_url, f"SELECT version_num FROM {SCHEMA}.alembic_version") == [("0001",)]
     names = await _fetch(empty_url, "SELECT name FROM core.revisions ORDER BY name")
-    assert names == [("flows",), ("kits",), ("network",), ("profiles",), ("promises",), ("published",), ("rules",)]
+    assert names == [
+        ("counting",),
+        ("flows",),
+        ("kits",),
+        ("network",),
+        ("profiles",),
+        ("promises",),
+        ("published",),
+        ("rules",),
+    ]
 
 
 async def test_a_database_that_is_ahead_is_left_alone(empty_url: str) -> None:

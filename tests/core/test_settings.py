@@ -21,7 +21,7 @@ def test_every_setting_can_be_set_and_is_described():
     values = {
         name: row.default
         for name, row in rows.items()
-        if name not in ("ORDINO_DATABASE_URL", "ORDINO_DATA_DIRECTORY", "ORDINO_SMTP_URL")
+        if name not in ("ORDINO_DATABASE_URL", "ORDINO_DATA_DIRECTORY", "ORDINO_SMTP_URL", "ORDINO_FEED_DIRECTORY")
     }
     assert Settings.from_environment(values) == Settings.from_environment({})
 

@@ -12,7 +12,7 @@ from litestar import Litestar, Request, Response
 from litestar.di import Provide
 
 from ordino.catalog import api as catalog_api
-from ordino.core import bulk
+from ordino.core import bulk, rows
 from ordino.core.database import Database
 from ordino.core.errors import Refused
 from ordino.network import api as network_api
@@ -238,8 +238,8 @@ async def test_a_table_that_cannot_be_read_is_refused(client: httpx.AsyncClient,
 
 
 async def test_an_open_quote_does_not_swallow_everything(client: httpx.AsyncClient) -> None:
-    rows = "".join(f"q{n},Name\n" for n in range(bulk.LINE_CHARACTERS // 5))
-    answer = await _csv(client, "skus", 'code,name\nq,Name\nopen,"' + rows)
+    many = "".join(f"q{n},Name\n" for n in range(rows.LINE_CHARACTERS // 5))
+    answer = await _csv(client, "skus", 'code,name\nq,Name\nopen,"' + many)
     assert answer.status_code == 400
     assert "Line 3 is longer" in answer.json()["detail"]
     assert "1 rows before it were processed" in answer.json()["detail"]

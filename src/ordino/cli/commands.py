@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json as json_
 import os
 import subprocess
@@ -19,6 +20,7 @@ from rich.table import Column, Table
 from ordino.api.server import refuse_taken_port
 from ordino.cli import running
 from ordino.cli.demo.baskets import ORDINARY_MONTH
+from ordino.cli.stock import stock_app
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.settings import Settings
 
@@ -29,6 +31,7 @@ flows_app = App(name="flows", help="The documents that say what follows what.")
 app.command(keys_app)
 app.command(letters_app)
 app.command(flows_app)
+app.command(stock_app)
 
 console = Console()
 CHILD_VARIABLE = "ORDINO_CHILD"
@@ -123,6 +126,7 @@ def work() -> None:
 
 async def _work(settings: Settings, url: str) -> None:
     from ordino.core.reactions import Worker
+    from ordino.inventory.folder import Folder
 
     async with running.opened(settings, url) as database:
         worker = Worker(
@@ -134,7 +138,11 @@ async def _work(settings: Settings, url: str) -> None:
             max_attempts=settings.max_attempts,
             idempotency_days=settings.idempotency_days,
         )
-        await worker.run(await running.stopped())
+        stop = await running.stopped()
+        tasks = [worker.run(stop)]
+        if settings.feed_directory is not None:
+            tasks.append(Folder(database, settings.feed_directory).watch(stop))
+        await asyncio.gather(*tasks)
 
 
 @app.command

@@ -101,7 +101,15 @@ WHERE h.order_id IS NOT NULL AND h.channel_id IS DISTINCT FROM o.channel_id;
 
 -- kits
 
--- feeds
+-- name: feeds_are_the_sums_of_their_sets
+-- FED-1: A finished feed has applied and refused what its sets have.
+SELECT f.feed, json_build_object('rows', f.rows, 'applied', f.applied, 'refused', f.refused) AS found,
+       json_build_object('rows', s.rows, 'applied', s.applied, 'refused', s.refused) AS expected
+FROM inventory.feeds f
+LEFT JOIN (SELECT feed, sum(rows) AS rows, sum(applied) AS applied, sum(refused) AS refused
+           FROM inventory.feed_sets GROUP BY feed) s USING (feed)
+WHERE f.finished_at IS NOT NULL
+  AND (f.rows, f.applied, f.refused) IS DISTINCT FROM (coalesce(s.rows, 0), coalesce(s.applied, 0), coalesce(s.refused, 0));
 
 -- counts and shortfalls
 

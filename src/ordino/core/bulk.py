@@ -7,11 +7,8 @@ honored for the other two.
 
 from __future__ import annotations
 
-import codecs
-import csv
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -25,6 +22,7 @@ from msgspec import Struct
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
 from ordino.core.http import Body, answer_once, described
+from ordino.core.rows import CSV, NDJSON, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
 
 Thing = TypeVar("Thing", bound=Struct)
@@ -33,9 +31,6 @@ JSON_BYTES = 10_000_000
 JSON_ITEMS = 10_000
 ROWS_AT_ONCE = 4000
 FAULTS_TOLD = 1000
-LINE_CHARACTERS = 1_000_000
-CSV = "text/csv"
-NDJSON = "application/x-ndjson"
 
 PathCode = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100)]
 After = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100, description="The `next` of the page before.")]
@@ -46,14 +41,6 @@ class Outcomes(Struct, frozen=True):
     """What became of each item, in order."""
 
     outcomes: list[Outcome]
-
-
-class RowFault(Struct, frozen=True):
-    """What is wrong with one row; the header of a CSV is line 1."""
-
-    line: int
-    pointer: str
-    detail: str
 
 
 class Loaded(Struct, frozen=True):
@@ -89,13 +76,12 @@ class Kind(Generic[Thing]):
 
     async def answer(self, request: Request[Any, Any, Any], database: Database) -> Response[bytes] | Response[Loaded]:
         """Upsert what the body holds. A refusal of a single thing is raised; in a list it is a value."""
-        media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        media_type, _ = media_type_of(request.headers.get("content-type", ""))
         if media_type in (CSV, NDJSON):
             if media_type == CSV and not self.flat:
                 raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
-            lax = media_type == CSV
-            rows = self.read_csv(request.stream()) if lax else read_ndjson(request.stream())
-            return Response(await self.load(rows, database, lax=lax), status_code=200)
+            rows = rows_of(request, self.type)
+            return Response(await self.load(rows, database, lax=media_type == CSV), status_code=200)
         body = await _whole(request)
         items, alone = self._items(body)
 
@@ -182,50 +168,12 @@ class Kind(Generic[Thing]):
         created, updated, unchanged, refused = counts.values()
         return Loaded(sum(counts.values()), created, updated, unchanged, refused, faults)
 
-    async def read_csv(self, stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, Any]]:
-        """Lines and their rows: field -> text. An empty cell leaves its field out; a list's values are parted by blanks."""
-        header: list[str] | None = None
-        async for line, text in _records(stream):
-            try:
-                cells = next(csv.reader([text], strict=True), [])
-            except csv.Error as error:
-                yield line, Fault("", f"The line is not CSV: {error}.")
-                continue
-            if not any(cells):
-                continue
-            if header is None:
-                header = [cell.strip() for cell in cells]
-                self._check(header)
-            elif len(cells) != len(header):
-                yield line, Fault("", f"The row has {len(cells)} cells, the header {len(header)}.")
-            else:
-                yield (
-                    line,
-                    {
-                        name: cell.split() if name in self._lists else cell
-                        for name, cell in zip(header, cells, strict=True)
-                        if cell
-                    },
-                )
 
-    @property
-    def _lists(self) -> frozenset[str]:
-        return _list_fields(self.type)
-
-    def _check(self, header: Sequence[str]) -> None:
-        unknown = [name for name in header if name not in self.fields]
-        lacking = [name for name, field in self.fields.items() if field.required and name not in header]
-        if unknown or lacking or len(set(header)) < len(header):
-            wrong = f"does not know {', '.join(map(repr, unknown))}" if unknown else ""
-            wrong = wrong or (f"lacks {', '.join(lacking)}" if lacking else "names a column twice")
-            detail = f"The first line names the columns, and it {wrong}; the columns are {', '.join(self.fields)}."
-            raise Invalid(detail, faults=[Fault("/1", detail)])
-
-
-@cache
-def _list_fields(type_: type[Struct]) -> frozenset[str]:
-    schema = msgspec.json.schema_components([type_])[1][type_.__name__]["properties"]
-    return frozenset(name for name, field in schema.items() if field.get("type") == "array")
+def rows_of(request: Request[Any, Any, Any], type_: type[Struct], *, decode: bool = False) -> Rows:
+    """The rows of a request's body, by its headers."""
+    media_type, charset = media_type_of(request.headers.get("content-type", ""))
+    zipped = "gzip" in request.headers.get("content-encoding", "").lower()
+    return read_rows(request.stream(), media_type, type_, charset=charset, zipped=zipped, decode=decode)
 
 
 async def _whole(request: Request[Any, Any, Any]) -> bytes:
@@ -239,57 +187,6 @@ async def _whole(request: Request[Any, Any, Any]) -> bytes:
             raise ClientException(detail, status_code=413)
         parts.append(part)
     return b"".join(parts)
-
-
-async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> AsyncIterator[tuple[int, str]]:
-    """Line numbers and records of a stream of UTF-8. A record ends with its line, unless a quote is open there."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    record: list[str] = []
-    rest = ""
-    line = first = 1
-    length = 0
-    quoted = ended = False
-    parts = aiter(stream)
-    while not ended:
-        part = await anext(parts, None)
-        ended = part is None
-        try:
-            rest += decoder.decode(part or b"", final=ended)
-        except UnicodeDecodeError as error:
-            raise Invalid(f"What follows line {line} is not UTF-8: {error.reason}.") from error
-        *lines, rest = rest.split("\n")
-        if ended and rest:
-            lines.append(rest)
-        for text in lines:
-            record.append(text)
-            length += len(text)
-            line += 1
-            if quotes and text.count('"') % 2:
-                quoted = not quoted
-            if not quoted:
-                yield first, "\n".join(record)
-                record.clear()
-                first, length = line, 0
-        if length + len(rest) > LINE_CHARACTERS:
-            raise Invalid(f"Line {first} is longer than {LINE_CHARACTERS} characters; a quote may be open there.")
-    if record:
-        yield first, "\n".join(record)
-
-
-async def read_ndjson(stream: AsyncIterator[bytes], type_: Any = Any) -> AsyncIterator[tuple[int, Any]]:
-    """Line numbers and what stands on each line; a line that is not JSON, or not of the type, is a ``Fault``."""
-    decode = msgspec.json.Decoder(type_, strict=False).decode
-    async for line, text in _records(stream, quotes=False):
-        if not text.strip():
-            continue
-        try:
-            yield line, decode(text)
-        except msgspec.ValidationError as error:
-            yield line, fault_of(error)
-        except msgspec.DecodeError as error:
-            yield line, Fault("", f"The line is not JSON: {error}.")
-        except RecursionError:
-            yield line, Fault("", "The line is nested too deeply.")
 
 
 def next_of(things: Sequence[Any], limit: int, key: str = "code") -> str | None:

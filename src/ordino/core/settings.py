@@ -75,6 +75,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_limit_bytes: Annotated[
         AtLeastOne, Meta(description="The largest request body that is read; larger ones are refused.")
     ] = 32 * 1024 * 1024
+    feed_directory: Annotated[
+        Path | None,
+        Meta(description="A folder that workers watch for feeds: files dropped into its `incoming` are taken in."),
+    ] = None
     worker_batch_size: Annotated[
         AtLeastOne, Meta(description="How many reactions of one kind a worker claims at once at most.")
     ] = 500
@@ -146,7 +150,7 @@ def _metas(kind: Any) -> list[Meta]:
 
 
 def _read(variable: str, value: str, kind: Any) -> Any:
-    if get_args(kind)[0] is Path:
+    if get_args(kind)[0] in (Path, Path | None):
         return Path(value).expanduser().absolute()
     try:
         return msgspec.convert(value, kind, strict=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
+from asyncpg import Record
 from msgspec import Meta, Struct
 
 from ordino.catalog.kits import kits
@@ -23,6 +24,12 @@ from ordino.inventory.model import MoveKind, StockMove
 sql = statements("ordino.inventory")
 
 MAX_UNITS = 10**12
+SKEW_SECONDS = 60
+OLDEST_DAYS = 30
+
+Document = Annotated[
+    str, Meta(max_length=200, pattern=r"^[^\x00]*$", description="The paper behind it, as its owner calls it.")
+]
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -32,6 +39,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     location: Code
     quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
     reason: Annotated[str, Meta(max_length=200)] | None = None
+    document: Document | None = None
 
 
 class Adjustment(Struct, frozen=True, kw_only=True):
@@ -41,14 +49,16 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     location: Code
     delta: Annotated[int, Meta(ge=-MAX_UNITS, le=MAX_UNITS)]
     reason: Annotated[str, Meta(min_length=1, max_length=200)]
+    document: Document | None = None
 
 
 class Count(Struct, frozen=True, kw_only=True):
-    """What is physically there now, picked units included."""
+    """What was physically there at ``as_of`` (by default now), picked units included. What has moved since is kept."""
 
     sku: Code
     location: Code
     on_hand: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
+    as_of: datetime | None = None
 
 
 class StockRefusal(StrEnum):
@@ -58,12 +68,14 @@ class StockRefusal(StrEnum):
     UNKNOWN_SKU = "unknown_sku"
     UNKNOWN_LOCATION = "unknown_location"
     KIT = "kit"  # A kit has no stock of its own; its components have.
+    FROM_THE_FUTURE = "from_the_future"  # Counted as of a time that has not come.
+    STALE = "stale"  # The position was counted as of a later time before.
     REPEATED = "repeated"  # The same position stands later in this batch of counts.
     RESERVED = "reserved"  # Orders hold more units than would be left.
 
 
 class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
-    """On hand changed by ``delta``; 0 where it already was so."""
+    """On hand changed by ``delta`` and is ``on_hand``; 0 where it already was so, at the time of the count."""
 
     sku: str
     location: str
@@ -94,33 +106,69 @@ async def adjust(tx: Tx, adjustments: Sequence[Adjustment], *, at: datetime) -> 
 
 
 async def count(tx: Tx, counts: Sequence[Count], *, at: datetime) -> list[Outcome]:
-    """On hand becomes what was counted. Positions that stand as counted are neither locked nor written."""
+    """On hand becomes what was counted, and what has moved since. Positions that stand so are neither locked nor written."""
     outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand) for c in counts]
     codes, places, on_hand = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
-    snapshot = await apply_counts(tx, codes, places, on_hand, at=at)
-    for index, delta in snapshot.changed.items():
-        outcomes[index] = Moved(codes[index], places[index], delta, on_hand[index])
+    snapshot = await apply_counts(tx, codes, places, on_hand, at=at, as_of=[c.as_of for c in counts])
+    for index, (delta, now) in snapshot.changed.items():
+        outcomes[index] = Moved(codes[index], places[index], delta, now)
     for index, refusal in snapshot.refused.items():
         outcomes[index] = refusal
     return outcomes
 
 
 class Snapshot(Struct, frozen=True):
-    """What became of counted rows, by their place in the set: the changes and the refusals. All others stood as counted."""
+    """What became of counted rows, by their place in the set: (delta, on hand now) of the changes, and the refusals. All others
+    stood as counted.
+    """
 
-    changed: dict[int, int]
+    changed: dict[int, tuple[int, int]]
     refused: dict[int, StockRefused]
 
 
 async def apply_counts(
-    tx: Tx, codes: Sequence[str], places: Sequence[str], on_hand: Sequence[int], *, at: datetime
+    tx: Tx,
+    codes: Sequence[str],
+    places: Sequence[str],
+    on_hand: Sequence[int],
+    *,
+    at: datetime,
+    as_of: Sequence[datetime | None] | None = None,
 ) -> Snapshot:
-    """Counts as columns, for feeds of any length: SKU code, location code, units."""
+    """Counts as columns, for feeds of any length: SKU code, location code, units, and when they were counted (None: now)."""
+    changed: dict[int, tuple[int, int]] = {}
+    refused: dict[int, StockRefused] = {}
+    # A count of the past must see every later one: it waits for those under way, and they for it.
+    await (sql.share_counting if as_of is None or not any(as_of) else sql.hold_counting)(tx)
+    times = {None} if as_of is None else set(as_of)
+    for instant in sorted(times, key=lambda t: at if t is None else t.replace(tzinfo=t.tzinfo or UTC)):
+        if len(times) == 1:
+            indexes: Sequence[int] = range(len(codes))
+            found = await _counted(tx, codes, places, on_hand, at, instant)
+        else:
+            assert as_of is not None, "there are several times"
+            indexes = [index for index, time in enumerate(as_of) if time == instant]
+            some_codes, some_places = [codes[index] for index in indexes], [places[index] for index in indexes]
+            found = await _counted(tx, some_codes, some_places, [on_hand[index] for index in indexes], at, instant)
+        changed |= {indexes[index]: change for index, change in found.changed.items()}
+        refused |= {indexes[index]: refusal for index, refusal in found.refused.items()}
+    return Snapshot(changed, refused)
+
+
+async def _counted(
+    tx: Tx, codes: Sequence[str], places: Sequence[str], on_hand: Sequence[int], at: datetime, as_of: datetime | None
+) -> Snapshot:
+    """The counts of one time. What they change is entered in the ledger as of that time, so that a repeat changes nothing."""
     refused: dict[int, StockRefused] = {}
 
     def refuse(index: int, reason: StockRefusal, detail: str, pointer: str) -> None:
         refused[index] = StockRefused(codes[index], places[index], reason, detail, pointer)
 
+    if as_of is not None and (fault := _time_fault(as_of, at)) is not None:
+        for index in range(len(codes)):
+            refuse(index, *fault, "/as_of")
+        return Snapshot({}, refused)
+    past = None if as_of is None or as_of >= at else as_of
     if on_hand and not (min(on_hand) >= 0 and max(on_hand) <= MAX_UNITS):
         for index, units in enumerate(on_hand):
             if not 0 <= units <= MAX_UNITS:
@@ -136,7 +184,7 @@ async def apply_counts(
                 refuse(index, StockRefusal.REPEATED, detail, "")
     of_kits = (await kits(tx)).parts
     keys: dict[tuple[int, int], int] = {}
-    for row in await sql.snapshot_rows(tx, codes=list(codes), places=list(places), on_hand=list(on_hand)):
+    for row in await _differing(tx, codes, places, on_hand, at, past):
         index = row["ordinal"] - 1
         if index in refused:
             continue
@@ -148,20 +196,78 @@ async def apply_counts(
             refuse(index, StockRefusal.KIT, _is_kit(codes[index]), "/sku")
         else:
             keys[row["sku_id"], row["location_id"]] = index
+    moved: dict[tuple[int, int], int] = {}
     held = await _hold(tx, set(keys)) if keys else {}
+    if past is not None and keys:
+        for key in await _counted_later(tx, keys, past):
+            detail = f"It was counted as of a later time than {past:%Y-%m-%d %H:%M:%S} UTC before; that count holds."
+            refuse(keys.pop(key), StockRefusal.STALE, detail, "/as_of")
+        moved = await _moved_since(tx, keys, past)
     cause_id = new_id(at)
-    changed: dict[int, int] = {}
+    changed: dict[int, tuple[int, int]] = {}
     moves = []
     for key, index in keys.items():
         before, reserved = held[key]
-        if on_hand[index] < reserved:
+        now = on_hand[index] + moved.get(key, 0)
+        if now < reserved:
             refuse(index, StockRefusal.RESERVED, _held_back(before, reserved), "/on_hand")
-        elif delta := on_hand[index] - before:
-            changed[index] = delta
+        elif delta := now - before:
+            changed[index] = (delta, now)
             moves.append(StockMove(key[0], key[1], cause_id, MoveKind.COUNTED, on_hand_delta=delta, line_no=index + 1))
     await _announce(tx, moves, cause_id, at)
-    await ledger.post(tx, moves, at=at)
+    await ledger.post(tx, moves, at=past or at)
     return Snapshot(changed, refused)
+
+
+def _time_fault(as_of: datetime, at: datetime) -> tuple[StockRefusal, str] | None:
+    if as_of.tzinfo is None:
+        return StockRefusal.INVALID, "A time needs its offset, as in 2026-11-27T08:00:00Z."
+    if as_of > at + timedelta(seconds=SKEW_SECONDS):
+        return StockRefusal.FROM_THE_FUTURE, f"It is {at:%Y-%m-%d %H:%M:%S} UTC; nothing was counted after that."
+    if as_of < at - timedelta(days=OLDEST_DAYS):
+        return StockRefusal.STALE, f"A count is taken in for {OLDEST_DAYS} days; count again."
+    return None
+
+
+async def _differing(
+    tx: Tx, codes: Sequence[str], places: Sequence[str], on_hand: Sequence[int], at: datetime, past: datetime | None
+) -> Sequence[Record]:
+    """The rows that do not stand as counted, or name what is unknown. All are remembered as counted."""
+    columns = {"codes": list(codes), "places": list(places), "on_hand": list(on_hand), "counted_id": new_id(at)}
+    if past is None:
+        return await sql.snapshot_rows(tx, **columns, as_of=at)
+    return await sql.snapshot_rows_as_of(tx, **columns, as_of=past, floor=_floor(past))
+
+
+def _floor(past: datetime) -> UUID:
+    """No cause of a move after ``past`` is older than this: an id is made at its move's time, to the millisecond."""
+    return UUID(int=(int(past.timestamp() * 1000) - 1) << 80)
+
+
+async def _counted_later(tx: Tx, keys: Collection[tuple[int, int]], past: datetime) -> list[tuple[int, int]]:
+    if not (await sql.newer_counts(tx, as_of=past))[0]["there"]:
+        return []
+    skus = [sku_id for sku_id, _ in keys]
+    rows = await sql.counted_since(
+        tx,
+        sku_ids=skus,
+        location_ids=[location_id for _, location_id in keys],
+        as_of=past,
+        first_sku_id=min(skus),
+        last_sku_id=max(skus),
+    )
+    return [(row["sku_id"], row["location_id"]) for row in rows]
+
+
+async def _moved_since(tx: Tx, keys: Collection[tuple[int, int]], past: datetime) -> dict[tuple[int, int], int]:
+    skus, places = [sku_id for sku_id, _ in keys], [location_id for _, location_id in keys]
+    rows = await sql.moved_since(tx, sku_ids=skus, location_ids=places, floor=_floor(past), as_of=past)
+    return {(row["sku_id"], row["location_id"]): row["delta"] for row in rows}
+
+
+async def forget_counted(tx: Tx, since: datetime, at: datetime) -> None:
+    """Counts that are too old to be sent again need no remembering."""
+    await sql.forget_counted(tx, before=at - timedelta(days=OLDEST_DAYS))
 
 
 def _is_kit(sku: str) -> str:
@@ -208,7 +314,16 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         outcomes[index] = Moved(change.sku, change.location, delta, on_hand + delta)
         if delta:
             moves.append(
-                StockMove(key[0], key[1], cause_id, kind, on_hand_delta=delta, line_no=index + 1, reason=change.reason)
+                StockMove(
+                    key[0],
+                    key[1],
+                    cause_id,
+                    kind,
+                    on_hand_delta=delta,
+                    line_no=index + 1,
+                    reason=change.reason,
+                    document=change.document,
+                )
             )
     await _announce(tx, moves, cause_id, at)
     await ledger.post(tx, moves, at=at)

@@ -1,23 +1,37 @@
-"""Counts of any length, applied in sets as they come, each durable."""
+"""Counts, adjustments and receipts of any length, applied in sets as they come, each durable.
+
+A feed that has a name is remembered set by set, in the transaction that applies the set: sent again after it broke off, it goes
+on where it stood, and what was applied is applied once.
+
+FED-1  A set of a named feed is applied once, however often it is sent.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from ordino.core.bulk import RowFault
-from ordino.core.database import Database
-from ordino.core.errors import Fault
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Conflict, Fault, Invalid, NotFound
+from ordino.core.rows import RowFault
+from ordino.core.statements import statements
 from ordino.core.upserts import fault_of
-from ordino.inventory.adjust import Count, apply_counts
+from ordino.inventory.adjust import Adjustment, Count, Moved, Receipt, StockRefused, adjust, apply_counts, receive
+
+sql = statements("ordino.inventory")
+_encode = msgspec.json.Encoder().encode
+_faults = msgspec.json.Decoder(list[RowFault]).decode
 
 ROWS_AT_ONCE = 4000
 LANES = 2
 FAULTS_TOLD = 1000
+NAME_CHARACTERS = 200
 
 
 class Applied(Struct, frozen=True):
@@ -28,44 +42,142 @@ class Applied(Struct, frozen=True):
     unchanged: int
     refused: int
     faults: list[RowFault]
+    feed: str | None = None
 
 
-async def feed(database: Database, rows: AsyncIterator[tuple[int, Any]]) -> Applied:
-    """Apply counted rows, a few sets at a time. Of a position that comes again, the last row counts.
+class FeedView(Struct, frozen=True):
+    """A named feed. While ``finished_at`` is null it is being read, or broke off after line ``lines``: send it again, whole."""
 
-    To repeat a feed that broke off is safe.
+    feed: str
+    kind: str
+    as_of: datetime | None
+    actor: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    rows: int
+    applied: int
+    unchanged: int
+    refused: int
+    lines: int | None = None
+    faults: list[RowFault] = []
+
+
+class Kind(Struct, frozen=True):
+    """What a feed holds, and how a set of it is applied: how many rows changed something, and the refusals by their place."""
+
+    name: str
+    type: type[Struct]
+    apply: Callable[[Tx, Sequence[Any], datetime, datetime | None], Awaitable[tuple[int, dict[int, StockRefused]]]]
+
+
+async def _apply_counts(
+    tx: Tx, counts: Sequence[Count], at: datetime, as_of: datetime | None
+) -> tuple[int, dict[int, StockRefused]]:
+    columns = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
+    times = [c.as_of or as_of for c in counts]
+    snapshot = await apply_counts(tx, *columns, at=at, as_of=times if any(times) else None)
+    return len(snapshot.changed), snapshot.refused
+
+
+def _applied(verb: Callable[..., Awaitable[Sequence[Moved | StockRefused]]]) -> Any:
+    async def apply(
+        tx: Tx, items: Sequence[Any], at: datetime, _: datetime | None
+    ) -> tuple[int, dict[int, StockRefused]]:
+        outcomes = await verb(tx, items, at=at)
+        refused = {index: done for index, done in enumerate(outcomes) if isinstance(done, StockRefused)}
+        return len(outcomes) - len(refused), refused
+
+    return apply
+
+
+COUNTS = Kind("counts", Count, _apply_counts)
+ADJUSTMENTS = Kind("adjustments", Adjustment, _applied(adjust))
+RECEIPTS = Kind("receipts", Receipt, _applied(receive))
+KINDS = {kind.name: kind for kind in (COUNTS, ADJUSTMENTS, RECEIPTS)}
+
+
+async def feed(
+    database: Database,
+    rows: AsyncIterator[tuple[int, Any]],
+    kind: Kind = COUNTS,
+    *,
+    name: str | None = None,
+    as_of: datetime | None = None,
+    told: Callable[[int], None] = lambda line: None,
+) -> Applied:
+    """Apply rows, a few sets at a time. Of a position that is counted again, the last row counts. ``told`` hears of the last line
+    read.
+
+    To repeat counts that broke off is safe. Adjustments and receipts need a ``name`` for that; of a named feed, what was applied
+    before is passed over. Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on.
     """
-    sets = _Sets(database)
+    if name is not None:
+        await _begin(database, kind, name, as_of)
+    sets = _Sets(database, kind, name, as_of)
     batch: list[tuple[int, Any]] = []
-    async for row in rows:
-        batch.append(row)
-        if len(batch) >= ROWS_AT_ONCE:
-            await sets.start(batch)
-            batch = []
-    if batch:
+    try:
+        async for row in rows:
+            batch.append(row)
+            if len(batch) >= ROWS_AT_ONCE:
+                await sets.start(batch)
+                told(batch[-1][0])
+                batch = []
+    except Invalid as error:
         await sets.start(batch)
-    return await sets.end()
+        done = await sets.end()
+        again = "it is safe to send them again" if kind is COUNTS or name is not None else "do not send those again"
+        said = f"Of the rows before it, {done.rows - done.refused} were taken in and {done.refused} refused; {again}."
+        detail = f"{error.detail} {said}"
+        raise Invalid(detail, faults=error.faults) from error
+    await sets.start(batch)
+    done = await sets.end()
+    if name is not None:
+        await database.transact(lambda tx: sql.end_feed(tx, feed=name, at=database.clock.now()))
+    return done
+
+
+async def _begin(database: Database, kind: Kind, name: str, as_of: datetime | None) -> None:
+    if not 1 <= len(name) <= NAME_CHARACTERS or "\x00" in name:
+        raise Invalid(f"A feed's name has 1 to {NAME_CHARACTERS} characters.")
+
+    async def begin(tx: Tx) -> None:
+        at = database.clock.now()
+        [row] = await sql.begin_feed(tx, feed=name, kind=kind.name, as_of=as_of, actor=tx.actor, at=at)
+        if (row["kind"], row["as_of"]) != (kind.name, as_of):
+            since = f" as of {row['as_of']}" if row["as_of"] else ""
+            raise Conflict(f"The feed {name!r} came before with {row['kind']}{since}; give this one another name.")
+
+    await database.transact(begin)
 
 
 class _Sets:
     """The sets of one feed, up to ``LANES`` side by side, and what became of their rows."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, kind: Kind, name: str | None, as_of: datetime | None) -> None:
         self._database = database
+        self._kind = kind
+        self._name = name
+        self._as_of = as_of
         self._running: dict[asyncio.Task[None], set[tuple[str, str]]] = {}  # with the positions that each is about
         self._failed: list[BaseException] = []
         self._faults: list[RowFault] = []
-        self._rows = self._applied = self._refused = 0
+        self._started = self._rows = self._applied = self._refused = 0
 
     async def start(self, batch: Sequence[tuple[int, Any]]) -> None:
         """Begin a set, once there is room and none that is under way is about a position of it."""
-        lines, counts = self._sound(batch)
-        positions = {(count.sku, count.location) for count in counts}
+        if not batch:
+            return
+        lines, items, faults = self._sound(batch)
+        positions = {(item.sku, item.location) for item in items}
         while len(self._running) >= LANES or not all(map(positions.isdisjoint, self._running.values())):
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failed()
-        self._rows += len(batch)
-        task = asyncio.create_task(self._apply(lines, counts))
+        self._started += 1
+        if self._name is None:
+            task = asyncio.create_task(self._apply(lines, items, faults))
+        else:
+            claim = (self._started, batch[0][0], batch[-1][0], _digest(batch))
+            task = asyncio.create_task(self._apply_once(claim, lines, items, faults))
         self._running[task] = positions
         task.add_done_callback(self._ended)
 
@@ -74,36 +186,61 @@ class _Sets:
         while self._running:
             await asyncio.wait(self._running)
         self._raise_failed()
-        faults = sorted(self._faults, key=lambda fault: fault.line)
+        faults = sorted(self._faults, key=lambda fault: fault.line)[:FAULTS_TOLD]
         unchanged = self._rows - self._applied - self._refused
-        return Applied(self._rows, self._applied, unchanged, self._refused, faults)
+        return Applied(self._rows, self._applied, unchanged, self._refused, faults, self._name)
 
-    def _sound(self, batch: Sequence[tuple[int, Any]]) -> tuple[list[int], list[Count]]:
-        lines, counts = [], []
+    def _sound(self, batch: Sequence[tuple[int, Any]]) -> tuple[list[int], list[Any], list[RowFault]]:
+        lines, items, faults = [], [], []
+        type_ = self._kind.type
         for line, item in batch:
             if isinstance(item, Fault):
-                self._tell(line, item)
+                faults.append(RowFault(line, item.pointer, item.detail))
                 continue
             try:
-                counts.append(item if type(item) is Count else msgspec.convert(item, Count, strict=False))
+                items.append(item if type(item) is type_ else msgspec.convert(item, type_, strict=False))
             except msgspec.ValidationError as error:
-                self._tell(line, fault_of(error))
+                fault = fault_of(error)
+                faults.append(RowFault(line, fault.pointer, fault.detail))
             else:
                 lines.append(line)
-        return lines, counts
+        return lines, items, faults
 
-    async def _apply(self, lines: Sequence[int], counts: Sequence[Count]) -> None:
-        columns = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
+    async def _apply(self, lines: Sequence[int], items: Sequence[Any], faults: list[RowFault]) -> None:
         at = self._database.clock.now()
-        snapshot = await self._database.transact(lambda tx: apply_counts(tx, *columns, at=at))
-        for index, refused in snapshot.refused.items():
-            self._tell(lines[index], Fault(refused.pointer, refused.detail))
-        self._applied += len(snapshot.changed)
+        applied, refused = await self._database.transact(lambda tx: self._kind.apply(tx, items, at, self._as_of))
+        self._note(len(items) + len(faults), applied, faults + _told(lines, refused))
 
-    def _tell(self, line: int, fault: Fault) -> None:
-        self._refused += 1
-        if len(self._faults) < FAULTS_TOLD:
-            self._faults.append(RowFault(line, fault.pointer, fault.detail))
+    async def _apply_once(
+        self, claim: tuple[int, int, int, bytes], lines: Sequence[int], items: Sequence[Any], faults: list[RowFault]
+    ) -> None:
+        number, first, last, digest = claim
+        names = {"feed": self._name, "set_no": number}
+
+        async def once(tx: Tx) -> tuple[int, int, list[RowFault]]:
+            if not await sql.claim_set(tx, **names, first_line=first, last_line=last, digest=digest):
+                [was] = await sql.first_set(tx, **names)
+                if was["digest"] != digest:
+                    raise Conflict(
+                        f"The feed {self._name!r} came before with other rows in lines {was['first_line']} to {was['last_line']}; "
+                        "send it as it was, or give it another name."
+                    )
+                return was["rows"], was["applied"], _faults(was["faults"])
+            applied, refused = await self._kind.apply(tx, items, self._database.clock.now(), self._as_of)
+            told = sorted(faults + _told(lines, refused), key=lambda fault: fault.line)
+            rows = len(items) + len(faults)
+            await sql.keep_set(
+                tx, **names, rows=rows, applied=applied, refused=len(told), faults=_encode(told).decode()
+            )
+            return rows, applied, told
+
+        self._note(*await self._database.transact(once))
+
+    def _note(self, rows: int, applied: int, faults: Sequence[RowFault]) -> None:
+        self._rows += rows
+        self._applied += applied
+        self._refused += len(faults)
+        self._faults += faults[: max(FAULTS_TOLD - len(self._faults), 0)]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -113,3 +250,27 @@ class _Sets:
     def _raise_failed(self) -> None:
         if self._failed:
             raise self._failed[0]
+
+
+def _told(lines: Sequence[int], refused: dict[int, StockRefused]) -> list[RowFault]:
+    return [RowFault(lines[index], refusal.pointer, refusal.detail) for index, refusal in refused.items()]
+
+
+def _digest(batch: Sequence[tuple[int, Any]]) -> bytes:
+    digest = blake2b(digest_size=16)
+    digest.update(_encode([item for _, item in batch]))
+    return digest.digest()
+
+
+async def feeds(tx: Tx, limit: int) -> list[FeedView]:
+    """The last named feeds, newest first."""
+    return [FeedView(**row) for row in await sql.recent_feeds(tx, limit=limit)]
+
+
+async def feed_of(tx: Tx, name: str, *, after: int = 0) -> FeedView:
+    """One feed with up to 1,000 of its faults, those after a line. Raises ``NotFound``."""
+    rows = await sql.feed_by_name(tx, feed=name)
+    if not rows:
+        raise NotFound(f"There is no feed {name!r}; only feeds with a name are remembered.")
+    faults = await sql.feed_faults(tx, feed=name, after=after, limit=FAULTS_TOLD)
+    return FeedView(**rows[0], faults=[RowFault(**fault) for fault in faults])

@@ -126,15 +126,6 @@ WHERE place <= :limit::bigint ORDER BY sku_id, location_id, place;
 -- What lies where of each of these SKUs.
 SELECT sku_id, location_id, on_hand FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]);
 
--- name: snapshot_rows
--- How counted rows stand to what is there: the SKU, the place, and what is held.
-SELECT w.ordinal::int AS ordinal, c.sku_id, l.location_id, coalesce(s.on_hand, 0) AS on_hand, coalesce(s.reserved, 0) AS reserved
-FROM unnest(:codes::text[], :places::text[], :on_hand::bigint[]) WITH ORDINALITY AS w (code, place, on_hand, ordinal)
-LEFT JOIN catalog.sku_codes c ON c.code = w.code
-LEFT JOIN network.locations l ON l.code = w.place
-LEFT JOIN inventory.stock s ON s.sku_id = c.sku_id AND s.location_id = l.location_id
-WHERE c.sku_id IS NULL OR l.location_id IS NULL OR coalesce(s.on_hand, 0) <> w.on_hand;
-
 -- holds ----------------------------------------------------------------------------------------------------------------
 
 -- name: write_holds
@@ -277,6 +268,128 @@ FROM inventory.kit_lines k JOIN unnest(:order_ids::uuid[], :line_nos::int[]) AS 
 ORDER BY k.order_id, k.line_no, k.component_sku_id;
 
 -- feeds ----------------------------------------------------------------------------------------------------------------
+
+-- name: begin_feed
+-- A feed begins, or begins again; a row comes back in both cases.
+INSERT INTO inventory.feeds AS f (feed, kind, as_of, actor, started_at)
+VALUES (:feed::text, :kind::text, :as_of::timestamptz, :actor::text, :at::timestamptz)
+ON CONFLICT (feed) DO UPDATE SET feed = f.feed RETURNING f.kind, f.as_of;
+
+-- name: claim_set
+-- The first to bring a set of a feed applies it; no row back means that it was applied before.
+INSERT INTO inventory.feed_sets (feed, set_no, first_line, last_line, digest, rows, applied, refused, faults)
+VALUES (:feed::text, :set_no::int, :first_line::bigint, :last_line::bigint, :digest::bytea, 0, 0, 0, '[]')
+ON CONFLICT (feed, set_no) DO NOTHING RETURNING set_no;
+
+-- name: first_set
+-- What became of a set that was applied before.
+SELECT first_line, last_line, digest, rows, applied, refused, faults FROM inventory.feed_sets
+WHERE feed = :feed::text AND set_no = :set_no::int;
+
+-- name: keep_set
+-- What became of a set.
+UPDATE inventory.feed_sets SET rows = :rows::bigint, applied = :applied::bigint, refused = :refused::bigint, faults = :faults::jsonb
+WHERE feed = :feed::text AND set_no = :set_no::int;
+
+-- name: end_feed
+-- Everything was read: the sums over the sets.
+UPDATE inventory.feeds f
+SET finished_at = coalesce(f.finished_at, :at::timestamptz), rows = s.rows, applied = s.applied, refused = s.refused,
+    unchanged = s.rows - s.applied - s.refused
+FROM (SELECT coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(applied), 0)::bigint AS applied,
+             coalesce(sum(refused), 0)::bigint AS refused
+      FROM inventory.feed_sets WHERE feed = :feed::text) s
+WHERE f.feed = :feed::text;
+
+-- name: feed_by_name
+-- One feed, with what its sets say so far.
+SELECT f.feed, f.kind, f.as_of, f.actor, f.started_at, f.finished_at, s.rows, s.applied, s.rows - s.applied - s.refused AS unchanged,
+       s.refused, s.lines
+FROM inventory.feeds f,
+     (SELECT coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(applied), 0)::bigint AS applied,
+             coalesce(sum(refused), 0)::bigint AS refused, coalesce(max(last_line), 0) AS lines
+      FROM inventory.feed_sets WHERE feed = :feed::text) s
+WHERE f.feed = :feed::text;
+
+-- name: feed_faults
+-- What was wrong with a feed's rows, in the order of their lines.
+SELECT (t.fault ->> 'line')::bigint AS line, t.fault ->> 'pointer' AS pointer, t.fault ->> 'detail' AS detail
+FROM inventory.feed_sets s, jsonb_array_elements(s.faults) AS t (fault)
+WHERE s.feed = :feed::text AND (t.fault ->> 'line')::bigint > :after::bigint ORDER BY 1 LIMIT :limit::int;
+
+-- name: recent_feeds
+-- The last feeds, newest first.
+SELECT feed, kind, as_of, actor, started_at, finished_at, rows, applied, unchanged, refused FROM inventory.feeds
+ORDER BY started_at DESC, feed DESC LIMIT :limit::int;
+
+-- name: share_counting
+-- Counts of now go side by side.
+SELECT name FROM core.revisions WHERE name = 'counting' FOR SHARE;
+
+-- name: hold_counting
+-- A count of the past goes alone.
+SELECT name FROM core.revisions WHERE name = 'counting' FOR UPDATE;
+
+-- name: newer_counts
+-- Was anything counted as of a later time than this?
+SELECT EXISTS (SELECT FROM inventory.counted WHERE as_of > :as_of::timestamptz) AS there;
+
+-- name: counted_since
+-- Which of these positions were counted as of a later time than this.
+SELECT DISTINCT w.sku_id, w.location_id
+FROM inventory.counted c, unnest(c.sku_ids, c.location_ids) AS w (sku_id, location_id)
+JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS a (sku_id, location_id) USING (sku_id, location_id)
+WHERE c.as_of > :as_of::timestamptz AND c.first_sku_id <= :last_sku_id::int AND c.last_sku_id >= :first_sku_id::int;
+
+-- name: forget_counted
+-- Nobody sends a count so old.
+DELETE FROM inventory.counted WHERE as_of < :before::timestamptz;
+
+-- name: snapshot_rows
+-- How counted rows stand to what is there now; that they were counted is remembered, and those that stand as counted stay here.
+WITH counted AS (
+    SELECT w.ordinal, w.on_hand, c.sku_id, l.location_id
+    FROM unnest(:codes::text[], :places::text[], :on_hand::bigint[]) WITH ORDINALITY AS w (code, place, on_hand, ordinal)
+    LEFT JOIN catalog.sku_codes c ON c.code = w.code
+    LEFT JOIN network.locations l ON l.code = w.place
+), remembered AS (
+    INSERT INTO inventory.counted (counted_id, as_of, first_sku_id, last_sku_id, sku_ids, location_ids)
+    SELECT :counted_id::uuid, :as_of::timestamptz, min(sku_id), max(sku_id), array_agg(sku_id), array_agg(location_id)
+    FROM counted WHERE sku_id IS NOT NULL AND location_id IS NOT NULL HAVING count(*) > 0
+)
+SELECT w.ordinal::int AS ordinal, w.sku_id, w.location_id
+FROM counted w LEFT JOIN inventory.stock s ON s.sku_id = w.sku_id AND s.location_id = w.location_id
+WHERE w.sku_id IS NULL OR w.location_id IS NULL OR coalesce(s.on_hand, 0) <> w.on_hand;
+
+-- name: snapshot_rows_as_of
+-- The same, of what was there at a time: without what has moved since. A cause is never older than what it moved.
+WITH counted AS (
+    SELECT w.ordinal, w.on_hand, c.sku_id, l.location_id
+    FROM unnest(:codes::text[], :places::text[], :on_hand::bigint[]) WITH ORDINALITY AS w (code, place, on_hand, ordinal)
+    LEFT JOIN catalog.sku_codes c ON c.code = w.code
+    LEFT JOIN network.locations l ON l.code = w.place
+), remembered AS (
+    INSERT INTO inventory.counted (counted_id, as_of, first_sku_id, last_sku_id, sku_ids, location_ids)
+    SELECT :counted_id::uuid, :as_of::timestamptz, min(sku_id), max(sku_id), array_agg(sku_id), array_agg(location_id)
+    FROM counted WHERE sku_id IS NOT NULL AND location_id IS NOT NULL HAVING count(*) > 0
+), since AS (
+    SELECT m.sku_id, m.location_id, sum(m.on_hand_delta) AS delta
+    FROM (SELECT DISTINCT sku_id FROM counted WHERE sku_id IS NOT NULL) k
+    JOIN inventory.moves m ON m.sku_id = k.sku_id AND m.cause_id >= :floor::uuid
+    WHERE m.at > :as_of::timestamptz AND m.on_hand_delta <> 0 GROUP BY m.sku_id, m.location_id
+)
+SELECT w.ordinal::int AS ordinal, w.sku_id, w.location_id
+FROM counted w
+LEFT JOIN inventory.stock s ON s.sku_id = w.sku_id AND s.location_id = w.location_id
+LEFT JOIN since m ON m.sku_id = w.sku_id AND m.location_id = w.location_id
+WHERE w.sku_id IS NULL OR w.location_id IS NULL OR coalesce(s.on_hand, 0) - coalesce(m.delta, 0) <> w.on_hand;
+
+-- name: moved_since
+-- What came to these positions, less what left them, after a time.
+SELECT m.sku_id, m.location_id, sum(m.on_hand_delta)::bigint AS delta
+FROM inventory.moves m JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (sku_id, location_id) USING (sku_id, location_id)
+WHERE m.cause_id >= :floor::uuid AND m.at > :as_of::timestamptz AND m.on_hand_delta <> 0
+GROUP BY m.sku_id, m.location_id;
 
 -- counts and shortfalls ------------------------------------------------------------------------------------------------
 

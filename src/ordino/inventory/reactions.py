@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ordino.core.reactions import registry
-from ordino.inventory import holds, signals
+from ordino.inventory import adjust, holds, signals
 
 registry.duty("expire_holds", every_seconds=1)(holds.expire)
 registry.duty("publish_changes", every_seconds=1)(signals.publish)
+registry.duty("forget_counted", every_seconds=3600)(adjust.forget_counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
@@ -10,11 +11,12 @@ from litestar.params import FromQuery, PathParameter, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import CSV, NDJSON, Kind, read_ndjson
+from ordino.core.bulk import Limit, rows_of
 from ordino.core.database import Database
-from ordino.core.errors import NotFound
+from ordino.core.errors import Invalid, NotFound
 from ordino.core.http import Body, command, described, encode
-from ordino.core.upserts import Outcome
+from ordino.core.rows import CSV, NDJSON, media_type_of
+from ordino.inventory import feed as of_rows
 from ordino.inventory.adjust import (
     Adjustment,
     Count,
@@ -28,19 +30,19 @@ from ordino.inventory.adjust import (
 from ordino.inventory.availability import Ask, Availability, available
 from ordino.inventory.explain import Explanation
 from ordino.inventory.explain import explain as explained
-from ordino.inventory.feed import Applied, feed
-
-
-async def _no_upsert(*_: Any, **__: Any) -> list[Outcome]:
-    raise AssertionError("counts are fed, not upserted")
-
+from ordino.inventory.feed import Applied, FeedView
 
 RECEIPTS = Body("receipts", Receipt)
 ADJUSTMENTS = Body("adjustments", Adjustment)
 COUNTS = Body("counts", Count)
-COUNT_ROWS: Kind[Count] = Kind("counts", Count, _no_upsert)
 Reader = Batcher[Ask, Availability | NotFound]
 SkuCode = Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=100)]
+
+
+class Feeds(Struct, frozen=True):
+    """Newest first, without their faults."""
+
+    feeds: list[FeedView]
 
 
 class Availabilities(Struct, frozen=True):
@@ -49,16 +51,29 @@ class Availabilities(Struct, frozen=True):
     availability: list[Availability]
 
 
+ROWS = {
+    NDJSON: "One JSON object a line.",
+    CSV: "A header line, then a row each; the columns are those of an object, parted by a comma, a semicolon, a tab or a bar.",
+}
+FeedName = Annotated[
+    str | None,
+    QueryParameter(max_length=200, description="Names a feed of rows: sent again, what was applied is passed over."),
+]
+
+
 @post(
     "/v1/receipts",
     summary="Receive units",
     tags=["inventory"],
     status_code=201,
-    operation_class=described(RECEIPTS, Moved | StockRefused),
+    request_max_body_size=None,
+    operation_class=described(RECEIPTS, Moved | StockRefused, rows=ROWS, rows_outcome=Applied),
 )
-async def post_receipts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One receipt or a list. Who waits for the units gets them, first placed first."""
-    return await command(request, database, RECEIPTS, receive, StockRefused, status=201)
+async def post_receipts(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], feed: FeedName = None
+) -> Response[bytes]:
+    """One receipt, a list, or rows of any length. Who waits for the units gets them, first placed first."""
+    return await _take(request, database, RECEIPTS, receive, of_rows.RECEIPTS, feed, status=201)
 
 
 @post(
@@ -66,11 +81,14 @@ async def post_receipts(request: Request[Any, Any, Any], database: NamedDependen
     summary="Correct stock by a difference",
     tags=["inventory"],
     status_code=201,
-    operation_class=described(ADJUSTMENTS, Moved | StockRefused),
+    request_max_body_size=None,
+    operation_class=described(ADJUSTMENTS, Moved | StockRefused, rows=ROWS, rows_outcome=Applied),
 )
-async def post_adjustments(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One adjustment or a list, each with a reason. What orders hold is never taken away."""
-    return await command(request, database, ADJUSTMENTS, adjust, StockRefused, status=201)
+async def post_adjustments(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], feed: FeedName = None
+) -> Response[bytes]:
+    """One adjustment, a list, or rows of any length, each with a reason. What orders hold is never taken away."""
+    return await _take(request, database, ADJUSTMENTS, adjust, of_rows.ADJUSTMENTS, feed, status=201)
 
 
 @post(
@@ -79,28 +97,56 @@ async def post_adjustments(request: Request[Any, Any, Any], database: NamedDepen
     tags=["inventory"],
     status_code=200,
     request_max_body_size=None,
-    operation_class=described(
-        COUNTS,
-        Moved | StockRefused,
-        rows={
-            NDJSON: "One JSON object a line.",
-            CSV: "A header line, then a row each; the columns are those of an object.",
-        },
-        rows_outcome=Applied,
-    ),
+    operation_class=described(COUNTS, Moved | StockRefused, rows=ROWS, rows_outcome=Applied),
 )
-async def post_counts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """JSON, or rows of CSV or NDJSON of any length: applied in sets as they come, each durable; unchanged rows cost little."""
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type == NDJSON:
-        return Response(
-            encode(await feed(database, read_ndjson(request.stream(), Count))), media_type="application/json"
-        )
-    if media_type == CSV:
-        return Response(
-            encode(await feed(database, COUNT_ROWS.read_csv(request.stream()))), media_type="application/json"
-        )
-    return await command(request, database, COUNTS, count, StockRefused)
+async def post_counts(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    feed: FeedName = None,
+    as_of: FromQuery[datetime | None] = None,
+) -> Response[bytes]:
+    """JSON, or rows of any length, zipped or not: applied in sets as they come, each durable; unchanged rows cost little. Rows
+    without a time of their own were counted `as_of`, or now; what has moved since is kept."""
+    return await _take(request, database, COUNTS, count, of_rows.COUNTS, feed, as_of=as_of)
+
+
+async def _take(
+    request: Request[Any, Any, Any],
+    database: Database,
+    body: Body,
+    verb: Any,
+    kind: of_rows.Kind,
+    feed: str | None,
+    *,
+    status: int = 200,
+    as_of: datetime | None = None,
+) -> Response[bytes]:
+    """A list as a command; rows as a feed, which an ``Idempotency-Key`` names if nothing else does."""
+    media_type, _ = media_type_of(request.headers.get("content-type", ""))
+    if media_type not in (CSV, NDJSON):
+        if feed is not None or as_of is not None:
+            raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")
+        return await command(request, database, body, verb, StockRefused, status=status)
+    name = feed or request.headers.get("idempotency-key")
+    rows = rows_of(request, kind.type, decode=True)
+    applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of)
+    return Response(encode(applied), media_type="application/json", status_code=200)
+
+
+@get("/v1/feeds", summary="The last feeds", tags=["inventory"])
+async def get_feeds(database: NamedDependency[Database], limit: Limit = 100) -> Feeds:
+    """Those that had a name, newest first."""
+    return Feeds(await database.read(lambda tx: of_rows.feeds(tx, limit)))
+
+
+@get("/v1/feeds/{name:str}", summary="What became of a feed", tags=["inventory"])
+async def get_feed(
+    database: NamedDependency[Database],
+    name: Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=200)],
+    after: Annotated[int, QueryParameter(ge=0, le=2**62, description="Tell faults after this line.")] = 0,
+) -> FeedView:
+    """How many rows were applied, unchanged and refused, and up to 1,000 of the faults, with their lines."""
+    return await database.read(lambda tx: of_rows.feed_of(tx, name, after=after))
 
 
 @get(
@@ -150,4 +196,12 @@ async def get_availabilities(
     return Availabilities([answer for answer in found if isinstance(answer, Availability)])
 
 
-routes = [post_receipts, post_adjustments, post_counts, get_availability, get_availabilities]
+routes = [
+    post_receipts,
+    post_adjustments,
+    post_counts,
+    get_feeds,
+    get_feed,
+    get_availability,
+    get_availabilities,
+]

@@ -22,7 +22,7 @@ CREATE TABLE core.revisions (
     CONSTRAINT revisions_pk PRIMARY KEY (name)
 );
 INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0),
-    ('promises', 0), ('published', 0);
+    ('promises', 0), ('published', 0), ('counting', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -410,6 +410,50 @@ CREATE TABLE inventory.kit_lines (
 );
 
 -- inventory: feeds
+
+-- Feeds that have a name: sent again, they go on where they broke off.
+CREATE TABLE inventory.feeds (
+    feed text NOT NULL,
+    kind text NOT NULL,
+    as_of timestamptz,
+    actor text,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz,
+    rows bigint NOT NULL DEFAULT 0,    -- the sums over its sets, once it is finished
+    applied bigint NOT NULL DEFAULT 0,
+    unchanged bigint NOT NULL DEFAULT 0,
+    refused bigint NOT NULL DEFAULT 0,
+    CONSTRAINT feeds_pk PRIMARY KEY (feed),
+    CONSTRAINT feed_kinds CHECK (kind IN ('counts', 'adjustments', 'receipts')),
+    CONSTRAINT every_row_of_a_feed_is_accounted_for CHECK (rows = applied + unchanged + refused)
+);
+CREATE INDEX feeds_by_time ON inventory.feeds (started_at, feed);
+
+-- A set of a feed's rows, written in the transaction that applies it.
+CREATE TABLE inventory.feed_sets (
+    feed text NOT NULL,
+    set_no int NOT NULL,
+    first_line bigint NOT NULL,
+    last_line bigint NOT NULL,
+    digest bytea NOT NULL,
+    rows bigint NOT NULL,
+    applied bigint NOT NULL,
+    refused bigint NOT NULL,
+    faults jsonb NOT NULL,
+    CONSTRAINT feed_sets_pk PRIMARY KEY (feed, set_no)
+);
+
+-- Which positions were counted as of when, changed or not, a set a row: an older count never overwrites a newer one.
+CREATE TABLE inventory.counted (
+    counted_id uuid NOT NULL,
+    as_of timestamptz NOT NULL,
+    first_sku_id int NOT NULL,
+    last_sku_id int NOT NULL,
+    sku_ids int[] NOT NULL,
+    location_ids int[] NOT NULL,
+    CONSTRAINT counted_pk PRIMARY KEY (counted_id)
+);
+CREATE INDEX counted_by_time ON inventory.counted (as_of);
 
 -- inventory: counts and shortfalls
 

@@ -1,0 +1,214 @@
+"""``ordino stock``: what is where, and files that say so."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from ordino.cli import running
+from ordino.core.database import ACTOR, Database
+from ordino.core.errors import Invalid, NotFound, OrdinoError
+from ordino.core.settings import Settings
+
+T = TypeVar("T")
+stock_app = App(name="stock", help="What is where, and feeds that say so.")
+console = Console()
+Json = Annotated[bool, Parameter(help="One JSON document.", negative="")]
+
+
+def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run on the database that the settings name, under the name of this command."""
+    settings = Settings.from_environment()
+    running.load_stages()
+    with running.database_url(settings) as url:
+
+        async def run() -> T:
+            ACTOR.set("ordino stock")
+            async with running.opened(settings, url) as database:
+                return await work(database)
+
+        return running.run(run())
+
+
+def show(found: Any, table: Callable[[], Table], *, json: bool) -> None:
+    if json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        console.print(table())
+
+
+def instant(text: str | None) -> datetime | None:
+    """A time as people type it; without an offset it is UTC."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is not a time; write one such as 2026-11-27T08:00:00Z.") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@stock_app.command
+def available(
+    sku: str,
+    *,
+    channel: Annotated[str | None, Parameter(help="Through this channel.")] = None,
+    network: Annotated[str | None, Parameter(help="In this network.")] = None,
+    json: Json = False,
+) -> None:
+    """How many units may be promised, and why so many."""
+    from ordino.inventory.availability import Ask
+    from ordino.inventory.explain import Explanation, explain
+
+    async def ask(database: Database) -> Explanation:
+        at = database.clock.now()
+        return await database.read(lambda tx: explain(tx, Ask(sku, channel, network), at=at))
+
+    found = on_database(ask)
+
+    def table() -> Table:
+        table = Table(title=f"{found.available} of {found.sku} in {found.network}")
+        for name in ("SKU", "location", "on hand", "reserved", "available"):
+            table.add_column(name, justify="left" if name in ("SKU", "location") else "right")
+        table.add_column("why", overflow="fold")
+        for part in found.of:
+            for at in part.locations:
+                each = part.sku if part.each == 1 else f"{part.each} x {part.sku}"
+                table.add_row(each, at.location, str(at.on_hand), str(at.reserved), str(at.available), at.why)
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command(name="feed")
+def feed_file(
+    path: Path,
+    *,
+    kind: Annotated[
+        str | None, Parameter(help="counts, adjustments or receipts; by default as the file's name says.")
+    ] = None,
+    name: Annotated[str | None, Parameter(help="The feed's name; by default the file's name and content.")] = None,
+    as_of: Annotated[
+        str | None, Parameter(help="When the counts were taken, e.g. 2026-11-27T08:00:00Z; by default now.")
+    ] = None,
+    charset: Annotated[str | None, Parameter(help="If it is not UTF-8, e.g. windows-1252.")] = None,
+    json: Json = False,
+) -> None:
+    """Take in a file of counts, adjustments or receipts. Given again, what was applied is passed over."""
+    from ordino.inventory import folder
+    from ordino.inventory.feed import Applied
+
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}.")
+    of, media_type = folder.kind_of(path, kind)
+    time = instant(as_of)
+    called = name or f"{path.name} {folder.digest_of(path)}"
+    read, size = [0], path.stat().st_size
+
+    async def take(database: Database) -> Applied:
+        columns = (TextColumn("{task.description}"), BarColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task(path.name, total=size)
+            taking = asyncio.ensure_future(
+                folder.take_file(database, path, of, media_type, name=called, as_of=time, charset=charset, read=read)
+            )
+            while not taking.done():
+                await asyncio.wait([taking], timeout=0.1)
+                progress.update(bar, completed=read[0])
+            return taking.result()
+
+    applied = on_database(take)
+    if json:
+        sys.stdout.write(msgspec.json.encode(applied).decode() + "\n")
+    else:
+        sys.stdout.write(folder.report(path.name, of, applied, datetime.now(UTC)))
+    if applied.refused:
+        raise SystemExit(1)
+
+
+@stock_app.command
+def watch(
+    directory: Path,
+    *,
+    once: Annotated[bool, Parameter(help="Take in what is there, and end.", negative="")] = False,
+) -> None:
+    """Watch a folder: take in every file that is dropped into its `incoming`, until stopped."""
+    from ordino.inventory.folder import Folder
+
+    async def look(database: Database) -> None:
+        folder = Folder(database, directory, still_seconds=0 if once else 2)
+        if once:
+            console.print(f"{await folder.sweep()} files were taken in.")
+            return
+        console.print(f"Watching {directory / 'incoming'}. Ctrl-C stops it.")
+        await folder.watch(await running.stopped())
+
+    if directory.exists() and not directory.is_dir():
+        raise OrdinoError(f"{directory} is not a folder.")
+    on_database(look)
+
+
+@stock_app.command
+def feeds(
+    name: Annotated[str | None, Parameter(help="Tell this one with its faults.")] = None,
+    *,
+    limit: int = 20,
+    json: Json = False,
+) -> None:
+    """The last feeds that had a name, or one of them with its faults."""
+    from ordino.inventory import feed
+
+    async def read(database: Database) -> list[feed.FeedView]:
+        if name is not None:
+            return [await database.read(lambda tx: feed.feed_of(tx, name))]
+        return await database.read(lambda tx: feed.feeds(tx, limit))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("feed", "kind", "started", "rows", "applied", "unchanged", "refused", "state")
+        for one in found:
+            state = "finished" if one.finished_at else "broke off, or is being read"
+            numbers = (str(n) for n in (one.rows, one.applied, one.unchanged, one.refused))
+            table.add_row(one.feed, one.kind, f"{one.started_at:%Y-%m-%d %H:%M}", *numbers, state)
+            for fault in one.faults:
+                table.add_row(f"  line {fault.line}: {fault.detail}")
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command
+def scarce(
+    *,
+    network: Annotated[str | None, Parameter(help="In this network.")] = None,
+    limit: int = 50,
+    json: Json = False,
+) -> None:
+    """What is low or out."""
+    from ordino.inventory.signals import Scarce
+    from ordino.inventory.signals import scarce as read_scarce
+
+    async def read(database: Database) -> list[Scarce]:
+        at = database.clock.now()
+        return await database.read(lambda tx: read_scarce(tx, network, "", limit, at=at))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("SKU", "available", "", "since")
+        for one in found:
+            table.add_row(one.sku, str(one.available), "out" if one.is_out else "low", f"{one.since:%Y-%m-%d %H:%M}")
+        return table
+
+    show(found, table, json=json)

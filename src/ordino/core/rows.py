@@ -1,0 +1,233 @@
+"""Rows of any length: CSV and NDJSON as they come, zipped or not, each with the number of its line.
+
+What is wrong with a row is a ``Fault`` in its place. ``Invalid`` is raised where a stream cannot be read on, and says from which
+line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import zlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ordino.core.errors import Fault, Invalid
+from ordino.core.upserts import fault_of
+
+CSV = "text/csv"
+NDJSON = "application/x-ndjson"
+LINE_CHARACTERS = 1_000_000
+DELIMITERS = (",", ";", "\t", "|")
+GZIP_MAGIC = b"\x1f\x8b"
+UNZIPPED_AT_ONCE = 256 * 1024
+
+Rows = AsyncIterator[tuple[int, Any]]
+"""(line, what stands there): of CSV a dict of texts by field, of NDJSON what was decoded, or a ``Fault``."""
+
+
+class RowFault(Struct, frozen=True):
+    """What is wrong with one row; the header of a CSV is line 1."""
+
+    line: int
+    pointer: str
+    detail: str
+
+
+def media_type_of(content_type: str) -> tuple[str, str | None]:
+    """The media type, and the charset if it names one."""
+    type_, *parameters = (part.strip() for part in content_type.split(";"))
+    charset = next((p.partition("=")[2].strip('" ') for p in parameters if p.lower().startswith("charset=")), None)
+    return type_.lower(), charset or None
+
+
+def read_rows(
+    stream: AsyncIterator[bytes],
+    media_type: str,
+    type_: type[Struct],
+    *,
+    charset: str | None = None,
+    zipped: bool = False,
+    decode: bool = False,
+) -> Rows:
+    """The rows of a body. A zipped one is recognized, too, if nobody says that it is. With ``decode``, NDJSON becomes the type at
+    once. Raises ``Invalid`` for an unknown charset.
+    """
+    encoding = _encoding(charset)
+    plain = unzipped(stream, sure=zipped)
+    if media_type == NDJSON:
+        return read_ndjson(plain, type_ if decode else Any, encoding=encoding)
+    return read_csv(plain, type_, encoding=encoding)
+
+
+def _encoding(charset: str | None) -> str | None:
+    if charset is None:
+        return None
+    try:
+        known = codecs.lookup(charset)
+    except (LookupError, ValueError):
+        known = None
+    if known is None or not getattr(known, "_is_text_encoding", True):
+        raise Invalid(f"There is no charset {charset!r}; send UTF-8, or name one such as windows-1252.")
+    return None if known.name == "utf-8" else known.name
+
+
+async def unzipped(stream: AsyncIterator[bytes], *, sure: bool = False) -> AsyncIterator[bytes]:
+    """A gzip stream as it was before, a little at a time, however much comes out of it; anything else as it is."""
+    head = b""
+    async for part in stream:
+        head += part
+        if len(head) >= len(GZIP_MAGIC):
+            break
+    if not sure and not head.startswith(GZIP_MAGIC):
+        yield head
+        async for part in stream:
+            yield part
+        return
+    unzip, begun = zlib.decompressobj(wbits=31), False
+    rest: bytes | None = head
+    try:
+        while rest is not None:
+            while rest:
+                begun = True
+                if out := unzip.decompress(rest, UNZIPPED_AT_ONCE):
+                    yield out
+                rest = unzip.unconsumed_tail
+                if unzip.eof:  # several members in a row are one stream
+                    rest = unzip.unused_data
+                    unzip, begun = zlib.decompressobj(wbits=31), False
+            rest = await anext(stream, None)
+    except zlib.error as error:
+        raise Invalid(
+            f"The body is not gzip, or was damaged on the way: {error}. Zip it again, or send it plain."
+        ) from error
+    if begun:
+        raise Invalid("The zipped body ends too early; send it again, whole.")
+
+
+async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, encoding: str | None = None) -> Rows:
+    """Lines and their rows: field -> text. The header names the columns, parted by a comma, a semicolon, a tab or a bar. An
+    empty cell leaves its field out; a list's values are parted by blanks.
+    """
+    fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+    lists = _list_fields(type_)
+    header: list[str] | None = None
+    delimiter = ","
+    async for line, text in _records(stream, encoding=encoding):
+        if header is None:
+            if not text.strip():
+                continue
+            delimiter = _delimiter(text, fields)
+        try:
+            cells = next(csv.reader([text], strict=True, delimiter=delimiter), [])
+        except csv.Error as error:
+            yield line, Fault("", f"The line is not CSV: {error}.")
+            continue
+        if not any(cells):
+            continue
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            _check(header, fields, line)
+        elif len(cells) != len(header):
+            yield line, Fault("", f"The row has {len(cells)} cells, the header {len(header)}.")
+        else:
+            yield (
+                line,
+                {
+                    name: cell.split() if name in lists else cell
+                    for name, cell in zip(header, cells, strict=True)
+                    if cell
+                },
+            )
+
+
+def _delimiter(header: str, fields: Collection[str]) -> str:
+    """What parts the header into the most columns that are known."""
+
+    def known(delimiter: str) -> int:
+        return sum(cell.strip().strip('"') in fields for cell in header.rstrip("\r").split(delimiter))
+
+    return max(DELIMITERS, key=known)
+
+
+def _check(header: Sequence[str], fields: dict[str, Any], line: int) -> None:
+    unknown = [name for name in header if name not in fields]
+    lacking = [name for name, field in fields.items() if field.required and name not in header]
+    if unknown or lacking or len(set(header)) < len(header):
+        wrong = f"does not know {', '.join(map(repr, unknown))}" if unknown else ""
+        wrong = wrong or (f"lacks {', '.join(lacking)}" if lacking else "names a column twice")
+        detail = f"The first line names the columns, and it {wrong}; the columns are {', '.join(fields)}."
+        raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
+
+
+@cache
+def _list_fields(type_: type[Struct]) -> frozenset[str]:
+    schema = msgspec.json.schema_components([type_])[1][type_.__name__]["properties"]
+    return frozenset(name for name, field in schema.items() if field.get("type") == "array")
+
+
+async def _records(
+    stream: AsyncIterator[bytes], *, quotes: bool = True, encoding: str | None = None
+) -> AsyncIterator[tuple[int, str]]:
+    """Line numbers and records. A record ends with its line, unless a quote is open there. Text is UTF-8, or UTF-16 with a byte
+    order mark, if nobody says what it is.
+    """
+    decoder: Any = None
+    record: list[str] = []
+    rest = ""
+    line = first = 1
+    length = 0
+    quoted = ended = False
+    parts = aiter(stream)
+    while not ended:
+        part = await anext(parts, None)
+        ended = part is None
+        if decoder is None:
+            marked = part is not None and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            decoder = codecs.getincrementaldecoder(encoding or ("utf-16" if marked else "utf-8-sig"))()
+        try:
+            rest += decoder.decode(part or b"", final=ended)
+        except UnicodeDecodeError as error:
+            said = encoding or "UTF-8"
+            lines = bytes(error.object[: error.start]).count(b"\n")
+            raise Invalid(
+                f"Line {line + lines} is not {said}: {error.reason}. Save the file as UTF-8, or say in the Content-Type what it "
+                "is, as in text/csv; charset=windows-1252."
+            ) from error
+        *lines_, rest = rest.split("\n")
+        if ended and rest:
+            lines_.append(rest)
+        for text in lines_:
+            record.append(text)
+            length += len(text)
+            line += 1
+            if quotes and text.count('"') % 2:
+                quoted = not quoted
+            if not quoted:
+                yield first, "\n".join(record)
+                record.clear()
+                first, length = line, 0
+        if length + len(rest) > LINE_CHARACTERS:
+            raise Invalid(f"Line {first} is longer than {LINE_CHARACTERS} characters; a quote may be open there.")
+    if record:
+        yield first, "\n".join(record)
+
+
+async def read_ndjson(stream: AsyncIterator[bytes], type_: Any = Any, *, encoding: str | None = None) -> Rows:
+    """Line numbers and what stands on each line; a line that is not JSON, or not of the type, is a ``Fault``."""
+    decode = msgspec.json.Decoder(type_, strict=False).decode
+    async for line, text in _records(stream, quotes=False, encoding=encoding):
+        if not text.strip():
+            continue
+        try:
+            yield line, decode(text)
+        except msgspec.ValidationError as error:
+            yield line, fault_of(error)
+        except msgspec.DecodeError as error:
+            yield line, Fault("", f"The line is not JSON: {error}.")
+        except RecursionError:
+            yield line, Fault("", "The line is nested too deeply.")
