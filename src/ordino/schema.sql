@@ -461,6 +461,91 @@ CREATE INDEX counted_by_time ON inventory.counted (as_of);
 
 -- inventory: incoming, transfers and what is set aside
 
+-- Why units that are there may not be sold.
+CREATE TABLE inventory.conditions (
+    code text NOT NULL,
+    sentence text NOT NULL,
+    CONSTRAINT conditions_pk PRIMARY KEY (code)
+);
+INSERT INTO inventory.conditions (code, sentence) VALUES
+    ('damaged', 'The units are damaged.'),
+    ('quality_control', 'The units wait for an inspection.'),
+    ('expired', 'The units are past their date.'),
+    ('recalled', 'The maker has called the units back.'),
+    ('customs', 'The units are held by customs.'),
+    ('other', 'Something else; the document says what.');
+
+-- Units that lie at a location and may not be sold: beside on hand, not in it.
+CREATE TABLE inventory.unavailable (
+    sku_id int NOT NULL,
+    location_id int NOT NULL,
+    condition text NOT NULL,
+    quantity bigint NOT NULL,
+    CONSTRAINT unavailable_pk PRIMARY KEY (sku_id, location_id, condition),
+    CONSTRAINT una_1_no_more_comes_back_than_was_set_aside CHECK (quantity >= 0)
+);
+
+-- What suppliers are to bring, by the document that says so.
+CREATE TABLE inventory.incoming (
+    sku_id int NOT NULL,
+    location_id int NOT NULL,
+    document text NOT NULL,
+    quantity bigint NOT NULL,
+    received bigint NOT NULL DEFAULT 0,
+    expected_at timestamptz NOT NULL,
+    announced_at timestamptz NOT NULL,
+    closed boolean NOT NULL DEFAULT false,
+    CONSTRAINT incoming_pk PRIMARY KEY (sku_id, location_id, document),
+    CONSTRAINT incoming_is_not_negative CHECK (least(quantity, received) >= 0)
+);
+CREATE INDEX incoming_by_document ON inventory.incoming (document);
+
+-- Units on their way from one location to another. The counts are the sums over the lines; the status follows from them.
+CREATE TABLE inventory.transfers (
+    transfer_id uuid NOT NULL,
+    document text,
+    origin_id int NOT NULL,
+    destination_id int NOT NULL,
+    requested_at timestamptz NOT NULL,
+    expected_at timestamptz NOT NULL,
+    requested bigint NOT NULL,
+    open bigint NOT NULL,
+    in_transit bigint NOT NULL,
+    received bigint NOT NULL,
+    lost bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN cancelled = requested THEN 'cancelled'
+        WHEN open + in_transit = 0 THEN 'received'
+        WHEN in_transit + received + lost = 0 THEN 'requested'
+        WHEN open > 0 THEN 'partially_shipped'
+        ELSE 'in_transit' END) STORED,
+    CONSTRAINT transfers_pk PRIMARY KEY (transfer_id),
+    CONSTRAINT a_transfer_goes_somewhere_else CHECK (origin_id <> destination_id),
+    CONSTRAINT a_transfer_accounts_for_its_units CHECK (requested = open + in_transit + received + lost + cancelled)
+) WITH (fillfactor = 80);
+CREATE INDEX transfers_under_way ON inventory.transfers (destination_id) WHERE status IN ('requested', 'partially_shipped', 'in_transit');
+CREATE INDEX transfers_by_time ON inventory.transfers (requested_at, transfer_id);
+
+CREATE TABLE inventory.transfer_lines (
+    transfer_id uuid NOT NULL,
+    line_no int NOT NULL,
+    sku_id int NOT NULL,
+    requested bigint NOT NULL,
+    open bigint NOT NULL,              -- reserved at the origin
+    in_transit bigint NOT NULL,
+    received bigint NOT NULL,
+    lost bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    surplus bigint NOT NULL DEFAULT 0, -- arrived beyond what was sent
+    CONSTRAINT transfer_lines_pk PRIMARY KEY (transfer_id, line_no),
+    CONSTRAINT a_transfer_line_is_of_a_transfer FOREIGN KEY (transfer_id) REFERENCES inventory.transfers,
+    CONSTRAINT tra_1_every_unit_is_in_one_state CHECK (requested = open + in_transit + received + lost + cancelled),
+    CONSTRAINT tra_2_no_state_holds_less_than_nothing CHECK
+        (requested > 0 AND least(open, in_transit, received, lost, cancelled, surplus) >= 0)
+) WITH (fillfactor = 80);
+CREATE INDEX transfer_lines_in_transit ON inventory.transfer_lines (sku_id) WHERE in_transit > 0;
+
 -- inventory: signals and the availability feed
 
 -- SKUs whose stock has moved, until they are published: written with the moves, taken out by one worker.

@@ -40,6 +40,12 @@ _HELD = f"""
     INSERT INTO inventory.moves VALUES (1, {_NO_CAUSE}, 1, 0, 'held', 0, 1, 0, NULL, {_NO_CAUSE}, now());
     UPDATE inventory.stock SET reserved = reserved + 1 WHERE sku_id = 1 AND location_id = 1"""
 
+# A sound transfer of one unit, cancelled.
+_TRANSFER = f"""
+    INSERT INTO inventory.transfers (transfer_id, origin_id, destination_id, requested_at, expected_at, requested, open, in_transit,
+                                     received, lost, cancelled) VALUES ({_NO_CAUSE}, 1, 2, now(), now(), 1, 0, 0, 0, 0, 1);
+    INSERT INTO inventory.transfer_lines VALUES ({_NO_CAUSE}, 1, 1, 1, 0, 0, 0, 0, 1)"""
+
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     "stock_is_the_sum_of_its_moves": (
@@ -97,6 +103,23 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         """INSERT INTO inventory.feeds (feed, kind, started_at, finished_at, rows, applied)
                 VALUES ('monday', 'counts', now(), now(), 2, 2);
             INSERT INTO inventory.feed_sets VALUES ('monday', 1, 1, 2, '', 2, 1, 1, '[]')""",
+        set(),
+    ),
+    "set_aside_units_are_the_sums_of_their_moves": (
+        "INSERT INTO inventory.unavailable VALUES (1, 1, 'damaged', 1)",
+        set(),
+    ),
+    "incoming_is_received_by_its_document": (
+        "INSERT INTO inventory.incoming VALUES (1, 1, 'PO-1', 5, 1, now(), now())",
+        set(),
+    ),
+    "transfers_are_the_sums_of_their_lines": (
+        f"{_TRANSFER}; UPDATE inventory.transfers SET requested = 2, cancelled = 2",
+        set(),
+    ),
+    "transfers_moved_what_they_say": (
+        f"{_TRANSFER}; UPDATE inventory.transfer_lines SET cancelled = 0, received = 1;"
+        "UPDATE inventory.transfers SET cancelled = 0, received = 1",
         set(),
     ),
     "every_unit_is_in_one_state": (

@@ -212,3 +212,122 @@ def scarce(
         return table
 
     show(found, table, json=json)
+
+
+@stock_app.command(name="show")
+def show_stock(sku: str, *, json: Json = False) -> None:
+    """Where a SKU lies: on hand, reserved, held, picked, set aside, and to come."""
+    from ordino.inventory.history import StockView, stock_of
+
+    async def read(database: Database) -> StockView:
+        return await database.read(lambda tx: stock_of(tx, sku, at=database.clock.now()))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table(
+            "location", "on hand", "reserved", "of it held", "picked", "set aside", "to come", title=found.sku
+        )
+        for at in found.positions:
+            aside = ", ".join(f"{units} {condition}" for condition, units in at.unavailable.items())
+            coming = ", ".join(
+                f"{one.quantity} {'overdue since' if one.overdue else 'by'} {one.expected_at:%Y-%m-%d}"
+                for one in at.incoming
+            )
+            table.add_row(at.location, *map(str, (at.on_hand, at.reserved, at.held, at.picked)), aside, coming)
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command
+def history(
+    sku: str,
+    *,
+    at: Annotated[str, Parameter(help="When, e.g. 2026-11-27T08:00:00Z.")],
+    location: Annotated[str | None, Parameter(help="Only there.")] = None,
+    network: Annotated[str | None, Parameter(help="Its members, and what could have been promised.")] = None,
+    json: Json = False,
+) -> None:
+    """How a SKU stood at a past time, recomputed from its moves."""
+    from ordino.inventory.history import StoodView, stood_at
+
+    time = instant(at)
+    assert time is not None, "it is required"
+
+    async def read(database: Database) -> StoodView:
+        return await database.read(lambda tx: stood_at(tx, sku, time, location=location, network=network))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        title = f"{found.sku} at {found.at:%Y-%m-%d %H:%M:%S %Z}"
+        table = Table("location", "on hand", "reserved", "picked", "set aside", "available", title=title)
+        for one in found.positions:
+            can = "" if one.available is None else str(one.available)
+            table.add_row(one.location, *map(str, (one.on_hand, one.reserved, one.picked, one.unavailable)), can)
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command
+def moves(
+    sku: str,
+    *,
+    location: Annotated[str | None, Parameter(help="Only there.")] = None,
+    before: Annotated[str | None, Parameter(help="The `next` of the page before.")] = None,
+    limit: int = 50,
+    json: Json = False,
+) -> None:
+    """Every move of a SKU, newest first: what, who, why, and the document or order behind it."""
+    from ordino.inventory.history import Moves, moves_before
+
+    async def read(database: Database) -> Moves:
+        return await database.read(lambda tx: moves_before(tx, sku, before, limit, location=location))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("at", "location", "what", "on hand", "reserved", "set aside", "who", "why", "document or order")
+        for move in found.moves:
+            deltas = (move.on_hand_delta, move.reserved_delta, move.unavailable_delta)
+            behind = move.document or (str(move.order_id) if move.order_id else "")
+            table.add_row(
+                f"{move.at:%Y-%m-%d %H:%M}", move.location, move.kind, *(f"{d:+}" if d else "" for d in deltas),
+                move.actor or "", move.reason or "", behind,
+            )  # fmt: skip
+        return table
+
+    show(found, table, json=json)
+    if found.next and not json:
+        console.print(f"More: --before {found.next}")
+
+
+@stock_app.command
+def transfers(
+    *,
+    status: Annotated[str | None, Parameter(help="Only those in it, e.g. in_transit.")] = None,
+    limit: int = 20,
+    json: Json = False,
+) -> None:
+    """Transfers between locations, newest first."""
+    from ordino.inventory.history import LAST
+    from ordino.inventory.transfers import TransferView, transfers_before
+
+    async def read(database: Database) -> list[TransferView]:
+        return await database.read(lambda tx: transfers_before(tx, LAST, limit, status=status))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("transfer", "document", "from", "to", "status", "expected", "units by SKU")
+        for one in found:
+            units = ", ".join(f"{line.requested} {line.sku}" for line in one.lines)
+            when = f"{one.expected_at:%Y-%m-%d}"
+            table.add_row(
+                str(one.transfer_id), one.document or "", one.origin, one.destination, one.status, when, units
+            )
+        return table
+
+    show(found, table, json=json)

@@ -51,6 +51,9 @@ SELECT order_id, line_no, sku_id, location_id, sum(held) AS found, sum(owed) AS 
 FROM (SELECT order_id, line_no, sku_id, location_id, quantity AS held, 0 AS owed FROM inventory.reservations
       WHERE quantity <> 0 AND expires_at IS NULL
       UNION ALL
+      SELECT l.transfer_id, l.line_no, l.sku_id, t.origin_id, 0, l.open
+      FROM inventory.transfer_lines l JOIN inventory.transfers t USING (transfer_id) WHERE l.open <> 0
+      UNION ALL
       SELECT a.order_id, a.line_no, coalesce(k.component_sku_id, a.sku_id), a.location_id, 0, a.quantity * coalesce(k.quantity, 1)
       FROM orders.allocations a LEFT JOIN inventory.kit_lines k USING (order_id, line_no) WHERE a.quantity <> 0
       UNION ALL
@@ -115,7 +118,45 @@ WHERE f.finished_at IS NOT NULL
 
 -- bins, lots and serials
 
--- incoming, transfers and what is set aside
+-- name: set_aside_units_are_the_sums_of_their_moves
+-- UNA-1: What is set aside at a position in a condition is the sum of its moves.
+SELECT sku_id, location_id, condition, coalesce(u.quantity, 0) AS found, coalesce(m.quantity, 0) AS expected
+FROM inventory.unavailable u
+FULL JOIN (SELECT sku_id, location_id, reason AS condition, sum(unavailable_delta) AS quantity FROM inventory.moves
+           WHERE unavailable_delta <> 0 GROUP BY sku_id, location_id, reason) m USING (sku_id, location_id, condition)
+WHERE coalesce(u.quantity, 0) <> coalesce(m.quantity, 0);
+
+-- name: incoming_is_received_by_its_document
+-- INC-1: What has come of an announcement is the sum of the receipts that name it since.
+SELECT i.sku_id, i.location_id, i.document, i.received AS found, coalesce(sum(m.on_hand_delta), 0) AS expected
+FROM inventory.incoming i
+LEFT JOIN inventory.moves m ON m.sku_id = i.sku_id AND m.location_id = i.location_id AND m.document = i.document
+    AND m.kind = 'received' AND m.at >= i.announced_at
+GROUP BY i.sku_id, i.location_id, i.document, i.received HAVING i.received <> coalesce(sum(m.on_hand_delta), 0);
+
+-- name: transfers_are_the_sums_of_their_lines
+-- TRA-1: A transfer's counts are the sums over its lines, and each line's units are in one state.
+SELECT transfer_id, json_build_object('requested', t.requested, 'open', t.open, 'in_transit', t.in_transit, 'received', t.received,
+                                      'lost', t.lost, 'cancelled', t.cancelled) AS found, l.counts AS expected
+FROM inventory.transfers t
+LEFT JOIN (SELECT transfer_id, json_build_object('requested', sum(requested), 'open', sum(open), 'in_transit', sum(in_transit),
+               'received', sum(received), 'lost', sum(lost), 'cancelled', sum(cancelled)) AS counts,
+               sum(requested) AS requested, sum(open) AS open, sum(in_transit) AS in_transit, sum(received) AS received,
+               sum(lost) AS lost, sum(cancelled) AS cancelled
+           FROM inventory.transfer_lines GROUP BY transfer_id) l USING (transfer_id)
+WHERE (t.requested = l.requested AND t.open = l.open AND t.in_transit = l.in_transit AND t.received = l.received
+       AND t.lost = l.lost AND t.cancelled = l.cancelled) IS NOT TRUE;
+
+-- name: transfers_moved_what_they_say
+-- TRA-2: What a line says was sent and has arrived is what the stock ledger says left and came.
+SELECT transfer_id, line_no, json_build_object('sent', l.sent, 'arrived', l.arrived) AS found,
+       json_build_object('sent', m.sent, 'arrived', m.arrived) AS expected
+FROM (SELECT transfer_id, line_no, in_transit + received + lost AS sent, received + surplus AS arrived
+      FROM inventory.transfer_lines) l
+FULL JOIN (SELECT order_id AS transfer_id, line_no, -sum(CASE kind WHEN 'sent' THEN on_hand_delta ELSE 0 END) AS sent,
+                  sum(CASE kind WHEN 'arrived' THEN on_hand_delta ELSE 0 END) AS arrived
+           FROM inventory.moves WHERE kind IN ('sent', 'arrived') GROUP BY order_id, line_no) m USING (transfer_id, line_no)
+WHERE coalesce(l.sent, -1) <> coalesce(m.sent, 0) OR coalesce(l.arrived, -1) <> coalesce(m.arrived, 0);
 
 -- signals and the availability feed
 

@@ -71,6 +71,7 @@ class StockRefusal(StrEnum):
     FROM_THE_FUTURE = "from_the_future"  # Counted as of a time that has not come.
     STALE = "stale"  # The position was counted as of a later time before.
     REPEATED = "repeated"  # The same position stands later in this batch of counts.
+    TOO_FEW = "too_few"  # Fewer units are set aside.
     RESERVED = "reserved"  # Orders hold more units than would be left.
 
 
@@ -325,9 +326,27 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
                     document=change.document,
                 )
             )
+    if kind is MoveKind.RECEIVED:
+        await _take_incoming(tx, moves)
     await _announce(tx, moves, cause_id, at)
     await ledger.post(tx, moves, at=at)
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+async def _take_incoming(tx: Tx, moves: Sequence[StockMove]) -> None:
+    """What receipts name by its document has come."""
+    units: dict[tuple[int, int, str], int] = defaultdict(int)
+    for move in moves:
+        if move.document is not None:
+            units[move.sku_id, move.location_id, move.document] += move.on_hand_delta
+    if units:
+        await sql.take_incoming(
+            tx,
+            sku_ids=[key[0] for key in units],
+            location_ids=[key[1] for key in units],
+            documents=[key[2] for key in units],
+            quantities=list(units.values()),
+        )
 
 
 async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:

@@ -34,6 +34,7 @@ async def post(
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
         await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
     await _record(tx, moves, at)
+    await _set_aside(tx, moves)
     await _hold(tx, moves)
     await _balance(tx, moves, keep or {}, guarded)
 
@@ -62,6 +63,23 @@ async def _record(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
         actor=tx.actor,
         at=at,
     )
+
+
+async def _set_aside(tx: Tx, moves: Sequence[StockMove]) -> None:
+    units: dict[tuple[int, int, str], int] = defaultdict(int)
+    for move in moves:
+        if move.unavailable_delta:
+            assert move.reason is not None, "units are set aside for a reason"
+            units[move.sku_id, move.location_id, move.reason] += move.unavailable_delta
+    for write, sign in ((sql.move_unavailable, 1), (sql.let_in_unavailable, -1)):
+        if some := {key: sign * quantity for key, quantity in sorted(units.items()) if sign * quantity > 0}:
+            await write(
+                tx,
+                sku_ids=[key[0] for key in some],
+                location_ids=[key[1] for key in some],
+                conditions=[key[2] for key in some],
+                quantities=list(some.values()),
+            )
 
 
 async def _hold(tx: Tx, moves: Sequence[StockMove]) -> None:

@@ -397,6 +397,148 @@ GROUP BY m.sku_id, m.location_id;
 
 -- incoming, transfers and what is set aside ------------------------------------------------------------------------------
 
+-- name: conditions
+-- Why units may not be sold.
+SELECT code, sentence FROM inventory.conditions ORDER BY code;
+
+-- name: move_unavailable
+-- What is set aside grows and shrinks; the CHECK is the last guard.
+INSERT INTO inventory.unavailable AS u (sku_id, location_id, condition, quantity)
+SELECT * FROM unnest(:sku_ids::int[], :location_ids::int[], :conditions::text[], :quantities::bigint[])
+ON CONFLICT (sku_id, location_id, condition) DO UPDATE SET quantity = u.quantity + excluded.quantity;
+
+-- name: let_in_unavailable
+-- What was set aside leaves again.
+UPDATE inventory.unavailable u SET quantity = u.quantity - w.quantity
+FROM unnest(:sku_ids::int[], :location_ids::int[], :conditions::text[], :quantities::bigint[])
+    AS w (sku_id, location_id, condition, quantity)
+WHERE u.sku_id = w.sku_id AND u.location_id = w.location_id AND u.condition = w.condition;
+
+-- name: unavailable_of
+-- What is set aside of these SKUs.
+SELECT sku_id, location_id, condition, quantity FROM inventory.unavailable
+WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0 ORDER BY sku_id, location_id, condition;
+
+-- name: write_incoming
+-- A row comes back if it is new or differed.
+INSERT INTO inventory.incoming AS i (sku_id, location_id, document, quantity, expected_at, closed, announced_at)
+SELECT w.*, :at::timestamptz FROM unnest(:sku_ids::int[], :location_ids::int[], :documents::text[], :quantities::bigint[],
+                                        :expected::timestamptz[], :closed::boolean[]) AS w
+ON CONFLICT (sku_id, location_id, document) DO UPDATE
+SET quantity = excluded.quantity, expected_at = excluded.expected_at, closed = excluded.closed
+WHERE (i.quantity, i.expected_at, i.closed) IS DISTINCT FROM (excluded.quantity, excluded.expected_at, excluded.closed)
+RETURNING i.sku_id, i.location_id, i.document, i.xmax = 0 AS new;
+
+-- name: take_incoming
+-- Units that were announced have come.
+UPDATE inventory.incoming i SET received = i.received + w.quantity
+FROM unnest(:sku_ids::int[], :location_ids::int[], :documents::text[], :quantities::bigint[])
+    AS w (sku_id, location_id, document, quantity)
+WHERE i.sku_id = w.sku_id AND i.location_id = w.location_id AND i.document = w.document;
+
+-- name: expected
+-- What is still to come of these SKUs, soonest first: from suppliers, and from other locations.
+SELECT i.sku_id, i.location_id, 'purchase_order' AS source, i.document, NULL::uuid AS transfer_id, i.expected_at,
+       i.quantity - i.received AS quantity
+FROM inventory.incoming i
+WHERE i.sku_id = any(:sku_ids::int[]) AND NOT i.closed AND i.quantity > i.received
+UNION ALL
+SELECT l.sku_id, t.destination_id, 'transfer', t.document, t.transfer_id, t.expected_at, l.in_transit
+FROM inventory.transfer_lines l JOIN inventory.transfers t USING (transfer_id)
+WHERE l.sku_id = any(:sku_ids::int[]) AND l.in_transit > 0
+ORDER BY 6, 1, 2, 4;
+
+-- name: incoming_of_document
+-- What one document announced.
+SELECT s.code AS sku, l.code AS location, i.document, i.quantity, i.received, i.expected_at, i.closed
+FROM inventory.incoming i JOIN catalog.skus s USING (sku_id) JOIN network.locations l USING (location_id)
+WHERE i.document = :document::text ORDER BY s.code, l.code;
+
+-- name: write_transfers
+-- New transfers with their lines.
+WITH t AS (
+    INSERT INTO inventory.transfers (transfer_id, document, origin_id, destination_id, expected_at, requested, open, in_transit,
+                                     received, lost, cancelled, requested_at)
+    SELECT w.transfer_id, w.document, w.origin_id, w.destination_id, w.expected_at, w.requested, w.requested, 0, 0, 0, 0,
+           :at::timestamptz
+    FROM unnest(:transfer_ids::uuid[], :documents::text[], :origin_ids::int[], :destination_ids::int[], :expected::timestamptz[],
+                :requested::bigint[]) AS w (transfer_id, document, origin_id, destination_id, expected_at, requested)
+)
+INSERT INTO inventory.transfer_lines (transfer_id, line_no, sku_id, requested, open, in_transit, received, lost, cancelled)
+SELECT w.transfer_id, w.line_no, w.sku_id, w.quantity, w.quantity, 0, 0, 0, 0
+FROM unnest(:line_transfer_ids::uuid[], :line_nos::int[], :sku_ids::int[], :quantities::bigint[])
+    AS w (transfer_id, line_no, sku_id, quantity);
+
+-- name: lock_transfers
+-- These transfers for the rest of the transaction, in key order.
+SELECT transfer_id, document, origin_id, destination_id, expected_at, status FROM inventory.transfers
+WHERE transfer_id = any(:transfer_ids::uuid[]) ORDER BY transfer_id FOR NO KEY UPDATE;
+
+-- name: transfer_lines
+-- The lines of these transfers.
+SELECT l.transfer_id, l.line_no, l.sku_id, s.code AS sku, l.requested, l.open, l.in_transit, l.received, l.lost, l.cancelled,
+       l.surplus
+FROM inventory.transfer_lines l JOIN catalog.skus s USING (sku_id)
+WHERE l.transfer_id = any(:transfer_ids::uuid[]) ORDER BY l.transfer_id, l.line_no;
+
+-- name: move_transfers
+-- Units of transfers change their state: the lines' counts and the transfers', which are their sums.
+WITH d AS (
+    SELECT * FROM unnest(:transfer_ids::uuid[], :line_nos::int[], :open::bigint[], :in_transit::bigint[], :received::bigint[],
+                         :lost::bigint[], :cancelled::bigint[], :surplus::bigint[])
+        AS d (transfer_id, line_no, open, in_transit, received, lost, cancelled, surplus)
+), lines AS (
+    UPDATE inventory.transfer_lines l
+    SET open = l.open + d.open, in_transit = l.in_transit + d.in_transit, received = l.received + d.received,
+        lost = l.lost + d.lost, cancelled = l.cancelled + d.cancelled, surplus = l.surplus + d.surplus
+    FROM d WHERE l.transfer_id = d.transfer_id AND l.line_no = d.line_no
+)
+UPDATE inventory.transfers t
+SET open = t.open + s.open, in_transit = t.in_transit + s.in_transit, received = t.received + s.received, lost = t.lost + s.lost,
+    cancelled = t.cancelled + s.cancelled
+FROM (SELECT transfer_id, sum(open)::bigint AS open, sum(in_transit)::bigint AS in_transit, sum(received)::bigint AS received,
+             sum(lost)::bigint AS lost, sum(cancelled)::bigint AS cancelled FROM d GROUP BY transfer_id) s
+WHERE t.transfer_id = s.transfer_id RETURNING t.transfer_id, t.status;
+
+-- name: expect_transfers
+-- When what is under way is to arrive now.
+UPDATE inventory.transfers t SET expected_at = w.expected_at
+FROM unnest(:transfer_ids::uuid[], :expected::timestamptz[]) AS w (transfer_id, expected_at) WHERE t.transfer_id = w.transfer_id;
+
+-- name: transfers_page
+-- One page of transfers, newest first.
+SELECT transfer_id, document, origin_id, destination_id, requested_at, expected_at, status FROM inventory.transfers
+WHERE (:status::text IS NULL OR status = :status::text) AND transfer_id < :before::uuid
+ORDER BY transfer_id DESC LIMIT :limit::int;
+
+-- name: transfer_by_id
+-- One transfer.
+SELECT transfer_id, document, origin_id, destination_id, requested_at, expected_at, status FROM inventory.transfers
+WHERE transfer_id = :transfer_id::uuid;
+
+-- name: positions_of
+-- Every position of a SKU, with what is held for carts there.
+SELECT s.location_id, s.on_hand, s.reserved, s.picked, coalesce(h.held, 0)::bigint AS held
+FROM inventory.stock s
+LEFT JOIN (SELECT sku_id, location_id, sum(quantity) AS held FROM inventory.reservations
+           WHERE sku_id = :sku_id::int AND expires_at IS NOT NULL GROUP BY sku_id, location_id) h USING (sku_id, location_id)
+WHERE s.sku_id = :sku_id::int ORDER BY s.location_id;
+
+-- name: stood_at
+-- How every position of a SKU stood at a time, by its moves.
+SELECT location_id, sum(on_hand_delta)::bigint AS on_hand, sum(reserved_delta)::bigint AS reserved,
+       sum(picked_delta)::bigint AS picked, sum(unavailable_delta)::bigint AS unavailable
+FROM inventory.moves WHERE sku_id = :sku_id::int AND at <= :at::timestamptz GROUP BY location_id ORDER BY location_id;
+
+-- name: moves_before
+-- One page of a SKU's moves, newest first, by the time at which they were entered.
+SELECT cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta, unavailable_delta, reason, order_id, actor,
+       document, at
+FROM inventory.moves
+WHERE sku_id = :sku_id::int AND (cause_id, location_id, line_no, kind) < (:cause_id::uuid, :location_id::int, :line_no::int, :kind::text)
+  AND (:only_location_id::int IS NULL OR location_id = :only_location_id::int)
+ORDER BY cause_id DESC, location_id DESC, line_no DESC, kind DESC LIMIT :limit::int;
+
 -- signals and the availability feed ------------------------------------------------------------------------------------
 
 -- name: take_touched

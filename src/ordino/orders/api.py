@@ -14,11 +14,14 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
+from ordino.core.bulk import PathCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.http import JSON, Batch, Body, as_error, command, command_one, decode, described, encode
+from ordino.inventory.availability import Ask
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
+from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 from ordino.orders.preview import Preview, PreviewRequest, preview
@@ -176,7 +179,21 @@ async def post_preview(request: Request[Any, Any, Any], database: NamedDependenc
     return await database.read(lambda tx: preview(tx, wanted, at=database.clock.now()))
 
 
+@get("/v1/availability/{sku:str}/future", summary="What may be promised by when", tags=["inventory"])
+async def get_future(
+    database: NamedDependency[Database],
+    sku: PathCode,
+    channel: FromQuery[str | None] = None,
+    network: FromQuery[str | None] = None,
+    until: FromQuery[datetime | None] = None,
+) -> Future:
+    """What is available now, and from each date on at which something comes; who waits already is served first."""
+    at = database.clock.now()
+    return await database.read(lambda tx: future(tx, Ask(sku, channel, network), at=at, until=until))
+
+
 routes = [
+    get_future,
     post_orders,
     list_orders,
     get_order,

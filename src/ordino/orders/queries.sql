@@ -336,3 +336,9 @@ WHERE m.kind = :kind::text /* on shards: AND m.order_id = any(:order_ids::uuid[]
 -- What was authorized, captured and refunded for these orders, as it stands.
 SELECT order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor
 FROM orders.payments WHERE order_id = any(:order_ids::uuid[]);
+
+-- name: units_waiting
+-- How many units of a SKU orders of these channels wait for.
+SELECT coalesce(sum(l.backordered - l.stop_wanted), 0)::bigint AS quantity
+FROM orders.lines l JOIN orders.orders o USING (order_id)
+WHERE l.sku_id = :sku_id::int AND l.backordered > 0 AND o.channel_id = any(:channel_ids::int[]);

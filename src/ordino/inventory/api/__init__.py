@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ordino.inventory.api import holds, rules, signals, stock
+from ordino.inventory.api import history, holds, rules, signals, stock, supply
 
-routes: list[Any] = [*holds.routes, *rules.routes, *signals.routes, *stock.routes]
+routes: list[Any] = [
+    *history.routes,
+    *holds.routes,
+    *rules.routes,
+    *signals.routes,
+    *stock.routes,
+    *supply.routes,
+]

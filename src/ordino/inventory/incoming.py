@@ -1,0 +1,126 @@
+"""What is still to come: announced by suppliers' documents, or under way from other locations.
+
+INC-1  What has come of an announcement is the sum of the receipts that name its document since.
+
+A date that has passed is no promise: what is overdue is told as such, and counts for nothing until its document says anew when
+it is to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from ordino.core.database import Tx
+from ordino.core.errors import Fault, NotFound
+from ordino.core.statements import statements
+from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, in_rounds, outcome
+from ordino.inventory.adjust import MAX_UNITS
+from ordino.network.facts import facts
+
+sql = statements("ordino.inventory")
+
+
+class Incoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many units of a SKU are to come to a location, by a document. ``closed``: what has not come by now will not."""
+
+    document: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    sku: Code
+    location: Code
+    quantity: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
+    expected_at: datetime
+    closed: bool = False
+
+    @property
+    def code(self) -> str:
+        """Document, SKU and location, which name it."""
+        return f"{self.document} {self.sku} {self.location}"
+
+
+class IncomingView(Struct, frozen=True):
+    document: str
+    sku: str
+    location: str
+    quantity: int
+    received: int
+    expected_at: datetime
+    closed: bool
+
+
+class Expected(Struct, frozen=True):
+    """Units that are still to come. ``overdue`` ones were to be there already, and are promised to nobody."""
+
+    location: str
+    source: str  # purchase_order or transfer
+    document: str | None
+    transfer_id: UUID | None
+    expected_at: datetime
+    quantity: int
+    overdue: bool
+
+
+async def upsert_incoming(tx: Tx, incoming: Sequence[Incoming], *, at: datetime) -> list[Outcome]:
+    """Each by its document, SKU and location."""
+    places = (await facts(tx)).location_ids
+    rows = await sql.sku_ids(tx, codes=sorted({one.sku for one in incoming}))
+    skus = {row["code"]: row["sku_id"] for row in rows}
+
+    async def apply(batch: Sequence[Incoming]) -> list[Outcome]:
+        sound = [one for one in batch if one.sku in skus and one.location in places]
+        sound.sort(key=lambda one: (skus[one.sku], places[one.location], one.document))
+        written = await sql.write_incoming(
+            tx,
+            sku_ids=[skus[one.sku] for one in sound],
+            location_ids=[places[one.location] for one in sound],
+            documents=[one.document for one in sound],
+            quantities=[one.quantity for one in sound],
+            expected=[one.expected_at for one in sound],
+            closed=[one.closed for one in sound],
+            at=at,
+        )
+        news = {(row["sku_id"], row["location_id"], row["document"]): row["new"] for row in written}
+        outcomes: list[Outcome] = []
+        for one in batch:
+            if one.sku not in skus:
+                detail = f"The SKU {one.sku!r} does not exist; create it with PUT /v1/skus."
+                outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, detail, "/sku"))
+            elif one.location not in places:
+                detail = f"There is no location {one.location!r}; create it with PUT /v1/locations."
+                outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, detail, "/location"))
+            else:
+                new = news.get((skus[one.sku], places[one.location], one.document))
+                outcomes.append(outcome(one.code, new=bool(new), written=new is not None))
+        return outcomes
+
+    return await in_rounds(incoming, code=lambda one: one.code, fault=_fault, apply=apply)
+
+
+def _fault(one: Incoming) -> Fault | None:
+    if one.expected_at.tzinfo is None:
+        return Fault("/expected_at", "A time needs its offset, as in 2026-11-27T08:00:00Z.")
+    return None
+
+
+async def incoming_of(tx: Tx, document: str) -> list[IncomingView]:
+    """What a document announced. Raises ``NotFound``."""
+    rows = await sql.incoming_of_document(tx, document=document)
+    if not rows:
+        raise NotFound(f"No document {document!r} announces anything.")
+    return [IncomingView(**row) for row in rows]
+
+
+async def expected(tx: Tx, sku_ids: Sequence[int], *, at: datetime) -> dict[int, list[tuple[int, Expected]]]:
+    """SKU id -> (location id, what is to come there), soonest first."""
+    places = (await facts(tx)).locations
+    found: dict[int, list[tuple[int, Expected]]] = {}
+    for row in await sql.expected(tx, sku_ids=list(sku_ids)):
+        values: dict[str, Any] = {
+            name: row[name] for name in ("source", "document", "transfer_id", "expected_at", "quantity")
+        }
+        one = Expected(places[row["location_id"]].code, **values, overdue=row["expected_at"] <= at)
+        found.setdefault(row["sku_id"], []).append((row["location_id"], one))
+    return found

@@ -1,0 +1,500 @@
+"""Transfers between locations: requested, sent, received, with all differences told.
+
+TRA-1  Every unit of a transfer's line is in one state, and a transfer's counts are the sums over its lines.
+TRA-2  What was sent has left the origin's stock, what was received is in the destination's, and nothing else.
+TRA-3  Units of a requested transfer are reserved at the origin: nobody else is promised them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from ordino.catalog.kits import kits
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.events import Event, declare, record
+from ordino.core.ids import new_id, new_ids
+from ordino.core.statements import statements
+from ordino.core.upserts import Code
+from ordino.inventory import ledger
+from ordino.inventory.adjust import Document
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import NetworkFacts, facts
+
+sql = statements("ordino.inventory")
+MAX_UNITS = 10**9
+MAX_LINES = 1000
+DAYS = 7
+DAMAGED = "damaged"
+
+declare(
+    transfer_requested="Units are to go to another location, and are reserved until they do.",
+    transfer_sent="Units are under way to another location.",
+    transfer_received="Units have come from another location, and what differs is told.",
+    transfer_cancelled="Units stay where they are.",
+)
+
+Units = Annotated[int, Meta(ge=1, le=MAX_UNITS)]
+
+
+class TransferLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sku: Code
+    quantity: Units
+
+
+class NewTransfer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units that are to go from a location to another; without a date, they are expected in a week."""
+
+    origin: Code
+    destination: Code
+    lines: Annotated[list[TransferLine], Meta(min_length=1, max_length=MAX_LINES)]
+    expected_at: datetime | None = None
+    document: Document | None = None
+
+
+class SentLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    line_no: int
+    quantity: Units
+
+
+class ShipmentBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has left; without lines, everything that is left to send."""
+
+    lines: Annotated[list[SentLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+    expected_at: datetime | None = None
+
+
+class Shipment(ShipmentBody, frozen=True, kw_only=True):
+    transfer_id: UUID
+
+
+class ArrivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``received`` units are fine, ``damaged`` ones are set aside. Together they may be more than were sent."""
+
+    line_no: int
+    received: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
+    damaged: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
+
+
+class ArrivalBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has arrived; without lines, everything that was sent. ``last``: what is still under way is lost."""
+
+    lines: Annotated[list[ArrivedLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+    last: bool = False
+
+
+class Arrival(ArrivalBody, frozen=True, kw_only=True):
+    transfer_id: UUID
+
+
+class TransferRefusal(StrEnum):
+    """Why nothing was done, in the order in which the reasons are tested."""
+
+    INVALID = "invalid"
+    UNKNOWN = "unknown"  # No such transfer, line, location or SKU.
+    KIT = "kit"  # A kit has no stock of its own.
+    TOO_FEW = "too_few"  # Less is free at the origin.
+    TOO_MANY = "too_many"  # More than is left to send.
+    TOO_LATE = "too_late"  # Nothing is left to do.
+
+
+class TransferDone(Struct, frozen=True, tag_field="outcome", tag="done"):
+    """``status`` is `requested`, `partially_shipped`, `in_transit`, `received` or `cancelled`."""
+
+    transfer_id: UUID
+    status: str
+
+
+class TransferRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    transfer_id: UUID | None
+    reason: TransferRefusal
+    detail: str
+    pointer: str = ""
+
+
+class TransferLineView(Struct, frozen=True):
+    """``requested`` = ``open`` + ``in_transit`` + ``received`` + ``lost`` + ``cancelled``; ``surplus`` arrived beyond them."""
+
+    line_no: int
+    sku: str
+    requested: int
+    open: int
+    in_transit: int
+    received: int
+    lost: int
+    cancelled: int
+    surplus: int
+
+
+class TransferView(Struct, frozen=True):
+    transfer_id: UUID
+    document: str | None
+    origin: str
+    destination: str
+    status: str
+    requested_at: datetime
+    expected_at: datetime
+    lines: list[TransferLineView]
+
+
+Outcome = TransferDone | TransferRefused
+
+
+class _Line(Struct):
+    sku_id: int
+    open: int
+    in_transit: int
+
+
+class _Delta(Struct):
+    """How a line's counts change."""
+
+    open: int = 0
+    in_transit: int = 0
+    received: int = 0
+    lost: int = 0
+    cancelled: int = 0
+    surplus: int = 0
+
+
+Key = tuple[UUID, int]
+
+
+async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> list[Outcome]:
+    """One outcome a transfer, in order; each is reserved at its origin whole, or refused. Buffers do not stop a transfer."""
+    network, of_kits = await facts(tx), (await kits(tx)).parts
+    rows = await sql.sku_ids(tx, codes=sorted({line.sku for wanted in transfers for line in wanted.lines}))
+    skus = {row["code"]: row["sku_id"] for row in rows}
+    free = await ledger.free(tx, list(skus.values()), lock=True)
+    outcomes: list[Outcome] = []
+    granted: list[tuple[UUID, NewTransfer]] = []
+    events: list[Event] = []
+    moves: list[StockMove] = []
+    version = await tx.plans.active(tx) if transfers else 0
+    for wanted, transfer_id in zip(transfers, new_ids(at, len(transfers)), strict=True):
+        refusal = _refusal(wanted, network, skus, of_kits, free)
+        if refusal is not None:
+            outcomes.append(refusal)
+            continue
+        origin, event_id = network.location_ids[wanted.origin], new_id(at)
+        for line_no, line in enumerate(wanted.lines, 1):
+            free[skus[line.sku]][origin] -= line.quantity
+            moves.append(
+                _move(MoveKind.RESERVED, skus[line.sku], origin, event_id, transfer_id, line_no, wanted.document)(
+                    reserved_delta=line.quantity
+                )
+            )
+        data = {"origin": wanted.origin, "destination": wanted.destination, "lines": wanted.lines}
+        events.append(Event(transfer_id, event_id, "transfer_requested", at, data, version))
+        granted.append((transfer_id, wanted))
+        outcomes.append(TransferDone(transfer_id, "requested"))
+    if granted:
+        await _write(tx, granted, network, skus, at)
+        await record(tx, events)
+        await ledger.post(tx, moves, at=at)
+    return outcomes
+
+
+def _refusal(
+    wanted: NewTransfer,
+    network: NetworkFacts,
+    skus: Mapping[str, int],
+    of_kits: Mapping[int, Any],
+    free: Mapping[int, Mapping[int, int]],
+) -> TransferRefused | None:
+    def refuse(reason: TransferRefusal, detail: str, pointer: str) -> TransferRefused:
+        return TransferRefused(None, reason, detail, pointer)
+
+    if wanted.origin == wanted.destination:
+        return refuse(TransferRefusal.INVALID, "A transfer goes to another location.", "/destination")
+    if wanted.expected_at is not None and wanted.expected_at.tzinfo is None:
+        return refuse(TransferRefusal.INVALID, "A time needs its offset, as in 2026-11-27T08:00:00Z.", "/expected_at")
+    for name in ("origin", "destination"):
+        if (code := getattr(wanted, name)) not in network.location_ids:
+            return refuse(TransferRefusal.UNKNOWN, f"There is no location {code!r}.", f"/{name}")
+    asked: dict[int, int] = defaultdict(int)
+    origin = network.location_ids[wanted.origin]
+    for index, line in enumerate(wanted.lines):
+        pointer = f"/lines/{index}"
+        if not 1 <= line.quantity <= MAX_UNITS:
+            return refuse(TransferRefusal.INVALID, f"Transfer 1 to {MAX_UNITS} units.", f"{pointer}/quantity")
+        if line.sku not in skus:
+            return refuse(TransferRefusal.UNKNOWN, f"The SKU {line.sku!r} does not exist.", f"{pointer}/sku")
+        if skus[line.sku] in of_kits:
+            detail = f"{line.sku!r} is a kit and has no stock of its own; name its components."
+            return refuse(TransferRefusal.KIT, detail, f"{pointer}/sku")
+        asked[skus[line.sku]] += line.quantity
+        there = free.get(skus[line.sku], {}).get(origin, 0)
+        if asked[skus[line.sku]] > there:
+            detail = f"Only {there} units of {line.sku!r} are free at {wanted.origin!r}; ask for less, or cancel orders first."
+            return refuse(TransferRefusal.TOO_FEW, detail, f"{pointer}/quantity")
+    return None
+
+
+async def _write(
+    tx: Tx, granted: Sequence[tuple[UUID, NewTransfer]], network: NetworkFacts, skus: Mapping[str, int], at: datetime
+) -> None:
+    lines = [(id_, line_no, line) for id_, wanted in granted for line_no, line in enumerate(wanted.lines, 1)]
+    await sql.write_transfers(
+        tx,
+        transfer_ids=[id_ for id_, _ in granted],
+        documents=[wanted.document for _, wanted in granted],
+        origin_ids=[network.location_ids[wanted.origin] for _, wanted in granted],
+        destination_ids=[network.location_ids[wanted.destination] for _, wanted in granted],
+        expected=[wanted.expected_at or at + timedelta(days=DAYS) for _, wanted in granted],
+        requested=[sum(line.quantity for line in wanted.lines) for _, wanted in granted],
+        line_transfer_ids=[id_ for id_, _, _ in lines],
+        line_nos=[line_no for _, line_no, _ in lines],
+        sku_ids=[skus[line.sku] for _, _, line in lines],
+        quantities=[line.quantity for _, _, line in lines],
+        at=at,
+    )
+
+
+async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[Outcome]:
+    """One outcome a shipment, in order. Units leave the origin's stock and are under way."""
+    desk = await _desk(tx, [shipment.transfer_id for shipment in shipments], at)
+    for index, shipment in enumerate(shipments):
+        lines = desk.lines.get(shipment.transfer_id, {})
+        sent = {n: line.open for n, line in lines.items() if line.open}
+        if shipment.lines is not None:
+            sent = defaultdict(int)
+            for said in shipment.lines:
+                sent[said.line_no] += said.quantity
+        refusal = desk.doubt(shipment.transfer_id, sent, "open", "left to send")
+        if refusal is not None:
+            desk.outcomes[index] = refusal
+            continue
+        event_id = desk.tell(shipment.transfer_id, "transfer_sent", sent)
+        row = desk.rows[shipment.transfer_id]
+        for line_no, quantity in sent.items():
+            desk.move(shipment.transfer_id, line_no, open=-quantity, in_transit=quantity)
+            move = _move(
+                MoveKind.SENT,
+                lines[line_no].sku_id,
+                row["origin_id"],
+                event_id,
+                row["transfer_id"],
+                line_no,
+                row["document"],
+            )
+            desk.moves.append(move(on_hand_delta=-quantity, reserved_delta=-quantity))
+        if shipment.expected_at is not None:
+            desk.expected[shipment.transfer_id] = shipment.expected_at
+        desk.done[index] = shipment.transfer_id
+    return await desk.end(len(shipments))
+
+
+async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[Outcome]:
+    """One outcome an arrival, in order. Units are in the destination's stock at once; damaged ones are set aside there."""
+    desk = await _desk(tx, [arrival.transfer_id for arrival in arrivals], at)
+    for index, arrival in enumerate(arrivals):
+        lines = desk.lines.get(arrival.transfer_id, {})
+        came = {n: (line.in_transit, 0) for n, line in lines.items() if line.in_transit}
+        if arrival.lines is not None:
+            came = {}
+            for said in arrival.lines:
+                fine, broken = came.get(said.line_no, (0, 0))
+                came[said.line_no] = (fine + said.received, broken + said.damaged)
+        refusal = desk.doubt(
+            arrival.transfer_id, {n: sum(units) for n, units in came.items()}, None, "", last=arrival.last
+        )
+        if refusal is not None:
+            desk.outcomes[index] = refusal
+            continue
+        event_id = desk.tell(arrival.transfer_id, "transfer_received", {n: sum(units) for n, units in came.items()})
+        row = desk.rows[arrival.transfer_id]
+        for line_no, (fine, broken) in came.items():
+            units, line = fine + broken, lines[line_no]
+            expected = min(units, line.in_transit)
+            desk.move(arrival.transfer_id, line_no, in_transit=-expected, received=expected, surplus=units - expected)
+            if not units:
+                continue
+            place = (line.sku_id, row["destination_id"], event_id, row["transfer_id"], line_no, row["document"])
+            desk.moves.append(_move(MoveKind.ARRIVED, *place)(on_hand_delta=units))
+            if broken:
+                aside = _move(MoveKind.SET_ASIDE, *place)
+                desk.moves.append(aside(on_hand_delta=-broken, unavailable_delta=broken, reason=DAMAGED))
+            if fine:
+                desk.arrived.add(line.sku_id)
+        if arrival.last:
+            for line_no, line in lines.items():
+                desk.move(arrival.transfer_id, line_no, in_transit=-line.in_transit, lost=line.in_transit)
+        desk.done[index] = arrival.transfer_id
+    return await desk.end(len(arrivals))
+
+
+async def cancel(tx: Tx, transfer_ids: Sequence[UUID], *, at: datetime) -> list[Outcome]:
+    """One outcome a transfer, in order. What has not been sent stays, and is free again."""
+    desk = await _desk(tx, transfer_ids, at)
+    for index, transfer_id in enumerate(transfer_ids):
+        lines = desk.lines.get(transfer_id, {})
+        left = {n: line.open for n, line in lines.items() if line.open}
+        refusal = desk.doubt(transfer_id, left, "open", "left to send")
+        if refusal is not None:
+            desk.outcomes[index] = refusal
+            continue
+        event_id = desk.tell(transfer_id, "transfer_cancelled", left)
+        row = desk.rows[transfer_id]
+        for line_no, quantity in left.items():
+            desk.move(transfer_id, line_no, open=-quantity, cancelled=quantity)
+            move = _move(
+                MoveKind.RELEASED,
+                lines[line_no].sku_id,
+                row["origin_id"],
+                event_id,
+                transfer_id,
+                line_no,
+                row["document"],
+            )
+            desk.moves.append(move(reserved_delta=-quantity))
+            desk.arrived.add(lines[line_no].sku_id)
+        desk.done[index] = transfer_id
+    return await desk.end(len(transfer_ids))
+
+
+def _move(
+    kind: MoveKind, sku_id: int, location_id: int, cause_id: UUID, transfer_id: UUID, line_no: int, document: str | None
+) -> Any:
+    def make(**deltas: Any) -> StockMove:
+        return StockMove(
+            sku_id, location_id, cause_id, kind, order_id=transfer_id, line_no=line_no, document=document, **deltas
+        )
+
+    return make
+
+
+class _Desk:
+    """Some transfers, locked, and what is done to them in one transaction."""
+
+    def __init__(
+        self, tx: Tx, rows: Mapping[UUID, Any], lines: dict[UUID, dict[int, _Line]], version: int, at: datetime
+    ) -> None:
+        self._tx = tx
+        self._version = version
+        self._at = at
+        self._deltas: dict[Key, _Delta] = {}
+        self._events: list[Event] = []
+        self.rows = rows
+        self.lines = lines
+        self.moves: list[StockMove] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.done: dict[int, UUID] = {}
+        self.expected: dict[UUID, datetime] = {}
+        self.arrived: set[int] = set()
+
+    def doubt(
+        self, transfer_id: UUID, units: Mapping[int, int], state: str | None, said: str, *, last: bool = False
+    ) -> TransferRefused | None:
+        """Why so many units of lines cannot be moved out of a state (None: more may come than were sent)."""
+
+        def refuse(reason: TransferRefusal, detail: str, pointer: str = "") -> TransferRefused:
+            return TransferRefused(transfer_id, reason, detail, pointer)
+
+        if transfer_id not in self.rows:
+            return refuse(TransferRefusal.UNKNOWN, f"There is no transfer {transfer_id}.", "/transfer_id")
+        lines = self.lines[transfer_id]
+        for line_no, quantity in units.items():
+            if line_no not in lines:
+                return refuse(TransferRefusal.UNKNOWN, f"The transfer has no line {line_no}.", "/lines")
+            if quantity < 0 or quantity > MAX_UNITS:
+                return refuse(TransferRefusal.INVALID, f"Name 0 to {MAX_UNITS} units.", "/lines")
+            if state is not None and quantity > getattr(lines[line_no], state):
+                can = getattr(lines[line_no], state)
+                return refuse(
+                    TransferRefusal.TOO_MANY, f"Of line {line_no}, {can} units are {said}, not {quantity}.", "/lines"
+                )
+        if not any(units.values()) and not (last and any(line.in_transit for line in lines.values())):
+            return refuse(
+                TransferRefusal.TOO_LATE, f"The transfer is {self.rows[transfer_id]['status']}; nothing is left to do."
+            )
+        if (
+            state is None
+            and all(line.open for line in lines.values())
+            and not any(line.in_transit for line in lines.values())
+        ):
+            return refuse(TransferRefusal.INVALID, "Nothing was sent yet; tell of the shipment first.")
+        return None
+
+    def tell(self, transfer_id: UUID, kind: str, units: Mapping[int, int]) -> UUID:
+        event_id = new_id(self._at)
+        data = {"lines": [{"line_no": n, "quantity": quantity} for n, quantity in units.items()]}
+        self._events.append(Event(transfer_id, event_id, kind, self._at, data, self._version))
+        return event_id
+
+    def move(self, transfer_id: UUID, line_no: int, **deltas: int) -> None:
+        delta, line = self._deltas.setdefault((transfer_id, line_no), _Delta()), self.lines[transfer_id][line_no]
+        for name, units in deltas.items():
+            setattr(delta, name, getattr(delta, name) + units)
+        line.open += deltas.get("open", 0)
+        line.in_transit += deltas.get("in_transit", 0)
+
+    async def end(self, count: int) -> list[Outcome]:
+        tx, at = self._tx, self._at
+        statuses: dict[UUID, str] = {}
+        if self._deltas:
+            columns = {
+                name: [getattr(delta, name) for delta in self._deltas.values()] for name in _Delta.__struct_fields__
+            }
+            rows = await sql.move_transfers(
+                tx, transfer_ids=[key[0] for key in self._deltas], line_nos=[key[1] for key in self._deltas], **columns
+            )
+            statuses = {row["transfer_id"]: row["status"] for row in rows}
+        if self.expected:
+            await sql.expect_transfers(tx, transfer_ids=list(self.expected), expected=list(self.expected.values()))
+        if self.arrived:
+            id_ = new_id(at)
+            self._events.append(Event(id_, id_, "stock_received", at, {"sku_ids": sorted(self.arrived)}, self._version))
+        await record(tx, self._events)
+        await ledger.post(tx, self.moves, at=at)
+        for index, transfer_id in self.done.items():
+            self.outcomes[index] = TransferDone(transfer_id, statuses[transfer_id])
+        return [self.outcomes[index] for index in range(count)]
+
+
+async def _desk(tx: Tx, transfer_ids: Sequence[UUID], at: datetime) -> _Desk:
+    rows = {row["transfer_id"]: row for row in await sql.lock_transfers(tx, transfer_ids=list(transfer_ids))}
+    lines: dict[UUID, dict[int, _Line]] = {transfer_id: {} for transfer_id in rows}
+    for row in await sql.transfer_lines(tx, transfer_ids=list(rows)):
+        lines[row["transfer_id"]][row["line_no"]] = _Line(row["sku_id"], row["open"], row["in_transit"])
+    return _Desk(tx, rows, lines, await tx.plans.active(tx), at)
+
+
+async def transfer_of(tx: Tx, transfer_id: UUID) -> TransferView:
+    """Raises ``NotFound``."""
+    rows = await sql.transfer_by_id(tx, transfer_id=transfer_id)
+    if not rows:
+        raise NotFound(f"There is no transfer {transfer_id}.")
+    return (await _views(tx, rows))[0]
+
+
+async def transfers_before(tx: Tx, before: UUID, limit: int, *, status: str | None) -> list[TransferView]:
+    """One page, newest first, of those in a state or of all."""
+    return await _views(tx, await sql.transfers_page(tx, before=before, limit=limit, status=status))
+
+
+async def _views(tx: Tx, rows: Sequence[Any]) -> list[TransferView]:
+    places = (await facts(tx)).locations
+    lines: dict[UUID, list[TransferLineView]] = defaultdict(list)
+    for row in await sql.transfer_lines(tx, transfer_ids=[row["transfer_id"] for row in rows]):
+        lines[row["transfer_id"]].append(TransferLineView(**{n: row[n] for n in TransferLineView.__struct_fields__}))
+    return [
+        TransferView(
+            row["transfer_id"],
+            row["document"],
+            places[row["origin_id"]].code,
+            places[row["destination_id"]].code,
+            row["status"],
+            row["requested_at"],
+            row["expected_at"],
+            lines[row["transfer_id"]],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,101 @@
+"""What may be promised by when: what is available now, and dated supply, less what orders already wait for.
+
+Orders that wait take the first units that come: available at a date = available now + max(0, supply until then - units waiting),
+as in the cumulative available-to-promise of master scheduling (APICS Dictionary, "available-to-promise"). Supply that is overdue
+counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.statements import statements
+from ordino.inventory.availability import Ask, look, reach_of
+from ordino.inventory.incoming import Expected, expected
+from ordino.network.facts import facts
+
+sql = statements("ordino.orders")
+inventory_sql = statements("ordino.inventory")
+
+
+class By(Struct, frozen=True):
+    """From ``at`` on, ``available`` units in all may be promised; ``arriving`` of them come then."""
+
+    at: datetime
+    arriving: int
+    available: int
+
+
+class Future(Struct, frozen=True):
+    """``waiting`` units are ordered and have no stock; what comes goes to them first. ``overdue`` supply is in no date."""
+
+    sku: str
+    network: str
+    available: int
+    waiting: int
+    by: list[By]
+    overdue: list[Expected]
+
+
+async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = None) -> Future:
+    """Of one SKU (or kit) through a channel or in a network. Raises ``NotFound``."""
+    known = await facts(tx)
+    reach = reach_of(known, ask.channel, ask.network, at)
+    if isinstance(reach, NotFound):
+        raise reach
+    rows = await inventory_sql.sku_ids(tx, codes=[ask.sku])
+    if not rows:
+        raise NotFound(f"There is no SKU {ask.sku!r}.")
+    sku_id = rows[0]["sku_id"]
+    shelves = await look(tx, [sku_id], at=at)
+    of = shelves.kits.get(sku_id) or ((sku_id, 1),)
+    now = sum(part.available for part in shelves.parts(reach, sku_id))
+    left = {
+        part: {known.location_ids[place.location]: place.available for place in shelves.parts(reach, part)}
+        for part, _ in of
+    }
+    coming: list[tuple[int, int, Expected]] = []
+    overdue: list[Expected] = []
+    for part, announced in (await expected(tx, [part for part, _ in of], at=at)).items():
+        for location_id, one in announced:
+            place = known.locations[location_id]
+            if location_id not in reach.serving.buffers or not place.active:
+                continue
+            if one.overdue:
+                overdue.append(one)
+            elif until is None or one.expected_at <= until:
+                coming.append((part, location_id, one))
+    waiting = await _waiting(
+        tx, sku_id, reach.serving.network_id, {c.channel_id: c.network for c in known.channels.values()}
+    )
+    supply: dict[int, dict[int, int]] = {part: defaultdict(int) for part, _ in of}
+    by: list[By] = []
+    before = now
+    for instant in sorted({one.expected_at for _, _, one in coming}):
+        for part, location_id, one in coming:
+            if one.expected_at == instant:
+                supply[part][location_id] += one.quantity
+        there = {
+            place: min((left[part].get(place, 0) + supply[part][place]) // each for part, each in of)
+            for place in {place for part, _ in of for place in (*left[part], *supply[part])}
+        }
+        total = max(now, now + max(0, sum(there.values()) - now - waiting))
+        by.append(By(instant, sum(there.values()) - before, total))
+        before = sum(there.values())
+    return Future(ask.sku, reach.serving.code, now, waiting, by, overdue)
+
+
+async def _waiting(tx: Tx, sku_id: int, network_id: int, networks: Mapping[int, object]) -> int:
+    """Units that orders of this network's channels wait for."""
+    channels = [
+        channel_id for channel_id, serving in networks.items() if getattr(serving, "network_id", None) == network_id
+    ]
+    [row] = await sql.units_waiting(tx, sku_id=sku_id, channel_ids=channels)
+    waiting: int = row["quantity"]
+    return waiting
