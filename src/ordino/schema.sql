@@ -457,6 +457,25 @@ CREATE INDEX counted_by_time ON inventory.counted (as_of);
 
 -- inventory: counts and shortfalls
 
+-- Units that orders hold and that were not there when somebody counted.
+CREATE TABLE inventory.shortfalls (
+    shortfall_id uuid NOT NULL,
+    sku_id int NOT NULL,
+    location_id int NOT NULL,
+    missing bigint NOT NULL,
+    open bigint NOT NULL,
+    resolved bigint NOT NULL DEFAULT 0,   -- nobody is promised them any more
+    recovered bigint NOT NULL DEFAULT 0,  -- they were there after all
+    document text,
+    found_at timestamptz NOT NULL,
+    closed_at timestamptz,
+    CONSTRAINT shortfalls_pk PRIMARY KEY (sku_id, shortfall_id),
+    CONSTRAINT sho_1_every_missing_unit_is_in_one_state CHECK (missing = open + resolved + recovered),
+    CONSTRAINT sho_2_no_state_holds_less_than_nothing CHECK (least(open, resolved, recovered) >= 0)
+);
+CREATE INDEX shortfalls_by_id ON inventory.shortfalls (shortfall_id);
+CREATE UNIQUE INDEX one_shortfall_a_position ON inventory.shortfalls (sku_id, location_id) WHERE open > 0;
+
 -- inventory: bins, lots and serials
 
 -- inventory: incoming, transfers and what is set aside

@@ -122,6 +122,14 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         "UPDATE inventory.transfers SET cancelled = 0, received = 1",
         set(),
     ),
+    "missing_units_are_in_one_state": (
+        f"INSERT INTO inventory.shortfalls VALUES ({_NO_CAUSE}, 1, 1, 1, 0, 1, 0, NULL, now())",
+        set(),
+    ),
+    "no_more_is_missing_than_is_promised": (
+        f"INSERT INTO inventory.shortfalls VALUES ({_NO_CAUSE}, 1, 1, 9999999999, 9999999999, 0, 0, NULL, now())",
+        set(),
+    ),
     "every_unit_is_in_one_state": (
         f"""ALTER TABLE orders.lines DROP CONSTRAINT dem_2_no_state_holds_less_than_nothing;
             ALTER TABLE orders.orders DROP CONSTRAINT no_state_holds_less_than_nothing;

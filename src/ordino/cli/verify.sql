@@ -114,7 +114,17 @@ LEFT JOIN (SELECT feed, sum(rows) AS rows, sum(applied) AS applied, sum(refused)
 WHERE f.finished_at IS NOT NULL
   AND (f.rows, f.applied, f.refused) IS DISTINCT FROM (coalesce(s.rows, 0), coalesce(s.applied, 0), coalesce(s.refused, 0));
 
--- counts and shortfalls
+-- name: missing_units_are_in_one_state
+-- SHO-1: What a shortfall missed is open, resolved or recovered, and it is closed when nothing is open.
+SELECT sku_id, shortfall_id, open + resolved + recovered AS found, missing AS expected
+FROM inventory.shortfalls
+WHERE missing <> open + resolved + recovered OR least(open, resolved, recovered) < 0 OR (open = 0) <> (closed_at IS NOT NULL);
+
+-- name: no_more_is_missing_than_is_promised
+-- SHO-2: A shortfall is of units that are reserved: whatever frees them makes it smaller.
+SELECT f.sku_id, f.location_id, f.open AS found, s.reserved AS expected
+FROM inventory.shortfalls f LEFT JOIN inventory.stock s USING (sku_id, location_id)
+WHERE f.open > 0 AND f.open > coalesce(s.on_hand, 0);
 
 -- bins, lots and serials
 

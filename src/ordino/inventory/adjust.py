@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -18,7 +18,7 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import ledger
+from ordino.inventory import ledger, shortfalls
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
@@ -26,6 +26,7 @@ sql = statements("ordino.inventory")
 MAX_UNITS = 10**12
 SKEW_SECONDS = 60
 OLDEST_DAYS = 30
+VARIANCES_TOLD = 100
 
 Document = Annotated[
     str, Meta(max_length=200, pattern=r"^[^\x00]*$", description="The paper behind it, as its owner calls it.")
@@ -76,12 +77,15 @@ class StockRefusal(StrEnum):
 
 
 class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
-    """On hand changed by ``delta`` and is ``on_hand``; 0 where it already was so, at the time of the count."""
+    """On hand changed by ``delta`` and is ``on_hand``; 0 where it already was so, at the time of the count. ``shortfall`` units are
+    missing beyond that: orders hold them, and are sourced anew.
+    """
 
     sku: str
     location: str
     delta: int
     on_hand: int
+    shortfall: int = 0
 
 
 class StockRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
@@ -111,19 +115,19 @@ async def count(tx: Tx, counts: Sequence[Count], *, at: datetime) -> list[Outcom
     outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand) for c in counts]
     codes, places, on_hand = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
     snapshot = await apply_counts(tx, codes, places, on_hand, at=at, as_of=[c.as_of for c in counts])
-    for index, (delta, now) in snapshot.changed.items():
-        outcomes[index] = Moved(codes[index], places[index], delta, now)
+    for index, change in snapshot.changed.items():
+        outcomes[index] = Moved(codes[index], places[index], *change)
     for index, refusal in snapshot.refused.items():
         outcomes[index] = refusal
     return outcomes
 
 
 class Snapshot(Struct, frozen=True):
-    """What became of counted rows, by their place in the set: (delta, on hand now) of the changes, and the refusals. All others
-    stood as counted.
+    """What became of counted rows, by their place in the set: (delta, on hand now, shortfall) of the changes, and the refusals.
+    All others stood as counted.
     """
 
-    changed: dict[int, tuple[int, int]]
+    changed: dict[int, tuple[int, int, int]]
     refused: dict[int, StockRefused]
 
 
@@ -135,9 +139,10 @@ async def apply_counts(
     *,
     at: datetime,
     as_of: Sequence[datetime | None] | None = None,
+    document: str | None = None,
 ) -> Snapshot:
     """Counts as columns, for feeds of any length: SKU code, location code, units, and when they were counted (None: now)."""
-    changed: dict[int, tuple[int, int]] = {}
+    changed: dict[int, tuple[int, int, int]] = {}
     refused: dict[int, StockRefused] = {}
     # A count of the past must see every later one: it waits for those under way, and they for it.
     await (sql.share_counting if as_of is None or not any(as_of) else sql.hold_counting)(tx)
@@ -145,19 +150,27 @@ async def apply_counts(
     for instant in sorted(times, key=lambda t: at if t is None else t.replace(tzinfo=t.tzinfo or UTC)):
         if len(times) == 1:
             indexes: Sequence[int] = range(len(codes))
-            found = await _counted(tx, codes, places, on_hand, at, instant)
+            found = await _counted(tx, codes, places, on_hand, at, instant, document)
         else:
             assert as_of is not None, "there are several times"
             indexes = [index for index, time in enumerate(as_of) if time == instant]
             some_codes, some_places = [codes[index] for index in indexes], [places[index] for index in indexes]
-            found = await _counted(tx, some_codes, some_places, [on_hand[index] for index in indexes], at, instant)
+            found = await _counted(
+                tx, some_codes, some_places, [on_hand[index] for index in indexes], at, instant, document
+            )
         changed |= {indexes[index]: change for index, change in found.changed.items()}
         refused |= {indexes[index]: refusal for index, refusal in found.refused.items()}
     return Snapshot(changed, refused)
 
 
 async def _counted(
-    tx: Tx, codes: Sequence[str], places: Sequence[str], on_hand: Sequence[int], at: datetime, as_of: datetime | None
+    tx: Tx,
+    codes: Sequence[str],
+    places: Sequence[str],
+    on_hand: Sequence[int],
+    at: datetime,
+    as_of: datetime | None,
+    document: str | None,
 ) -> Snapshot:
     """The counts of one time. What they change is entered in the ledger as of that time, so that a repeat changes nothing."""
     refused: dict[int, StockRefused] = {}
@@ -205,19 +218,43 @@ async def _counted(
             refuse(keys.pop(key), StockRefusal.STALE, detail, "/as_of")
         moved = await _moved_since(tx, keys, past)
     cause_id = new_id(at)
-    changed: dict[int, tuple[int, int]] = {}
+    changed: dict[int, tuple[int, int, int]] = {}
     moves = []
+    missing: dict[tuple[int, int], int] = {}
     for key, index in keys.items():
         before, reserved = held[key]
         now = on_hand[index] + moved.get(key, 0)
-        if now < reserved:
-            refuse(index, StockRefusal.RESERVED, _held_back(before, reserved), "/on_hand")
-        elif delta := now - before:
-            changed[index] = (delta, now)
-            moves.append(StockMove(key[0], key[1], cause_id, MoveKind.COUNTED, on_hand_delta=delta, line_no=index + 1))
+        missing[key] = max(reserved - now, 0)
+        delta = max(now, reserved) - before  # what orders hold is never taken away, and what is missing of it is told
+        if delta or missing[key]:
+            changed[index] = (delta, before + delta, missing[key])
+        if delta:
+            moves.append(
+                StockMove(*key, cause_id, MoveKind.COUNTED, on_hand_delta=delta, line_no=index + 1, document=document)
+            )
+    if missing:
+        await shortfalls.note(tx, missing, at=at, document=document)
+    await _tell_variance(tx, moves, missing, at)
     await _announce(tx, moves, cause_id, at)
     await ledger.post(tx, moves, at=past or at)
     return Snapshot(changed, refused)
+
+
+async def _tell_variance(
+    tx: Tx, moves: Sequence[StockMove], missing: Mapping[tuple[int, int], int], at: datetime
+) -> None:
+    """Less was there than should have been: how much, and where most."""
+    lost: dict[tuple[int, int], int] = {key: units for key, units in missing.items() if units}
+    for move in moves:
+        if move.on_hand_delta < 0:
+            key = (move.sku_id, move.location_id)
+            lost[key] = lost.get(key, 0) - move.on_hand_delta
+    if lost:
+        most = sorted(lost, key=lambda key: -lost[key])[:VARIANCES_TOLD]
+        told = [{"sku_id": key[0], "location_id": key[1], "quantity": lost[key]} for key in most]
+        id_ = new_id(at)
+        data = {"positions": len(lost), "quantity": sum(lost.values()), "largest": told}
+        await record(tx, [Event(id_, id_, "variance_found", at, data, await tx.plans.active(tx))])
 
 
 def _time_fault(as_of: datetime, at: datetime) -> tuple[StockRefusal, str] | None:

@@ -359,7 +359,8 @@ WITH counted AS (
 )
 SELECT w.ordinal::int AS ordinal, w.sku_id, w.location_id
 FROM counted w LEFT JOIN inventory.stock s ON s.sku_id = w.sku_id AND s.location_id = w.location_id
-WHERE w.sku_id IS NULL OR w.location_id IS NULL OR coalesce(s.on_hand, 0) <> w.on_hand;
+WHERE w.sku_id IS NULL OR w.location_id IS NULL OR coalesce(s.on_hand, 0) <> w.on_hand
+   OR (w.sku_id, w.location_id) IN (SELECT sku_id, location_id FROM inventory.shortfalls WHERE open > 0);
 
 -- name: snapshot_rows_as_of
 -- The same, of what was there at a time: without what has moved since. A cause is never older than what it moved.
@@ -382,7 +383,8 @@ SELECT w.ordinal::int AS ordinal, w.sku_id, w.location_id
 FROM counted w
 LEFT JOIN inventory.stock s ON s.sku_id = w.sku_id AND s.location_id = w.location_id
 LEFT JOIN since m ON m.sku_id = w.sku_id AND m.location_id = w.location_id
-WHERE w.sku_id IS NULL OR w.location_id IS NULL OR coalesce(s.on_hand, 0) - coalesce(m.delta, 0) <> w.on_hand;
+WHERE w.sku_id IS NULL OR w.location_id IS NULL OR coalesce(s.on_hand, 0) - coalesce(m.delta, 0) <> w.on_hand
+   OR (w.sku_id, w.location_id) IN (SELECT sku_id, location_id FROM inventory.shortfalls WHERE open > 0);
 
 -- name: moved_since
 -- What came to these positions, less what left them, after a time.
@@ -392,6 +394,44 @@ WHERE m.cause_id >= :floor::uuid AND m.at > :as_of::timestamptz AND m.on_hand_de
 GROUP BY m.sku_id, m.location_id;
 
 -- counts and shortfalls ------------------------------------------------------------------------------------------------
+
+-- name: open_shortfalls
+-- What is missing at these positions, locked in key order.
+SELECT f.shortfall_id, f.sku_id, f.location_id, f.open, f.resolved
+FROM inventory.shortfalls f JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (sku_id, location_id) USING (sku_id, location_id)
+WHERE f.open > 0 ORDER BY f.sku_id, f.location_id FOR NO KEY UPDATE OF f;
+
+-- name: write_shortfalls
+-- Shortfalls that are new.
+INSERT INTO inventory.shortfalls (shortfall_id, sku_id, location_id, missing, open, document, found_at)
+SELECT w.*, w.quantity, :document::text, :at::timestamptz
+FROM unnest(:shortfall_ids::uuid[], :sku_ids::int[], :location_ids::int[], :quantities::bigint[])
+    AS w (shortfall_id, sku_id, location_id, quantity);
+
+-- name: recount_shortfalls
+-- Another count has found more, or less, of what is missing.
+UPDATE inventory.shortfalls f
+SET missing = f.missing + greatest(w.delta, 0), open = f.open + w.delta, recovered = f.recovered + greatest(-w.delta, 0),
+    closed_at = CASE WHEN f.open + w.delta = 0 THEN :at::timestamptz END
+FROM unnest(:shortfall_ids::uuid[], :deltas::bigint[]) AS w (shortfall_id, delta)
+WHERE f.shortfall_id = w.shortfall_id AND w.delta <> 0;
+
+-- name: resolve_shortfalls
+-- Units that nobody is promised any more are no longer missing.
+UPDATE inventory.shortfalls f
+SET open = f.open - w.quantity, resolved = f.resolved + w.quantity,
+    closed_at = CASE WHEN f.open = w.quantity THEN :at::timestamptz END
+FROM unnest(:shortfall_ids::uuid[], :quantities::bigint[]) AS w (shortfall_id, quantity)
+WHERE f.shortfall_id = w.shortfall_id AND w.quantity > 0;
+
+-- name: lock_shortfall
+-- One shortfall.
+SELECT open FROM inventory.shortfalls WHERE shortfall_id = :shortfall_id::uuid FOR NO KEY UPDATE;
+
+-- name: recover_shortfall
+-- The units were there.
+UPDATE inventory.shortfalls SET recovered = recovered + open, open = 0, closed_at = :at::timestamptz
+WHERE shortfall_id = :shortfall_id::uuid;
 
 -- bins, lots and serials -----------------------------------------------------------------------------------------------
 

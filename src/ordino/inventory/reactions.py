@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ordino.core.reactions import registry
-from ordino.inventory import adjust, holds, signals
+from ordino.inventory import adjust, holds, shortfalls, signals, transfers  # noqa: F401 - flows may name what they tell
 
 registry.duty("expire_holds", every_seconds=1)(holds.expire)
 registry.duty("publish_changes", every_seconds=1)(signals.publish)

@@ -14,11 +14,13 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import PathCode
+from ordino.core.bulk import Limit, PathCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import JSON, Batch, Body, as_error, command, command_one, decode, described, encode
+from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, command_one, decode, described, encode
 from ordino.inventory.availability import Ask
+from ordino.inventory.history import LAST
+from ordino.inventory.shortfalls import Closed, Closure, close
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
 from ordino.orders.future import Future, future
@@ -26,6 +28,7 @@ from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.read import DecisionView, OrderHead, OrderView, TimelineEntry
+from ordino.orders.shortfalls import ShortfallView, shortfalls_before
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
@@ -49,6 +52,16 @@ class OrderPage(Struct, frozen=True):
 
     orders: list[OrderHead]
     next: str | None
+
+
+class Shortfalls(Struct, frozen=True):
+    """Newest first; ``next`` is the ``before`` of the page that follows, if there may be one."""
+
+    shortfalls: list[ShortfallView]
+    next: UUID | None
+
+
+CLOSURE = msgspec.json.Decoder(Closure)
 
 
 class Timeline(Struct, frozen=True):
@@ -179,6 +192,33 @@ async def post_preview(request: Request[Any, Any, Any], database: NamedDependenc
     return await database.read(lambda tx: preview(tx, wanted, at=database.clock.now()))
 
 
+@get("/v1/shortfalls", summary="Units that were promised and are not there", tags=["inventory"])
+async def get_shortfalls(
+    database: NamedDependency[Database],
+    before: FromQuery[UUID] = LAST,
+    limit: Limit = 100,
+    all: FromQuery[bool] = False,
+) -> Shortfalls:
+    """Newest first, with the orders at risk; those that are still open, or all."""
+    found = await database.read(lambda tx: shortfalls_before(tx, before, limit, all=all))
+    return Shortfalls(found, found[-1].shortfall_id if len(found) == limit else None)
+
+
+@post(
+    "/v1/shortfalls/{shortfall_id:uuid}/closure",
+    summary="The missing units were found",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(Closure, Closed),
+)
+async def post_closure(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], shortfall_id: FromPath[UUID]
+) -> Response[bytes]:
+    """With a reason. A later count that finds them does the same."""
+    said = decode(await request.body(), CLOSURE)
+    return await answer_once(request, database, lambda tx: close(tx, shortfall_id, said, at=database.clock.now()))
+
+
 @get("/v1/availability/{sku:str}/future", summary="What may be promised by when", tags=["inventory"])
 async def get_future(
     database: NamedDependency[Database],
@@ -194,6 +234,8 @@ async def get_future(
 
 routes = [
     get_future,
+    get_shortfalls,
+    post_closure,
     post_orders,
     list_orders,
     get_order,

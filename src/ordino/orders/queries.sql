@@ -342,3 +342,22 @@ FROM orders.payments WHERE order_id = any(:order_ids::uuid[]);
 SELECT coalesce(sum(l.backordered - l.stop_wanted), 0)::bigint AS quantity
 FROM orders.lines l JOIN orders.orders o USING (order_id)
 WHERE l.sku_id = :sku_id::int AND l.backordered > 0 AND o.channel_id = any(:channel_ids::int[]);
+
+-- name: reserved_at
+-- Who holds units of a position.
+SELECT order_id, line_no, quantity, expires_at FROM inventory.reservations
+WHERE sku_id = :sku_id::int AND location_id = :location_id::int AND quantity > 0;
+
+-- name: at_risk
+-- Who holds units of a position, the last placed first.
+SELECT r.order_id, o.external_id, r.line_no, r.quantity, o.promised_at
+FROM inventory.reservations r LEFT JOIN orders.orders o USING (order_id)
+WHERE r.sku_id = :sku_id::int AND r.location_id = :location_id::int AND r.quantity > 0
+ORDER BY r.order_id DESC, r.line_no LIMIT :limit::int;
+
+-- name: shortfalls_page
+-- One page of shortfalls, newest first.
+SELECT f.shortfall_id, f.sku_id, s.code AS sku, f.location_id, f.missing, f.open, f.resolved, f.recovered, f.document, f.found_at,
+       f.closed_at
+FROM inventory.shortfalls f JOIN catalog.skus s USING (sku_id)
+WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean) ORDER BY f.shortfall_id DESC LIMIT :limit::int;

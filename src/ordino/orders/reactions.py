@@ -16,7 +16,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
-from ordino.orders import ledger, payments
+from ordino.orders import ledger, payments, shortfalls
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
 from ordino.orders.value import value_given_back
@@ -86,6 +86,12 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
             due_ats=[at],
             data=[msgspec.json.encode({"sku_ids": left, "after": waiting[-1]}).decode()],
         )
+
+
+@registry.reaction("source_anew")
+async def source_anew(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Units that were promised and are not there: who holds them is sourced anew, the last placed first."""
+    await shortfalls.source_anew(tx, [(task.data["sku_id"], task.data["location_id"]) for task in tasks], at=at)
 
 
 @registry.reaction("settle_lost")

@@ -152,3 +152,13 @@ WHERE p.order_id = :order_id::uuid GROUP BY p.order_id, p.package_id ORDER BY p.
 -- The shipments of an order.
 SELECT fulfillment_order_id, shipment_id, service_id, tracking_number, cost_minor, weight_grams, shipped_at, promised_at
 FROM warehouse.shipments WHERE order_id = :order_id::uuid ORDER BY shipment_id;
+
+-- name: open_work_at
+-- Units of a SKU, or of kits that need it, which a location is still to pick, the last placed order first.
+SELECT l.order_id, l.fulfillment_order_id, l.line_no, l.open
+FROM inventory.reservations r
+JOIN warehouse.fulfillment_lines l ON l.order_id = r.order_id AND l.line_no = r.line_no
+JOIN warehouse.fulfillment_orders f ON f.order_id = l.order_id AND f.fulfillment_order_id = l.fulfillment_order_id
+WHERE r.sku_id = :sku_id::int AND r.location_id = :location_id::int AND r.expires_at IS NULL AND f.location_id = :location_id::int
+  AND l.open > 0
+ORDER BY l.order_id DESC, l.line_no DESC;

@@ -9,6 +9,7 @@ from ordino.core.database import Tx
 from ordino.core.events import declare
 from ordino.core.reactions import Task, registry
 from ordino.warehouse import release as releasing
+from ordino.warehouse import shortfall
 from ordino.warehouse import stop as stopping
 from ordino.warehouse.stop import Wish
 
@@ -26,6 +27,12 @@ declare(
 async def release(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """Make an order's allocations firm; what was released before stays as it is."""
     await releasing.release(tx, list(dict.fromkeys(task.subject_id for task in tasks)), at=at)
+
+
+@registry.reaction("report_short")
+async def report_short(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """Units that are missing and in work are short; their orders are sourced anew."""
+    await shortfall.report_short(tx, [(task.data["sku_id"], task.data["location_id"]) for task in tasks], at=at)
 
 
 @registry.reaction("stop")

@@ -1,0 +1,139 @@
+"""Orders that hold units which are not there: they are looked at in the order of harm, and sourced anew.
+
+Carts let go first; then orders whose units have no work yet, the last placed first, so that the first placed keep theirs. What
+the warehouse has in work is the warehouse's to stop.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordino.core.database import Tx
+from ordino.core.events import Event, declare, record
+from ordino.core.ids import new_ids
+from ordino.core.statements import statements
+from ordino.inventory import holds, shortfalls
+from ordino.inventory import kits as kit_ledger
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import facts
+from ordino.orders import capacity, ledger
+from ordino.orders.model import State, UnitMove
+
+sql = statements("ordino.orders")
+REASON = "shortfall"
+
+declare(
+    units_at_risk="Units that the order was allocated are not there; they are sourced anew.",
+    shortfall_left="Units are missing that the warehouse has in work, or that somebody must find.",
+)
+
+
+class AtRisk(Struct, frozen=True):
+    """An order line (or a transfer's, or a cart's: then without an external id) that holds units of the position."""
+
+    order_id: UUID
+    external_id: str | None
+    line_no: int
+    quantity: int
+    promised_at: datetime | None
+
+
+class ShortfallView(Struct, frozen=True):
+    """``missing`` = ``open`` + ``resolved`` + ``recovered``. ``at_risk``: the last placed first."""
+
+    shortfall_id: UUID
+    sku: str
+    location: str
+    missing: int
+    open: int
+    resolved: int
+    recovered: int
+    document: str | None
+    found_at: datetime
+    closed_at: datetime | None
+    at_risk: list[AtRisk]
+
+
+async def source_anew(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datetime) -> None:
+    """Free units of these positions (SKU id, location id) until nothing is missing, as far as orders without work go."""
+    for key in dict.fromkeys(positions):
+        await _source_anew(tx, key, at)
+
+
+async def _source_anew(tx: Tx, key: tuple[int, int], at: datetime) -> None:
+    # Orders are locked before the shortfall and the stock, as everywhere; what changed meanwhile is looked at again.
+    owners = await sql.reserved_at(tx, sku_id=key[0], location_id=key[1])
+    carts = [row["order_id"] for row in owners if row["expires_at"] is not None]
+    orders = await ledger.lock(tx, [row["order_id"] for row in owners if row["expires_at"] is None])
+    left = await _left(tx, key)
+    if not left:
+        return
+    if carts:
+        await holds.release(tx, carts, at=at)
+        left = await _left(tx, key)
+    parts = await kit_ledger.frozen(tx, [(row["order_id"], row["line_no"]) for row in owners])
+    allocated = [
+        a for a in await ledger.allocations(tx, list(orders)) if a.location_id == key[1] and a.quantity > a.released
+    ]
+    allocated.sort(key=lambda a: (a.order_id, a.line_no), reverse=True)
+    unit_moves, stock_moves, events = [], [], []
+    taken: dict[ledger.AllocationKey, tuple[int, int]] = {}
+    by_order: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    ids = dict(zip(orders, new_ids(at, len(orders)), strict=True))
+    for row in allocated:
+        each = dict(parts.get((row.order_id, row.line_no), ((row.sku_id, 1),))).get(key[0], 0)
+        if left <= 0 or not each:
+            continue
+        units = min(row.quantity - row.released, -(-left // each))
+        left -= units * each
+        event_id = ids[row.order_id]
+        taken[row.order_id, row.line_no, row.location_id] = (units, 0)
+        unit_moves.append(
+            UnitMove(row.order_id, row.line_no, State.ALLOCATED, State.BACKORDERED, units, event_id, REASON)
+        )
+        stock_moves.append(
+            StockMove(
+                row.sku_id, row.location_id, event_id, MoveKind.RELEASED, reserved_delta=-units, reason=REASON,
+                order_id=row.order_id, line_no=row.line_no,
+            )
+        )  # fmt: skip
+        by_order[row.order_id].append({"line_no": row.line_no, "quantity": units})
+    for order_id, lines in by_order.items():
+        events.append(
+            Event(order_id, ids[order_id], "units_at_risk", at, {"lines": lines}, orders[order_id].flow_version)
+        )
+    if left > 0:
+        [event_id] = new_ids(at, 1)
+        data = {"sku_id": key[0], "location_id": key[1]}
+        events.append(Event(event_id, event_id, "shortfall_left", at, data, await tx.plans.active(tx)))
+    await ledger.move_units(tx, unit_moves, at=at)
+    await ledger.take_allocations(tx, taken)
+    if by_order:
+        await capacity.give_back(tx, await facts(tx), list(by_order))
+    await record(tx, events)
+    await stock.post(tx, stock_moves, at=at)
+
+
+async def _left(tx: Tx, key: tuple[int, int]) -> int:
+    return (await shortfalls.open_units(tx, [key])).get(key, (None, 0))[1]
+
+
+async def shortfalls_before(tx: Tx, before: UUID, limit: int, *, all: bool) -> list[ShortfallView]:
+    """One page, newest first, with the orders at risk; those that are open, or all."""
+    places = (await facts(tx)).locations
+    found = []
+    for row in await sql.shortfalls_page(tx, before=before, limit=limit, all=all):
+        at_risk = []
+        if row["open"]:
+            owners = await sql.at_risk(tx, sku_id=row["sku_id"], location_id=row["location_id"], limit=100)
+            at_risk = [AtRisk(**owner) for owner in owners]
+        values = {name: row[name] for name in ShortfallView.__struct_fields__ if name not in ("location", "at_risk")}
+        found.append(ShortfallView(**values, location=places[row["location_id"]].code, at_risk=at_risk))
+    return found
