@@ -122,6 +122,17 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         "UPDATE inventory.transfers SET cancelled = 0, received = 1",
         set(),
     ),
+    "sheets_are_the_sums_of_their_lines": (
+        f"INSERT INTO inventory.count_sheets VALUES ({_NO_CAUSE}, 'plan', 1, now(), 1, 0, 0, 0)",
+        set(),
+    ),
+    "sheets_entered_what_they_accepted": (
+        f"""INSERT INTO inventory.count_sheets VALUES ({_NO_CAUSE}, 'plan', 1, now(), 1, 0, 0, 0);
+            INSERT INTO inventory.count_lines VALUES ({_NO_CAUSE}, 1, 1, 'open');
+            UPDATE inventory.stock SET on_hand = on_hand + 1 WHERE sku_id = 1 AND location_id = 1;
+            INSERT INTO inventory.moves VALUES (1, {_NO_CAUSE}, 1, 0, 'counted', 1, 0, 0, NULL, NULL, now(), 0, NULL, {_NO_CAUSE})""",
+        set(),
+    ),
     "missing_units_are_in_one_state": (
         f"INSERT INTO inventory.shortfalls VALUES ({_NO_CAUSE}, 1, 1, 1, 0, 1, 0, NULL, now())",
         set(),

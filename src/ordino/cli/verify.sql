@@ -114,6 +114,24 @@ LEFT JOIN (SELECT feed, sum(rows) AS rows, sum(applied) AS applied, sum(refused)
 WHERE f.finished_at IS NOT NULL
   AND (f.rows, f.applied, f.refused) IS DISTINCT FROM (coalesce(s.rows, 0), coalesce(s.applied, 0), coalesce(s.refused, 0));
 
+-- name: sheets_are_the_sums_of_their_lines
+-- CNT-1: A count sheet's counts are those of its lines.
+SELECT sheet_id, json_build_array(s.open, s.recount, s.waiting, s.accepted) AS found,
+       json_build_array(l.open, l.recount, l.waiting, l.accepted) AS expected
+FROM inventory.count_sheets s
+LEFT JOIN (SELECT sheet_id, count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE state = 'recount') AS recount,
+                  count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'accepted') AS accepted
+           FROM inventory.count_lines GROUP BY sheet_id) l USING (sheet_id)
+WHERE (s.open, s.recount, s.waiting, s.accepted) IS DISTINCT FROM (l.open, l.recount, l.waiting, l.accepted);
+
+-- name: sheets_entered_what_they_accepted
+-- CNT-2: What the ledger says was counted under a sheet's name is on an accepted line of it.
+SELECT m.sku_id, m.location_id, m.document AS found
+FROM inventory.moves m
+JOIN inventory.count_sheets s ON s.sheet_id::text = m.document
+LEFT JOIN inventory.count_lines l ON l.sheet_id = s.sheet_id AND l.sku_id = m.sku_id AND l.state = 'accepted'
+WHERE m.kind = 'counted' AND m.document IS NOT NULL AND (l.sheet_id IS NULL OR s.location_id <> m.location_id);
+
 -- name: missing_units_are_in_one_state
 -- SHO-1: What a shortfall missed is open, resolved or recovered, and it is closed when nothing is open.
 SELECT sku_id, shortfall_id, open + resolved + recovered AS found, missing AS expected

@@ -303,6 +303,13 @@ async def _moved_since(tx: Tx, keys: Collection[tuple[int, int]], past: datetime
     return {(row["sku_id"], row["location_id"]): row["delta"] for row in rows}
 
 
+async def stood_then(tx: Tx, keys: Sequence[tuple[int, int]], past: datetime | None) -> dict[tuple[int, int], int]:
+    """What the ledger says was on hand at these positions at a time (None: now). They are locked."""
+    held = await _hold(tx, set(keys))
+    moved = {} if past is None else await _moved_since(tx, keys, past)
+    return {key: held[key][0] - moved.get(key, 0) for key in keys}
+
+
 async def forget_counted(tx: Tx, since: datetime, at: datetime) -> None:
     """Counts that are too old to be sent again need no remembering."""
     await sql.forget_counted(tx, before=at - timedelta(days=OLDEST_DAYS))

@@ -395,6 +395,104 @@ GROUP BY m.sku_id, m.location_id;
 
 -- counts and shortfalls ------------------------------------------------------------------------------------------------
 
+-- name: write_plan
+-- A row comes back if it is new or differed.
+INSERT INTO inventory.count_plans AS p (code, location_id, days, lines, accept_units, accept_hundredths, approve_above_units, active)
+VALUES (:code::text, :location_id::int, :days::int[], :lines::int, :accept_units::bigint, :accept_hundredths::int,
+        :approve_above_units::bigint, :active::boolean)
+ON CONFLICT (code) DO UPDATE
+SET location_id = excluded.location_id, days = excluded.days, lines = excluded.lines, accept_units = excluded.accept_units,
+    accept_hundredths = excluded.accept_hundredths, approve_above_units = excluded.approve_above_units, active = excluded.active
+WHERE (p.location_id, p.days, p.lines, p.accept_units, p.accept_hundredths, p.approve_above_units, p.active) IS DISTINCT FROM
+      (excluded.location_id, excluded.days, excluded.lines, excluded.accept_units, excluded.accept_hundredths,
+       excluded.approve_above_units, excluded.active)
+RETURNING p.code, p.xmax = 0 AS new;
+
+-- name: plans
+-- Some count plans, by code.
+SELECT p.code, l.code AS location, p.location_id, p.days, p.lines, p.accept_units, p.accept_hundredths, p.approve_above_units, p.active
+FROM inventory.count_plans p JOIN network.locations l USING (location_id) WHERE p.code = any(:codes::text[]) ORDER BY p.code;
+
+-- name: plan_codes_after
+-- One page of codes.
+SELECT code FROM inventory.count_plans WHERE code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: plans_without_sheets
+-- Active plans that have no sheet in hand.
+SELECT code FROM inventory.count_plans p
+WHERE active AND NOT EXISTS (SELECT FROM inventory.count_sheets s WHERE s.plan = p.code AND s.status <> 'done') ORDER BY code;
+
+-- name: due_for_count
+-- What is due at a location: its class by the units that left lately, and when it was counted last; longest overdue first.
+WITH there AS (
+    SELECT sku_id FROM inventory.stock WHERE location_id = :location_id::int
+), left_here AS (
+    SELECT t.sku_id, coalesce(-sum(m.on_hand_delta), 0) AS units
+    FROM there t LEFT JOIN inventory.moves m ON m.sku_id = t.sku_id AND m.location_id = :location_id::int AND m.kind = 'shipped'
+        AND m.at > :since::timestamptz
+    GROUP BY t.sku_id
+), ranked AS (
+    SELECT sku_id, units, sum(units) OVER (ORDER BY units DESC, sku_id) - units AS before, sum(units) OVER () AS total FROM left_here
+), classed AS (
+    SELECT sku_id, CASE WHEN units > 0 AND before < 0.80 * total THEN 1 WHEN units > 0 AND before < 0.95 * total THEN 2 ELSE 3 END
+               AS class
+    FROM ranked
+), counted AS (
+    SELECT l.sku_id, max(l.counted_at) AS counted_at
+    FROM inventory.count_lines l JOIN inventory.count_sheets s USING (sheet_id)
+    WHERE s.location_id = :location_id::int AND l.state = 'accepted' GROUP BY l.sku_id
+)
+SELECT c.sku_id, c.class FROM classed c LEFT JOIN counted d USING (sku_id)
+WHERE (d.counted_at IS NULL OR d.counted_at <= :at::timestamptz - make_interval(days => (:days::int[])[c.class]))
+  AND NOT EXISTS (SELECT FROM inventory.count_lines l JOIN inventory.count_sheets s USING (sheet_id)
+                  WHERE l.sku_id = c.sku_id AND s.location_id = :location_id::int AND l.state <> 'accepted')
+ORDER BY d.counted_at IS NOT NULL, c.class, d.counted_at, c.sku_id LIMIT :limit::int;
+
+-- name: write_sheet
+-- A new sheet with its lines.
+WITH s AS (
+    INSERT INTO inventory.count_sheets (sheet_id, plan, location_id, made_at, open, recount, waiting, accepted)
+    VALUES (:sheet_id::uuid, :plan::text, :location_id::int, :at::timestamptz, :lines::int, 0, 0, 0) RETURNING sheet_id
+)
+INSERT INTO inventory.count_lines (sheet_id, line_no, sku_id, state)
+SELECT s.sheet_id, w.line_no, w.sku_id, 'open' FROM s, unnest(:sku_ids::int[]) WITH ORDINALITY AS w (sku_id, line_no);
+
+-- name: lock_sheet
+-- One sheet with its plan's thresholds, for the rest of the transaction.
+SELECT s.sheet_id, s.location_id, l.code AS location, p.accept_units, p.accept_hundredths, p.approve_above_units
+FROM inventory.count_sheets s JOIN inventory.count_plans p ON p.code = s.plan JOIN network.locations l ON l.location_id = s.location_id
+WHERE s.sheet_id = :sheet_id::uuid FOR NO KEY UPDATE OF s;
+
+-- name: sheet_lines
+-- A sheet's lines.
+SELECT l.line_no, l.sku_id, s.code AS sku, l.state, l.counted, l.counted_at, l.expected
+FROM inventory.count_lines l JOIN catalog.skus s USING (sku_id) WHERE l.sheet_id = :sheet_id::uuid ORDER BY l.line_no;
+
+-- name: move_line
+-- A line changes its state, and with it the sheet's counts.
+WITH l AS (
+    UPDATE inventory.count_lines SET state = :state::text, counted = :counted::bigint, counted_at = :counted_at::timestamptz,
+                                     expected = :expected::bigint
+    WHERE sheet_id = :sheet_id::uuid AND line_no = :line_no::int AND state = :was::text RETURNING sheet_id
+)
+UPDATE inventory.count_sheets s
+SET open = s.open + (:state::text = 'open')::int - (:was::text = 'open')::int,
+    recount = s.recount + (:state::text = 'recount')::int - (:was::text = 'recount')::int,
+    waiting = s.waiting + (:state::text = 'waiting')::int - (:was::text = 'waiting')::int,
+    accepted = s.accepted + (:state::text = 'accepted')::int - (:was::text = 'accepted')::int
+FROM l WHERE s.sheet_id = l.sheet_id;
+
+-- name: sheet_by_id
+-- One sheet.
+SELECT s.sheet_id, s.plan, l.code AS location, s.made_at, s.status
+FROM inventory.count_sheets s JOIN network.locations l USING (location_id) WHERE s.sheet_id = :sheet_id::uuid;
+
+-- name: sheets_page
+-- One page of sheets, newest first.
+SELECT s.sheet_id, s.plan, l.code AS location, s.made_at, s.status, s.open, s.recount, s.waiting, s.accepted
+FROM inventory.count_sheets s JOIN network.locations l USING (location_id)
+WHERE s.sheet_id < :before::uuid AND (:location::text IS NULL OR l.code = :location::text) ORDER BY s.sheet_id DESC LIMIT :limit::int;
+
 -- name: open_shortfalls
 -- What is missing at these positions, locked in key order.
 SELECT f.shortfall_id, f.sku_id, f.location_id, f.open, f.resolved

@@ -476,6 +476,53 @@ CREATE TABLE inventory.shortfalls (
 CREATE INDEX shortfalls_by_id ON inventory.shortfalls (shortfall_id);
 CREATE UNIQUE INDEX one_shortfall_a_position ON inventory.shortfalls (sku_id, location_id) WHERE open > 0;
 
+CREATE TABLE inventory.count_plans (
+    code text NOT NULL,
+    location_id int NOT NULL,
+    days int[] NOT NULL,               -- after how many SKUs of class A, B and C are due again
+    lines int NOT NULL,
+    accept_units bigint NOT NULL,
+    accept_hundredths int NOT NULL,    -- of a percent of what is expected
+    approve_above_units bigint NOT NULL,
+    active boolean NOT NULL,
+    CONSTRAINT count_plans_pk PRIMARY KEY (code),
+    CONSTRAINT a_count_plan_is_for_a_location FOREIGN KEY (location_id) REFERENCES network.locations
+);
+
+-- The counts are the sums over the lines; the status follows from them.
+CREATE TABLE inventory.count_sheets (
+    sheet_id uuid NOT NULL,
+    plan text NOT NULL,
+    location_id int NOT NULL,
+    made_at timestamptz NOT NULL,
+    open int NOT NULL,
+    recount int NOT NULL,
+    waiting int NOT NULL,
+    accepted int NOT NULL,
+    status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN open + recount > 0 THEN 'counting'
+        WHEN waiting > 0 THEN 'approval'
+        ELSE 'done' END) STORED,
+    CONSTRAINT count_sheets_pk PRIMARY KEY (sheet_id),
+    CONSTRAINT a_sheet_counts_its_lines CHECK (least(open, recount, waiting, accepted) >= 0)
+);
+
+CREATE TABLE inventory.count_lines (
+    sheet_id uuid NOT NULL,
+    line_no int NOT NULL,
+    sku_id int NOT NULL,
+    state text NOT NULL,
+    counted bigint,
+    counted_at timestamptz,
+    expected bigint,
+    CONSTRAINT count_lines_pk PRIMARY KEY (sheet_id, line_no),
+    CONSTRAINT a_count_line_is_of_a_sheet FOREIGN KEY (sheet_id) REFERENCES inventory.count_sheets,
+    CONSTRAINT a_sku_stands_once_on_a_sheet UNIQUE (sheet_id, sku_id),
+    CONSTRAINT count_line_states CHECK (state IN ('open', 'recount', 'waiting', 'accepted')),
+    CONSTRAINT an_open_line_is_not_counted CHECK ((state = 'open') = (counted IS NULL))
+);
+CREATE INDEX count_lines_of_skus ON inventory.count_lines (sku_id);
+
 -- inventory: bins, lots and serials
 
 -- inventory: incoming, transfers and what is set aside

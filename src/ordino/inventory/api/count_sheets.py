@@ -1,0 +1,159 @@
+"""Cycle counts over HTTP: plans, sheets, counts, approvals."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import Meta, Struct
+
+from ordino.core import bulk
+from ordino.core.bulk import Kind, Limit
+from ordino.core.database import Database
+from ordino.core.http import answer_once, decode, described
+from ordino.core.upserts import Code
+from ordino.inventory import count_sheets
+from ordino.inventory.count_sheets import CountedLine, CountPlan, NewSheet, Sheet, SheetHead, Told
+from ordino.inventory.history import LAST
+
+
+class SheetPage(Struct, frozen=True):
+    """Newest first; ``next`` is the ``before`` of the page that follows, if there may be one."""
+
+    sheets: list[SheetHead]
+    next: UUID | None
+
+
+class Entries(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was counted."""
+
+    counts: Annotated[list[CountedLine], Meta(min_length=1, max_length=count_sheets.MAX_LINES)]
+
+
+class Choice(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the lines that wait; by default all."""
+
+    skus: Annotated[list[Code], Meta(min_length=1, max_length=count_sheets.MAX_LINES)] | None = None
+
+
+class ToldLines(Struct, frozen=True):
+    """What became of each, in order."""
+
+    outcomes: list[Told]
+
+
+_sheet = msgspec.json.Decoder(NewSheet)
+_entries = msgspec.json.Decoder(Entries)
+_choice = msgspec.json.Decoder(Choice)
+
+
+@post(
+    "/v1/count_sheets",
+    summary="Make a count sheet",
+    tags=["inventory"],
+    status_code=201,
+    operation_class=described(NewSheet, Sheet),
+)
+async def post_sheet(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """Of what is due by a plan, or of the SKUs that are named. Sheets of active plans are made every day by themselves."""
+    wanted = decode(await request.body(), _sheet)
+    at = database.clock.now()
+    return await answer_once(request, database, lambda tx: count_sheets.make_sheet(tx, wanted, at=at), status=201)
+
+
+@get("/v1/count_sheets", summary="Count sheets, newest first", tags=["inventory"])
+async def get_sheets(
+    database: NamedDependency[Database],
+    location: FromQuery[str | None] = None,
+    before: FromQuery[UUID] = LAST,
+    limit: Limit = 100,
+) -> SheetPage:
+    """Of one location, or all."""
+    found = await database.read(lambda tx: count_sheets.sheets_before(tx, before, limit, location=location))
+    return SheetPage(found, found[-1].sheet_id if len(found) == limit else None)
+
+
+@get("/v1/count_sheets/{sheet_id:uuid}", summary="One count sheet", tags=["inventory"])
+async def get_sheet(database: NamedDependency[Database], sheet_id: FromPath[UUID]) -> Sheet:
+    """Blind: what is expected is told of no line that is still to be counted."""
+    return await database.read(lambda tx: count_sheets.sheet_of(tx, sheet_id))
+
+
+@post(
+    "/v1/count_sheets/{sheet_id:uuid}/counts",
+    summary="Enter what was counted",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(Entries, ToldLines),
+)
+async def post_counts(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
+) -> Response[bytes]:
+    """What differs little is accepted; what differs much is to be counted again."""
+    said = decode(await request.body(), _entries)
+
+    async def enter(tx: Any) -> ToldLines:
+        return ToldLines(await count_sheets.enter(tx, sheet_id, said.counts, at=database.clock.now()))
+
+    return await answer_once(request, database, enter)
+
+
+@post(
+    "/v1/count_sheets/{sheet_id:uuid}/approval",
+    summary="Approve variances",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(Choice, ToldLines, required=False),
+)
+async def post_approval(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
+) -> Response[bytes]:
+    """Of lines that wait: the stock becomes what was counted."""
+    return await _decide(request, database, sheet_id, approve=True)
+
+
+@post(
+    "/v1/count_sheets/{sheet_id:uuid}/rejection",
+    summary="Reject variances",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(Choice, ToldLines, required=False),
+)
+async def post_rejection(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
+) -> Response[bytes]:
+    """Of lines that wait: they are to be counted anew."""
+    return await _decide(request, database, sheet_id, approve=False)
+
+
+async def _decide(
+    request: Request[Any, Any, Any], database: Database, sheet_id: UUID, *, approve: bool
+) -> Response[bytes]:
+    said = decode(await request.body() or b"{}", _choice)
+
+    async def decide(tx: Any) -> ToldLines:
+        at = database.clock.now()
+        return ToldLines(await count_sheets.decide(tx, sheet_id, said.skus, approve=approve, at=at))
+
+    return await answer_once(request, database, decide)
+
+
+routes: list[Any] = [
+    *bulk.routes(
+        Kind("count_plans", CountPlan, count_sheets.upsert_plans),
+        "inventory",
+        note="Each by its code: what is due when at a location, and what may differ by how much.",
+        by_code=count_sheets.plans,
+        after_code=count_sheets.plans_after,
+    ),
+    post_sheet,
+    get_sheets,
+    get_sheet,
+    post_counts,
+    post_approval,
+    post_rejection,
+]
