@@ -173,9 +173,10 @@ def _plan(row: Any) -> CountPlan:
 
 async def make_sheet(tx: Tx, wanted: NewSheet, *, at: datetime) -> Sheet:
     """A sheet of what is due and on no other open sheet, longest overdue first. Raises ``NotFound``, ``Conflict`` if nothing is."""
-    [plan] = await sql.plans(tx, codes=[wanted.plan]) or [None]
-    if plan is None:
+    found = await sql.plans(tx, codes=[wanted.plan])
+    if not found:
         raise NotFound(f"There is no count plan {wanted.plan!r}; create it with PUT /v1/count_plans.")
+    [plan] = found
     if wanted.skus is None:
         sku_ids = await _due(tx, plan, at)
         if not sku_ids:
