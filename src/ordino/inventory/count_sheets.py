@@ -367,12 +367,11 @@ async def sheet_of(tx: Tx, sheet_id: UUID) -> Sheet:
         raise NotFound(f"There is no count sheet {sheet_id}.")
     lines = []
     for row in await sql.sheet_lines(tx, sheet_id=sheet_id):
-        seen = row["state"] in (State.ACCEPTED, State.WAITING)
-        counted, counted_at, expected = (
-            (row["counted"], row["counted_at"], row["expected"]) if seen else (None, None, None)
-        )
-        variance = counted - expected if seen else None
-        lines.append(SheetLine(row["sku"], row["state"], counted, counted_at, expected, variance))
+        if row["state"] in (State.ACCEPTED, State.WAITING):
+            values = (row["counted"], row["counted_at"], row["expected"], row["counted"] - row["expected"])
+            lines.append(SheetLine(row["sku"], row["state"], *values))
+        else:
+            lines.append(SheetLine(row["sku"], row["state"], None, None, None, None))
     return Sheet(**rows[0], lines=lines)
 
 
