@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from ordino.cli import running
 from ordino.core.database import ACTOR, Database
@@ -289,7 +289,11 @@ def moves(
     found = on_database(read)
 
     def table() -> Table:
-        table = Table("at", "location", "what", "on hand", "reserved", "set aside", "who", "why", "document or order")
+        table = Table(
+            *(Column(name, no_wrap=True) for name in ("at", "location", "what", "on hand", "reserved", "set aside"))
+        )
+        for name in ("who", "why", "document or order"):
+            table.add_column(name, overflow="fold")
         for move in found.moves:
             deltas = (move.on_hand_delta, move.reserved_delta, move.unavailable_delta)
             behind = move.document or (str(move.order_id) if move.order_id else "")
