@@ -133,6 +133,30 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             INSERT INTO inventory.moves VALUES (1, {_NO_CAUSE}, 1, 0, 'counted', 1, 0, 0, NULL, NULL, now(), 0, NULL, {_NO_CAUSE})""",
         set(),
     ),
+    "detail_sums_to_what_is_there": (
+        f"""INSERT INTO inventory.detail VALUES (1, 1, '-', '', 1);
+            INSERT INTO inventory.detail_moves VALUES (1, {_NO_CAUSE}, 1, 0, 'received', '-', '', 1, NULL, now())""",
+        set(),
+    ),
+    "detail_is_the_sum_of_its_moves": (
+        "INSERT INTO inventory.detail SELECT sku_id, location_id, CASE n WHEN 1 THEN '-' ELSE '(picked)' END, '',"
+        " CASE n WHEN 1 THEN on_hand - picked ELSE picked END"
+        " FROM inventory.stock, generate_series(1, 2) n WHERE sku_id = 1 AND location_id = 1",
+        set(),
+    ),
+    "serials_count_to_what_is_there": (
+        "INSERT INTO inventory.serials VALUES (1, 'S-1', 'in_stock', 1)",
+        set(),
+    ),
+    "lots_that_must_have_a_date_have_one": (
+        f"""UPDATE catalog.skus SET tracking = 'lot', expiry_required = true WHERE sku_id = 1;
+            INSERT INTO inventory.detail SELECT sku_id, location_id, CASE n WHEN 1 THEN '-' ELSE '(picked)' END, 'L',
+                CASE n WHEN 1 THEN on_hand - picked ELSE picked END
+                FROM inventory.stock, generate_series(1, 2) n WHERE sku_id = 1;
+            INSERT INTO inventory.detail_moves SELECT sku_id, {_NO_CAUSE}, location_id, 0, 'received', bin, lot, quantity, NULL, now()
+                FROM inventory.detail""",
+        set(),
+    ),
     "missing_units_are_in_one_state": (
         f"INSERT INTO inventory.shortfalls VALUES ({_NO_CAUSE}, 1, 1, 1, 0, 1, 0, NULL, now())",
         set(),

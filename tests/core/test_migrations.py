@@ -122,6 +122,7 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
         ("promises",),
         ("published",),
         ("rules",),
+        ("tracking",),
     ]
 
 

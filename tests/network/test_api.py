@@ -113,6 +113,7 @@ async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient
             "handling_cost_minor": 5,
             "serves_countries": ["DE"],
             "active": True,
+            "bins": False,
         },
         "networks": {"code": "n", "name": "N", "members": [{"location": "l", "buffer": 2}], "channels": ["c"]},
         "carrier_services": {

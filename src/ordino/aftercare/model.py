@@ -77,6 +77,7 @@ class ReceivedLine(Struct, frozen=True, kw_only=True):
     line_no: int
     restocked: Units = 0
     scrapped: Units = 0
+    serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None  # of restocked units, where the SKU has them
 
 
 class ReturnArrival(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from ordino.core.errors import NotFound
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
+from ordino.inventory import detail
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
@@ -192,7 +193,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     events: list[Event] = []
     for event_id, (index, receipt) in zip(new_ids(at, len(receipts)), enumerate(receipts), strict=True):
         there = returns.get((receipt.order_id, receipt.return_id), {})
-        refusal = _doubt(receipt, there, repeated=index in repeats)
+        refusal = _doubt(receipt, there, repeated=index in repeats) or await _doubt_serials(tx, receipt, there)
         if refusal is not None:
             refusals[index] = refusal
             continue
@@ -218,6 +219,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
                         on_hand_delta=line.restocked,
                         order_id=receipt.order_id,
                         line_no=line.line_no,
+                        serials=tuple(line.serials or ()),
                     )
                 )
         data = {"return_id": receipt.return_id, "lines": receipt.lines, "refund_minor": refunds[index]}
@@ -266,6 +268,26 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
             left = there[line.line_no].outstanding
             detail = f"Of line {line.line_no}, {left} authorized units did not come back yet, not {back}."
             return refuse(ReturnRefusal.TOO_MANY, detail, pointer)
+    return None
+
+
+async def _doubt_serials(tx: Tx, receipt: ReturnReceipt, there: Mapping[int, _ReturnLine]) -> ReturnRefused | None:
+    """Units with serial numbers come back as what they are: each restocked one is named, and had gone out with this order."""
+    by = await detail.tracked(tx)
+    for index, line in enumerate(receipt.lines):
+        sku_id, named = there[line.line_no].sku_id, line.serials or []
+        pointer = f"/lines/{index}/serials"
+        needed = sku_id in by and by[sku_id].by == "serial"
+        if len(set(named)) != (line.restocked if needed else 0):
+            said = f"name the {line.restocked} that are restocked" if needed else "the SKU has none; leave them out"
+            told = f"Serial numbers of line {line.line_no}: {said}."
+            return ReturnRefused(receipt.order_id, receipt.return_id, ReturnRefusal.INVALID, told, pointer)
+        rows = await sql.serials_of_order(tx, sku_id=sku_id, order_id=receipt.order_id) if named else []
+        went = {row["serial"] for row in rows}
+        for serial in named:
+            if serial not in went:
+                told = f"The serial number {serial!r} did not go out with this order, or is back already."
+                return ReturnRefused(receipt.order_id, receipt.return_id, ReturnRefusal.UNKNOWN, told, pointer)
     return None
 
 

@@ -3,6 +3,7 @@
 CAT-1  A code names the same thing for ever.
 CAT-2  A kit is made of SKUs that are no kits.
 CAT-3  A SKU's unit scale never changes: quantities counted in it would change their meaning.
+CAT-5  How a SKU is tracked never changes: its units have lots or serial numbers from the first one on, or never.
 CAT-4  A channel's seller never changes: its customers and orders are that seller's.
 """
 
@@ -43,7 +44,8 @@ class Channel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is stocked and sold. Goods by weight or length count in units of 10^-``unit_scale``: with 3, one unit is a thousandth.
 
-    ``weight_grams`` and the sizes are those of one unit, in its package.
+    ``weight_grams`` and the sizes are those of one unit, in its package. ``tracking`` by lot or serial number is from receipt to
+    return; with ``expiry_required``, every lot has a date.
     """
 
     code: Code
@@ -59,6 +61,8 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unit_scale: Annotated[int, Meta(ge=0, le=6)] = 0
     backorderable: bool = False
     active: bool = True
+    tracking: Literal["none", "lot", "serial"] = "none"
+    expiry_required: bool = False
 
 
 class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

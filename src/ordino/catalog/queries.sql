@@ -60,28 +60,29 @@ SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku
 
 -- name: unit_scales
 -- What one unit of these SKUs means.
-SELECT sku_id, unit_scale FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+SELECT sku_id, unit_scale, tracking FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
 
 -- name: write_skus
 -- In key order; a row comes back if it is new or differed.
 INSERT INTO catalog.skus AS s (sku_id, code, name, gtin, category, weight_grams, length_mm, width_mm, height_mm, unit_scale,
-                               backorderable, active)
+                               backorderable, active, tracking, expiry_required)
 SELECT * FROM unnest(:sku_ids::int[], :codes::text[], :names::text[], :gtins::text[], :categories::text[], :weights::int[],
                      :lengths::int[], :widths::int[], :heights::int[], :unit_scales::smallint[], :backorderable::boolean[],
-                     :active::boolean[]) AS n (sku_id)
+                     :active::boolean[], :tracking::text[], :expiry_required::boolean[]) AS n (sku_id)
 ORDER BY n.sku_id
 ON CONFLICT (sku_id) DO UPDATE
 SET name = excluded.name, gtin = excluded.gtin, category = excluded.category, weight_grams = excluded.weight_grams,
     length_mm = excluded.length_mm, width_mm = excluded.width_mm, height_mm = excluded.height_mm,
-    backorderable = excluded.backorderable, active = excluded.active
-WHERE (s.name, s.gtin, s.category, s.weight_grams, s.length_mm, s.width_mm, s.height_mm, s.backorderable, s.active)
+    backorderable = excluded.backorderable, active = excluded.active, expiry_required = excluded.expiry_required
+WHERE (s.name, s.gtin, s.category, s.weight_grams, s.length_mm, s.width_mm, s.height_mm, s.backorderable, s.active, s.expiry_required)
     IS DISTINCT FROM (excluded.name, excluded.gtin, excluded.category, excluded.weight_grams, excluded.length_mm,
-                      excluded.width_mm, excluded.height_mm, excluded.backorderable, excluded.active)
+                      excluded.width_mm, excluded.height_mm, excluded.backorderable, excluded.active, excluded.expiry_required)
 RETURNING s.code;
 
 -- name: skus
 -- Some SKUs, by key.
-SELECT code, name, gtin, category, weight_grams, length_mm, width_mm, height_mm, unit_scale, backorderable, active
+SELECT code, name, gtin, category, weight_grams, length_mm, width_mm, height_mm, unit_scale, backorderable, active, tracking,
+       expiry_required
 FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY code;
 
 -- name: sku_codes_after
@@ -129,3 +130,7 @@ SELECT sku_id FROM catalog.kits;
 -- name: all_components
 -- What every kit is made of.
 SELECT sku_id, component_sku_id, quantity FROM catalog.kit_components ORDER BY sku_id, component_sku_id;
+
+-- name: serial_skus
+-- Which of these SKUs are tracked by serial number.
+SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) AND tracking = 'serial';

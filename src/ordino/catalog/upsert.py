@@ -99,6 +99,7 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
         ids, claimed = await _claim(tx, [sku.code for sku in batch])
         rows = await sql.unit_scales(tx, sku_ids=[ids[sku.code] for sku in batch if sku.code not in claimed])
         scales = {row["sku_id"]: row["unit_scale"] for row in rows}
+        trackings = {row["sku_id"]: row["tracking"] for row in rows}
         outcomes: dict[str, Outcome] = {}
         for sku in batch:
             scale = scales.get(ids[sku.code], sku.unit_scale)
@@ -108,6 +109,9 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
                     "sell the goods under a new SKU to count them in another way."
                 )
                 outcomes[sku.code] = NotUpserted(sku.code, Reason.CONFLICT, detail, "/unit_scale")
+            elif (was := trackings.get(ids[sku.code], sku.tracking)) != sku.tracking:
+                detail = f"The SKU {sku.code!r} is tracked by {was}, and its units are; sell them under a new SKU to change that."
+                outcomes[sku.code] = NotUpserted(sku.code, Reason.CONFLICT, detail, "/tracking")
         sound = [sku for sku in batch if sku.code not in outcomes]
         rows = await sql.write_skus(
             tx,
@@ -123,8 +127,12 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
             unit_scales=[sku.unit_scale for sku in sound],
             backorderable=[sku.backorderable for sku in sound],
             active=[sku.active for sku in sound],
+            tracking=[sku.tracking for sku in sound],
+            expiry_required=[sku.expiry_required for sku in sound],
         )
         written = {row["code"] for row in rows}
+        if any(sku.tracking != "none" and sku.code in written for sku in sound):
+            await kept.changed(tx, "tracking")
         for sku in sound:
             outcomes[sku.code] = outcome(sku.code, new=sku.code in claimed, written=sku.code in written)
         return [outcomes[sku.code] for sku in batch]
@@ -156,6 +164,7 @@ async def upsert_kits(tx: Tx, kits: Sequence[Kit], *, at: datetime) -> list[Outc
         named = {kit.sku for kit in batch} | {part.sku for kit in batch for part in kit.components}
         ids = await sku_ids(tx, sorted(named))
         await sql.hold_skus(tx, sku_ids=list(ids.values()))
+        numbered = {row["sku_id"] for row in await sql.serial_skus(tx, sku_ids=list(ids.values()))}
         kit_ids = {row["sku_id"] for row in await sql.kits_among(tx, sku_ids=list(ids.values()))}
         rows = await sql.components_among(tx, sku_ids=list(ids.values()))
         within = {row["sku_id"]: set(row["kits"]) for row in rows}
@@ -165,7 +174,7 @@ async def upsert_kits(tx: Tx, kits: Sequence[Kit], *, at: datetime) -> list[Outc
         outcomes: list[Outcome] = []
         changed: dict[int, dict[int, int]] = {}
         for kit in batch:
-            wrong = _kit_refusal(kit, ids, kit_ids, within)
+            wrong = _kit_refusal(kit, ids, kit_ids, within) or _numbered(kit, ids, numbered)
             if wrong is not None:
                 outcomes.append(wrong)
                 continue
@@ -217,6 +226,14 @@ def _kit_refusal(
     if kit.components and (holders := within.get(ids[kit.sku])):
         detail = f"{kit.sku!r} is part of the kit {min(holders)!r}, and a kit holds no kits; take it out first."
         return NotUpserted(kit.sku, Reason.CONFLICT, detail, "/sku")
+    return None
+
+
+def _numbered(kit: Kit, ids: Mapping[str, int], numbered: set[int]) -> NotUpserted | None:
+    for index, part in enumerate(kit.components):
+        if ids[part.sku] in numbered:
+            detail = f"{part.sku!r} has serial numbers, and a pick of kits does not name those of components; sell it by itself."
+            return NotUpserted(kit.sku, Reason.CONFLICT, detail, f"/components/{index}/sku")
     return None
 
 

@@ -335,3 +335,85 @@ def transfers(
         return table
 
     show(found, table, json=json)
+
+
+@stock_app.command(name="detail")
+def show_detail(
+    sku: str,
+    *,
+    location: Annotated[str | None, Parameter(help="Only there.")] = None,
+    json: Json = False,
+) -> None:
+    """Where exactly a SKU lies: bins, lots, and what is available of each lot."""
+    from ordino.inventory.detail import DetailView, detail_view
+
+    async def read(database: Database) -> DetailView:
+        return await database.read(lambda tx: detail_view(tx, sku, location=location, at=database.clock.now()))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("location", "bin", "lot", "expires", "units", title=found.sku)
+        for row in found.bins:
+            table.add_row(row.location, row.bin, row.lot or "", str(row.expires_on or ""), str(row.quantity))
+        for lot in found.lots:
+            said = "expired" if lot.expired else f"{lot.available} available"
+            table.add_row(lot.location, "", lot.lot or "", str(lot.expires_on or ""), said)
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command
+def shortfalls(
+    *,
+    all: Annotated[bool, Parameter(help="Those that are closed, too.", negative="")] = False,
+    limit: int = 20,
+    json: Json = False,
+) -> None:
+    """Units that are promised and were not there when somebody counted, and the orders at risk."""
+    from ordino.inventory.history import LAST
+    from ordino.orders.shortfalls import ShortfallView, shortfalls_before
+
+    async def read(database: Database) -> list[ShortfallView]:
+        return await database.read(lambda tx: shortfalls_before(tx, LAST, limit, all=all))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table(
+            "SKU", "location", "found", "missing", "open", "resolved", "recovered", "at risk, last placed first"
+        )
+        for one in found:
+            risks = ", ".join(f"{risk.quantity} of {risk.external_id or risk.order_id}" for risk in one.at_risk)
+            counts = (str(n) for n in (one.missing, one.open, one.resolved, one.recovered))
+            table.add_row(one.sku, one.location, f"{one.found_at:%Y-%m-%d %H:%M}", *counts, risks)
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command
+def sheets(
+    *,
+    location: Annotated[str | None, Parameter(help="Only of it.")] = None,
+    limit: int = 20,
+    json: Json = False,
+) -> None:
+    """Count sheets, newest first."""
+    from ordino.inventory.count_sheets import SheetHead, sheets_before
+    from ordino.inventory.history import LAST
+
+    async def read(database: Database) -> list[SheetHead]:
+        return await database.read(lambda tx: sheets_before(tx, LAST, limit, location=location))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("sheet", "plan", "location", "made", "status", "open", "recount", "waiting", "accepted")
+        for one in found:
+            counts = (str(n) for n in (one.open, one.recount, one.waiting, one.accepted))
+            table.add_row(str(one.sheet_id), one.plan, one.location, f"{one.made_at:%Y-%m-%d}", one.status, *counts)
+        return table
+
+    show(found, table, json=json)

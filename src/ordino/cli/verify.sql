@@ -144,7 +144,42 @@ SELECT f.sku_id, f.location_id, f.open AS found, s.reserved AS expected
 FROM inventory.shortfalls f LEFT JOIN inventory.stock s USING (sku_id, location_id)
 WHERE f.open > 0 AND f.open > coalesce(s.on_hand, 0);
 
--- bins, lots and serials
+-- name: detail_sums_to_what_is_there
+-- DET-1: The detail of a position sums to its on hand, and what lies in the bin of picked units to its picked ones.
+SELECT sku_id, location_id, json_build_object('all', d.quantity, 'picked', d.picked) AS found,
+       json_build_object('all', coalesce(s.on_hand, 0), 'picked', coalesce(s.picked, 0)) AS expected
+FROM (SELECT sku_id, location_id, sum(quantity) AS quantity, sum(CASE bin WHEN '(picked)' THEN quantity ELSE 0 END) AS picked
+      FROM inventory.detail GROUP BY sku_id, location_id) d
+FULL JOIN (SELECT s.sku_id, s.location_id, s.on_hand, s.picked FROM inventory.stock s JOIN catalog.skus k USING (sku_id)
+           WHERE k.tracking <> 'none'
+           UNION
+           SELECT s.sku_id, s.location_id, s.on_hand, s.picked
+           FROM inventory.stock s JOIN (SELECT DISTINCT sku_id, location_id FROM inventory.detail) d USING (sku_id, location_id)) s
+    USING (sku_id, location_id)
+WHERE coalesce(d.quantity, 0) <> coalesce(s.on_hand, 0) OR coalesce(d.picked, 0) <> coalesce(s.picked, 0);
+
+-- name: detail_is_the_sum_of_its_moves
+-- DET-2: What lies in a bin, of a lot, is what its moves brought there less what they took away.
+SELECT sku_id, location_id, bin, lot, coalesce(d.quantity, 0) AS found, coalesce(m.quantity, 0) AS expected
+FROM inventory.detail d
+FULL JOIN (SELECT sku_id, location_id, bin, lot, sum(delta) AS quantity FROM inventory.detail_moves
+           GROUP BY sku_id, location_id, bin, lot) m USING (sku_id, location_id, bin, lot)
+WHERE coalesce(d.quantity, 0) <> coalesce(m.quantity, 0);
+
+-- name: serials_count_to_what_is_there
+-- SER-1: At a position of a SKU with serial numbers, as many are in stock or picked as are on hand.
+SELECT sku_id, location_id, coalesce(n.units, 0) AS found, coalesce(s.on_hand, 0) AS expected
+FROM (SELECT sku_id, location_id, count(*) AS units FROM inventory.serials WHERE state IN ('in_stock', 'picked')
+      GROUP BY sku_id, location_id) n
+FULL JOIN (SELECT s.sku_id, s.location_id, s.on_hand FROM inventory.stock s JOIN catalog.skus k USING (sku_id)
+           WHERE k.tracking = 'serial' AND s.on_hand <> 0) s USING (sku_id, location_id)
+WHERE coalesce(n.units, 0) <> coalesce(s.on_hand, 0);
+
+-- name: lots_that_must_have_a_date_have_one
+-- LOT-1: Units of a SKU whose lots must have a date are of lots that have one.
+SELECT DISTINCT d.sku_id, d.lot AS found
+FROM inventory.detail d JOIN catalog.skus k USING (sku_id) LEFT JOIN inventory.lots l USING (sku_id, lot)
+WHERE k.tracking = 'lot' AND k.expiry_required AND d.quantity > 0 AND l.expires_on IS NULL;
 
 -- name: set_aside_units_are_the_sums_of_their_moves
 -- UNA-1: What is set aside at a position in a condition is the sum of its moves.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
@@ -18,7 +18,9 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
+from ordino.inventory import detail as details
 from ordino.inventory import ledger, shortfalls
+from ordino.inventory.detail import Lot, Serials
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
@@ -41,6 +43,10 @@ class Receipt(Struct, frozen=True, kw_only=True):
     quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
     reason: Annotated[str, Meta(max_length=200)] | None = None
     document: Document | None = None
+    bin: Code | None = None
+    lot: Lot | None = None
+    expires_on: date | None = None
+    serials: Serials | None = None
 
 
 class Adjustment(Struct, frozen=True, kw_only=True):
@@ -51,6 +57,9 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     delta: Annotated[int, Meta(ge=-MAX_UNITS, le=MAX_UNITS)]
     reason: Annotated[str, Meta(min_length=1, max_length=200)]
     document: Document | None = None
+    bin: Code | None = None
+    lot: Lot | None = None
+    serials: Serials | None = None
 
 
 class Count(Struct, frozen=True, kw_only=True):
@@ -68,6 +77,7 @@ class StockRefusal(StrEnum):
     INVALID = "invalid"  # Zero or too many units.
     UNKNOWN_SKU = "unknown_sku"
     UNKNOWN_LOCATION = "unknown_location"
+    DETAIL = "detail"  # A bin, lot, date or serial number is missing, wrong or not there.
     KIT = "kit"  # A kit has no stock of its own; its components have.
     FROM_THE_FUTURE = "from_the_future"  # Counted as of a time that has not come.
     STALE = "stale"  # The position was counted as of a later time before.
@@ -196,7 +206,7 @@ async def _counted(
                     "The same SKU and location stand later in this batch, and the last count is the one that holds."
                 )
                 refuse(index, StockRefusal.REPEATED, detail, "")
-    of_kits = (await kits(tx)).parts
+    of_kits, tracked = (await kits(tx)).parts, await details.tracked(tx)
     keys: dict[tuple[int, int], int] = {}
     for row in await _differing(tx, codes, places, on_hand, at, past):
         index = row["ordinal"] - 1
@@ -208,6 +218,10 @@ async def _counted(
             refuse(index, StockRefusal.UNKNOWN_LOCATION, f"The location {places[index]!r} does not exist.", "/location")
         elif row["sku_id"] in of_kits:
             refuse(index, StockRefusal.KIT, _is_kit(codes[index]), "/sku")
+        elif row["sku_id"] in tracked:
+            by = "lot" if tracked[row["sku_id"]].by == "lot" else "serial number"
+            told = f"{codes[index]!r} is tracked by {by}; say which ones are found or lost with POST /v1/adjustments."
+            refuse(index, StockRefusal.DETAIL, told, "/on_hand")
         else:
             keys[row["sku_id"], row["location_id"]] = index
     moved: dict[tuple[int, int], int] = {}
@@ -343,6 +357,7 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         else:
             outcomes[index] = refusal
     held = await _hold(tx, set(keys.values()))
+    desk = await details.desk(tx, [(changes[index], key) for index, key in keys.items()])
     deltas: dict[tuple[int, int], int] = defaultdict(int)
     cause_id = new_id(at)
     moves = []
@@ -354,6 +369,9 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         if on_hand + delta < reserved:
             detail = _held_back(on_hand, reserved)
             outcomes[index] = _refuse(change, StockRefusal.RESERVED, detail)
+            continue
+        if desk is not None and (wrong := desk.fault(change, key, delta)) is not None:
+            outcomes[index] = _refuse(change, StockRefusal.DETAIL, wrong[1], wrong[0])
             continue
         deltas[key] += delta
         outcomes[index] = Moved(change.sku, change.location, delta, on_hand + delta)
@@ -368,8 +386,14 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
                     line_no=index + 1,
                     reason=change.reason,
                     document=change.document,
+                    parts=details.parts_of(change, abs(delta)),
+                    serials=tuple(change.serials or ()),
                 )
             )
+    if desk is not None:
+        await details.know_lots(tx, desk.lots, at=at)
+        named = [(move.sku_id, serial) for move in moves if move.on_hand_delta > 0 for serial in move.serials]
+        await details.know_serials(tx, named)
     if kind is MoveKind.RECEIVED:
         await _take_incoming(tx, moves)
     await _announce(tx, moves, cause_id, at)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
-from ordino.inventory import kits, shortfalls
+from ordino.inventory import detail, kits, shortfalls
 from ordino.inventory.model import StockMove, stock_shard
 
 sql = statements("ordino.inventory")
@@ -28,13 +28,14 @@ async def post(
     ``keep`` says how many free units must stay at a position after reserving there (its buffer).
     Raises ``Raced`` when a position no longer bears its moves: the transaction is rolled back and run again.
     """
-    moves = await kits.expand(tx, moves) if moves else moves
+    moves = await detail.settle(tx, await kits.expand(tx, moves)) if moves else moves
     if not moves:
         return
     moves = [*moves, *await shortfalls.absorb(tx, moves, at)]
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
         await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
     await _record(tx, moves, at)
+    await detail.keep(tx, moves, at)
     await _set_aside(tx, moves)
     await _hold(tx, moves)
     await _balance(tx, moves, keep or {}, guarded)

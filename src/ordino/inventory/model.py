@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -41,6 +42,14 @@ class MoveKind(StrEnum):
     ARRIVED = "arrived"  # on hand +, from another location
 
 
+class Part(NamedTuple):
+    """Some of a move's units: in a bin, of a lot, as far as they are named."""
+
+    quantity: int
+    bin: str | None = None
+    lot: str | None = None
+
+
 class StockMove(Struct, frozen=True, gc=False):
     """One row of the stock ledger. ``cause_id`` is the event behind it."""
 
@@ -58,6 +67,8 @@ class StockMove(Struct, frozen=True, gc=False):
     document: str | None = None
     channel_id: int | None = None  # for which channel units are reserved
     expires_at: datetime | None = None  # of what is held
+    parts: tuple[Part, ...] = ()  # bins and lots, where they are named
+    serials: tuple[str, ...] = ()
 
 
 def stock_shard(sku_id: int) -> int:

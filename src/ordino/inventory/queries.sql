@@ -533,6 +533,118 @@ WHERE shortfall_id = :shortfall_id::uuid;
 
 -- bins, lots and serials -----------------------------------------------------------------------------------------------
 
+-- name: tracked_skus
+-- Every SKU that is tracked by lot or serial number.
+SELECT sku_id, tracking, expiry_required FROM catalog.skus WHERE tracking <> 'none';
+
+-- name: lock_detailed
+-- These positions, held, with what is picked of them.
+SELECT s.sku_id, s.location_id, s.on_hand, s.picked
+FROM inventory.stock s JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (sku_id, location_id) USING (sku_id, location_id)
+ORDER BY 1, 2 FOR NO KEY UPDATE OF s;
+
+-- name: detail_of
+-- Where exactly the units of these positions lie.
+SELECT d.sku_id, d.location_id, d.bin, d.lot, d.quantity
+FROM inventory.detail d JOIN unnest(:sku_ids::int[], :location_ids::int[]) AS w (sku_id, location_id) USING (sku_id, location_id);
+
+-- name: lots_of
+-- The lots of these SKUs.
+SELECT sku_id, lot, expires_on FROM inventory.lots WHERE sku_id = any(:sku_ids::int[]);
+
+-- name: know_lots
+-- Lots that are new, and dates that were not known.
+INSERT INTO inventory.lots AS l (sku_id, lot, expires_on, first_at)
+SELECT w.*, :at::timestamptz FROM unnest(:sku_ids::int[], :lots::text[], :expires::date[]) AS w
+ON CONFLICT (sku_id, lot) DO UPDATE SET expires_on = excluded.expires_on WHERE l.expires_on IS NULL AND excluded.expires_on IS NOT NULL;
+
+-- name: move_detail
+-- Units come into bins and lots, or leave them; the CHECK is the last guard.
+WITH w AS (
+    SELECT * FROM unnest(:sku_ids::int[], :location_ids::int[], :bins::text[], :lots::text[], :deltas::bigint[])
+        AS w (sku_id, location_id, bin, lot, delta)
+), changed AS (
+    UPDATE inventory.detail d SET quantity = d.quantity + w.delta FROM w
+    WHERE d.sku_id = w.sku_id AND d.location_id = w.location_id AND d.bin = w.bin AND d.lot = w.lot
+    RETURNING d.sku_id, d.location_id, d.bin, d.lot
+)
+INSERT INTO inventory.detail (sku_id, location_id, bin, lot, quantity)
+SELECT w.* FROM w WHERE (w.sku_id, w.location_id, w.bin, w.lot) NOT IN (SELECT * FROM changed);
+
+-- name: record_detail_moves
+-- The ledger of the detail.
+INSERT INTO inventory.detail_moves (sku_id, cause_id, location_id, line_no, kind, bin, lot, order_id, delta, at)
+SELECT w.*, :at::timestamptz
+FROM unnest(:sku_ids::int[], :cause_ids::uuid[], :location_ids::int[], :line_nos::int[], :kinds::text[], :bins::text[],
+            :lots::text[], :order_ids::uuid[], :deltas::bigint[]) AS w
+ON CONFLICT (sku_id, cause_id, location_id, line_no, kind, bin, lot) DO UPDATE SET delta = detail_moves.delta + excluded.delta;
+
+-- name: lots_that_left
+-- The lots of units that left for these lines and have not come back.
+SELECT m.sku_id, m.order_id, m.line_no, m.lot, -sum(m.delta)::bigint AS quantity
+FROM inventory.detail_moves m
+JOIN unnest(:sku_ids::int[], :order_ids::uuid[], :line_nos::int[]) AS w (sku_id, order_id, line_no) USING (sku_id, order_id, line_no)
+WHERE m.kind IN ('shipped', 'sent', 'returned', 'arrived')
+GROUP BY m.sku_id, m.order_id, m.line_no, m.lot HAVING sum(m.delta) < 0 ORDER BY m.lot;
+
+-- name: bins_at
+-- The bins of these locations.
+SELECT location_id, code FROM inventory.bins WHERE location_id = any(:location_ids::int[]);
+
+-- name: write_bin
+-- A row comes back if it is new.
+INSERT INTO inventory.bins (location_id, code) VALUES (:location_id::int, :code::text) ON CONFLICT DO NOTHING RETURNING code;
+
+-- name: know_serials
+-- Serial numbers that come for the first time.
+INSERT INTO inventory.serials (sku_id, serial, state)
+SELECT w.*, 'gone' FROM unnest(:sku_ids::int[], :serials::text[]) AS w ON CONFLICT DO NOTHING;
+
+-- name: move_serials
+-- Serial numbers go from one state to another; those that are not in one of the states stay, and do not come back.
+WITH moved AS (
+    UPDATE inventory.serials
+    SET state = :state::text, location_id = :location_id::int, order_id = :order_id::uuid, line_no = :line_no::int
+    WHERE sku_id = :sku_id::int AND serial = any(:serials::text[]) AND state = any(:from_states::text[]) RETURNING serial
+)
+INSERT INTO inventory.serial_moves (sku_id, serial, cause_id, kind, state, location_id, order_id, at)
+SELECT :sku_id::int, serial, :cause_id::uuid, :kind::text, :state::text, :location_id::int, :order_id::uuid, :at::timestamptz
+FROM moved RETURNING serial;
+
+-- name: serials_in
+-- Serial numbers that a line has in some states.
+SELECT serial FROM inventory.serials
+WHERE sku_id = :sku_id::int AND order_id = :order_id::uuid AND line_no = :line_no::int AND state = any(:states::text[])
+ORDER BY serial LIMIT :limit::bigint;
+
+-- name: serials_named
+-- What is known of these serial numbers.
+SELECT s.sku_id, s.serial, s.state, s.location_id, s.order_id, s.line_no
+FROM inventory.serials s JOIN unnest(:sku_ids::int[], :serials::text[]) AS w (sku_id, serial) USING (sku_id, serial);
+
+-- name: serials_at
+-- Serial numbers that are at a location, or somewhere.
+SELECT serial FROM inventory.serials
+WHERE sku_id = :sku_id::int AND (:location_id::int IS NULL OR location_id = :location_id::int) AND state IN ('in_stock', 'picked')
+ORDER BY serial;
+
+-- name: serial_by_name
+-- One serial number.
+SELECT s.sku_id, s.state, s.location_id, s.order_id FROM inventory.serials s JOIN catalog.sku_codes c USING (sku_id)
+WHERE c.code = :sku::text AND s.serial = :serial::text;
+
+-- name: life_of_serial
+-- What happened to a serial number, oldest first.
+SELECT at, kind, state, location_id, order_id FROM inventory.serial_moves
+WHERE sku_id = :sku_id::int AND serial = :serial::text ORDER BY cause_id, kind;
+
+-- name: expired_lots
+-- Lots that are past their date and still on shelves, with what is free of their positions.
+SELECT d.sku_id, d.location_id, d.lot, sum(d.quantity)::bigint AS quantity, min(s.on_hand - s.reserved)::bigint AS free
+FROM inventory.lots l JOIN inventory.detail d USING (sku_id, lot) JOIN inventory.stock s USING (sku_id, location_id)
+WHERE l.expires_on <= :today::date AND d.quantity > 0 AND d.bin <> '(picked)'
+GROUP BY d.sku_id, d.location_id, d.lot ORDER BY d.sku_id, d.location_id, d.lot LIMIT :limit::int;
+
 -- incoming, transfers and what is set aside ------------------------------------------------------------------------------
 
 -- name: conditions

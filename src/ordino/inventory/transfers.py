@@ -23,8 +23,9 @@ from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import ledger
+from ordino.inventory import detail, ledger
 from ordino.inventory.adjust import Document
+from ordino.inventory.detail import Serials
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
 
@@ -62,6 +63,7 @@ class NewTransfer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class SentLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     line_no: int
     quantity: Units
+    serials: Serials | None = None
 
 
 class ShipmentBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -268,7 +270,10 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
             sent = defaultdict(int)
             for said in shipment.lines:
                 sent[said.line_no] += said.quantity
-        refusal = desk.doubt(shipment.transfer_id, sent, "open", "left to send")
+        serials = {said.line_no: tuple(said.serials or ()) for said in shipment.lines or ()}
+        refusal = desk.doubt(shipment.transfer_id, sent, "open", "left to send") or await desk.doubt_serials(
+            shipment.transfer_id, sent, serials
+        )
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
@@ -285,7 +290,7 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
                 line_no,
                 row["document"],
             )
-            desk.moves.append(move(on_hand_delta=-quantity, reserved_delta=-quantity))
+            desk.moves.append(move(on_hand_delta=-quantity, reserved_delta=-quantity, serials=serials.get(line_no, ())))
         if shipment.expected_at is not None:
             desk.expected[shipment.transfer_id] = shipment.expected_at
         desk.done[index] = shipment.transfer_id
@@ -421,6 +426,28 @@ class _Desk:
             and not any(line.in_transit for line in lines.values())
         ):
             return refuse(TransferRefusal.INVALID, "Nothing was sent yet; tell of the shipment first.")
+        return None
+
+    async def doubt_serials(
+        self, transfer_id: UUID, units: Mapping[int, int], serials: Mapping[int, Sequence[str]]
+    ) -> TransferRefused | None:
+        """Why the serial numbers of lines do not fit: a SKU that is tracked so names each unit that is sent."""
+        by = await detail.tracked(self._tx)
+        origin = self.rows[transfer_id]["origin_id"]
+        for line_no, quantity in units.items():
+            sku_id, named = self.lines[transfer_id][line_no].sku_id, list(serials.get(line_no, ()))
+            needed = sku_id in by and by[sku_id].by == "serial"
+            if needed and len(set(named)) != quantity:
+                said = f"Line {line_no} is of a SKU with serial numbers: name the {quantity} that are sent."
+                return TransferRefused(transfer_id, TransferRefusal.INVALID, said, "/lines")
+            if named and not needed:
+                said = f"Line {line_no} is of a SKU without serial numbers; leave them out."
+                return TransferRefused(transfer_id, TransferRefusal.INVALID, said, "/lines")
+            known = await detail.serials_known(self._tx, [(sku_id, serial) for serial in named])
+            for serial in named:
+                if known.get((sku_id, serial)) != ("in_stock", origin):
+                    said = f"The serial number {serial!r} does not lie on a shelf of the origin."
+                    return TransferRefused(transfer_id, TransferRefusal.UNKNOWN, said, "/lines")
         return None
 
     def tell(self, transfer_id: UUID, kind: str, units: Mapping[int, int]) -> UUID:

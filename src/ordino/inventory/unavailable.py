@@ -12,19 +12,24 @@ from functools import partial
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
-from ordino.core.events import Event, record
-from ordino.core.ids import new_id
+from ordino.core.events import Event, declare, record
+from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import ledger
+from ordino.inventory import detail, ledger
 from ordino.inventory.adjust import MAX_UNITS, Document, StockRefusal, StockRefused
-from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.detail import Lot, Serials
+from ordino.inventory.model import MoveKind, Part, StockMove
 from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
+EXPIRED_AT_ONCE = 1000
+
+declare(lot_expired_reserved="A lot is past its date, and orders hold all of it that is left.")
 
 
 class SetAside(Struct, frozen=True, kw_only=True):
@@ -35,6 +40,8 @@ class SetAside(Struct, frozen=True, kw_only=True):
     quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
     condition: Code
     document: Document | None = None
+    lot: Lot | None = None
+    serials: Serials | None = None
 
 
 class Condition(Struct, frozen=True):
@@ -70,6 +77,7 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
         outcomes[index] = refusal
     free, aside = await _positions(tx, sorted(set(keys.values())))
     cause_id, moves = new_id(at), []
+    desk = await detail.desk(tx, [(items[index], key) for index, key in keys.items()])
     for index, key in keys.items():
         item = items[index]
         on_hand, reserved = free[key]
@@ -77,6 +85,10 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
         can = on_hand - reserved if kind is MoveKind.SET_ASIDE else lies
         if item.quantity > can:
             outcomes[index] = _too_many(item, kind, on_hand, reserved, lies)
+            continue
+        signed = -item.quantity if kind is not MoveKind.RESTORED else item.quantity
+        if desk and (wrong := desk.fault(item, key, signed, aside=kind is not MoveKind.SET_ASIDE)) is not None:
+            outcomes[index] = StockRefused(item.sku, item.location, StockRefusal.DETAIL, wrong[1], wrong[0])
             continue
         on_hand_delta = {MoveKind.SET_ASIDE: -item.quantity, MoveKind.RESTORED: item.quantity}.get(kind, 0)
         unavailable_delta = item.quantity if kind is MoveKind.SET_ASIDE else -item.quantity
@@ -93,6 +105,8 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
                 reason=item.condition,
                 unavailable_delta=unavailable_delta,
                 document=item.document,
+                parts=detail.parts_of(item, item.quantity),
+                serials=tuple(item.serials or ()),
             )
         )
     if kind is MoveKind.RESTORED and moves:
@@ -105,6 +119,28 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
 set_aside = partial(_move, MoveKind.SET_ASIDE)
 restore = partial(_move, MoveKind.RESTORED)
 scrap = partial(_move, MoveKind.SCRAPPED)
+
+
+async def expire_lots(tx: Tx, since: datetime, at: datetime) -> None:
+    """Free units of lots that are past their date are set aside; of those that orders hold, a person is told."""
+    rows = await sql.expired_lots(tx, today=at.date(), limit=EXPIRED_AT_ONCE)
+    if not rows:
+        return
+    version, moves, events = await tx.plans.active(tx), [], []
+    free = {(row["sku_id"], row["location_id"]): row["free"] for row in rows}
+    for row, event_id in zip(rows, new_ids(at, len(rows)), strict=True):
+        key = (row["sku_id"], row["location_id"])
+        units = min(row["quantity"], free[key])
+        free[key] -= units
+        if units:
+            move = StockMove(*key, event_id, MoveKind.SET_ASIDE, on_hand_delta=-units, reason="expired")
+            parts = (Part(units, None, row["lot"]),)
+            moves.append(replace(move, unavailable_delta=units, parts=parts))
+        elif row["quantity"]:
+            data = {"sku_id": key[0], "location_id": key[1], "lot": row["lot"], "quantity": row["quantity"]}
+            events.append(Event(event_id, event_id, "lot_expired_reserved", at, data, version))
+    await record(tx, events)
+    await ledger.post(tx, moves, at=at)
 
 
 async def _positions(

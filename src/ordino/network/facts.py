@@ -44,6 +44,7 @@ class Location(Struct, frozen=True):
     handling_cost_minor: int
     serves_countries: frozenset[str]
     active: bool
+    bins: bool = False
 
 
 class Zone(Struct, frozen=True):
@@ -171,6 +172,7 @@ class NetworkFacts:
     ) -> None:
         self.locations = locations
         self.location_ids = {location.code: location.location_id for location in locations.values()}
+        self.binned = frozenset(n for n, location in locations.items() if location.bins)
         self.services = services
         self.channels = channels
         self.networks = networks

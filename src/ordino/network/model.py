@@ -66,6 +66,7 @@ class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     handling_cost_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
     serves_countries: Annotated[list[CountryCode], Meta(max_length=300)] = []
     active: bool = True
+    bins: bool = False
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,30 +7,31 @@ SELECT code, location_id FROM network.locations WHERE code = any(:codes::text[])
 -- name: write_locations
 -- A row comes back if it is new or differed. Lists arrive as text, because arrays of arrays are flattened.
 INSERT INTO network.locations AS l (location_id, code, name, type, country, postal_code, latitude, longitude, timezone,
-                                    working_days, cut_off, daily_capacity, handling_cost_minor, serves_countries, active)
+                                    working_days, cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins)
 SELECT n.location_id, n.code, n.name, n.type, n.country, n.postal_code, n.latitude, n.longitude, n.timezone,
-       n.working_days::smallint[], n.cut_off, n.daily_capacity, n.handling_cost, n.countries::text[], n.active
+       n.working_days::smallint[], n.cut_off, n.daily_capacity, n.handling_cost, n.countries::text[], n.active, n.bins
 FROM unnest(:location_ids::int[], :codes::text[], :names::text[], :types::text[], :countries::text[], :postal_codes::text[],
             :latitudes::float8[], :longitudes::float8[], :timezones::text[], :working_days::text[], :cut_offs::time[],
-            :capacities::int[], :handling_costs::bigint[], :served::text[], :active::boolean[])
+            :capacities::int[], :handling_costs::bigint[], :served::text[], :active::boolean[], :bins::boolean[])
     AS n (location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
-          daily_capacity, handling_cost, countries, active)
+          daily_capacity, handling_cost, countries, active, bins)
 ON CONFLICT (location_id) DO UPDATE
 SET name = excluded.name, type = excluded.type, country = excluded.country, postal_code = excluded.postal_code,
     latitude = excluded.latitude, longitude = excluded.longitude, timezone = excluded.timezone,
     working_days = excluded.working_days, cut_off = excluded.cut_off, daily_capacity = excluded.daily_capacity,
-    handling_cost_minor = excluded.handling_cost_minor, serves_countries = excluded.serves_countries, active = excluded.active
+    handling_cost_minor = excluded.handling_cost_minor, serves_countries = excluded.serves_countries, active = excluded.active,
+    bins = excluded.bins
 WHERE (l.name, l.type, l.country, l.postal_code, l.latitude, l.longitude, l.timezone, l.working_days, l.cut_off,
-       l.daily_capacity, l.handling_cost_minor, l.serves_countries, l.active)
+       l.daily_capacity, l.handling_cost_minor, l.serves_countries, l.active, l.bins)
     IS DISTINCT FROM (excluded.name, excluded.type, excluded.country, excluded.postal_code, excluded.latitude,
                       excluded.longitude, excluded.timezone, excluded.working_days, excluded.cut_off, excluded.daily_capacity,
-                      excluded.handling_cost_minor, excluded.serves_countries, excluded.active)
+                      excluded.handling_cost_minor, excluded.serves_countries, excluded.active, excluded.bins)
 RETURNING l.code;
 
 -- name: locations
 -- Some locations, by code.
 SELECT code, name, type, country, postal_code, latitude, longitude, timezone, working_days,
-       to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active
+       to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins
 FROM network.locations WHERE code = any(:codes::text[]) ORDER BY code;
 
 -- name: location_codes_after
@@ -172,7 +173,7 @@ WHERE country = :country::text AND postal_code > :after::text ORDER BY postal_co
 -- name: all_locations
 -- Every location.
 SELECT location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
-       daily_capacity, handling_cost_minor, serves_countries, active
+       daily_capacity, handling_cost_minor, serves_countries, active, bins
 FROM network.locations;
 
 -- name: all_services
@@ -273,3 +274,7 @@ SELECT code FROM network.closures WHERE code > :after::text ORDER BY code LIMIT 
 -- name: all_closures
 -- Every closure.
 SELECT code, location_id, channel_id, starts_at, ends_at, reason FROM network.closures;
+
+-- name: binned
+-- Which of these locations have bins.
+SELECT code FROM network.locations WHERE code = any(:codes::text[]) AND bins;

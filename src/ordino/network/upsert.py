@@ -41,6 +41,18 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
     await hold_network(tx)
 
     async def apply(batch: Sequence[Location]) -> list[Outcome]:
+        binned = {row["code"] for row in await sql.binned(tx, codes=[location.code for location in batch])}
+        refused = {
+            location.code: NotUpserted(
+                location.code,
+                Reason.CONFLICT,
+                f"{location.code!r} has bins, and its units lie in them; bins stay.",
+                "/bins",
+            )
+            for location in batch
+            if location.code in binned and not location.bins
+        }
+        everything, batch = batch, [location for location in batch if location.code not in refused]
         codes = [location.code for location in batch]
         known = {row["code"]: row["location_id"] for row in await sql.location_ids(tx, codes=codes)}
         ids = known | await take_ids(tx, "location", [code for code in codes if code not in known])
@@ -61,9 +73,11 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
             handling_costs=[location.handling_cost_minor for location in batch],
             served=[_array(sorted(set(location.serves_countries)) or [location.country]) for location in batch],
             active=[location.active for location in batch],
+            bins=[location.bins for location in batch],
         )
         written = {row["code"] for row in rows}
-        return [outcome(code, new=code not in known, written=code in written) for code in codes]
+        done = {code: outcome(code, new=code not in known, written=code in written) for code in codes}
+        return [refused.get(location.code) or done[location.code] for location in everything]
 
     outcomes = await in_rounds(locations, code=lambda location: location.code, fault=location_fault, apply=apply)
     await network_changed(tx, outcomes, promises=True)

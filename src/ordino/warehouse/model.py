@@ -62,13 +62,24 @@ class StockEffect(StrEnum):
 # -- what is asked ---------------------------------------------------------------------------------------------------------
 
 
+class PickedLot(Struct, frozen=True, kw_only=True):
+    lot: Code
+    quantity: Annotated[int, Meta(ge=1, le=10**9)]
+
+
 class PickLine(Struct, frozen=True, kw_only=True):
-    """What became of open units of a line. ``short_reason`` is a code of ``GET /v1/short_reasons``."""
+    """What became of open units of a line. ``short_reason`` is a code of ``GET /v1/short_reasons``.
+
+    Of SKUs with serial numbers, ``serials`` names each picked unit. Of others with lots, ``lots`` may say which were taken; else
+    the first to expire were.
+    """
 
     line_no: int
     picked: Units = 0
     short: Units = 0
     short_reason: Code | None = None
+    serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None
+    lots: Annotated[list[PickedLot], Meta(max_length=1000)] | None = None
 
 
 class PickWork(Struct, frozen=True, kw_only=True):
@@ -136,6 +147,7 @@ class WorkRefusal(StrEnum):
     INVALID = "invalid"  # Units or lines that make no sense: negative, none, a line twice.
     UNKNOWN_REASON = "unknown_reason"  # No such short reason, or none given.
     DONE = "done"  # There is nothing left to do: it was picked, packed, shipped or cancelled before.
+    DETAIL = "detail"  # Serial numbers or lots are missing, wrong or not there.
     TOO_MANY = "too_many"  # More units than are in the state that they would leave.
     TRACKING_NUMBER_TAKEN = "tracking_number_taken"  # Another shipment of this batch has it.
 

@@ -13,8 +13,9 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
+from ordino.inventory import detail
 from ordino.inventory import ledger as stock
-from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.model import MoveKind, Part, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
@@ -82,11 +83,15 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     result = _Result([], [], [], [], {}, [], {}, [], set())
     ids = new_ids(at, 2 * len(picks))
     counted: dict[int, tuple[int, int]] = {}
+    by = await detail.tracked(tx)
+    named: set[tuple[int, str]] = set()
     for index, item in enumerate(picks):
         if index in refusals:
             continue
         lines = floor.lines[item.order_id, item.fulfillment_order_id]
         told = _told(item, lines, reasons)
+        if not isinstance(told, WorkRefused) and by:
+            told = await _detail_fault(tx, item, told, lines, by, named) or told
         if isinstance(told, WorkRefused):
             refusals[index] = told
             continue
@@ -141,6 +146,49 @@ def _told(
     return told
 
 
+async def _detail_fault(
+    tx: Tx,
+    item: Pick,
+    told: Sequence[PickLine],
+    lines: Mapping[int, FulfillmentLine],
+    by: Mapping[int, detail.Tracking],
+    named: set[tuple[int, str]],
+) -> WorkRefused | None:
+    """Why serial numbers or lots do not fit. ``named`` serial numbers are taken by picks before this one."""
+    for index, asked in enumerate(told):
+        line, pointer = lines[asked.line_no], f"/lines/{index}"
+        tracking = by.get(line.sku_id)
+        serials = asked.serials or []
+        if serials and (tracking is None or tracking.by != "serial"):
+            said = "The SKU has no serial numbers; leave them out."
+            return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/serials")
+        if asked.lots and (tracking is None or tracking.by != "lot"):
+            return refuse(item, WorkRefusal.DETAIL, "The SKU has no lots; leave them out.", f"{pointer}/lots")
+        if tracking is None:
+            continue
+        if tracking.by == "serial" and len(set(serials)) != asked.picked:
+            said = f"Line {asked.line_no} is of a SKU with serial numbers: name the {asked.picked} that were picked."
+            return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/serials")
+        known = await detail.serials_known(tx, [(line.sku_id, serial) for serial in serials])
+        for serial in serials:
+            key = (line.sku_id, serial)
+            if known.get(key) != ("in_stock", line.location_id) or key in named:
+                said = f"The serial number {serial!r} does not lie on a shelf here."
+                return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/serials")
+        named |= {(line.sku_id, serial) for serial in serials}
+        if asked.lots:
+            if sum(part.quantity for part in asked.lots) != asked.picked:
+                said = f"The lots of line {asked.line_no} do not add up to the {asked.picked} units that were picked."
+                return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/lots")
+            shelf = (await detail.shelves_of(tx, [(line.sku_id, line.location_id)]))[line.sku_id, line.location_id]
+            for part in asked.lots:
+                there = sum(units for _, _, units in shelf.take(part.quantity, lot=part.lot))
+                if there < part.quantity:
+                    said = f"Only {there} units of lot {part.lot!r} lie on shelves here, not {part.quantity}."
+                    return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/lots")
+    return None
+
+
 def _listed(lines: Mapping[int, FulfillmentLine]) -> str:
     return ", ".join(map(str, sorted(lines)[:20])) + (", …" if len(lines) > 20 else "")
 
@@ -186,6 +234,8 @@ def _count(
                     picked_delta=asked.picked,
                     order_id=order_id,
                     line_no=asked.line_no,
+                    serials=tuple(asked.serials or ()),
+                    parts=tuple(Part(part.quantity, None, part.lot) for part in asked.lots or ()),
                 )
             )
         if asked.short:

@@ -22,7 +22,7 @@ CREATE TABLE core.revisions (
     CONSTRAINT revisions_pk PRIMARY KEY (name)
 );
 INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0),
-    ('promises', 0), ('published', 0), ('counting', 0);
+    ('promises', 0), ('published', 0), ('counting', 0), ('tracking', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -136,10 +136,14 @@ CREATE TABLE catalog.skus (
     unit_scale smallint NOT NULL,
     backorderable boolean NOT NULL,
     active boolean NOT NULL DEFAULT true,
+    tracking text NOT NULL DEFAULT 'none',
+    expiry_required boolean NOT NULL DEFAULT false,
     CONSTRAINT skus_pk PRIMARY KEY (sku_id),
+    CONSTRAINT trackings CHECK (tracking IN ('none', 'lot', 'serial')),
     CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
     CONSTRAINT a_unit_scale_is_0_to_6 CHECK (unit_scale BETWEEN 0 AND 6)
 );
+CREATE INDEX skus_tracked ON catalog.skus (sku_id) WHERE tracking <> 'none';
 
 -- Every SKU that is a kit, or was one: its order lines hold units of components.
 CREATE TABLE catalog.kits (
@@ -176,6 +180,7 @@ CREATE TABLE network.locations (
     handling_cost_minor bigint NOT NULL,
     serves_countries text[] NOT NULL,
     active boolean NOT NULL DEFAULT true,
+    bins boolean NOT NULL DEFAULT false,
     CONSTRAINT locations_pk PRIMARY KEY (location_id),
     CONSTRAINT location_codes_are_unique UNIQUE (code),
     CONSTRAINT location_types CHECK (type IN ('warehouse', 'distribution_center', 'store', '3pl', 'supplier')),
@@ -524,6 +529,73 @@ CREATE TABLE inventory.count_lines (
 CREATE INDEX count_lines_of_skus ON inventory.count_lines (sku_id);
 
 -- inventory: bins, lots and serials
+
+CREATE TABLE inventory.bins (
+    location_id int NOT NULL,
+    code text NOT NULL,
+    CONSTRAINT bins_pk PRIMARY KEY (location_id, code),
+    CONSTRAINT a_bin_is_at_a_location FOREIGN KEY (location_id) REFERENCES network.locations
+);
+
+CREATE TABLE inventory.lots (
+    sku_id int NOT NULL,
+    lot text NOT NULL,
+    expires_on date,
+    first_at timestamptz NOT NULL,
+    CONSTRAINT lots_pk PRIMARY KEY (sku_id, lot)
+);
+
+-- Where exactly the units of a position lie, and of which lot: the rows sum to its on hand.
+CREATE TABLE inventory.detail (
+    sku_id int NOT NULL,
+    location_id int NOT NULL,
+    bin text NOT NULL,                 -- '-' where nobody has put them away, '(picked)' until they ship
+    lot text NOT NULL,                 -- '' where the SKU has none
+    quantity bigint NOT NULL,
+    CONSTRAINT detail_pk PRIMARY KEY (sku_id, location_id, bin, lot),
+    CONSTRAINT det_1_no_bin_holds_less_than_nothing CHECK (quantity >= 0)
+) WITH (fillfactor = 80);
+
+CREATE TABLE inventory.detail_moves (
+    sku_id int NOT NULL,
+    cause_id uuid NOT NULL,
+    location_id int NOT NULL,
+    line_no int NOT NULL,
+    kind text NOT NULL,
+    bin text NOT NULL,
+    lot text NOT NULL,
+    delta bigint NOT NULL,
+    order_id uuid,
+    at timestamptz NOT NULL,
+    CONSTRAINT detail_moves_pk PRIMARY KEY (sku_id, cause_id, location_id, line_no, kind, bin, lot)
+);
+CREATE INDEX detail_moves_of_orders ON inventory.detail_moves (sku_id, order_id, line_no) WHERE order_id IS NOT NULL;
+
+CREATE TABLE inventory.serials (
+    sku_id int NOT NULL,
+    serial text NOT NULL,
+    state text NOT NULL,
+    location_id int,
+    order_id uuid,                     -- that it is picked for, or went with
+    line_no int,
+    CONSTRAINT serials_pk PRIMARY KEY (sku_id, serial),
+    CONSTRAINT serial_states CHECK (state IN ('in_stock', 'picked', 'shipped', 'in_transit', 'set_aside', 'gone')),
+    CONSTRAINT ser_1_a_serial_is_in_one_place CHECK ((location_id IS NOT NULL) = (state IN ('in_stock', 'picked', 'set_aside')))
+) WITH (fillfactor = 80);
+CREATE INDEX serials_at ON inventory.serials (sku_id, location_id, state);
+CREATE INDEX serials_of_orders ON inventory.serials (sku_id, order_id, line_no) WHERE order_id IS NOT NULL;
+
+CREATE TABLE inventory.serial_moves (
+    sku_id int NOT NULL,
+    serial text NOT NULL,
+    cause_id uuid NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    location_id int,
+    order_id uuid,
+    at timestamptz NOT NULL,
+    CONSTRAINT serial_moves_pk PRIMARY KEY (sku_id, serial, cause_id, kind)
+);
 
 -- inventory: incoming, transfers and what is set aside
 
