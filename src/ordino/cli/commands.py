@@ -195,7 +195,7 @@ def verify(*, json: Annotated[bool, Parameter(help="One JSON document.", negativ
 
 @app.command
 def bench(
-    name: Annotated[str, Parameter(help="place, hot, life, atp, feed or all")] = "place",
+    name: Annotated[str, Parameter(help="place, hot, life, atp, stores, feed, snapshot, verify or all")] = "place",
     *,
     seconds: Annotated[float, Parameter(help="How long each figure is measured.")] = 10,
     json: Annotated[bool, Parameter(help="One JSON object a figure.", negative="")] = False,

@@ -113,6 +113,16 @@ LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM in
     USING (sku_id, location_id)
 WHERE s.sku_id = any(:sku_ids::int[]) GROUP BY s.sku_id;
 
+-- name: totals
+-- What may be promised of each SKU at these locations, above their buffers, added up. What expired holds have is free.
+SELECT s.sku_id, sum(greatest(s.on_hand - s.reserved + coalesce(l.quantity, 0) - m.buffer, 0))::bigint AS available
+FROM inventory.stock s
+JOIN unnest(:location_ids::int[], :buffers::bigint[]) AS m (location_id, buffer) USING (location_id)
+LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
+           WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz GROUP BY sku_id, location_id) l
+    USING (sku_id, location_id)
+WHERE s.sku_id = any(:sku_ids::int[]) GROUP BY s.sku_id;
+
 -- name: reserved_by
 -- Who has reserved units of these SKUs: the largest reservations of each position, and how many there are.
 SELECT sku_id, location_id, order_id, line_no, quantity, expires_at, reservations

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -59,9 +60,9 @@ async def _windows(
         spent, sent = 0.0, 0
         while spent < seconds or not sent:
             _change(on_hand, dice, share)
-            body = list(_chunks(on_hand))
+            body = list(chunks(on_hand))
             started = time.perf_counter()
-            await _send(server, body)
+            await send(server, body, POSITIONS)
             spent += time.perf_counter() - started
             sent += POSITIONS
         rates.append(sent / spent)
@@ -74,20 +75,20 @@ def _change(on_hand: list[int], dice: random.Random, share: float) -> None:
         on_hand[position] += dice.choice((-1, 1)) * dice.randint(1, 100)
 
 
-def _counts(on_hand: Sequence[int]) -> Iterator[Count]:
+def counts(on_hand: Sequence[int], locations: int = LOCATIONS) -> Iterator[Count]:
     for position, units in enumerate(on_hand):
         yield Count(
-            sku=world.sku_code(position // LOCATIONS + 1), location=f"W{position % LOCATIONS + 1}", on_hand=units
+            sku=world.sku_code(position // locations + 1), location=f"W{position % locations + 1}", on_hand=units
         )
 
 
-def _chunks(on_hand: Sequence[int]) -> Iterator[bytes]:
-    lines = [msgspec.json.encode(one) for one in _counts(on_hand)]
-    for at in range(0, len(lines), 1000):
-        yield b"\n".join(lines[at : at + 1000]) + b"\n"
+def chunks(on_hand: Sequence[int], locations: int = LOCATIONS) -> Iterator[bytes]:
+    lines = map(msgspec.json.encode, counts(on_hand, locations))
+    while part := list(islice(lines, 1000)):
+        yield b"\n".join(part) + b"\n"
 
 
-async def _send(server: str, body: Sequence[bytes]) -> None:
+async def send(server: str, body: Iterable[bytes], positions: int) -> None:
     """One request with a chunked body; every line must be answered as done."""
     host, port = server.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
@@ -96,16 +97,16 @@ async def _send(server: str, body: Sequence[bytes]) -> None:
         b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
 
-    async def send() -> None:
+    async def stream() -> None:
         for part in body:
             writer.write(b"%x\r\n" % len(part) + part + b"\r\n")
             await writer.drain()
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    _, answer = await asyncio.gather(send(), reader.read())
+    _, answer = await asyncio.gather(stream(), reader.read())
     writer.close()
-    if b" 200 " not in answer[:20] or b'"rows":%d,' % POSITIONS not in answer or b'"refused":0,' not in answer:
+    if b" 200 " not in answer[:20] or b'"rows":%d,' % positions not in answer or b'"refused":0,' not in answer:
         raise RuntimeError(f"the feed was answered with {answer[:500]!r}")
 
 
@@ -129,7 +130,7 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
     recording.lanes = {}
 
     async def rows() -> AsyncIterator[tuple[int, Count]]:
-        for row in enumerate(_counts(on_hand), 1):
+        for row in enumerate(counts(on_hand), 1):
             yield row
 
     applied = await feed(recording, rows())

@@ -14,7 +14,7 @@ import asyncpg
 from rich.console import Console
 
 from ordino.cli import running
-from ordino.cli.bench import atp, feed, life, place, synthetic
+from ordino.cli.bench import atp, feed, life, place, snapshot, synthetic
 from ordino.cli.bench.figure import Figure, show
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
@@ -40,6 +40,10 @@ async def _atp(url: str, database: Database, directory: Path, seconds: float) ->
     return [await atp.measure(url, database, directory, seconds)]
 
 
+async def _stores(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
+    return [await atp.measure(url, database, directory, seconds, stores=True)]
+
+
 async def _verify(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
     return [await synthetic.measure(url, database)]
 
@@ -49,10 +53,12 @@ FIGURES: dict[str, Measure] = {
     "hot": _hot,
     "life": _life,
     "atp": _atp,
+    "stores": _stores,
     "feed": feed.measure,
+    "snapshot": snapshot.measure,
     "verify": _verify,
 }
-IN_ALL = ("place", "hot", "life", "atp", "feed")  # a million orders take some minutes to make
+IN_ALL = ("place", "hot", "life", "atp", "feed")  # a million of something takes some minutes to make
 
 
 class UnknownFigure(OrdinoError):

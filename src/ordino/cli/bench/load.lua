@@ -8,6 +8,7 @@ end
 
 function init(args)
   kind, run, skus, path = args[1], args[2], tonumber(args[3]), args[4]
+  places = select(2, path:gsub("%%05d", ""))
   sent, good = 0, 0
   math.randomseed(number * 7919 + tonumber(run, 36) % 1000003)
 end
@@ -28,7 +29,9 @@ local json = { ["Content-Type"] = "application/json" }
 
 function request()
   if kind == "get" then
-    return wrk.format("GET", string.format(path, math.random(1, skus)))
+    local numbers = {}
+    for n = 1, places do numbers[n] = math.random(1, skus) end
+    return wrk.format("GET", string.format(path, unpack(numbers)))
   end
   local a, b = math.random(1, skus), math.random(1, skus - 1)
   if b >= a then b = b + 1 end

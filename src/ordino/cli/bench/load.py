@@ -29,7 +29,7 @@ _HEAD = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """``kind`` is ``place``, ``hot`` or ``get``; of a ``get``, ``path`` holds ``%05d`` for the SKU's number.
+    """``kind`` is ``place``, ``hot`` or ``get``; of a ``get``, ``path`` holds ``%05d`` for each SKU's number.
 
     ``run`` is part of every external id, so that no two runs place the same orders. With ``acknowledged``, the external
     id of every order that was answered as placed is appended to that file as soon as the answer is there.
@@ -121,11 +121,9 @@ class _Load:
         """Requests to draw from: before and after the external id."""
         path = self.plan.path.encode()
         if self.plan.kind == "get":
-            numbers = self._dice.sample(range(1, self.plan.skus + 1), min(BODIES, self.plan.skus))
-            return [
-                (b"GET " + path.replace(b"%05d", b"%05d" % n) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"")
-                for n in numbers
-            ]
+            count = path.count(b"%05d")
+            draws = (tuple(self._dice.randint(1, self.plan.skus) for _ in range(count)) for _ in range(BODIES))
+            return [(b"GET " + path % draw + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"") for draw in draws]
         requests = []
         for _ in range(BODIES):
             order = new_order(_NAME.decode(), self._dice, skus=self.plan.skus, hot=self.plan.kind == "hot")

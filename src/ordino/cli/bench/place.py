@@ -33,7 +33,9 @@ FLOOR_BATCH = 256
 FLOOR_LANES = 2
 MADE = 4096
 HOT_STOCK = 100_000_000
-LAST_UNITS = 2000
+LAST_UNITS = 1000
+BUYERS = 5000
+BUYING_SECONDS = 6.0
 PATH = "/v1/orders"
 
 
@@ -163,7 +165,9 @@ async def _sell_out(database: Database, plan: load.Plan) -> dict[str, int]:
         LAST_UNITS,
         new_ids(database.clock.now(), 1)[0],
     )
-    result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=3.0))
+    result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=BUYING_SECONDS))
+    if result.answers < BUYERS:
+        raise RuntimeError(f"only {result.answers} of {BUYERS} buyers got an answer in {BUYING_SECONDS} s")
     await asyncio.sleep(1)
     free = await database.pool.fetchval("SELECT on_hand - reserved - 1 FROM inventory.stock WHERE sku_id = 1")
     sold = LAST_UNITS - free

@@ -25,10 +25,10 @@ SKUS = 10_000
 READY_SECONDS = 60.0
 
 
-async def fill(url: str, *, skus: int = SKUS, hot: int = 0) -> None:
+async def fill(url: str, *, skus: int = SKUS, hot: int = 0, locations: int = 10) -> None:
     """Fill an empty, migrated database; ``hot`` units of the hot SKU can be sold."""
     connection = await asyncpg.connect(url)
-    values = {"skus": skus, "hot": hot + 1 if hot else 0}  # its location keeps a buffer of one
+    values = {"skus": skus, "locations": locations, "hot": hot + 1 if hot else 0}  # its location keeps a buffer of one
     try:
         async with connection.transaction():
             for statement in sql:

@@ -21,12 +21,12 @@ INSERT INTO catalog.skus (sku_id, code, name, weight_grams, length_mm, width_mm,
 SELECT sku_id, code, 'Bench ' || code, 200 + sku_id % 1800, 200, 150, 100, 0, false FROM catalog.sku_codes;
 
 -- name: locations
--- Ten warehouses without a limit, open every day, spread over one country.
+-- Ten warehouses (or more, each at the place of one of the ten) without a limit, open every day, spread over one country.
 INSERT INTO network.locations (location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days,
                                cut_off, handling_cost_minor, serves_countries)
-SELECT n, 'W' || n, 'Warehouse ' || n, 'warehouse', 'DE', lpad((n * 9000)::text, 5, '0'), 48 + n * 0.6, 8 + n * 7 % 6, 'Europe/Berlin',
+SELECT n, 'W' || n, 'Warehouse ' || n, 'warehouse', 'DE', lpad((p * 9000)::text, 5, '0'), 48 + p * 0.6, 8 + p * 7 % 6, 'Europe/Berlin',
        '{1,2,3,4,5,6,7}', '14:00', 150 + n, '{DE}'
-FROM generate_series(1, 10) n;
+FROM (SELECT n, (n - 1) % 10 + 1 AS p FROM generate_series(1, :locations::int) n) w;
 
 -- name: networks
 -- One network.
@@ -34,7 +34,7 @@ INSERT INTO network.networks (network_id, code, name) VALUES (1, 'bench', 'Bench
 
 -- name: members
 -- All locations, each with a buffer of one.
-INSERT INTO network.members (network_id, location_id, buffer) SELECT 1, n, 1 FROM generate_series(1, 10) n;
+INSERT INTO network.members (network_id, location_id, buffer) SELECT 1, n, 1 FROM generate_series(1, :locations::int) n;
 
 -- name: channel_networks
 -- It serves the channel.
@@ -64,7 +64,7 @@ SELECT 'DE', lpad((n * 1000)::text, 5, '0'), 47.5 + n * 37 % 70 / 10.0, 6.5 + n 
 -- Plenty of everything everywhere, and of the hot SKU as much as was asked for, at one location.
 INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta, at)
 SELECT sku_id, '01970000-0000-7000-8000-000000000000'::uuid, location_id, 0, 'received', 1000000, 0, 0, timestamptz '2026-01-01'
-FROM generate_series(2, :skus::int + 1) sku_id, generate_series(1, 10) location_id
+FROM generate_series(2, :skus::int + 1) sku_id, generate_series(1, :locations::int) location_id
 UNION ALL
 SELECT 1, '01970000-0000-7000-8000-000000000000'::uuid, 1, 0, 'received', :hot::bigint, 0, 0, timestamptz '2026-01-01' WHERE :hot::bigint > 0;
 

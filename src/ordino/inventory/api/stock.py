@@ -27,7 +27,7 @@ from ordino.inventory.adjust import (
     count,
     receive,
 )
-from ordino.inventory.availability import Ask, Availability, available
+from ordino.inventory.availability import Ask, Availability, available, totals
 from ordino.inventory.explain import Explanation
 from ordino.inventory.explain import explain as explained
 from ordino.inventory.feed import Applied, FeedView
@@ -185,11 +185,15 @@ async def get_availabilities(
     sku: Annotated[list[str], QueryParameter(min_items=1, max_items=1000)],
     channel: FromQuery[str | None] = None,
     network: FromQuery[str | None] = None,
+    locations: FromQuery[bool] = True,
 ) -> Availabilities:
-    """`?sku=a&sku=b`, through a channel or in a network."""
-    found = await database.read(
-        lambda tx: available(tx, [Ask(code, channel, network) for code in sku], at=database.clock.now())
-    )
+    """`?sku=a&sku=b`, through a channel or in a network; with `locations=false`, the network's totals only."""
+    at = database.clock.now()
+    if locations:
+        asks = [Ask(code, channel, network) for code in sku]
+        found = await database.read(lambda tx: available(tx, asks, at=at))
+    else:
+        found = await database.read(lambda tx: totals(tx, sku, channel, network, at=at))
     for answer in found:
         if isinstance(answer, NotFound):
             raise answer
