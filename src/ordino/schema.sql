@@ -690,6 +690,7 @@ CREATE INDEX transfer_lines_in_transit ON inventory.transfer_lines (sku_id) WHER
 CREATE TABLE inventory.touched (
     sku_id int NOT NULL
 );
+CREATE INDEX touched_skus ON inventory.touched (sku_id);
 
 -- When each SKU changed last, in the order of publishing: what channels follow.
 CREATE TABLE inventory.changes (

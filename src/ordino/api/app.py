@@ -32,8 +32,9 @@ from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailabl
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.migrations import pending_on
 from ordino.core.settings import Settings
-from ordino.inventory.api.stock import Reader
+from ordino.inventory.api.stock import Reader, Totaler
 from ordino.inventory.availability import Ask, Availability, available
+from ordino.inventory.totals import totals
 from ordino.orders.api import Placer
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
@@ -57,6 +58,7 @@ FAULT = Problem(
     500,
     "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
 )
+TOTALED_AT_ONCE = 32
 PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
@@ -93,17 +95,25 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         async def look(asks: Sequence[Ask]) -> list[Availability | NotFound]:
             return await database.read(lambda tx: available(tx, asks, at=database.clock.now()))
 
+        async def add_up(many: Sequence[Sequence[Ask]]) -> list[list[Availability | NotFound]]:
+            asks = [ask for some in many for ask in some]
+            answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now())))
+            return [[next(answers) for _ in some] for some in many]
+
+        totaler: Totaler = Batcher(add_up, size=TOTALED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size)
         placer: Placer = Batcher(run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size)
         reader: Reader = Batcher(look, size=settings.batch_size, lanes=READING_LANES, queue_size=settings.queue_size)
         app.state.database = database
         app.state.placer = placer
         app.state.reader = reader
+        app.state.totaler = totaler
         app.state.key_ring = KeyRing(database)
         try:
             yield
         finally:
             await placer.close()
             await reader.close()
+            await totaler.close()
             await database.close()
 
     app = Litestar(

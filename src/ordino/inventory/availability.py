@@ -11,7 +11,6 @@ from datetime import datetime
 
 from asyncpg import Record
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
@@ -79,36 +78,6 @@ async def available(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availa
             found = shelves.parts(reach, sku_id)
             answers.append(Availability(ask.sku, reach.serving.code, sum([part.available for part in found]), found))
     return answers
-
-
-async def totals(
-    tx: Tx, skus: Sequence[str], channel: str | None, network: str | None, *, at: datetime
-) -> list[Availability | NotFound]:
-    """The same without the locations' parts: added up where they lie, unless rules or kits have a say."""
-    known = await facts(tx)
-    reach = reach_of(known, channel, network, at)
-    if isinstance(reach, NotFound):
-        return [reach]
-    ids = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list(set(skus)))}
-    rules = await book(tx, ids.values())
-    if rules is not None or not (await kits(tx)).parts.keys().isdisjoint(ids.values()):
-        found = await available(tx, [Ask(sku, channel, network) for sku in skus], at=at)
-        return [answer if isinstance(answer, NotFound) else replace(answer, locations=[]) for answer in found]
-    open_ = [n for n in reach.serving.buffers if known.locations[n].active and n not in reach.closed]
-    rows = await sql.totals(
-        tx,
-        sku_ids=list(ids.values()),
-        location_ids=open_,
-        buffers=[reach.serving.buffers[location_id] for location_id in open_],
-        at=at,
-    )
-    units = {row["sku_id"]: row["available"] for row in rows}
-    return [
-        Availability(sku, reach.serving.code, units.get(ids[sku], 0), [])
-        if sku in ids
-        else NotFound(f"There is no SKU {sku!r}.")
-        for sku in skus
-    ]
 
 
 async def look(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> Shelves:

@@ -113,11 +113,19 @@ LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM in
     USING (sku_id, location_id)
 WHERE s.sku_id = any(:sku_ids::int[]) GROUP BY s.sku_id;
 
--- name: totals
--- What may be promised of each SKU at these locations, above their buffers, added up. What expired holds have is free.
-SELECT s.sku_id, sum(greatest(s.on_hand - s.reserved + coalesce(l.quantity, 0) - m.buffer, 0))::bigint AS available
+-- name: versions
+-- The number under which each of these SKUs was last published; none of those whose stock has moved since.
+SELECT w.sku_id, coalesce(c.cursor, 0) AS version
+FROM unnest(:sku_ids::int[]) AS w (sku_id) LEFT JOIN inventory.changes c USING (sku_id)
+WHERE NOT EXISTS (SELECT FROM inventory.touched t WHERE t.sku_id = w.sku_id);
+
+-- name: versioned_stock
+-- Every position of these SKUs with the version at which it stands so (none while it moves), and until when, for holds expire.
+SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand - s.reserved + coalesce(l.quantity, 0)) AS free,
+       CASE WHEN EXISTS (SELECT FROM inventory.touched t WHERE t.sku_id = s.sku_id) THEN NULL
+            ELSE coalesce((SELECT c.cursor FROM inventory.changes c WHERE c.sku_id = s.sku_id), 0) END AS version,
+       (SELECT min(r.expires_at) FROM inventory.reservations r WHERE r.sku_id = s.sku_id AND r.expires_at > :at::timestamptz) AS until
 FROM inventory.stock s
-JOIN unnest(:location_ids::int[], :buffers::bigint[]) AS m (location_id, buffer) USING (location_id)
 LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
            WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz GROUP BY sku_id, location_id) l
     USING (sku_id, location_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from ordino.inventory.adjust import (
     count,
     receive,
 )
-from ordino.inventory.availability import Ask, Availability, available, totals
+from ordino.inventory.availability import Ask, Availability, available
 from ordino.inventory.explain import Explanation
 from ordino.inventory.explain import explain as explained
 from ordino.inventory.feed import Applied, FeedView
@@ -36,6 +37,7 @@ RECEIPTS = Body("receipts", Receipt)
 ADJUSTMENTS = Body("adjustments", Adjustment)
 COUNTS = Body("counts", Count)
 Reader = Batcher[Ask, Availability | NotFound]
+Totaler = Batcher[Sequence[Ask], list[Availability | NotFound]]
 SkuCode = Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=100)]
 
 
@@ -181,6 +183,7 @@ async def answer_ask(reader: Reader, ask: Ask) -> bytes:
 
 @get("/v1/availability", summary="Units that may be promised, of many SKUs", tags=["inventory"])
 async def get_availabilities(
+    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     sku: Annotated[list[str], QueryParameter(min_items=1, max_items=1000)],
     channel: FromQuery[str | None] = None,
@@ -188,12 +191,12 @@ async def get_availabilities(
     locations: FromQuery[bool] = True,
 ) -> Availabilities:
     """`?sku=a&sku=b`, through a channel or in a network; with `locations=false`, the network's totals only."""
-    at = database.clock.now()
+    asks = [Ask(code, channel, network) for code in sku]
     if locations:
-        asks = [Ask(code, channel, network) for code in sku]
-        found = await database.read(lambda tx: available(tx, asks, at=at))
+        found = await database.read(lambda tx: available(tx, asks, at=database.clock.now()))
     else:
-        found = await database.read(lambda tx: totals(tx, sku, channel, network, at=at))
+        totaler: Totaler = request.app.state.totaler
+        found = await totaler.submit(asks)
     for answer in found:
         if isinstance(answer, NotFound):
             raise answer

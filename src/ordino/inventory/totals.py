@@ -1,0 +1,117 @@
+"""What networks may promise of many SKUs, without the locations' parts: a chain of a thousand stores, asked for fifty SKUs.
+
+A total is worked out once for a version of its SKU, and every answer asks the database first whether the SKU still stands at it.
+A SKU whose stock moves is noted in the transaction that moves it (``inventory.touched``), and gets the next number in the one that
+takes the note: so as long as it has the same number and no note, nothing has moved, and the total is exact. Rules, closures, kits
+and members have revisions that every transaction asks for; a hold that expires ends the total that knew it.
+
+TOT-1  A total is what the positions add up to in the snapshot in which its version was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ordino.catalog.kits import kits
+from ordino.core.database import Tx
+from ordino.core.errors import NotFound
+from ordino.core.statements import statements
+from ordino.inventory.availability import Ask, Availability, Reach, look, reach_of
+from ordino.inventory.rules import RuleKind, general
+from ordino.network.facts import facts
+
+sql = statements("ordino.inventory")
+KEPT = 500_000
+KEPT_CODES = 2_000_000
+Total = tuple[int, int, datetime | None]
+"""(version, units, until when at the longest)"""
+
+
+async def totals(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availability | NotFound]:
+    """One answer an ask, in order, as ``available`` gives them but for the locations."""
+    known = await facts(tx)
+    reaches: dict[tuple[str | None, str | None], Reach | NotFound] = {}
+    for ask in asks:
+        if (ask.channel, ask.network) not in reaches:
+            reaches[ask.channel, ask.network] = reach_of(known, ask.channel, ask.network, at)
+    ids = await _ids(tx, {ask.sku for ask in asks})
+    units: dict[tuple[str | None, str | None], dict[int, int]] = {}
+    for names, reach in reaches.items():
+        if isinstance(reach, Reach):
+            wanted = {ids[ask.sku] for ask in asks if (ask.channel, ask.network) == names and ask.sku in ids}
+            units[names] = await _units(tx, wanted, reach, at)
+    answers: list[Availability | NotFound] = []
+    for ask in asks:
+        reach = reaches[ask.channel, ask.network]
+        if isinstance(reach, NotFound):
+            answers.append(reach)
+        elif ask.sku not in ids:
+            answers.append(NotFound(f"There is no SKU {ask.sku!r}."))
+        else:
+            total = units[ask.channel, ask.network][ids[ask.sku]]
+            answers.append(Availability(ask.sku, reach.serving.code, total, []))
+    return answers
+
+
+async def _ids(tx: Tx, codes: set[str]) -> dict[str, int]:
+    """Codes never change their SKU."""
+    known: dict[str, int] = tx.kept.setdefault("sku_ids", (0, {}))[1]
+    if missing := [code for code in codes if code not in known]:
+        if len(known) > KEPT_CODES:
+            known.clear()
+            missing = list(codes)
+        for row in await sql.sku_ids(tx, codes=missing):
+            known[row["code"]] = row["sku_id"]
+    return known
+
+
+async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[int, int]:
+    """SKU id -> what may be promised."""
+    of_kits = (await kits(tx)).parts
+    if {RuleKind.BUFFER, RuleKind.ALLOCATION} & (await general(tx)).kinds or not of_kits.keys().isdisjoint(sku_ids):
+        shelves = await look(tx, sku_ids, at=at)  # rules and kits have a say: worked out each time
+        return {sku_id: sum([part.available for part in shelves.parts(reach, sku_id)]) for sku_id in sku_ids}
+    kept = _kept(tx, reach)
+    versions = {row["sku_id"]: row["version"] for row in await sql.versions(tx, sku_ids=list(sku_ids))}
+    units: dict[int, int] = {}
+    for sku_id in sku_ids:
+        total = kept.get(sku_id)
+        if total is not None and versions.get(sku_id) == total[0] and (total[2] is None or at < total[2]):
+            units[sku_id] = total[1]
+    if missing := sku_ids - units.keys():
+        units |= dict.fromkeys(missing, 0)
+        known = (await facts(tx)).locations
+        buffers = {
+            location_id: buffer
+            for location_id, buffer in reach.serving.buffers.items()
+            if known[location_id].active and location_id not in reach.closed
+        }
+        for row in await sql.versioned_stock(tx, sku_ids=list(missing), at=at):
+            total_units = 0
+            for location_id, free in zip(row["location_ids"], row["free"], strict=True):
+                buffer = buffers.get(location_id)
+                if buffer is not None and free > buffer:
+                    total_units += free - buffer
+            units[row["sku_id"]] = total_units
+            if row["version"] is not None:
+                kept[row["sku_id"]] = (row["version"], total_units, row["until"])
+    return units
+
+
+def _kept(tx: Tx, reach: Reach) -> dict[int, Total]:
+    """SKU id -> the total that was worked out for this network, as it is now."""
+    assert tx.revisions is not None, "facts were asked for"
+    stands = (tx.revisions["network"], tx.revisions["rules"], tx.revisions["kits"])
+    keeper: _Keeper = tx.kept.setdefault("totals", (0, _Keeper()))[1]
+    if keeper.stands != stands or sum(map(len, keeper.by_reach.values())) > KEPT:
+        keeper.stands, keeper.by_reach = stands, {}
+    return keeper.by_reach.setdefault((reach.serving.network_id, frozenset(reach.closed)), {})
+
+
+class _Keeper:
+    """The totals of a process, for one state of network, rules and kits."""
+
+    def __init__(self) -> None:
+        self.stands: tuple[int, ...] = ()
+        self.by_reach: dict[tuple[int, frozenset[int]], dict[int, Total]] = {}
