@@ -45,6 +45,11 @@ class Batcher(Generic[Item, Outcome]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def busy(self) -> bool:
+        """Is a set under way?"""
+        return bool(self._tasks)
+
     async def submit(self, item: Item) -> Outcome:
         """The outcome of ``item``, once the set that it joined is durable."""
         async with self._room:

@@ -104,16 +104,18 @@ async def feed(
     name: str | None = None,
     as_of: datetime | None = None,
     told: Callable[[int], None] = lambda line: None,
+    busy: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Apply rows, a few sets at a time. Of a position that is counted again, the last row counts. ``told`` hears of the last line
-    read.
+    read; while something more urgent is ``busy``, a feed that changes most of what
+    it names takes one set at a time.
 
     To repeat counts that broke off is safe. Adjustments and receipts need a ``name`` for that; of a named feed, what was applied
     before is passed over. Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on.
     """
     if name is not None:
         await _begin(database, kind, name, as_of)
-    sets = _Sets(database, kind, name, as_of)
+    sets = _Sets(database, kind, name, as_of, busy)
     batch: list[tuple[int, Any]] = []
     try:
         async for row in rows:
@@ -153,7 +155,10 @@ async def _begin(database: Database, kind: Kind, name: str, as_of: datetime | No
 class _Sets:
     """The sets of one feed, up to ``LANES`` side by side, and what became of their rows."""
 
-    def __init__(self, database: Database, kind: Kind, name: str | None, as_of: datetime | None) -> None:
+    def __init__(
+        self, database: Database, kind: Kind, name: str | None, as_of: datetime | None, busy: Callable[[], bool]
+    ) -> None:
+        self._busy = busy
         self._database = database
         self._kind = kind
         self._name = name
@@ -162,6 +167,7 @@ class _Sets:
         self._failed: list[BaseException] = []
         self._faults: list[RowFault] = []
         self._started = self._rows = self._applied = self._refused = 0
+        self._heavy = False  # does the feed change most of what it names?
 
     async def start(self, batch: Sequence[tuple[int, Any]]) -> None:
         """Begin a set, once there is room and none that is under way is about a position of it."""
@@ -169,7 +175,9 @@ class _Sets:
             return
         lines, items, faults = self._sound(batch)
         positions = {(item.sku, item.location) for item in items}
-        while len(self._running) >= LANES or not all(map(positions.isdisjoint, self._running.values())):
+        while len(self._running) >= (1 if self._heavy and self._busy() else LANES) or not all(
+            map(positions.isdisjoint, self._running.values())
+        ):
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failed()
         self._started += 1
@@ -239,6 +247,7 @@ class _Sets:
     def _note(self, rows: int, applied: int, faults: Sequence[RowFault]) -> None:
         self._rows += rows
         self._applied += applied
+        self._heavy = 2 * applied > rows
         self._refused += len(faults)
         self._faults += faults[: max(FAULTS_TOLD - len(self._faults), 0)]
 

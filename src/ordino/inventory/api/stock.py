@@ -131,7 +131,8 @@ async def _take(
         return await command(request, database, body, verb, StockRefused, status=status)
     name = feed or request.headers.get("idempotency-key")
     rows = rows_of(request, kind.type, decode=True)
-    applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of)
+    placer = request.app.state.placer  # orders go before feeds
+    applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of, busy=lambda: placer.busy)
     return Response(encode(applied), media_type="application/json", status_code=200)
 
 
