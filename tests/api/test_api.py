@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 from collections.abc import AsyncIterator
@@ -392,3 +393,28 @@ async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, data
     finally:
         for key_id in (reader_id, writer_id):
             await database.pool.execute("DELETE FROM core.api_keys WHERE key_id = $1", key_id)
+
+
+async def test_zipped_and_named_feeds_come_over_http(client: Client) -> None:
+    rows = "sku;location;delta;reason\n" + "sku-5;loc-1;1;found\n" * 10
+    zipped = {"Content-Type": "text/csv", "Content-Encoding": "gzip"}
+    for _ in range(2):
+        answer = await client.post("/v1/adjustments?feed=api", content=gzip.compress(rows.encode()), headers=zipped)
+        assert (answer.status_code, answer.json()["applied"], answer.json()["feed"]) == (200, 10, "api")
+    moves = (await client.get("/v1/stock/sku-5/moves?location=loc-1")).json()["moves"]
+    assert sum(move["on_hand_delta"] for move in moves if move["kind"] == "adjusted") == 10
+    other = gzip.compress((rows + "sku-5;loc-1;1;found\n").encode())
+    assert (await client.post("/v1/adjustments?feed=api", content=other, headers=zipped)).status_code == 409
+    cut = await client.post("/v1/counts", content=gzip.compress(rows.encode())[:30], headers=zipped)
+    assert cut.status_code == 400
+    assert "ends too early" in cut.json()["detail"]
+    told = (await client.get("/v1/feeds/api")).json()
+    assert (told["rows"], told["applied"], told["kind"]) == (10, 10, "adjustments")
+    assert [feed["feed"] for feed in (await client.get("/v1/feeds")).json()["feeds"]] == ["api"]
+    past = {"Content-Type": "text/csv"}
+    future = await client.post(
+        "/v1/counts?as_of=2099-01-01T00:00:00Z", content="sku,location,on_hand\nsku-5,loc-1,1\n", headers=past
+    )
+    assert future.json()["faults"][0]["pointer"] == "/as_of"
+    whole = await client.post("/v1/counts?feed=x", json={"sku": "sku-5", "location": "loc-1", "on_hand": 1})
+    assert whole.status_code == 400

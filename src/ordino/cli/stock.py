@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
@@ -18,6 +19,7 @@ from rich.table import Column, Table
 from ordino.cli import running
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Invalid, NotFound, OrdinoError
+from ordino.core.http import Body
 from ordino.core.settings import Settings
 
 T = TypeVar("T")
@@ -417,3 +419,141 @@ def sheets(
         return table
 
     show(found, table, json=json)
+
+
+@stock_app.command
+def apply(
+    noun: Annotated[
+        str, Parameter(help="What the file holds: buffers, holds, transfers, set_asides, … (`list` names all).")
+    ],
+    path: Annotated[
+        Path | None, Parameter(help="JSON as the API takes it; without it, the standard input is read.")
+    ] = None,
+) -> None:
+    """Do what the API does with the same body: one item or a list. Ends with 1 if something was refused."""
+    known = _nouns()
+    if noun == "list":
+        sys.stdout.write("\n".join(sorted(known)) + "\n")
+        return
+    if noun not in known:
+        raise Invalid(f"There is no {noun!r}; `ordino stock apply list` names what there is.")
+    if path is not None and not path.is_file():
+        raise NotFound(f"There is no file {path}.")
+    body = sys.stdin.buffer.read() if path is None else path.read_bytes()
+    type_, verb = known[noun]
+    items, _ = Body(noun, type_).decode(body)
+
+    async def run(database: Database) -> list[Any]:
+        at = database.clock.now()
+        return list(await database.transact(lambda tx: verb(tx, items, at=at)))
+
+    outcomes = on_database(run)
+    sys.stdout.write(msgspec.json.encode(outcomes).decode() + "\n")
+    if any(getattr(outcome, "reason", None) is not None for outcome in outcomes):  # refusals have one
+        raise SystemExit(1)
+
+
+Verb = Callable[..., Awaitable[Any]]
+
+
+def _nouns() -> dict[str, tuple[type[Any], Verb]]:
+    """Noun -> what one is, and the verb that the API has for it."""
+    from ordino.inventory import adjust, count_sheets, detail, holds, incoming, rules, transfers, unavailable
+    from ordino.network import closures
+
+    return {
+        "receipts": (adjust.Receipt, adjust.receive),
+        "adjustments": (adjust.Adjustment, adjust.adjust),
+        "counts": (adjust.Count, adjust.count),
+        "buffers": (rules.Buffer, rules.upsert_buffers),
+        "channel_allocations": (rules.Allocation, rules.upsert_allocations),
+        "low_stock_levels": (rules.LowStock, rules.upsert_low_stock),
+        "closures": (closures.Closure, closures.upsert_closures),
+        "holds": (holds.NewHold, holds.hold),
+        "hold_changes": (holds.HoldChange, holds.change),
+        "set_asides": (unavailable.SetAside, unavailable.set_aside),
+        "restorations": (unavailable.SetAside, unavailable.restore),
+        "scrappings": (unavailable.SetAside, unavailable.scrap),
+        "incoming": (incoming.Incoming, incoming.upsert_incoming),
+        "transfers": (transfers.NewTransfer, transfers.request),
+        "transfer_shipments": (transfers.Shipment, transfers.ship),
+        "transfer_receipts": (transfers.Arrival, transfers.receive),
+        "bins": (detail.Bin, detail.upsert_bins),
+        "bin_moves": (detail.BinMove, detail.move_bins),
+        "count_plans": (count_sheets.CountPlan, count_sheets.upsert_plans),
+    }
+
+
+@stock_app.command
+def future(
+    sku: str,
+    *,
+    channel: Annotated[str | None, Parameter(help="Through this channel.")] = None,
+    network: Annotated[str | None, Parameter(help="In this network.")] = None,
+    json: Json = False,
+) -> None:
+    """What may be promised by when."""
+    from ordino.inventory.availability import Ask
+    from ordino.orders.future import Future
+    from ordino.orders.future import future as read_future
+
+    async def read(database: Database) -> Future:
+        at = database.clock.now()
+        return await database.read(lambda tx: read_future(tx, Ask(sku, channel, network), at=at))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table(
+            "from", "arriving", "available", title=f"{found.sku} in {found.network}, {found.waiting} units waiting"
+        )
+        table.add_row("now", "", str(found.available))
+        for by in found.by:
+            table.add_row(f"{by.at:%Y-%m-%d %H:%M}", str(by.arriving), str(by.available))
+        for one in found.overdue:
+            table.add_row(f"overdue since {one.expected_at:%Y-%m-%d}", str(one.quantity), "")
+        return table
+
+    show(found, table, json=json)
+
+
+@stock_app.command
+def release(hold_id: UUID) -> None:
+    """Let a cart's hold go."""
+    from ordino.inventory.holds import Released
+    from ordino.inventory.holds import release as let_go
+
+    async def run(database: Database) -> Any:
+        at = database.clock.now()
+        return (await database.transact(lambda tx: let_go(tx, [hold_id], at=at)))[0]
+
+    outcome = on_database(run)
+    if not isinstance(outcome, Released):
+        raise OrdinoError(outcome.detail)
+    console.print(f"The units of {hold_id} are free.")
+
+
+@stock_app.command(name="sheet")
+def make_sheet(
+    plan: str,
+    *,
+    sku: Annotated[list[str] | None, Parameter(help="Only these; by default what is due.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a count sheet of a plan."""
+    from ordino.inventory.count_sheets import NewSheet, Sheet
+    from ordino.inventory.count_sheets import make_sheet as make
+
+    async def run(database: Database) -> Sheet:
+        at = database.clock.now()
+        return await database.transact(lambda tx: make(tx, NewSheet(plan=plan, skus=sku), at=at))
+
+    made = on_database(run)
+
+    def table() -> Table:
+        table = Table("SKU", "counted", title=f"count sheet {made.sheet_id}, {made.location}")
+        for line in made.lines:
+            table.add_row(line.sku, "")
+        return table
+
+    show(made, table, json=json)

@@ -31,11 +31,14 @@ _faults = msgspec.json.Decoder(list[RowFault]).decode
 ROWS_AT_ONCE = 4000
 LANES = 2
 FAULTS_TOLD = 1000
+SEEN_AT_MOST = 2_000_000
 NAME_CHARACTERS = 200
 
 
 class Applied(Struct, frozen=True):
-    """What became of a feed. At most the first 1,000 faults are told, with their lines; ``refused`` counts all."""
+    """What became of a feed. At most the first 1,000 faults are told, with their lines; ``refused`` counts all. ``repeated`` counts
+    rows about a position that stood in an earlier set: they are applied, and told among the faults.
+    """
 
     rows: int
     applied: int
@@ -43,6 +46,7 @@ class Applied(Struct, frozen=True):
     refused: int
     faults: list[RowFault]
     feed: str | None = None
+    repeated: int = 0
 
 
 class FeedView(Struct, frozen=True):
@@ -166,7 +170,8 @@ class _Sets:
         self._running: dict[asyncio.Task[None], set[tuple[str, str]]] = {}  # with the positions that each is about
         self._failed: list[BaseException] = []
         self._faults: list[RowFault] = []
-        self._started = self._rows = self._applied = self._refused = 0
+        self._started = self._rows = self._applied = self._refused = self._repeated = 0
+        self._seen: set[int] = set()
         self._heavy = False  # does the feed change most of what it names?
 
     async def start(self, batch: Sequence[tuple[int, Any]]) -> None:
@@ -175,6 +180,7 @@ class _Sets:
             return
         lines, items, faults = self._sound(batch)
         positions = {(item.sku, item.location) for item in items}
+        self._tell_repeated(lines, items)
         while len(self._running) >= (1 if self._heavy and self._busy() else LANES) or not all(
             map(positions.isdisjoint, self._running.values())
         ):
@@ -196,7 +202,21 @@ class _Sets:
         self._raise_failed()
         faults = sorted(self._faults, key=lambda fault: fault.line)[:FAULTS_TOLD]
         unchanged = self._rows - self._applied - self._refused
-        return Applied(self._rows, self._applied, unchanged, self._refused, faults, self._name)
+        return Applied(self._rows, self._applied, unchanged, self._refused, faults, self._name, self._repeated)
+
+    def _tell_repeated(self, lines: Sequence[int], items: Sequence[Any]) -> None:
+        """Counts of positions that an earlier set was about; of very long feeds, those of the first millions are known."""
+        if self._kind is not COUNTS:
+            return
+        here = [hash((item.sku, item.location)) for item in items]
+        for line, position in zip(lines, here, strict=True):
+            if position in self._seen:
+                self._repeated += 1
+                if len(self._faults) < FAULTS_TOLD:
+                    detail = "The same SKU and location stand earlier in this feed; this later count holds."
+                    self._faults.append(RowFault(line, "", detail))
+        if len(self._seen) < SEEN_AT_MOST:
+            self._seen.update(here)
 
     def _sound(self, batch: Sequence[tuple[int, Any]]) -> tuple[list[int], list[Any], list[RowFault]]:
         lines, items, faults = [], [], []

@@ -1,0 +1,89 @@
+"""``ordino stock``: the stock from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from ordino.cli.running import prepare
+from ordino.core.database import Database
+from steps import assert_clean
+from world import World, small_world
+
+
+@pytest.fixture
+async def world(database: Database, database_url: str) -> World:
+    await prepare(database_url)
+    return await small_world(database, prefix=f"{uuid4().hex[:8]}-", skus=2, locations=2, stock=10)
+
+
+def ordino(url: str, *words: str, body: Any = None) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ordino", "stock", *words],
+        input=None if body is None else json.dumps(body),
+        env={**os.environ, "ORDINO_DATABASE_URL": url, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_everything_that_the_api_does_can_be_done(
+    database: Database, database_url: str, world: World, tmp_path: Path
+) -> None:
+    def sure(*words: str, body: Any = None) -> str:
+        code, said = ordino(database_url, *words, body=body)
+        assert code == 0, said
+        return said
+
+    sku, here, there = world.sku, *world.locations
+    sure("apply", "buffers", body={"code": f"b {sku}", "sku": sku, "units": 3})
+    assert "10 on hand - 3 buffer" in sure("available", sku, "--channel", world.channel)
+    line = {"sku": sku, "quantity": 2}
+    [held] = json.loads(sure("apply", "holds", body={"channel": world.channel, "lines": [line]}))
+    [sent] = json.loads(sure("apply", "transfers", body=[{"origin": here, "destination": there, "lines": [line]}]))
+    sure("apply", "transfer_shipments", body={"transfer_id": sent["transfer_id"]})
+    assert sent["transfer_id"] in sure("transfers")
+    shown = json.loads(sure("show", sku, "--json"))
+    assert [position["on_hand"] for position in shown["positions"]] == [8, 10]
+    assert "are free" in sure("release", held["hold_id"])
+    when = {"document": f"PO {sku}", "sku": sku, "location": here, "quantity": 5, "expected_at": "2099-01-01T00:00:00Z"}
+    sure("apply", "incoming", body=when)
+    assert "2099-01-01" in sure("future", sku, "--channel", world.channel)
+    sure("apply", "count_plans", body={"code": f"p {sku}", "location": here})
+    assert sku in sure("sheet", f"p {sku}", "--sku", sku)
+    assert f"p {sku}" in sure("sheets", "--location", here)
+    code, said = ordino(
+        database_url, "apply", "set_asides", body={"sku": sku, "location": here, "quantity": 99, "condition": "damaged"}
+    )
+    assert (code, json.loads(said)[0]["reason"]) == (1, "reserved")
+    for wrong in (
+        ("apply", "nothing"),
+        ("apply", "buffers", "no-such-file"),
+        ("show", "nothing"),
+        ("history", sku, "--at", "noon"),
+    ):
+        code, said = ordino(database_url, *wrong)
+        assert code != 0, wrong
+        assert "Traceback" not in said
+    code, said = ordino(database_url, "apply", "buffers", body={"code": 1})
+    assert "Expected `str`" in said
+    assert "bin_moves" in sure("apply", "list")
+    assert "this machine" not in sure("moves", sku, "--location", here)
+    assert "sent" in sure("moves", sku, "--location", here)
+    path = tmp_path / "counts-x.csv"
+    path.write_text(f"sku;location;on_hand\n{sku};{here};7\n{sku};nowhere;1\n")
+    code, said = ordino(database_url, "feed", str(path))
+    assert code == 1
+    assert "line 3: location:" in said
+    assert "counts-x.csv" in sure("feeds")
+    await assert_clean(database)
