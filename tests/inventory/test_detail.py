@@ -30,17 +30,8 @@ from ordino.inventory.adjust import (
     count,
     receive,
 )
-from ordino.inventory.detail import (
-    Bin,
-    BinMove,
-    BinMoved,
-    BinMoveRefused,
-    DetailView,
-    detail_view,
-    move_bins,
-    serial_view,
-    upsert_bins,
-)
+from ordino.inventory.bins import Bin, BinMove, BinMoved, BinMoveRefused, move_bins, upsert_bins
+from ordino.inventory.detail_view import DetailView, detail_view, serial_view
 from ordino.inventory.transfers import Arrival, NewTransfer, SentLine, Shipment, TransferLine
 from ordino.inventory.unavailable import Aside, SetAside, expire_lots, restore, set_aside
 from ordino.network import read as network_read

@@ -347,7 +347,7 @@ def show_detail(
     json: Json = False,
 ) -> None:
     """Where exactly a SKU lies: bins, lots, and what is available of each lot."""
-    from ordino.inventory.detail import DetailView, detail_view
+    from ordino.inventory.detail_view import DetailView, detail_view
 
     async def read(database: Database) -> DetailView:
         return await database.read(lambda tx: detail_view(tx, sku, location=location, at=database.clock.now()))
@@ -458,7 +458,7 @@ Verb = Callable[..., Awaitable[Any]]
 
 def _nouns() -> dict[str, tuple[type[Any], Verb]]:
     """Noun -> what one is, and the verb that the API has for it."""
-    from ordino.inventory import adjust, count_sheets, detail, holds, incoming, rules, transfers, unavailable
+    from ordino.inventory import adjust, bins, count_sheets, holds, incoming, rules, transfers, unavailable
     from ordino.network import closures
 
     return {
@@ -478,8 +478,8 @@ def _nouns() -> dict[str, tuple[type[Any], Verb]]:
         "transfers": (transfers.NewTransfer, transfers.request),
         "transfer_shipments": (transfers.Shipment, transfers.ship),
         "transfer_receipts": (transfers.Arrival, transfers.receive),
-        "bins": (detail.Bin, detail.upsert_bins),
-        "bin_moves": (detail.BinMove, detail.move_bins),
+        "bins": (bins.Bin, bins.upsert_bins),
+        "bin_moves": (bins.BinMove, bins.move_bins),
         "count_plans": (count_sheets.CountPlan, count_sheets.upsert_plans),
     }
 

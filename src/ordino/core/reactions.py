@@ -143,6 +143,7 @@ class Worker:
         self.idempotency_days = idempotency_days
         self._tidy_at = 0.0
         self._duty_at: dict[str, float] = {}
+        self._known_duties: set[str] = set()
         self._buckets = list(range(BUCKETS))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -168,19 +169,19 @@ class Worker:
         tried again when its time comes.
         """
         for name, (every_seconds, duty) in self.registry.duties.items():
-            known = name in self._duty_at
             if not all and time.monotonic() < self._duty_at.get(name, 0.0):
                 continue
             self._duty_at[name] = time.monotonic() + every_seconds
             at = self.database.clock.now()
 
-            async def run(tx: Tx, name: str = name, duty: Duty = duty, at: datetime = at, known: bool = known) -> None:
-                if not known:
-                    await sql.know_duty(tx, name=name)
+            async def run(tx: Tx, name: str = name, duty: Duty = duty, at: datetime = at) -> None:
                 for row in await sql.hold_duty(tx, name=name, at=at):
                     await duty(tx, row["since"], at)
 
             try:
+                if name not in self._known_duties:
+                    await self.database.transact(lambda tx, name=name: sql.know_duty(tx, name=name))  # type: ignore[misc]
+                    self._known_duties.add(name)
                 await self.database.transact(run)
             except Exception:
                 log.exception("the duty %s failed; it is tried again", name)

@@ -22,10 +22,8 @@ from msgspec import Meta, Struct
 
 from ordino.core import kept
 from ordino.core.database import Raced, Tx
-from ordino.core.errors import NotFound
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory.model import MoveKind, Part, StockMove
 from ordino.network.facts import facts
 
@@ -118,7 +116,7 @@ async def keep(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
     if not concerned and not aside:
         return
     keys = sorted({(move.sku_id, move.location_id) for move in (*concerned, *aside)})
-    shelves = await _shelves(tx, keys, at)
+    shelves = await shelves_held(tx, keys, at)
     came = await _came_from(tx, concerned)
     deltas: dict[tuple[Key, Place], int] = defaultdict(int)
     rows: list[tuple[StockMove, str, str, int]] = []
@@ -128,7 +126,7 @@ async def keep(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
             shelves[key].units[bin_, lot] += delta
             deltas[key, (bin_, lot)] += delta
             rows.append((move, bin_, lot, delta))
-    await _write(tx, deltas, rows, at)
+    await write(tx, deltas, rows, at)
     for move in (*concerned, *aside):
         if move.sku_id in by and by[move.sku_id].by == "serial":
             await _move_serials(tx, move, at)
@@ -171,7 +169,7 @@ async def shelves_of(tx: Tx, keys: Sequence[Key]) -> dict[Key, Shelf]:
     return shelves
 
 
-async def _shelves(tx: Tx, keys: Sequence[Key], at: datetime) -> dict[Key, Shelf]:
+async def shelves_held(tx: Tx, keys: Sequence[Key], at: datetime) -> dict[Key, Shelf]:
     """The same, with the stock rows held; a position that had no detail begins with what it has."""
     skus, places = [key[0] for key in keys], [key[1] for key in keys]
     stock = {
@@ -190,7 +188,7 @@ async def _shelves(tx: Tx, keys: Sequence[Key], at: datetime) -> dict[Key, Shelf
         moves = [
             (StockMove(*key, cause, MoveKind.COUNTED), bin_, lot, units) for (key, (bin_, lot)), units in opened.items()
         ]
-        await _write(tx, opened, moves, at)
+        await write(tx, opened, moves, at)
     return shelves
 
 
@@ -249,7 +247,7 @@ async def _came_from(tx: Tx, moves: Sequence[StockMove]) -> dict[tuple[int, UUID
     return lots
 
 
-async def _write(
+async def write(
     tx: Tx, deltas: Mapping[tuple[Key, Place], int], rows: Sequence[tuple[StockMove, str, str, int]], at: datetime
 ) -> None:
     grown = sorted((key, place, delta) for (key, place), delta in deltas.items() if delta)
@@ -449,209 +447,3 @@ async def know_serials(tx: Tx, serials: Sequence[tuple[int, str]]) -> None:
     """Serial numbers that come for the first time."""
     if serials:
         await sql.know_serials(tx, sku_ids=[sku_id for sku_id, _ in serials], serials=[serial for _, serial in serials])
-
-
-# -- bins ----------------------------------------------------------------------------------------------------------------
-
-
-class Bin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A place inside a location that has bins."""
-
-    location: Code
-    code: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00(-][^\x00]*$")]
-
-
-class BinMove(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Units that were carried from one bin to another. ``-`` is where units lie that nobody has put away."""
-
-    sku: Code
-    location: Code
-    from_bin: Annotated[str, Meta(max_length=100)] = RECEIVING
-    to_bin: Annotated[str, Meta(max_length=100)]
-    quantity: Annotated[int, Meta(ge=1, le=10**9)]
-    lot: Lot | None = None
-
-
-class BinMoved(Struct, frozen=True, tag_field="outcome", tag="moved"):
-    sku: str
-    location: str
-    to_bin: str
-    quantity: int
-
-
-class BinMoveRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
-    sku: str
-    location: str
-    reason: str
-    detail: str
-    pointer: str = ""
-
-
-async def upsert_bins(tx: Tx, bins: Sequence[Bin], *, at: datetime) -> list[Outcome]:
-    """Each by its location and code."""
-    known = await facts(tx)
-
-    async def apply(batch: Sequence[Bin]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for one in batch:
-            location_id = known.location_ids.get(one.location)
-            if location_id is None:
-                detail = f"There is no location {one.location!r}; create it with PUT /v1/locations."
-                outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, detail, "/location"))
-            elif location_id not in known.binned:
-                detail = f'{one.location!r} has no bins; say `"bins": true` with PUT /v1/locations first.'
-                outcomes.append(NotUpserted(one.code, Reason.CONFLICT, detail, "/location"))
-            else:
-                rows = await sql.write_bin(tx, location_id=location_id, code=one.code)
-                outcomes.append(outcome(one.code, new=bool(rows), written=False))
-        return outcomes
-
-    return await in_rounds(bins, code=lambda one: f"{one.location} {one.code}", fault=lambda one: None, apply=apply)
-
-
-async def move_bins(tx: Tx, moves: Sequence[BinMove], *, at: datetime) -> list[BinMoved | BinMoveRefused]:
-    """One outcome a move, in order. On hand stays as it is."""
-    known = await facts(tx)
-    skus = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=sorted({move.sku for move in moves}))}
-    keys = {
-        index: (skus[move.sku], known.location_ids[move.location])
-        for index, move in enumerate(moves)
-        if move.sku in skus and known.location_ids.get(move.location) in known.binned
-    }
-    shelves = await _shelves(tx, sorted(set(keys.values())), at) if keys else {}
-    places = sorted({key[1] for key in keys.values()})
-    bins = {(row["location_id"], row["code"]) for row in await sql.bins_at(tx, location_ids=places)}
-    deltas: dict[tuple[Key, Place], int] = defaultdict(int)
-    rows: list[tuple[StockMove, str, str, int]] = []
-    outcomes: list[BinMoved | BinMoveRefused] = []
-    cause = new_id(at)
-
-    for index, move in enumerate(moves):
-
-        def refuse(reason: str, detail: str, pointer: str, move: BinMove = move) -> BinMoveRefused:
-            return BinMoveRefused(move.sku, move.location, reason, detail, pointer)
-
-        key = keys.get(index)
-        if move.sku not in skus:
-            outcomes.append(refuse("unknown", f"The SKU {move.sku!r} does not exist.", "/sku"))
-        elif key is None:
-            outcomes.append(refuse("unknown", f"There is no location {move.location!r} with bins.", "/location"))
-        elif wrong := next(
-            (b for b in (move.from_bin, move.to_bin) if b != RECEIVING and (key[1], b) not in bins), None
-        ):
-            pointer = "/from_bin" if wrong == move.from_bin else "/to_bin"
-            outcomes.append(refuse("unknown", f"{move.location!r} has no bin {wrong!r}.", pointer))
-        else:
-            taken = shelves[key].take(move.quantity, bin_=move.from_bin, lot=move.lot)
-            there = sum(units for _, _, units in taken)
-            if there < move.quantity:
-                said = f"Only {there} units lie in bin {move.from_bin!r}, not {move.quantity}."
-                outcomes.append(refuse("too_few", said, "/quantity"))
-                continue
-            posted = StockMove(*key, cause, MoveKind.COUNTED, line_no=index + 1)
-            for bin_, lot, units in taken:
-                for place, delta in (((bin_, lot), -units), ((move.to_bin, lot), units)):
-                    shelves[key].units[place] += delta
-                    deltas[key, place] += delta
-                    rows.append((posted, *place, delta))
-            outcomes.append(BinMoved(move.sku, move.location, move.to_bin, move.quantity))
-    if rows:
-        await _write(tx, deltas, rows, at)
-    return outcomes
-
-
-# -- what is told --------------------------------------------------------------------------------------------------------
-
-
-class DetailRow(Struct, frozen=True):
-    location: str
-    bin: str
-    lot: str | None
-    expires_on: date | None
-    quantity: int
-
-
-class LotAvailable(Struct, frozen=True):
-    """Free units of a lot: reserved ones are taken to come from the lots that expire first."""
-
-    location: str
-    lot: str | None
-    expires_on: date | None
-    on_hand: int
-    available: int
-    expired: bool
-
-
-class DetailView(Struct, frozen=True):
-    sku: str
-    bins: list[DetailRow]
-    lots: list[LotAvailable]
-    serials: list[str]
-
-
-class SerialStep(Struct, frozen=True):
-    at: datetime
-    kind: str
-    state: str
-    location: str | None
-    order_id: UUID | None
-
-
-class SerialView(Struct, frozen=True):
-    sku: str
-    serial: str
-    state: str
-    location: str | None
-    order_id: UUID | None
-    life: list[SerialStep]
-
-
-async def detail_view(tx: Tx, sku: str, *, location: str | None, at: datetime) -> DetailView:
-    """Where exactly a SKU lies. Raises ``NotFound``."""
-    known = await facts(tx)
-    rows = await sql.sku_ids(tx, codes=[sku])
-    if not rows:
-        raise NotFound(f"There is no SKU {sku!r}.")
-    if location is not None and location not in known.location_ids:
-        raise NotFound(f"There is no location {location!r}.")
-    only = None if location is None else known.location_ids[location]
-    sku_id = rows[0]["sku_id"]
-    stock = [row for row in await sql.positions_of(tx, sku_id=sku_id) if only in (None, row["location_id"])]
-    shelves = await shelves_of(tx, [(sku_id, row["location_id"]) for row in stock])
-    bins, lots = [], []
-    for row in stock:
-        code, shelf = known.locations[row["location_id"]].code, shelves[sku_id, row["location_id"]]
-        for (bin_, lot), units in sorted(shelf.units.items()):
-            if units:
-                bins.append(DetailRow(code, bin_, lot or None, shelf.expires.get(lot), units))
-        by_lot: dict[str, int] = defaultdict(int)
-        for (_, lot), units in shelf.units.items():
-            by_lot[lot] += units
-        left = row["reserved"]
-        for lot in sorted(by_lot, key=lambda lot: (shelf.expires.get(lot) or FAR, lot)):
-            expires_on = shelf.expires.get(lot)
-            taken, expired = min(left, by_lot[lot]), expires_on is not None and expires_on <= at.date()
-            left -= taken
-            free = 0 if expired else by_lot[lot] - taken
-            if by_lot[lot]:
-                lots.append(LotAvailable(code, lot or None, expires_on, by_lot[lot], free, expired))
-    serials = await sql.serials_at(tx, sku_id=sku_id, location_id=only)
-    return DetailView(sku, bins, lots, [row["serial"] for row in serials])
-
-
-async def serial_view(tx: Tx, sku: str, serial: str) -> SerialView:
-    """Where a serial number is, and its life. Raises ``NotFound``."""
-    places = (await facts(tx)).locations
-    rows = await sql.serial_by_name(tx, sku=sku, serial=serial)
-    if not rows:
-        raise NotFound(f"There is no serial number {serial!r} of {sku!r}.")
-    [row] = rows
-
-    def code(location_id: int | None) -> str | None:
-        return None if location_id is None else places[location_id].code
-
-    life = [
-        SerialStep(step["at"], step["kind"], step["state"], code(step["location_id"]), step["order_id"])
-        for step in await sql.life_of_serial(tx, sku_id=row["sku_id"], serial=serial)
-    ]
-    return SerialView(sku, serial, row["state"], code(row["location_id"]), row["order_id"], life)

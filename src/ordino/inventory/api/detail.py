@@ -12,8 +12,9 @@ from ordino.core import bulk
 from ordino.core.bulk import Kind, PathCode
 from ordino.core.database import Database
 from ordino.core.http import Body, command, described
-from ordino.inventory import detail
-from ordino.inventory.detail import Bin, BinMove, BinMoved, BinMoveRefused, DetailView, SerialView
+from ordino.inventory import bins, detail_view
+from ordino.inventory.bins import Bin, BinMove, BinMoved, BinMoveRefused
+from ordino.inventory.detail_view import DetailView, SerialView
 
 BIN_MOVES = Body("bin_moves", BinMove)
 
@@ -27,7 +28,7 @@ BIN_MOVES = Body("bin_moves", BinMove)
 )
 async def post_bin_moves(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One move or a list. What arrives without a bin lies in `-` until it is put away."""
-    return await command(request, database, BIN_MOVES, detail.move_bins, BinMoveRefused, status=201)
+    return await command(request, database, BIN_MOVES, bins.move_bins, BinMoveRefused, status=201)
 
 
 @get("/v1/stock/{sku:str}/detail", summary="Where exactly a SKU lies", tags=["inventory"])
@@ -36,18 +37,18 @@ async def get_detail(
 ) -> DetailView:
     """Bins, lots with what is available of each (the first to expire are taken to be reserved first), serial numbers."""
     at = database.clock.now()
-    return await database.read(lambda tx: detail.detail_view(tx, sku, location=location, at=at))
+    return await database.read(lambda tx: detail_view.detail_view(tx, sku, location=location, at=at))
 
 
 @get("/v1/serials/{sku:str}/{serial:str}", summary="A serial number and its life", tags=["inventory"])
 async def get_serial(database: NamedDependency[Database], sku: PathCode, serial: PathCode) -> SerialView:
     """Where it is, and all that happened to it."""
-    return await database.read(lambda tx: detail.serial_view(tx, sku, serial))
+    return await database.read(lambda tx: detail_view.serial_view(tx, sku, serial))
 
 
 routes: list[Any] = [
     *bulk.upserts(
-        Kind("bins", Bin, detail.upsert_bins),
+        Kind("bins", Bin, bins.upsert_bins),
         "inventory",
         note="Each by its location and code. The location says `bins` first.",
     ),
