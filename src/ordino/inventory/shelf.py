@@ -10,14 +10,14 @@ from ordino.inventory.rules import Book, RuleKind, book, general
 
 
 async def on_shelf(
-    tx: Tx, sku_ids: Sequence[int], *, lock: bool = False
+    tx: Tx, sku_ids: Sequence[int], *, lock: bool = False, decides: bool = True
 ) -> tuple[dict[int, dict[int, int]], Book | None]:
     """Free units (SKU id -> location id -> units) and rules, both as they stand.
 
     ``lock`` holds the positions until the transaction ends. Where units are kept for channels, they are held anyway: what one
-    channel may have depends on what the others take meanwhile.
+    channel may have depends on what the others take meanwhile; unless nothing is decided.
     """
-    if RuleKind.ALLOCATION in (await general(tx)).kinds:
+    if decides and RuleKind.ALLOCATION in (await general(tx)).kinds:
         tx.careful = True
     free = await ledger.free(tx, sku_ids, lock=lock or tx.careful)
     return free, await book(tx, sku_ids)

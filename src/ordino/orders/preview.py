@@ -101,7 +101,7 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
         NOBODY, channel.network, wanted.country, wanted.postal_code, at, needs, policy, channel.channel_id, closed
     )
     used = await capacity.used(tx, network, {channel.network.network_id: channel.network}, at, lock=False)
-    free, book = await on_shelf(tx, stocked([request]))
+    free, book = await on_shelf(tx, stocked([request]), decides=False)
     [decision] = decide([request], free, network, await profiles.active(tx), used, book)
     return _view(decision, network, {sku.sku_id: code for code, sku in skus.items()})
 

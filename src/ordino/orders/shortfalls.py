@@ -1,6 +1,6 @@
 """Orders that hold units which are not there: they are looked at in the order of harm, and sourced anew.
 
-Carts let go first; then orders whose units have no work yet, the last placed first, so that the first placed keep theirs. What
+Carts let go first, the last held first; then orders whose units have no work yet, the last placed first, so that the first placed keep theirs. What
 the warehouse has in work is the warehouse's to stop.
 """
 
@@ -70,11 +70,15 @@ async def source_anew(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datet
 async def _source_anew(tx: Tx, key: tuple[int, int], at: datetime) -> None:
     # Orders are locked before the shortfall and the stock, as everywhere; what changed meanwhile is looked at again.
     owners = await sql.reserved_at(tx, sku_id=key[0], location_id=key[1])
-    carts = [row["order_id"] for row in owners if row["expires_at"] is not None]
     orders = await ledger.lock(tx, [row["order_id"] for row in owners if row["expires_at"] is None])
     left = await _left(tx, key)
     if not left:
         return
+    carts, enough = [], 0
+    for row in sorted(owners, key=lambda row: row["order_id"], reverse=True):
+        if row["expires_at"] is not None and enough < left:
+            carts.append(row["order_id"])
+            enough += row["quantity"]
     if carts:
         await holds.release(tx, carts, at=at)
         left = await _left(tx, key)
