@@ -1,7 +1,7 @@
 """Orders that hold units which are not there: they are looked at in the order of harm, and sourced anew.
 
-Carts let go first, the last held first; then orders whose units have no work yet, the last placed first, so that the first placed keep theirs. What
-the warehouse has in work is the warehouse's to stop.
+Carts let go first, the last held first; then orders whose units have no work yet, the last placed first, so that the first placed
+keep theirs. What the warehouse has in work is the warehouse's to stop.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ async def _source_anew(tx: Tx, key: tuple[int, int], at: datetime) -> None:
     if not left:
         return
     carts, enough = [], 0
-    for row in sorted(owners, key=lambda row: row["order_id"], reverse=True):
-        if row["expires_at"] is not None and enough < left:
-            carts.append(row["order_id"])
-            enough += row["quantity"]
+    for owner in sorted(owners, key=lambda owner: owner["order_id"], reverse=True):
+        if owner["expires_at"] is not None and enough < left:
+            carts.append(owner["order_id"])
+            enough += owner["quantity"]
     if carts:
         await holds.release(tx, carts, at=at)
         left = await _left(tx, key)
