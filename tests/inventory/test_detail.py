@@ -32,7 +32,8 @@ from ordino.inventory.adjust import (
 )
 from ordino.inventory.bins import Bin, BinMove, BinMoved, BinMoveRefused, move_bins, upsert_bins
 from ordino.inventory.detail_view import DetailView, detail_view, serial_view
-from ordino.inventory.transfers import Arrival, NewTransfer, SentLine, Shipment, TransferLine
+from ordino.inventory.transfers import Arrival, ArrivedLine, NewTransfer, SentLine, Shipment, TransferLine
+from ordino.inventory.transfers import TransferDone as Sent
 from ordino.inventory.unavailable import Aside, SetAside, expire_lots, restore, set_aside
 from ordino.network import read as network_read
 from ordino.network.upsert import upsert_locations
@@ -322,6 +323,84 @@ async def test_serial_numbers_and_lots_travel_and_are_set_aside(database: Databa
     assert (await database.read(lambda tx: serial_view(tx, world.skus[2], "S2"))).state == "set_aside"
     sure((await in_one(database, restore, [broken], AT))[0], Aside)
     assert (await look(database, world, 2, 1)).serials == ["S1", "S2"]
+    await assert_clean(database)
+
+
+async def test_tracked_units_arrive_by_name_and_lost_ones_may_be_found_again(database: Database, world: World) -> None:
+    await got(database, world, 2, 4, serials=["S1", "S2", "S3", "S4"])
+    await got(database, world, 1, 3, lot="soon", expires_on=SOON)
+    lines = [TransferLine(sku=world.skus[2], quantity=3), TransferLine(sku=world.skus[1], quantity=3)]
+    asked = NewTransfer(origin=world.locations[0], destination=world.locations[1], lines=lines)
+    [done] = await in_one(database, transfers.request, [asked], AT)
+    one, two = (
+        Shipment(transfer_id=done.transfer_id, lines=[SentLine(line_no=1, quantity=len(some), serials=some)])
+        for some in (["S1"], ["S1", "S2"])
+    )
+    told = [type(o).__name__ for o in await in_one(database, transfers.ship, [one, two], AT)]
+    assert told == ["TransferDone", "TransferRefused"]  # S1 is sent once
+    rest = [SentLine(line_no=1, quantity=2, serials=["S2", "S3"]), SentLine(line_no=2, quantity=3)]
+    sure((await in_one(database, transfers.ship, [Shipment(transfer_id=done.transfer_id, lines=rest)], AT))[0], Sent)
+
+    def came(*lines: ArrivedLine, last: bool = False) -> Arrival:
+        return Arrival(transfer_id=done.transfer_id, lines=list(lines), last=last)
+
+    wrong = [
+        came(ArrivedLine(line_no=1, received=2)),
+        came(ArrivedLine(line_no=1, received=2, serials=["S1", "S1"])),
+        came(ArrivedLine(line_no=1, received=1, serials=["S4"])),
+        came(ArrivedLine(line_no=1, received=2, damaged=1)),
+        came(ArrivedLine(line_no=1, received=4, serials=["S1", "S2", "S3", "S9"])),
+        came(ArrivedLine(line_no=2, received=2, damaged=1)),
+        came(ArrivedLine(line_no=2, received=4)),
+        came(ArrivedLine(line_no=2, received=3, serials=["S1"])),
+    ]
+    told = [getattr(o, "reason", None) for o in await in_one(database, transfers.receive, wrong, AT)]
+    assert told == ["invalid", "invalid", "unknown", *["invalid"] * 5]
+    last = came(
+        ArrivedLine(line_no=1, received=1, serials=["S3"]),
+        ArrivedLine(line_no=1, received=1, serials=["S1"]),
+        ArrivedLine(line_no=2, received=2),
+        last=True,
+    )
+    assert sure((await in_one(database, transfers.receive, [last], AT))[0], Sent).status == "received"
+    assert (await look(database, world, 2, 1)).serials == ["S1", "S3"]
+    lost = await database.read(lambda tx: serial_view(tx, world.skus[2], "S2"))
+    assert (lost.state, lost.location) == ("gone", None)
+    sure((await got(database, world, 2, 1, 1, serials=["S2"]))[0], Moved)
+    assert (await look(database, world, 2, 1)).serials == ["S1", "S2", "S3"]
+    await assert_clean(database)
+
+
+async def test_picks_of_one_batch_take_lots_and_serial_numbers_from_each_other(
+    database: Database, world: World
+) -> None:
+    """Of two picks that name the same units, the first has them; the second is refused in words, and nothing else is."""
+    await got(database, world, 1, 3, lot="soon", expires_on=SOON)
+    await got(database, world, 1, 3, lot="late", expires_on=LATER)
+    orders = []
+    for number in range(3):
+        wanted = replace(
+            world.order(f"lot-{number}", 2), lines=[replace(world.order("x", 2).lines[0], sku=world.skus[1])]
+        )
+        order_id, [work] = await released(database, wanted, AT)
+        orders.append((order_id, work))
+    picks = [
+        Pick(
+            order_id=order_id,
+            fulfillment_order_id=work,
+            lines=[PickLine(line_no=1, picked=2, lots=[PickedLot(lot=lot, quantity=2)])],
+        )
+        for (order_id, work), lot in zip(orders, ("soon", "soon", "late"), strict=True)
+    ]
+    outcomes = await in_one(database, pick, picks, AT)
+    assert [type(outcome) for outcome in outcomes] == [Picked, WorkRefused, Picked]
+    assert sure(outcomes[1], WorkRefused).detail.startswith("Only 1 units of lot 'soon'")
+    assert await bins(database, world, 1) == {
+        ("-", "soon"): 1,
+        ("-", "late"): 1,
+        ("(picked)", "soon"): 2,
+        ("(picked)", "late"): 2,
+    }
     await assert_clean(database)
 
 

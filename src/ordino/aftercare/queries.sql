@@ -133,7 +133,3 @@ SELECT order_id, asked_at, answered_at, answers, comment FROM aftercare.surveys 
 UPDATE aftercare.surveys s SET answered_at = :at::timestamptz, answers = a.answers, comment = a.comment
 FROM unnest(:order_ids::uuid[], :answers::jsonb[], :comments::text[]) AS a (order_id, answers, comment)
 WHERE s.order_id = a.order_id AND s.answered_at IS NULL /* on shards: AND s.order_id = any(:order_ids::uuid[]) */;
-
--- name: serials_of_order
--- Serial numbers that went out with an order and are not back.
-SELECT serial FROM inventory.serials WHERE sku_id = :sku_id::int AND order_id = :order_id::uuid AND state = 'shipped';

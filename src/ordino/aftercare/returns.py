@@ -25,8 +25,8 @@ from ordino.core.errors import NotFound
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
-from ordino.inventory import detail
 from ordino.inventory import ledger as stock
+from ordino.inventory import named
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
@@ -184,6 +184,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         tx, order_ids=[r.order_id for r in receipts], return_ids=[r.return_id for r in receipts]
     ):
         returns.setdefault((row["order_id"], row["return_id"]), {})[row["line_no"]] = _ReturnLine(*row)
+    names = await _names(tx, receipts, returns)
     repeats = _repeats(receipts)
     refusals: dict[int, ReturnRefused] = {}
     refunds: dict[int, int] = {}
@@ -193,7 +194,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     events: list[Event] = []
     for event_id, (index, receipt) in zip(new_ids(at, len(receipts)), enumerate(receipts), strict=True):
         there = returns.get((receipt.order_id, receipt.return_id), {})
-        refusal = _doubt(receipt, there, repeated=index in repeats) or await _doubt_serials(tx, receipt, there)
+        refusal = _doubt(receipt, there, repeated=index in repeats) or _doubt_serials(receipt, there, names)
         if refusal is not None:
             refusals[index] = refusal
             continue
@@ -271,24 +272,30 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
     return None
 
 
-async def _doubt_serials(tx: Tx, receipt: ReturnReceipt, there: Mapping[int, _ReturnLine]) -> ReturnRefused | None:
+async def _names(
+    tx: Tx, receipts: Sequence[ReturnReceipt], returns: Mapping[tuple[UUID, UUID], Mapping[int, _ReturnLine]]
+) -> named.Names:
+    wanted = []
+    for receipt in receipts:
+        there = returns.get((receipt.order_id, receipt.return_id), {})
+        wanted += [(there[line.line_no].sku_id, line.serials) for line in receipt.lines if line.line_no in there]
+    return await named.names(tx, wanted)
+
+
+def _doubt_serials(
+    receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], names: named.Names
+) -> ReturnRefused | None:
     """Units with serial numbers come back as what they are: each restocked one is named, and had gone out with this order."""
-    by = await detail.tracked(tx)
-    for index, line in enumerate(receipt.lines):
-        sku_id, named = there[line.line_no].sku_id, line.serials or []
-        pointer = f"/lines/{index}/serials"
-        needed = sku_id in by and by[sku_id].by == "serial"
-        if len(set(named)) != (line.restocked if needed else 0):
-            said = f"name the {line.restocked} that are restocked" if needed else "the SKU has none; leave them out"
-            told = f"Serial numbers of line {line.line_no}: {said}."
-            return ReturnRefused(receipt.order_id, receipt.return_id, ReturnRefusal.INVALID, told, pointer)
-        rows = await sql.serials_of_order(tx, sku_id=sku_id, order_id=receipt.order_id) if named else []
-        went = {row["serial"] for row in rows}
-        for serial in named:
-            if serial not in went:
-                told = f"The serial number {serial!r} did not go out with this order, or is back already."
-                return ReturnRefused(receipt.order_id, receipt.return_id, ReturnRefusal.UNKNOWN, told, pointer)
-    return None
+    wrong = names.take(
+        [named.Naming(there[line.line_no].sku_id, line.restocked, line.serials) for line in receipt.lines],
+        lambda known: known.state == "shipped" and known.order_id == receipt.order_id,
+        done="restocked",
+        else_="did not go out with this order, or is back already",
+    )
+    if wrong is None:
+        return None
+    reason = ReturnRefusal.UNKNOWN if wrong.unknown else ReturnRefusal.INVALID
+    return ReturnRefused(receipt.order_id, receipt.return_id, reason, wrong.sentence, f"/lines/{wrong.place}/serials")
 
 
 async def _write(

@@ -18,9 +18,8 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import detail as details
-from ordino.inventory import ledger, shortfalls
-from ordino.inventory.detail import Lot, Serials
+from ordino.inventory import ledger, named, shortfalls
+from ordino.inventory.detail import Lot, Serials, tracked
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
@@ -206,7 +205,7 @@ async def _counted(
                     "The same SKU and location stand later in this batch, and the last count is the one that holds."
                 )
                 refuse(index, StockRefusal.REPEATED, detail, "")
-    of_kits, tracked = (await kits(tx)).parts, await details.tracked(tx)
+    of_kits, by = (await kits(tx)).parts, await tracked(tx)
     keys: dict[tuple[int, int], int] = {}
     for row in await _differing(tx, codes, places, on_hand, at, past):
         index = row["ordinal"] - 1
@@ -218,9 +217,9 @@ async def _counted(
             refuse(index, StockRefusal.UNKNOWN_LOCATION, f"The location {places[index]!r} does not exist.", "/location")
         elif row["sku_id"] in of_kits:
             refuse(index, StockRefusal.KIT, _is_kit(codes[index]), "/sku")
-        elif row["sku_id"] in tracked:
-            by = "lot" if tracked[row["sku_id"]].by == "lot" else "serial number"
-            told = f"{codes[index]!r} is tracked by {by}; say which ones are found or lost with POST /v1/adjustments."
+        elif row["sku_id"] in by:
+            how = "lot" if by[row["sku_id"]].by == "lot" else "serial number"
+            told = f"{codes[index]!r} is tracked by {how}; say which ones are found or lost with POST /v1/adjustments."
             refuse(index, StockRefusal.DETAIL, told, "/on_hand")
         else:
             keys[row["sku_id"], row["location_id"]] = index
@@ -357,7 +356,7 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         else:
             outcomes[index] = refusal
     held = await _hold(tx, set(keys.values()))
-    desk = await details.desk(tx, [(changes[index], key) for index, key in keys.items()])
+    desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()])
     deltas: dict[tuple[int, int], int] = defaultdict(int)
     cause_id = new_id(at)
     moves = []
@@ -386,14 +385,14 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
                     line_no=index + 1,
                     reason=change.reason,
                     document=change.document,
-                    parts=details.parts_of(change, abs(delta)),
+                    parts=named.parts_of(change, abs(delta)),
                     serials=tuple(change.serials or ()),
                 )
             )
     if desk is not None:
-        await details.know_lots(tx, desk.lots, at=at)
-        named = [(move.sku_id, serial) for move in moves if move.on_hand_delta > 0 for serial in move.serials]
-        await details.know_serials(tx, named)
+        await named.know_lots(tx, desk.lots, at=at)
+        came = [(move.sku_id, serial) for move in moves if move.on_hand_delta > 0 for serial in move.serials]
+        await named.know_serials(tx, came)
     if kind is MoveKind.RECEIVED:
         await _take_incoming(tx, moves)
     await _announce(tx, moves, cause_id, at)

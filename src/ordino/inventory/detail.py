@@ -13,7 +13,7 @@ LOT-1  A lot that must have a date has one, and keeps it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -24,7 +24,7 @@ from ordino.core import kept
 from ordino.core.database import Raced, Tx
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.inventory.model import MoveKind, Part, StockMove
+from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
@@ -32,6 +32,7 @@ RECEIVING = "-"
 PICKED = "(picked)"
 NO_LOT = ""
 FAR = date.max
+ALL = 2**62
 
 Key = tuple[int, int]
 Place = tuple[str, str]
@@ -156,6 +157,15 @@ class Shelf(Struct):
                 break
         return taken
 
+    def less(self, taken: Iterable[tuple[str, str, int]]) -> None:
+        """What was taken is gone."""
+        for bin_, lot, units in taken:
+            self.units[bin_, lot] -= units
+
+    def copy(self) -> Shelf:
+        """To try on what fits."""
+        return Shelf(dict(self.units), self.expires)
+
 
 async def shelves_of(tx: Tx, keys: Sequence[Key]) -> dict[Key, Shelf]:
     """What lies where at these positions, as it stands."""
@@ -273,27 +283,20 @@ async def _move_serials(tx: Tx, move: StockMove, at: datetime) -> None:
     units = abs(move.on_hand_delta) or abs(move.picked_delta) or -move.unavailable_delta
     if to is None or not units:
         return
-    serials = list(move.serials)
-    if not serials:  # of those that this order (or transfer) has
-        rows = await sql.serials_in(
-            tx,
-            sku_id=move.sku_id,
-            order_id=move.order_id,
-            line_no=move.line_no,
-            states=list(to.from_states),
-            limit=units,
-        )
-        serials = [row["serial"] for row in rows]
+    serials: Sequence[str] = move.serials
+    if not serials and move.order_id is not None:
+        serials = await _serials_in(tx, move.sku_id, move.order_id, move.line_no, to.from_states, units)
     leaves = to.state in ("gone", "shipped", "in_transit")
+    goes_with = to.state in ("picked", "shipped", "in_transit")
     rows = await sql.move_serials(
         tx,
         sku_id=move.sku_id,
-        serials=serials,
+        serials=list(serials),
         state=to.state,
         location_id=None if leaves else move.location_id,
         from_states=list(to.from_states),
-        order_id=move.order_id if to.state in ("picked", "shipped", "in_transit") else None,
-        line_no=move.line_no if to.state in ("picked", "shipped", "in_transit") else None,
+        order_id=move.order_id if goes_with else None,
+        line_no=move.line_no if goes_with else None,
         cause_id=move.cause_id,
         kind=move.kind,
         at=at,
@@ -302,148 +305,27 @@ async def _move_serials(tx: Tx, move: StockMove, at: datetime) -> None:
         raise Raced([])
 
 
-# -- what callers name ---------------------------------------------------------------------------------------------------
+async def _serials_in(
+    tx: Tx, sku_id: int, order_id: UUID, line_no: int, states: Sequence[str], limit: int
+) -> list[str]:
+    """Of those that this order (or transfer) has."""
+    rows = await sql.serials_in(tx, sku_id=sku_id, order_id=order_id, line_no=line_no, states=list(states), limit=limit)
+    return [row["serial"] for row in rows]
 
 
-class Desk:
-    """What is known of the detail of some positions, while a batch of changes is judged."""
-
-    def __init__(
-        self,
-        by: Mapping[int, Tracking],
-        binned: frozenset[int],
-        bins: set[tuple[int, str]],
-        shelves: dict[Key, Shelf],
-        serials: dict[tuple[int, str], tuple[str, int | None]],
-    ) -> None:
-        self._by = by
-        self._binned = binned
-        self._bins = bins
-        self._shelves = shelves
-        self._serials = serials
-        self.lots: dict[tuple[int, str], date | None] = {}
-
-    def fault(self, change: Any, key: Key, delta: int, *, aside: bool = False) -> tuple[str, str] | None:
-        """(pointer, sentence) where bin, lot, date or serial numbers of a change are missing, wrong or not there.
-
-        ``aside``: the units come from, or leave, what is set aside.
-        """
-        tracking = self._by.get(key[0])
-        by = None if tracking is None else tracking.by
-        lot, serials = getattr(change, "lot", None), getattr(change, "serials", None)
-        bin_, expires_on = getattr(change, "bin", None), getattr(change, "expires_on", None)
-        if by != "lot" and (lot is not None or expires_on is not None):
-            return "/lot", f"{change.sku!r} is not tracked by lot; leave out lot and date."
-        if by != "serial" and serials is not None:
-            return "/serials", f"{change.sku!r} is not tracked by serial number; leave them out."
-        if bin_ is not None and key[1] not in self._binned:
-            return "/bin", f"{change.location!r} has no bins; leave it out."
-        if bin_ is not None and (key[1], bin_) not in self._bins:
-            return "/bin", f"{change.location!r} has no bin {bin_!r}; create it with PUT /v1/bins."
-        if tracking is not None and by == "lot":
-            wrong = self._lot_fault(change.sku, key[0], lot, expires_on, tracking)
-            if wrong is not None:
-                return wrong
-        if by == "serial":
-            wrong = self._serial_fault(change.sku, key, serials, delta, aside=aside)
-            if wrong is not None:
-                return wrong
-        if delta < 0 and not aside and (lot is not None or bin_ is not None):
-            shelf = self._shelves[key]
-            taken = shelf.take(-delta, bin_=bin_, lot=lot)
-            there = sum(units for _, _, units in taken)
-            if there < -delta:
-                where = " and ".join(filter(None, (bin_ and f"bin {bin_!r}", lot and f"lot {lot!r}")))
-                return "/lot" if lot else "/bin", f"Only {there} units lie in {where}, not {-delta}."
-            for place_bin, place_lot, units in taken:
-                shelf.units[place_bin, place_lot] -= units
-        return None
-
-    def _lot_fault(
-        self, sku: str, sku_id: int, lot: str | None, expires_on: date | None, tracking: Tracking
-    ) -> tuple[str, str] | None:
-        if lot is None:
-            return "/lot", f"{sku!r} is tracked by lot; name the lot."
-        known = {**next((s.expires for k, s in self._shelves.items() if k[0] == sku_id), {})}
-        had = self.lots.get((sku_id, lot), known.get(lot))
-        if (sku_id, lot) not in self.lots and lot not in known and expires_on is None and tracking.expiry_required:
-            return "/expires_on", f"The lot {lot!r} of {sku!r} is new and needs the date on which it expires."
-        if had is not None and expires_on is not None and had != expires_on:
-            return "/expires_on", f"The lot {lot!r} of {sku!r} expires on {had}, not on {expires_on}."
-        self.lots[sku_id, lot] = had or expires_on
-        return None
-
-    def _serial_fault(
-        self, sku: str, key: Key, serials: Sequence[str] | None, delta: int, *, aside: bool
-    ) -> tuple[str, str] | None:
-        if serials is None or len(serials) != abs(delta):
-            count = 0 if serials is None else len(serials)
-            return "/serials", f"{sku!r} is tracked by serial number: name {abs(delta)} of them, not {count}."
-        if len(set(serials)) < len(serials):
-            return "/serials", "A serial number stands there twice."
-        for serial in serials:
-            state, location_id = self._serials.get((key[0], serial), ("gone", None))
-            if aside and (state, location_id) != ("set_aside", key[1]):
-                return "/serials", f"{serial!r} is not set aside there."
-            if not aside and delta > 0 and state != "gone":
-                return "/serials", f"{serial!r} is known and {state.replace('_', ' ')}; it cannot come in again."
-            if not aside and delta < 0 and (state, location_id) != ("in_stock", key[1]):
-                return "/serials", f"{serial!r} does not lie on a shelf there."
-        for serial in serials:
-            came = (delta > 0) if not aside else False
-            self._serials[key[0], serial] = ("in_stock", key[1]) if came else ("gone", None)
-        return None
-
-
-def parts_of(change: Any, quantity: int) -> tuple[Part, ...]:
-    """What a change names, for the ledger."""
-    bin_, lot = getattr(change, "bin", None), getattr(change, "lot", None)
-    return (Part(quantity, bin_, lot),) if bin_ is not None or lot is not None else ()
-
-
-async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]]) -> Desk | None:
-    """What judging these changes takes; None where nothing is detailed."""
-    by, binned = await tracked(tx), (await facts(tx)).binned
-    if not by and not binned and not any(_names(change) for change, _ in changes):
-        return None
-    keys = sorted({key for _, key in changes})
-    bins = {
-        (row["location_id"], row["code"]) for row in await sql.bins_at(tx, location_ids=sorted({k[1] for k in keys}))
-    }
-    shelves = await shelves_of(tx, keys)
-    serials = await serials_known(
-        tx, [(key[0], serial) for change, key in changes for serial in getattr(change, "serials", None) or ()]
+async def lose(tx: Tx, sku_id: int, transfer_id: UUID, line_no: int, *, cause_id: UUID, at: datetime) -> None:
+    """What is still under way with a transfer's line does not arrive: it is gone, and may come in again if it is found."""
+    states = ("in_transit",)
+    await sql.move_serials(
+        tx,
+        sku_id=sku_id,
+        serials=await _serials_in(tx, sku_id, transfer_id, line_no, states, ALL),
+        state="gone",
+        location_id=None,
+        from_states=list(states),
+        order_id=None,
+        line_no=None,
+        cause_id=cause_id,
+        kind="lost",
+        at=at,
     )
-    return Desk(by, binned, bins, shelves, serials)
-
-
-def _names(change: Any) -> bool:
-    return any(getattr(change, name, None) is not None for name in ("bin", "lot", "serials", "expires_on"))
-
-
-async def serials_known(tx: Tx, wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], tuple[str, int | None]]:
-    """(SKU id, serial) -> state and location, of those that are known."""
-    if not wanted:
-        return {}
-    rows = await sql.serials_named(
-        tx, sku_ids=[sku_id for sku_id, _ in wanted], serials=[serial for _, serial in wanted]
-    )
-    return {(row["sku_id"], row["serial"]): (row["state"], row["location_id"]) for row in rows}
-
-
-async def know_lots(tx: Tx, lots: Mapping[tuple[int, str], date | None], *, at: datetime) -> None:
-    """Lots that come for the first time, and dates that were not known."""
-    if lots:
-        await sql.know_lots(
-            tx,
-            sku_ids=[key[0] for key in lots],
-            lots=[key[1] for key in lots],
-            expires=list(lots.values()),
-            at=at,
-        )
-
-
-async def know_serials(tx: Tx, serials: Sequence[tuple[int, str]]) -> None:
-    """Serial numbers that come for the first time."""
-    if serials:
-        await sql.know_serials(tx, sku_ids=[sku_id for sku_id, _ in serials], serials=[serial for _, serial in serials])

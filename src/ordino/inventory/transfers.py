@@ -8,7 +8,7 @@ TRA-3  Units of a requested transfer are reserved at the origin: nobody else is 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import detail, ledger
+from ordino.inventory import detail, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
 from ordino.inventory.model import MoveKind, StockMove
@@ -78,11 +78,16 @@ class Shipment(ShipmentBody, frozen=True, kw_only=True):
 
 
 class ArrivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``received`` units are fine, ``damaged`` ones are set aside. Together they may be more than were sent."""
+    """``received`` units are fine, ``damaged`` ones are set aside. Together they may be more than were sent.
+
+    Of SKUs that are tracked by lot or serial number, all are received first, and damaged or surplus ones are told of by name
+    afterwards. ``serials`` names those that arrived, unless everything under way did.
+    """
 
     line_no: int
     received: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
     damaged: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
+    serials: Serials | None = None
 
 
 class ArrivalBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -262,7 +267,7 @@ async def _write(
 
 async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[Outcome]:
     """One outcome a shipment, in order. Units leave the origin's stock and are under way."""
-    desk = await _desk(tx, [shipment.transfer_id for shipment in shipments], at)
+    desk = await _desk(tx, [(shipment.transfer_id, shipment.lines or ()) for shipment in shipments], at)
     for index, shipment in enumerate(shipments):
         lines = desk.lines.get(shipment.transfer_id, {})
         sent = {n: line.open for n, line in lines.items() if line.open}
@@ -270,8 +275,8 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
             sent = defaultdict(int)
             for said in shipment.lines:
                 sent[said.line_no] += said.quantity
-        serials = {said.line_no: tuple(said.serials or ()) for said in shipment.lines or ()}
-        refusal = desk.doubt(shipment.transfer_id, sent, "open", "left to send") or await desk.doubt_serials(
+        serials = _serials(shipment.lines or ())
+        refusal = desk.doubt(shipment.transfer_id, sent, "open", "left to send") or desk.doubt_sent(
             shipment.transfer_id, sent, serials
         )
         if refusal is not None:
@@ -299,7 +304,7 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
 
 async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[Outcome]:
     """One outcome an arrival, in order. Units are in the destination's stock at once; damaged ones are set aside there."""
-    desk = await _desk(tx, [arrival.transfer_id for arrival in arrivals], at)
+    desk = await _desk(tx, [(arrival.transfer_id, arrival.lines or ()) for arrival in arrivals], at)
     for index, arrival in enumerate(arrivals):
         lines = desk.lines.get(arrival.transfer_id, {})
         came = {n: (line.in_transit, 0) for n, line in lines.items() if line.in_transit}
@@ -308,9 +313,10 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
             for said in arrival.lines:
                 fine, broken = came.get(said.line_no, (0, 0))
                 came[said.line_no] = (fine + said.received, broken + said.damaged)
+        serials = _serials(arrival.lines or ())
         refusal = desk.doubt(
             arrival.transfer_id, {n: sum(units) for n, units in came.items()}, None, "", last=arrival.last
-        )
+        ) or desk.doubt_came(arrival.transfer_id, came, serials)
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
@@ -323,7 +329,7 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
             if not units:
                 continue
             place = (line.sku_id, row["destination_id"], event_id, row["transfer_id"], line_no, row["document"])
-            desk.moves.append(_move(MoveKind.ARRIVED, *place)(on_hand_delta=units))
+            desk.moves.append(_move(MoveKind.ARRIVED, *place)(on_hand_delta=units, serials=serials.get(line_no, ())))
             if broken:
                 aside = _move(MoveKind.SET_ASIDE, *place)
                 desk.moves.append(aside(on_hand_delta=-broken, unavailable_delta=broken, reason=DAMAGED))
@@ -331,6 +337,7 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
                 desk.arrived.add(line.sku_id)
         if arrival.last:
             for line_no, line in lines.items():
+                desk.lost[event_id, arrival.transfer_id, line_no] = line.sku_id
                 desk.move(arrival.transfer_id, line_no, in_transit=-line.in_transit, lost=line.in_transit)
         desk.done[index] = arrival.transfer_id
     return await desk.end(len(arrivals))
@@ -338,7 +345,7 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
 
 async def cancel(tx: Tx, transfer_ids: Sequence[UUID], *, at: datetime) -> list[Outcome]:
     """One outcome a transfer, in order. What has not been sent stays, and is free again."""
-    desk = await _desk(tx, transfer_ids, at)
+    desk = await _desk(tx, [(transfer_id, ()) for transfer_id in transfer_ids], at)
     for index, transfer_id in enumerate(transfer_ids):
         lines = desk.lines.get(transfer_id, {})
         left = {n: line.open for n, line in lines.items() if line.open}
@@ -376,11 +383,25 @@ def _move(
     return make
 
 
+def _serials(lines: Sequence[SentLine | ArrivedLine]) -> dict[int, tuple[str, ...]]:
+    """Line number -> the serial numbers that are named for it."""
+    serials: dict[int, tuple[str, ...]] = defaultdict(tuple)
+    for said in lines:
+        serials[said.line_no] += tuple(said.serials or ())
+    return serials
+
+
 class _Desk:
     """Some transfers, locked, and what is done to them in one transaction."""
 
     def __init__(
-        self, tx: Tx, rows: Mapping[UUID, Any], lines: dict[UUID, dict[int, _Line]], version: int, at: datetime
+        self,
+        tx: Tx,
+        rows: Mapping[UUID, Any],
+        lines: dict[UUID, dict[int, _Line]],
+        names: named.Names,
+        version: int,
+        at: datetime,
     ) -> None:
         self._tx = tx
         self._version = version
@@ -394,6 +415,8 @@ class _Desk:
         self.done: dict[int, UUID] = {}
         self.expected: dict[UUID, datetime] = {}
         self.arrived: set[int] = set()
+        self.lost: dict[tuple[UUID, UUID, int], int] = {}  # (event id, transfer id, line) -> SKU id
+        self._names = names
 
     def doubt(
         self, transfer_id: UUID, units: Mapping[int, int], state: str | None, said: str, *, last: bool = False
@@ -428,27 +451,62 @@ class _Desk:
             return refuse(TransferRefusal.INVALID, "Nothing was sent yet; tell of the shipment first.")
         return None
 
-    async def doubt_serials(
+    def doubt_sent(
         self, transfer_id: UUID, units: Mapping[int, int], serials: Mapping[int, Sequence[str]]
     ) -> TransferRefused | None:
         """Why the serial numbers of lines do not fit: a SKU that is tracked so names each unit that is sent."""
-        by = await detail.tracked(self._tx)
         origin = self.rows[transfer_id]["origin_id"]
-        for line_no, quantity in units.items():
-            sku_id, named = self.lines[transfer_id][line_no].sku_id, list(serials.get(line_no, ()))
-            needed = sku_id in by and by[sku_id].by == "serial"
-            if needed and len(set(named)) != quantity:
-                said = f"Line {line_no} is of a SKU with serial numbers: name the {quantity} that are sent."
+        return self._misnamed(
+            transfer_id,
+            self._namings(transfer_id, units, serials),
+            lambda known: (known.state, known.location_id) == ("in_stock", origin),
+            done="sent",
+            else_="does not lie on a shelf of the origin",
+        )
+
+    def doubt_came(
+        self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], serials: Mapping[int, Sequence[str]]
+    ) -> TransferRefused | None:
+        """Why units that are tracked cannot be received so: which are damaged, or were never sent, no count of them can say."""
+        some: dict[int, int] = {}
+        for line_no, (fine, damaged) in units.items():
+            line = self.lines[transfer_id][line_no]
+            if self._names.tracking(line.sku_id) is not None and (damaged or fine > line.in_transit):
+                said = (
+                    f"Line {line_no} is of a SKU that is tracked by lot or serial number: receive those of the {line.in_transit} "
+                    "under way that came; then set the damaged ones aside, and receive what was not sent, by name."
+                )
                 return TransferRefused(transfer_id, TransferRefusal.INVALID, said, "/lines")
-            if named and not needed:
-                said = f"Line {line_no} is of a SKU without serial numbers; leave them out."
-                return TransferRefused(transfer_id, TransferRefusal.INVALID, said, "/lines")
-            known = await detail.serials_known(self._tx, [(sku_id, serial) for serial in named])
-            for serial in named:
-                if known.get((sku_id, serial)) != ("in_stock", origin):
-                    said = f"The serial number {serial!r} does not lie on a shelf of the origin."
-                    return TransferRefused(transfer_id, TransferRefusal.UNKNOWN, said, "/lines")
-        return None
+            if fine < line.in_transit or serials.get(line_no):
+                some[line_no] = fine
+        return self._misnamed(
+            transfer_id,
+            self._namings(transfer_id, some, serials),
+            lambda known: (known.state, known.order_id) == ("in_transit", transfer_id),
+            done="received",
+            else_="is not under way with this transfer",
+        )
+
+    def _namings(
+        self, transfer_id: UUID, units: Mapping[int, int], serials: Mapping[int, Sequence[str]]
+    ) -> list[named.Naming]:
+        lines = self.lines[transfer_id]
+        return [named.Naming(lines[n].sku_id, quantity, serials.get(n)) for n, quantity in units.items()]
+
+    def _misnamed(
+        self,
+        transfer_id: UUID,
+        namings: Sequence[named.Naming],
+        fits: Callable[[named.Known], bool],
+        *,
+        done: str,
+        else_: str,
+    ) -> TransferRefused | None:
+        wrong = self._names.take(namings, fits, done=done, else_=else_)
+        if wrong is None:
+            return None
+        reason = TransferRefusal.UNKNOWN if wrong.unknown else TransferRefusal.INVALID
+        return TransferRefused(transfer_id, reason, wrong.sentence, "/lines")
 
     def tell(self, transfer_id: UUID, kind: str, units: Mapping[int, int]) -> UUID:
         event_id = new_id(self._at)
@@ -481,17 +539,22 @@ class _Desk:
             self._events.append(Event(id_, id_, "stock_received", at, {"sku_ids": sorted(self.arrived)}, self._version))
         await record(tx, self._events)
         await ledger.post(tx, self.moves, at=at)
+        for (event_id, transfer_id, line_no), sku_id in self.lost.items():
+            if self._names.tracking(sku_id) == "serial":
+                await detail.lose(tx, sku_id, transfer_id, line_no, cause_id=event_id, at=at)
         for index, transfer_id in self.done.items():
             self.outcomes[index] = TransferDone(transfer_id, statuses[transfer_id])
         return [self.outcomes[index] for index in range(count)]
 
 
-async def _desk(tx: Tx, transfer_ids: Sequence[UUID], at: datetime) -> _Desk:
-    rows = {row["transfer_id"]: row for row in await sql.lock_transfers(tx, transfer_ids=list(transfer_ids))}
+async def _desk(tx: Tx, asked: Sequence[tuple[UUID, Sequence[SentLine | ArrivedLine]]], at: datetime) -> _Desk:
+    rows = {row["transfer_id"]: row for row in await sql.lock_transfers(tx, transfer_ids=[id_ for id_, _ in asked])}
     lines: dict[UUID, dict[int, _Line]] = {transfer_id: {} for transfer_id in rows}
     for row in await sql.transfer_lines(tx, transfer_ids=list(rows)):
         lines[row["transfer_id"]][row["line_no"]] = _Line(row["sku_id"], row["open"], row["in_transit"])
-    return _Desk(tx, rows, lines, await tx.plans.active(tx), at)
+    said = [(lines.get(id_, {}).get(line.line_no), line.serials) for id_, some in asked for line in some]
+    names = await named.names(tx, [(line.sku_id, serials) for line, serials in said if line is not None])
+    return _Desk(tx, rows, lines, names, await tx.plans.active(tx), at)
 
 
 async def transfer_of(tx: Tx, transfer_id: UUID) -> TransferView:

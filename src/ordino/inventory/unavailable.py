@@ -20,7 +20,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import detail, ledger
+from ordino.inventory import ledger, named
 from ordino.inventory.adjust import MAX_UNITS, Document, StockRefusal, StockRefused
 from ordino.inventory.detail import Lot, Serials
 from ordino.inventory.model import MoveKind, Part, StockMove
@@ -77,7 +77,7 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
         outcomes[index] = refusal
     free, aside = await _positions(tx, sorted(set(keys.values())))
     cause_id, moves = new_id(at), []
-    desk = await detail.desk(tx, [(items[index], key) for index, key in keys.items()])
+    desk = await named.desk(tx, [(items[index], key) for index, key in keys.items()])
     for index, key in keys.items():
         item = items[index]
         on_hand, reserved = free[key]
@@ -87,7 +87,10 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
             outcomes[index] = _too_many(item, kind, on_hand, reserved, lies)
             continue
         signed = -item.quantity if kind is not MoveKind.RESTORED else item.quantity
-        if desk and (wrong := desk.fault(item, key, signed, aside=kind is not MoveKind.SET_ASIDE)) is not None:
+        if (
+            desk is not None
+            and (wrong := desk.fault(item, key, signed, aside=kind is not MoveKind.SET_ASIDE)) is not None
+        ):
             outcomes[index] = StockRefused(item.sku, item.location, StockRefusal.DETAIL, wrong[1], wrong[0])
             continue
         on_hand_delta = {MoveKind.SET_ASIDE: -item.quantity, MoveKind.RESTORED: item.quantity}.get(kind, 0)
@@ -105,10 +108,12 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
                 reason=item.condition,
                 unavailable_delta=unavailable_delta,
                 document=item.document,
-                parts=detail.parts_of(item, item.quantity),
+                parts=named.parts_of(item, item.quantity),
                 serials=tuple(item.serials or ()),
             )
         )
+    if desk is not None:
+        await named.know_lots(tx, desk.lots, at=at)
     if kind is MoveKind.RESTORED and moves:
         data = {"sku_ids": sorted({move.sku_id for move in moves})}
         await record(tx, [Event(cause_id, cause_id, "stock_received", at, data, await tx.plans.active(tx))])

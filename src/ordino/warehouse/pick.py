@@ -13,8 +13,10 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
-from ordino.inventory import detail
 from ordino.inventory import ledger as stock
+from ordino.inventory import named
+from ordino.inventory.detail import Key as Position
+from ordino.inventory.detail import Shelf, shelves_of
 from ordino.inventory.model import MoveKind, Part, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity
@@ -83,15 +85,14 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     result = _Result([], [], [], [], {}, [], {}, [], set())
     ids = new_ids(at, 2 * len(picks))
     counted: dict[int, tuple[int, int]] = {}
-    by = await detail.tracked(tx)
-    named: set[tuple[int, str]] = set()
+    trail = await _trail(tx, picks, floor)
     for index, item in enumerate(picks):
         if index in refusals:
             continue
         lines = floor.lines[item.order_id, item.fulfillment_order_id]
         told = _told(item, lines, reasons)
-        if not isinstance(told, WorkRefused) and by:
-            told = await _detail_fault(tx, item, told, lines, by, named) or told
+        if not isinstance(told, WorkRefused):
+            told = _detail_fault(item, told, lines, trail) or told
         if isinstance(told, WorkRefused):
             refusals[index] = told
             continue
@@ -146,46 +147,63 @@ def _told(
     return told
 
 
-async def _detail_fault(
-    tx: Tx,
-    item: Pick,
-    told: Sequence[PickLine],
-    lines: Mapping[int, FulfillmentLine],
-    by: Mapping[int, detail.Tracking],
-    named: set[tuple[int, str]],
+class _Trail(Struct):
+    """The serial numbers that picks name, and where lots lie that they take."""
+
+    names: named.Names
+    shelves: dict[Position, Shelf]
+
+
+async def _trail(tx: Tx, picks: Sequence[Pick], floor: ledger.Floor) -> _Trail:
+    wanted: list[tuple[FulfillmentLine, PickLine]] = []
+    for item in picks:
+        lines = floor.lines.get((item.order_id, item.fulfillment_order_id), {})
+        wanted += [(lines[asked.line_no], asked) for asked in item.lines or () if asked.line_no in lines]
+    names = await named.names(tx, [(line.sku_id, asked.serials) for line, asked in wanted])
+    keys = {
+        (line.sku_id, line.location_id) for line, asked in wanted if asked.lots and names.tracking(line.sku_id) == "lot"
+    }
+    return _Trail(names, await shelves_of(tx, sorted(keys)) if keys else {})
+
+
+def _detail_fault(
+    item: Pick, told: Sequence[PickLine], lines: Mapping[int, FulfillmentLine], trail: _Trail
 ) -> WorkRefused | None:
-    """Why serial numbers or lots do not fit. ``named`` serial numbers are taken by picks before this one."""
+    """Why serial numbers or lots do not fit; what fits is taken, and is not there for the picks after this one."""
+    positions = {(line.sku_id, line.location_id) for line in lines.values()} & trail.shelves.keys()
+    left = {position: trail.shelves[position].copy() for position in positions}
     for index, asked in enumerate(told):
-        line, pointer = lines[asked.line_no], f"/lines/{index}"
-        tracking = by.get(line.sku_id)
-        serials = asked.serials or []
-        if serials and (tracking is None or tracking.by != "serial"):
-            said = "The SKU has no serial numbers; leave them out."
-            return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/serials")
-        if asked.lots and (tracking is None or tracking.by != "lot"):
-            return refuse(item, WorkRefusal.DETAIL, "The SKU has no lots; leave them out.", f"{pointer}/lots")
-        if tracking is None:
-            continue
-        if tracking.by == "serial" and len(set(serials)) != asked.picked:
-            said = f"Line {asked.line_no} is of a SKU with serial numbers: name the {asked.picked} that were picked."
-            return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/serials")
-        known = await detail.serials_known(tx, [(line.sku_id, serial) for serial in serials])
-        for serial in serials:
-            key = (line.sku_id, serial)
-            if known.get(key) != ("in_stock", line.location_id) or key in named:
-                said = f"The serial number {serial!r} does not lie on a shelf here."
-                return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/serials")
-        named |= {(line.sku_id, serial) for serial in serials}
-        if asked.lots:
-            if sum(part.quantity for part in asked.lots) != asked.picked:
-                said = f"The lots of line {asked.line_no} do not add up to the {asked.picked} units that were picked."
-                return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/lots")
-            shelf = (await detail.shelves_of(tx, [(line.sku_id, line.location_id)]))[line.sku_id, line.location_id]
-            for part in asked.lots:
-                there = sum(units for _, _, units in shelf.take(part.quantity, lot=part.lot))
-                if there < part.quantity:
-                    said = f"Only {there} units of lot {part.lot!r} lie on shelves here, not {part.quantity}."
-                    return refuse(item, WorkRefusal.DETAIL, said, f"{pointer}/lots")
+        line = lines[asked.line_no]
+        said = None
+        if asked.lots and trail.names.tracking(line.sku_id) != "lot":
+            said = "The SKU has no lots; leave them out."
+        elif asked.lots and sum(part.quantity for part in asked.lots) != asked.picked:
+            said = f"The lots of line {asked.line_no} do not add up to the {asked.picked} units that were picked."
+        elif (shelf := left.get((line.sku_id, line.location_id))) is not None:
+            said = _lots_fault(asked, shelf)
+        if said is not None:
+            return refuse(item, WorkRefusal.DETAIL, said, f"/lines/{index}/lots")
+    here = next(iter(lines.values())).location_id
+    wrong = trail.names.take(
+        [named.Naming(lines[asked.line_no].sku_id, asked.picked, asked.serials) for asked in told],
+        lambda known: (known.state, known.location_id) == ("in_stock", here),
+        done="picked",
+        else_="does not lie on a shelf here",
+    )
+    if wrong is not None:
+        return refuse(item, WorkRefusal.DETAIL, wrong.sentence, f"/lines/{wrong.place}/serials")
+    trail.shelves |= left
+    return None
+
+
+def _lots_fault(asked: PickLine, shelf: Shelf) -> str | None:
+    if not asked.lots:
+        shelf.less(shelf.take(asked.picked))
+    for part in asked.lots or ():
+        taken = shelf.take(part.quantity, lot=part.lot)
+        if (there := sum(units for _, _, units in taken)) < part.quantity:
+            return f"Only {there} units of lot {part.lot!r} lie on shelves here, not {part.quantity}."
+        shelf.less(taken)
     return None
 
 
