@@ -148,6 +148,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         "INSERT INTO inventory.serials VALUES (1, 'S-1', 'in_stock', 1)",
         set(),
     ),
+    "serials_under_way_are_those_of_transfers": (
+        f"INSERT INTO inventory.serials VALUES (1, 'S-1', 'in_transit', NULL, {_NO_CAUSE}, 1)",
+        set(),
+    ),
     "lots_that_must_have_a_date_have_one": (
         f"""UPDATE catalog.skus SET tracking = 'lot', expiry_required = true WHERE sku_id = 1;
             INSERT INTO inventory.detail SELECT sku_id, location_id, CASE n WHEN 1 THEN '-' ELSE '(picked)' END, 'L',

@@ -287,8 +287,11 @@ def _doubt_serials(
 ) -> ReturnRefused | None:
     """Units with serial numbers come back as what they are: each restocked one is named, and had gone out with this order."""
     wrong = names.take(
-        [named.Naming(there[line.line_no].sku_id, line.restocked, line.serials) for line in receipt.lines],
-        lambda known: known.state == "shipped" and known.order_id == receipt.order_id,
+        [
+            named.Naming(line.line_no, there[line.line_no].sku_id, line.restocked, line.serials)
+            for line in receipt.lines
+        ],
+        lambda known, _: known.state == "shipped" and known.order_id == receipt.order_id,
         done="restocked",
         else_="did not go out with this order, or is back already",
     )

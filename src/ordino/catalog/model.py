@@ -3,8 +3,8 @@
 CAT-1  A code names the same thing for ever.
 CAT-2  A kit is made of SKUs that are no kits.
 CAT-3  A SKU's unit scale never changes: quantities counted in it would change their meaning.
-CAT-5  How a SKU is tracked never changes: its units have lots or serial numbers from the first one on, or never.
 CAT-4  A channel's seller never changes: its customers and orders are that seller's.
+CAT-5  How a SKU is tracked never changes: its units have lots or serial numbers from the first one on, or never.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ FULL JOIN (SELECT coalesce(k.component_sku_id, l.sku_id) AS sku_id, f.location_i
 WHERE coalesce(s.picked, 0) <> coalesce(w.quantity, 0);
 
 -- name: what_is_reserved_is_what_is_ordered
--- DEM-5, KIT-1: A line's reservation at a location is what it has allocated there, and picked or packed there and not yet
--- shipped; for kits, of every component what they need.
+-- DEM-5, KIT-1, TRA-3: A line's reservation at a location is what it has allocated there, and picked or packed there and not yet
+-- shipped; for kits, of every component what they need; a transfer's line has what it is still to send.
 SELECT order_id, line_no, sku_id, location_id, sum(held) AS found, sum(owed) AS expected
 FROM (SELECT order_id, line_no, sku_id, location_id, quantity AS held, 0 AS owed FROM inventory.reservations
       WHERE quantity <> 0 AND expires_at IS NULL
@@ -175,6 +175,15 @@ FULL JOIN (SELECT s.sku_id, s.location_id, s.on_hand FROM inventory.stock s JOIN
            WHERE k.tracking = 'serial' AND s.on_hand <> 0) s USING (sku_id, location_id)
 WHERE coalesce(n.units, 0) <> coalesce(s.on_hand, 0);
 
+-- name: serials_under_way_are_those_of_transfers
+-- SER-1: A line of a SKU with serial numbers has as many under way as it says.
+SELECT transfer_id, line_no, coalesce(n.units, 0) AS found, coalesce(l.in_transit, 0) AS expected
+FROM (SELECT order_id AS transfer_id, line_no, count(*) AS units FROM inventory.serials WHERE state = 'in_transit'
+      GROUP BY order_id, line_no) n
+FULL JOIN (SELECT l.transfer_id, l.line_no, l.in_transit FROM inventory.transfer_lines l JOIN catalog.skus k USING (sku_id)
+           WHERE k.tracking = 'serial' AND l.in_transit > 0) l USING (transfer_id, line_no)
+WHERE coalesce(n.units, 0) <> coalesce(l.in_transit, 0);
+
 -- name: lots_that_must_have_a_date_have_one
 -- LOT-1: Units of a SKU whose lots must have a date are of lots that have one.
 SELECT DISTINCT d.sku_id, d.lot AS found
@@ -220,8 +229,6 @@ FULL JOIN (SELECT order_id AS transfer_id, line_no, -sum(CASE kind WHEN 'sent' T
                   sum(CASE kind WHEN 'arrived' THEN on_hand_delta ELSE 0 END) AS arrived
            FROM inventory.moves WHERE kind IN ('sent', 'arrived') GROUP BY order_id, line_no) m USING (transfer_id, line_no)
 WHERE coalesce(l.sent, -1) <> coalesce(m.sent, 0) OR coalesce(l.arrived, -1) <> coalesce(m.arrived, 0);
-
--- signals and the availability feed
 
 -- demand ---------------------------------------------------------------------------------------------------------------
 

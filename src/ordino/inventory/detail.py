@@ -6,7 +6,7 @@ ledger's one door, in the transaction that moves its units, with its stock row h
 
 DET-1  The detail of a position sums to its on hand, and what lies in the bin of picked units to its picked ones.
 DET-2  Detail is the sum of its moves.
-SER-1  A serial number is in one place; those that are at a position are as many as its on hand.
+SER-1  A serial number is in one place; at a position are as many as its on hand, with a transfer's line as many as are under way.
 LOT-1  A lot that must have a date has one, and keeps it.
 """
 

@@ -27,6 +27,7 @@ class Known(NamedTuple):
     state: str
     location_id: int | None = None
     order_id: UUID | None = None
+    line_no: int | None = None
 
 
 GONE = Known("gone")
@@ -39,7 +40,8 @@ async def serials_known(tx: Tx, wanted: Collection[tuple[int, str]]) -> dict[tup
     rows = await sql.serials_named(
         tx, sku_ids=[sku_id for sku_id, _ in wanted], serials=[serial for _, serial in wanted]
     )
-    return {(row["sku_id"], row["serial"]): Known(row["state"], row["location_id"], row["order_id"]) for row in rows}
+    columns = Known._fields
+    return {(row["sku_id"], row["serial"]): Known(*(row[name] for name in columns)) for row in rows}
 
 
 # -- units that come in, are lost or are set aside -------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class Desk:
         if len(set(serials)) < len(serials):
             return "/serials", "A serial number stands there twice."
         for serial in serials:
-            state, location_id, _ = self._serials.get((key[0], serial), GONE)
+            state, location_id, *_ = self._serials.get((key[0], serial), GONE)
             if aside and (state, location_id) != ("set_aside", key[1]):
                 return "/serials", f"{serial!r} is not set aside there."
             if not aside and delta > 0 and state != "gone":
@@ -184,6 +186,7 @@ async def know_serials(tx: Tx, serials: Sequence[tuple[int, str]]) -> None:
 class Naming(NamedTuple):
     """So many units of a line, and the serial numbers that are named for them."""
 
+    line_no: int
     sku_id: int
     quantity: int
     serials: Sequence[str] | None
@@ -211,14 +214,14 @@ class Names:
         return None if tracking is None else tracking.by
 
     def take(
-        self, namings: Sequence[Naming], fits: Callable[[Known], bool], *, done: str, else_: str
+        self, namings: Sequence[Naming], fits: Callable[[Known, int], bool], *, done: str, else_: str
     ) -> Misnamed | None:
         """All lines of one piece of work, or what is wrong with one of them: units that were ``done`` are named, each once.
 
-        One that does not fit ``else_``.
+        ``fits`` judges what is known of one and its line's number; one that does not fit ``else_``.
         """
         taken: set[tuple[int, str]] = set()
-        for place, (sku_id, quantity, serials) in enumerate(namings):
+        for place, (line_no, sku_id, quantity, serials) in enumerate(namings):
             named = {(sku_id, serial) for serial in serials or ()}
             if self.tracking(sku_id) != "serial":
                 if named:
@@ -227,7 +230,7 @@ class Names:
             if not len(named) == len(serials or ()) == quantity:
                 return Misnamed(place, f"The SKU has serial numbers: name the {quantity} that were {done}, each once.")
             for key in sorted(named):
-                if key in self._taken or key in taken or not fits(self._known.get(key, GONE)):
+                if key in self._taken or key in taken or not fits(self._known.get(key, GONE), line_no):
                     return Misnamed(place, f"The serial number {key[1]!r} {else_}.", True)
             taken |= named
         self._taken |= taken

@@ -459,7 +459,7 @@ class _Desk:
         return self._misnamed(
             transfer_id,
             self._namings(transfer_id, units, serials),
-            lambda known: (known.state, known.location_id) == ("in_stock", origin),
+            lambda known, _: (known.state, known.location_id) == ("in_stock", origin),
             done="sent",
             else_="does not lie on a shelf of the origin",
         )
@@ -482,22 +482,22 @@ class _Desk:
         return self._misnamed(
             transfer_id,
             self._namings(transfer_id, some, serials),
-            lambda known: (known.state, known.order_id) == ("in_transit", transfer_id),
+            lambda known, line_no: known == ("in_transit", None, transfer_id, line_no),
             done="received",
-            else_="is not under way with this transfer",
+            else_="is not under way with this line",
         )
 
     def _namings(
         self, transfer_id: UUID, units: Mapping[int, int], serials: Mapping[int, Sequence[str]]
     ) -> list[named.Naming]:
         lines = self.lines[transfer_id]
-        return [named.Naming(lines[n].sku_id, quantity, serials.get(n)) for n, quantity in units.items()]
+        return [named.Naming(n, lines[n].sku_id, quantity, serials.get(n)) for n, quantity in units.items()]
 
     def _misnamed(
         self,
         transfer_id: UUID,
         namings: Sequence[named.Naming],
-        fits: Callable[[named.Known], bool],
+        fits: Callable[[named.Known, int], bool],
         *,
         done: str,
         else_: str,

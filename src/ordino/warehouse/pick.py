@@ -185,8 +185,8 @@ def _detail_fault(
             return refuse(item, WorkRefusal.DETAIL, said, f"/lines/{index}/lots")
     here = next(iter(lines.values())).location_id
     wrong = trail.names.take(
-        [named.Naming(lines[asked.line_no].sku_id, asked.picked, asked.serials) for asked in told],
-        lambda known: (known.state, known.location_id) == ("in_stock", here),
+        [named.Naming(asked.line_no, lines[asked.line_no].sku_id, asked.picked, asked.serials) for asked in told],
+        lambda known, _: (known.state, known.location_id) == ("in_stock", here),
         done="picked",
         else_="does not lie on a shelf here",
     )
