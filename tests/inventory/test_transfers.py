@@ -10,6 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from ordino.catalog.model import Component, Kit, Sku
+from ordino.catalog.upsert import upsert_kits, upsert_skus
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Invalid, NotFound
 from ordino.core.upserts import Created, NotUpserted, Unchanged, Updated
@@ -30,6 +32,7 @@ from ordino.inventory.transfers import (
     TransferView,
 )
 from ordino.inventory.unavailable import Aside, SetAside, restore, scrap, set_aside
+from ordino.network.closures import Closure, upsert_closures
 from ordino.orders.future import By, Future, future
 from ordino.orders.model import OrderRefused, Placed
 from ordino.orders.place import place
@@ -268,6 +271,32 @@ async def test_receipts_count_towards_what_their_document_announced(database: Da
     assert told == ["/expected_at", "/sku"]
     with pytest.raises(NotFound):
         await database.read(lambda tx: incoming_of(tx, "nothing"))
+    await assert_clean(database)
+
+
+async def test_what_comes_to_a_closed_location_counts_once_it_is_open(database: Database, world: World) -> None:
+    await in_one(database, upsert_incoming, [announced(world, 7, 2), announced(world, 5, 5, "PO-2")], AT)
+    shut = Closure(code=f"shut {world.sku}", location=world.location, ends_at=AT + 4 * DAY, reason="flood")
+    sure((await in_one(database, upsert_closures, [shut], AT))[0], Created)
+    assert (await look(database, world)).by == [By(AT + 5 * DAY, 5, 25)]
+    assert [by.arriving for by in (await look(database, world, when=AT + 4 * DAY)).by] == [5]
+    await assert_clean(database)
+
+
+async def test_kits_that_wait_take_what_comes_of_their_components(database: Database, world: World) -> None:
+    kit = Sku(code=f"{world.sku}-kit", name="K", weight_grams=1, backorderable=True)
+    sure((await in_one(database, upsert_skus, [kit], AT))[0], Created)
+    parts = [Component(sku=world.skus[0], quantity=3), Component(sku=world.skus[1])]
+    sure((await in_one(database, upsert_kits, [Kit(sku=kit.code, components=parts)], AT))[0], Created)
+    wanted = world.order("kits", {kit.code: 15}, channel=world.channels["backorder"])
+    sure((await in_one(database, place, [wanted], AT))[0], Placed)  # 12 of 20 + 20 components; three kits wait
+    await in_one(database, upsert_incoming, [announced(world, 10, 2)], AT)
+    by_itself = await look(database, world)
+    assert (by_itself.available, by_itself.waiting) == (4, 9)
+    assert by_itself.by == [By(AT + 2 * DAY, 10, 5)]
+    sets = await database.read(lambda tx: future(tx, Ask(kit.code, world.channel, None), at=AT))
+    assert (sets.available, sets.waiting) == (0, 3)
+    assert sets.by == [By(AT + 2 * DAY, 4, 1)]
     await assert_clean(database)
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from asyncpg import Record
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
@@ -21,6 +22,7 @@ from ordino.core.upserts import Code
 from ordino.inventory import ledger, named, shortfalls
 from ordino.inventory.detail import Lot, Serials, tracked
 from ordino.inventory.model import MoveKind, StockMove
+from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
 
@@ -342,8 +344,7 @@ def _held_back(on_hand: int, reserved: int) -> str:
 async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetime) -> list[Outcome]:
     if not changes:
         return []
-    skus = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({c.sku for c in changes}))}
-    places = {row["code"]: row["location_id"] for row in await sql.location_ids(tx)}
+    skus, places = await sku_ids(tx, [change.sku for change in changes]), (await facts(tx)).location_ids
     of_kits = (await kits(tx)).parts
     outcomes: list[Outcome | None] = [None] * len(changes)
     keys: dict[int, tuple[int, int]] = {}

@@ -6,18 +6,19 @@ What an expired hold has reserved counts as free: whoever asks for it gets it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Record
 from msgspec import Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.inventory.rules import Book, book
-from ordino.network.facts import Closed, NetworkFacts, Serving, facts
+from ordino.network.facts import NetworkFacts, Serving, facts
 
 sql = statements("ordino.inventory")
 
@@ -51,39 +52,60 @@ class Ask(Struct, frozen=True):
 
 
 class Reach(Struct, frozen=True):
-    """Whose question it is: a channel (or none) in its network, and which locations are switched off for it now."""
+    """Whose question it is: a channel (or none) in its network, and that network's buffers at the locations that are open."""
 
     serving: Serving
     channel_id: int | None
-    closed: Mapping[int, Closed]
+    closed: frozenset[int]
+    open: Mapping[int, int]
+
+
+class Asked(Struct, frozen=True):
+    """What is known of some asks: their reaches, by the codes of channel and network, and their SKUs."""
+
+    reaches: dict[tuple[str | None, str | None], Reach | NotFound]
+    sku_ids: dict[str, int]
+
+    def answers(
+        self, asks: Sequence[Ask], found: Callable[[Ask, Reach, int], Availability]
+    ) -> list[Availability | NotFound]:
+        """One answer an ask, in order: what was ``found``, or the error that says what is unknown."""
+        answers: list[Availability | NotFound] = []
+        for ask in asks:
+            reach, sku_id = self.reaches[ask.channel, ask.network], self.sku_ids.get(ask.sku)
+            if isinstance(reach, NotFound):
+                answers.append(reach)
+            elif sku_id is None:
+                answers.append(NotFound(f"There is no SKU {ask.sku!r}."))
+            else:
+                answers.append(found(ask, reach, sku_id))
+        return answers
+
+
+async def asked(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> Asked:
+    """What answering takes, but for the stock."""
+    known = await facts(tx)
+    names = {(ask.channel, ask.network) for ask in asks}
+    reaches = {(channel, network): reach_of(known, channel, network, at) for channel, network in names}
+    return Asked(reaches, await sku_ids(tx, [ask.sku for ask in asks]))
 
 
 async def available(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availability | NotFound]:
     """One answer an ask, in order: what stood when the set was read, or the error that says what is unknown."""
-    known = await facts(tx)
-    reaches: dict[tuple[str | None, str | None], Reach | NotFound] = {}
-    for ask in asks:
-        if (ask.channel, ask.network) not in reaches:
-            reaches[ask.channel, ask.network] = reach_of(known, ask.channel, ask.network, at)
-    sku_ids = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({ask.sku for ask in asks}))}
-    shelves = await look(tx, sku_ids.values(), at=at)
-    answers: list[Availability | NotFound] = []
-    for ask in asks:
-        reach, sku_id = reaches[ask.channel, ask.network], sku_ids.get(ask.sku)
-        if isinstance(reach, NotFound):
-            answers.append(reach)
-        elif sku_id is None:
-            answers.append(NotFound(f"There is no SKU {ask.sku!r}."))
-        else:
-            found = shelves.parts(reach, sku_id)
-            answers.append(Availability(ask.sku, reach.serving.code, sum([part.available for part in found]), found))
-    return answers
+    known = await asked(tx, asks, at=at)
+    shelves = await look(tx, known.sku_ids.values(), at=at)
+
+    def found(ask: Ask, reach: Reach, sku_id: int) -> Availability:
+        parts = shelves.parts(reach, sku_id)
+        return Availability(ask.sku, reach.serving.code, sum([part.available for part in parts]), parts)
+
+    return known.answers(asks, found)
 
 
-async def look(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> Shelves:
+async def look(tx: Tx, skus: Collection[int], *, at: datetime) -> Shelves:
     """What there is of these SKUs, with all that says how much of it may be promised."""
     parts = (await kits(tx)).parts
-    stocked = {part for sku_id in sku_ids for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
+    stocked = {part for sku_id in skus for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
     stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
     return Shelves(await facts(tx), parts, stock, await book(tx, stocked))
 
@@ -112,10 +134,10 @@ class Shelves:
     def _units(self, reach: Reach, sku_id: int) -> list[AtLocation]:
         serving, locations, rules, parts = reach.serving, self.known.locations, self.rules, []
         for location_id, on_hand, reserved in self.positions(sku_id):
-            buffer = serving.buffers.get(location_id)
-            if buffer is None or not (location := locations[location_id]).active or location_id in reach.closed:
+            buffer = reach.open.get(location_id)
+            if buffer is None:
                 continue
-            kept = 0
+            location, kept = locations[location_id], 0
             if rules is not None:
                 buffer = rules.buffer(serving, reach.channel_id, sku_id, location)[0]
                 kept = sum(
@@ -149,10 +171,17 @@ def reach_of(known: NetworkFacts, channel: str | None, network: str | None, at: 
         found = known.channels.get(channel)
         if found is None or found.network is None:
             return NotFound(f"There is no channel {channel!r} that a network serves.")
-        return Reach(found.network, found.channel_id, known.closed(found.channel_id, at))
-    for serving in known.networks.values():
-        if serving.code == network:
-            return Reach(serving, None, known.closed(None, at))
-    if network is None and len(known.networks) == 1:
-        return Reach(next(iter(known.networks.values())), None, known.closed(None, at))
-    return NotFound(f"There is no network {network!r}." if network else "Name a channel or a network.")
+        return reach(known, found.network, found.channel_id, at)
+    if network is None and len(known.networks) != 1:
+        return NotFound("Name a channel or a network.")
+    try:
+        serving = next(iter(known.networks.values())) if network is None else known.serving(network)
+    except NotFound as error:
+        return error
+    return reach(known, serving, None, at)
+
+
+def reach(known: NetworkFacts, serving: Serving, channel_id: int | None, at: datetime) -> Reach:
+    """Of a network through a channel of it, or through none."""
+    closed = frozenset(known.closed(channel_id, at))
+    return Reach(serving, channel_id, closed, known.open_members(serving, closed))

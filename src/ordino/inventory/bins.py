@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.core.database import Tx
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
@@ -78,7 +79,7 @@ async def upsert_bins(tx: Tx, bins: Sequence[Bin], *, at: datetime) -> list[Outc
 async def move_bins(tx: Tx, moves: Sequence[BinMove], *, at: datetime) -> list[BinMoved | BinMoveRefused]:
     """One outcome a move, in order. On hand stays as it is."""
     known = await facts(tx)
-    skus = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=sorted({move.sku for move in moves}))}
+    skus = await sku_ids(tx, [move.sku for move in moves])
     keys = {
         index: (skus[move.sku], known.location_ids[move.location])
         for index, move in enumerate(moves)

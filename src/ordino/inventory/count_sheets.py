@@ -18,6 +18,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound
 from ordino.core.ids import new_id
@@ -178,24 +179,24 @@ async def make_sheet(tx: Tx, wanted: NewSheet, *, at: datetime) -> Sheet:
         raise NotFound(f"There is no count plan {wanted.plan!r}; create it with PUT /v1/count_plans.")
     [plan] = found
     if wanted.skus is None:
-        sku_ids = await _due(tx, plan, at)
-        if not sku_ids:
+        chosen = await _due(tx, plan, at)
+        if not chosen:
             raise Conflict("Nothing is due: everything was counted in time, or is on an open sheet.")
     else:
-        rows = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list(wanted.skus))}
+        known = await sku_ids(tx, wanted.skus)
         for index, sku in enumerate(wanted.skus):
-            if sku not in rows:
+            if sku not in known:
                 detail = f"The SKU {sku!r} does not exist."
                 raise Invalid(detail, faults=[Fault(f"/skus/{index}", detail)])
-        sku_ids = [rows[sku] for sku in dict.fromkeys(wanted.skus)]
+        chosen = [known[sku] for sku in dict.fromkeys(wanted.skus)]
     sheet_id = new_id(at)
     await sql.write_sheet(
         tx,
         sheet_id=sheet_id,
         plan=wanted.plan,
         location_id=plan["location_id"],
-        sku_ids=sku_ids,
-        lines=len(sku_ids),
+        sku_ids=chosen,
+        lines=len(chosen),
         at=at,
     )
     return await sheet_of(tx, sheet_id)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordino.catalog.codes import sku_id_of
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
@@ -63,13 +64,8 @@ class SerialView(Struct, frozen=True):
 async def detail_view(tx: Tx, sku: str, *, location: str | None, at: datetime) -> DetailView:
     """Where exactly a SKU lies. Raises ``NotFound``."""
     known = await facts(tx)
-    rows = await sql.sku_ids(tx, codes=[sku])
-    if not rows:
-        raise NotFound(f"There is no SKU {sku!r}.")
-    if location is not None and location not in known.location_ids:
-        raise NotFound(f"There is no location {location!r}.")
-    only = None if location is None else known.location_ids[location]
-    sku_id = rows[0]["sku_id"]
+    sku_id = await sku_id_of(tx, sku)
+    only = None if location is None else known.location_id(location)
     stock = [row for row in await sql.positions_of(tx, sku_id=sku_id) if only in (None, row["location_id"])]
     shelves = await shelves_of(tx, [(sku_id, row["location_id"]) for row in stock])
     bins, lots = [], []

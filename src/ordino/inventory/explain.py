@@ -8,11 +8,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordino.catalog.codes import sku_id_of
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.inventory.availability import Ask, Reach, Shelves, look, reach_of
-from ordino.network.facts import facts
+from ordino.network.facts import Closed, facts
 
 sql = statements("ordino.inventory")
 TOLD = 100
@@ -76,16 +77,16 @@ async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
     reach = reach_of(known, ask.channel, ask.network, at)
     if isinstance(reach, NotFound):
         raise reach
-    rows = await sql.sku_ids(tx, codes=[ask.sku])
-    if not rows:
-        raise NotFound(f"There is no SKU {ask.sku!r}.")
-    sku_id = rows[0]["sku_id"]
+    sku_id = await sku_id_of(tx, ask.sku)
     shelves = await look(tx, [sku_id], at=at)
     of = shelves.kits.get(sku_id) or ((sku_id, 1),)
     codes = {row["sku_id"]: row["code"] for row in await sql.codes_of(tx, sku_ids=[part for part, _ in of])}
     reserved = await _reserved(tx, [part for part, _ in of], at)
     total = sum(part.available for part in shelves.parts(reach, sku_id))
-    why = [SkuWhy(codes[part], each, _locations(shelves, reach, part, reserved)) for part, each in of]
+    why = [
+        SkuWhy(codes[part], each, _locations(shelves, reach, part, reserved, known.closed(reach.channel_id, at)))
+        for part, each in of
+    ]
     return Explanation(ask.sku, reach.serving.code, total, why)
 
 
@@ -103,7 +104,11 @@ async def _reserved(tx: Tx, sku_ids: Sequence[int], at: datetime) -> dict[tuple[
 
 
 def _locations(
-    shelves: Shelves, reach: Reach, sku_id: int, reserved: Mapping[tuple[int, int], tuple[list[Reserved], int]]
+    shelves: Shelves,
+    reach: Reach,
+    sku_id: int,
+    reserved: Mapping[tuple[int, int], tuple[list[Reserved], int]],
+    closures: Mapping[int, Closed],
 ) -> list[LocationWhy]:
     whys = []
     channels = {channel.channel_id: channel.code for channel in shelves.known.channels.values()}
@@ -111,7 +116,7 @@ def _locations(
         if location_id not in reach.serving.buffers:
             continue
         location = shelves.known.locations[location_id]
-        closed = reach.closed.get(location_id)
+        closed = closures.get(location_id)
         shut = f"closed: {closed.reason}" if closed else None if location.active else "switched off"
         buffer, rule = reach.serving.buffers[location_id], f"network {reach.serving.code}"
         kept: list[Kept] = []

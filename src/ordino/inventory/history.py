@@ -9,11 +9,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordino.catalog.codes import sku_id_of
 from ordino.core.database import Tx
-from ordino.core.errors import Invalid, NotFound
+from ordino.core.errors import Invalid
 from ordino.core.statements import statements
 from ordino.inventory.incoming import Expected, expected
-from ordino.network.facts import NetworkFacts, Serving, facts
+from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
 LAST = UUID(int=(1 << 128) - 1)
@@ -80,7 +81,7 @@ class Moves(Struct, frozen=True):
 
 async def stock_of(tx: Tx, sku: str, *, at: datetime) -> StockView:
     """Every position of a SKU as it stands. Raises ``NotFound``."""
-    sku_id, known = await _sku_id(tx, sku), await facts(tx)
+    sku_id, known = await sku_id_of(tx, sku), await facts(tx)
     rows = {row["location_id"]: row for row in await sql.positions_of(tx, sku_id=sku_id)}
     aside: dict[int, dict[str, int]] = defaultdict(dict)
     for row in await sql.unavailable_of(tx, sku_ids=[sku_id]):
@@ -106,9 +107,9 @@ async def stood_at(
     """How a SKU stood at a time, by its moves. With a network, its members and what could have been promised there."""
     if at.tzinfo is None:
         raise Invalid("A time needs its offset, as in 2026-11-27T08:00:00Z.")
-    sku_id, known = await _sku_id(tx, sku), await facts(tx)
-    only = _location_id(known, location)
-    serving = None if network is None else _network(known, network)
+    sku_id, known = await sku_id_of(tx, sku), await facts(tx)
+    only = None if location is None else known.location_id(location)
+    serving = None if network is None else known.serving(network)
     positions = []
     for row in await sql.stood_at(tx, sku_id=sku_id, at=at):
         place = known.locations[row["location_id"]]
@@ -123,7 +124,7 @@ async def stood_at(
 
 async def moves_before(tx: Tx, sku: str, before: str | None, limit: int, *, location: str | None = None) -> Moves:
     """One page of a SKU's moves, at all locations or at one. Raises ``NotFound``, and ``Invalid`` for what is no ``next``."""
-    sku_id, known = await _sku_id(tx, sku), await facts(tx)
+    sku_id, known = await sku_id_of(tx, sku), await facts(tx)
     key = (LAST, 0, 0, "") if before is None else _key(before)
     rows = await sql.moves_before(
         tx,
@@ -132,7 +133,7 @@ async def moves_before(tx: Tx, sku: str, before: str | None, limit: int, *, loca
         location_id=key[1],
         line_no=key[2],
         kind=key[3],
-        only_location_id=_location_id(known, location),
+        only_location_id=None if location is None else known.location_id(location),
         limit=limit,
     )
     names = [name for name in MoveView.__struct_fields__ if name != "location"]
@@ -151,24 +152,3 @@ def _key(before: str) -> tuple[UUID, int, int, str]:
         return UUID(cause_id), int(location_id), int(line_no), kind
     except ValueError as error:
         raise Invalid("`before` is the `next` of the page before.") from error
-
-
-async def _sku_id(tx: Tx, sku: str) -> int:
-    rows = await sql.sku_ids(tx, codes=[sku])
-    if not rows:
-        raise NotFound(f"There is no SKU {sku!r}.")
-    sku_id: int = rows[0]["sku_id"]
-    return sku_id
-
-
-def _location_id(known: NetworkFacts, location: str | None) -> int | None:
-    if location is not None and location not in known.location_ids:
-        raise NotFound(f"There is no location {location!r}.")
-    return None if location is None else known.location_ids[location]
-
-
-def _network(known: NetworkFacts, network: str) -> Serving:
-    for serving in known.networks.values():
-        if serving.code == network:
-            return serving
-    raise NotFound(f"There is no network {network!r}.")

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
@@ -270,8 +271,7 @@ async def hold_of(tx: Tx, hold_id: UUID, *, at: datetime) -> HoldView:
 
 async def _skus(tx: Tx, codes: Sequence[str]) -> dict[str, tuple[int, Parts]]:
     parts = (await kits(tx)).parts
-    rows = await sql.sku_ids(tx, codes=sorted(set(codes))) if codes else []
-    return {row["code"]: (row["sku_id"], parts.get(row["sku_id"], ())) for row in rows}
+    return {code: (sku_id, parts.get(sku_id, ())) for code, sku_id in (await sku_ids(tx, codes)).items()}
 
 
 def _lines(
@@ -373,9 +373,9 @@ class _Shelf:
         for (sku_id, location_id), units in wish.had.items():
             free = self._free.setdefault(sku_id, {})
             free[location_id] = free.get(location_id, 0) + units
-        closed = network.closed(wish.channel.channel_id, at)
         places = {place for sku_id in _stocked(wish) for place in self._free.get(sku_id, ())}
-        open_ = [n for n in places & serving.buffers.keys() if n not in closed and network.locations[n].active]
+        closed = frozenset(network.closed(wish.channel.channel_id, at))
+        open_ = places & network.open_members(serving, closed).keys()
         able = {n: {sku_id: self._able(wish, network, sku_id, n) for sku_id in _stocked(wish)} for n in open_}
         left = {line: line[2] for line in wish.lines}
         chosen: dict[Position, int] = defaultdict(int)

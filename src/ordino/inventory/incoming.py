@@ -15,6 +15,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
@@ -66,8 +67,7 @@ class Expected(Struct, frozen=True):
 async def upsert_incoming(tx: Tx, incoming: Sequence[Incoming], *, at: datetime) -> list[Outcome]:
     """Each by its document, SKU and location."""
     places = (await facts(tx)).location_ids
-    rows = await sql.sku_ids(tx, codes=sorted({one.sku for one in incoming}))
-    skus = {row["code"]: row["sku_id"] for row in rows}
+    skus = await sku_ids(tx, [one.sku for one in incoming])
 
     async def apply(batch: Sequence[Incoming]) -> list[Outcome]:
         sound = [one for one in batch if one.sku in skus and one.location in places]

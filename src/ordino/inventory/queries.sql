@@ -88,14 +88,6 @@ WITH gone AS (
 )
 SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM shrunk) AS touched;
 
--- name: sku_ids
--- The SKUs behind these codes.
-SELECT code, sku_id FROM catalog.sku_codes WHERE code = any(:codes::text[]);
-
--- name: location_ids
--- Every location by its code.
-SELECT code, location_id FROM network.locations;
-
 -- name: lock_some
 -- These positions, held until the transaction ends, in key order.
 SELECT s.sku_id, s.location_id, s.on_hand, s.reserved

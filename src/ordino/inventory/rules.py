@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
@@ -89,8 +90,7 @@ async def _upsert(kind: RuleKind, tx: Tx, rules: Sequence[AnyRule], *, at: datet
     network = await facts(tx)
     networks = {serving.code: serving.network_id for serving in network.networks.values()}
     channels = {code: channel.channel_id for code, channel in network.channels.items()}
-    rows = await sql.sku_ids(tx, codes=sorted({rule.sku for rule in rules if rule.sku is not None}))
-    skus = {row["code"]: row["sku_id"] for row in rows}
+    skus = await sku_ids(tx, [rule.sku for rule in rules if rule.sku is not None])
     known: tuple[tuple[str, Mapping[str, int]], ...] = (
         ("network", networks), ("channel", channels), ("location", network.location_ids), ("sku", skus),
     )  # fmt: skip

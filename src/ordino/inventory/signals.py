@@ -20,7 +20,7 @@ from ordino.core.errors import NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
-from ordino.inventory.availability import Reach, look, reach_of
+from ordino.inventory.availability import look, reach, reach_of
 from ordino.inventory.rules import RuleKind, book
 from ordino.network.facts import facts
 
@@ -87,11 +87,10 @@ async def _compare(tx: Tx, sku_ids: Sequence[int], at: datetime) -> None:
     was = {(row["sku_id"], row["network_id"]): row for row in await sql.published_of(tx, sku_ids=sku_ids)}
     rows: list[tuple[int, int, int, bool]] = []
     told: list[tuple[str, int, int, int]] = []
-    closed = known.closed(None, at)
     for serving in known.networks.values():
-        reach = Reach(serving, None, closed)
+        whose = reach(known, serving, None, at)
         for sku_id in sku_ids:
-            parts, before = shelves.parts(reach, sku_id), was.get((sku_id, serving.network_id))
+            parts, before = shelves.parts(whose, sku_id), was.get((sku_id, serving.network_id))
             if before is None and not parts:
                 continue  # this network never had any
             units = sum([part.available for part in parts])

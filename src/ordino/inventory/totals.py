@@ -17,53 +17,28 @@ from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
-from ordino.inventory.availability import Ask, Availability, Reach, look, reach_of
+from ordino.inventory.availability import Ask, Availability, Reach, asked, look
 from ordino.inventory.rules import RuleKind, general
-from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
 KEPT = 500_000
-KEPT_CODES = 2_000_000
 Total = tuple[int, int, datetime | None]
 """(version, units, until when at the longest)"""
 
 
 async def totals(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availability | NotFound]:
     """One answer an ask, in order, as ``available`` gives them but for the locations."""
-    known = await facts(tx)
-    reaches: dict[tuple[str | None, str | None], Reach | NotFound] = {}
-    for ask in asks:
-        if (ask.channel, ask.network) not in reaches:
-            reaches[ask.channel, ask.network] = reach_of(known, ask.channel, ask.network, at)
-    ids = await _ids(tx, {ask.sku for ask in asks})
+    known = await asked(tx, asks, at=at)
     units: dict[tuple[str | None, str | None], dict[int, int]] = {}
-    for names, reach in reaches.items():
+    for names, reach in known.reaches.items():
         if isinstance(reach, Reach):
-            wanted = {ids[ask.sku] for ask in asks if (ask.channel, ask.network) == names and ask.sku in ids}
-            units[names] = await _units(tx, wanted, reach, at)
-    answers: list[Availability | NotFound] = []
-    for ask in asks:
-        reach = reaches[ask.channel, ask.network]
-        if isinstance(reach, NotFound):
-            answers.append(reach)
-        elif ask.sku not in ids:
-            answers.append(NotFound(f"There is no SKU {ask.sku!r}."))
-        else:
-            total = units[ask.channel, ask.network][ids[ask.sku]]
-            answers.append(Availability(ask.sku, reach.serving.code, total, []))
-    return answers
+            skus = {ask.sku for ask in asks if (ask.channel, ask.network) == names} & known.sku_ids.keys()
+            units[names] = await _units(tx, {known.sku_ids[sku] for sku in skus}, reach, at)
 
+    def found(ask: Ask, reach: Reach, sku_id: int) -> Availability:
+        return Availability(ask.sku, reach.serving.code, units[ask.channel, ask.network][sku_id], [])
 
-async def _ids(tx: Tx, codes: set[str]) -> dict[str, int]:
-    """Codes never change their SKU."""
-    known: dict[str, int] = tx.kept.setdefault("sku_ids", (0, {}))[1]
-    if missing := [code for code in codes if code not in known]:
-        if len(known) > KEPT_CODES:
-            known.clear()
-            missing = list(codes)
-        for row in await sql.sku_ids(tx, codes=missing):
-            known[row["code"]] = row["sku_id"]
-    return known
+    return known.answers(asks, found)
 
 
 async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[int, int]:
@@ -81,16 +56,10 @@ async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[
             units[sku_id] = total[1]
     if missing := sku_ids - units.keys():
         units |= dict.fromkeys(missing, 0)
-        known = (await facts(tx)).locations
-        buffers = {
-            location_id: buffer
-            for location_id, buffer in reach.serving.buffers.items()
-            if known[location_id].active and location_id not in reach.closed
-        }
         for row in await sql.versioned_stock(tx, sku_ids=list(missing), at=at):
             total_units = 0
             for location_id, free in zip(row["location_ids"], row["free"], strict=True):
-                buffer = buffers.get(location_id)
+                buffer = reach.open.get(location_id)
                 if buffer is not None and free > buffer:
                     total_units += free - buffer
             units[row["sku_id"]] = total_units
@@ -106,7 +75,7 @@ def _kept(tx: Tx, reach: Reach) -> dict[int, Total]:
     keeper: _Keeper = tx.kept.setdefault("totals", (0, _Keeper()))[1]
     if keeper.stands != stands or sum(map(len, keeper.by_reach.values())) > KEPT:
         keeper.stands, keeper.by_reach = stands, {}
-    return keeper.by_reach.setdefault((reach.serving.network_id, frozenset(reach.closed)), {})
+    return keeper.by_reach.setdefault((reach.serving.network_id, reach.closed), {})
 
 
 class _Keeper:

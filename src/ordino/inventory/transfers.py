@@ -16,6 +16,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
@@ -177,8 +178,7 @@ Key = tuple[UUID, int]
 async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> list[Outcome]:
     """One outcome a transfer, in order; each is reserved at its origin whole, or refused. Buffers do not stop a transfer."""
     network, of_kits = await facts(tx), (await kits(tx)).parts
-    rows = await sql.sku_ids(tx, codes=sorted({line.sku for wanted in transfers for line in wanted.lines}))
-    skus = {row["code"]: row["sku_id"] for row in rows}
+    skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
     free = await ledger.free(tx, list(skus.values()), lock=True)
     outcomes: list[Outcome] = []
     granted: list[tuple[UUID, NewTransfer]] = []

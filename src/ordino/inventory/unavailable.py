@@ -14,6 +14,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, declare, record
@@ -66,7 +67,7 @@ async def conditions(tx: Tx) -> list[Condition]:
 async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: datetime) -> list[Aside | StockRefused]:
     """One outcome an item, in order. What orders hold is never taken away; no more comes back than was set aside."""
     known = {condition.code for condition in await conditions(tx)}
-    skus = {row["code"]: row["sku_id"] for row in await sql.sku_ids(tx, codes=list({item.sku for item in items}))}
+    skus = await sku_ids(tx, [item.sku for item in items])
     places, of_kits = (await facts(tx)).location_ids, (await kits(tx)).parts
     outcomes: list[Aside | StockRefused | None] = [None] * len(items)
     keys: dict[int, tuple[int, int]] = {}

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ordino.core import kept
 from ordino.core.database import Tx
+from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 
 sql = statements("ordino.network")
@@ -181,6 +182,7 @@ class NetworkFacts:
         self._closures = closures
         self._destinations: dict[tuple[str, str], Destination] = {}
         self._routes: dict[tuple[int, ...], Route] = {}
+        self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
         self._ship_by: dict[int, tuple[datetime, datetime]] = {}
         self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
 
@@ -199,6 +201,37 @@ class NetworkFacts:
             and closure.starts_at <= at
             and (closure.ends_at is None or at < closure.ends_at)
         }
+
+    def open_members(self, serving: Serving, closed: frozenset[int]) -> Mapping[int, int]:
+        """Location id -> the network's buffer, of its members that are active and not closed."""
+        found = self._open.get((serving.network_id, closed))
+        if found is None:
+            if len(self._open) > MEMO_LIMIT:
+                self._open.clear()
+            found = {n: buffer for n, buffer in serving.buffers.items() if n not in closed and self.locations[n].active}
+            self._open[serving.network_id, closed] = found
+        return found
+
+    def channels_of(self, serving: Serving) -> list[int]:
+        """The channels that a network serves."""
+        return [
+            channel.channel_id
+            for channel in self.channels.values()
+            if channel.network is not None and channel.network.network_id == serving.network_id
+        ]
+
+    def location_id(self, code: str) -> int:
+        """Raises ``NotFound``."""
+        if code not in self.location_ids:
+            raise NotFound(f"There is no location {code!r}.")
+        return self.location_ids[code]
+
+    def serving(self, network: str) -> Serving:
+        """A network by its code. Raises ``NotFound``."""
+        for serving in self.networks.values():
+            if serving.code == network:
+                return serving
+        raise NotFound(f"There is no network {network!r}.")
 
     def closures_turn(self, since: datetime, at: datetime) -> bool:
         """Has a closure begun or ended after ``since``?"""

@@ -2,26 +2,28 @@
 
 Orders that wait take the first units that come: available at a date = available now + max(0, supply until then - units waiting),
 as in the cumulative available-to-promise of master scheduling (APICS Dictionary, "available-to-promise"). Supply that is overdue
-counts for nothing.
+counts for nothing, and so does what comes to a location that is closed then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
+from ordino.catalog.codes import sku_id_of
+from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.inventory.availability import Ask, look, reach_of
+from ordino.inventory.availability import reach as reach_at
 from ordino.inventory.incoming import Expected, expected
 from ordino.network.facts import facts
 
 sql = statements("ordino.orders")
-inventory_sql = statements("ordino.inventory")
 
 
 class By(Struct, frozen=True):
@@ -33,7 +35,9 @@ class By(Struct, frozen=True):
 
 
 class Future(Struct, frozen=True):
-    """``waiting`` units are ordered and have no stock; what comes goes to them first. ``overdue`` supply is in no date."""
+    """``waiting`` units (of a kit: kits' worth of its scarcest component) are ordered, by themselves or in kits, and have no stock;
+    what comes goes to them first. ``overdue`` supply is in no date.
+    """
 
     sku: str
     network: str
@@ -49,10 +53,7 @@ async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = Non
     reach = reach_of(known, ask.channel, ask.network, at)
     if isinstance(reach, NotFound):
         raise reach
-    rows = await inventory_sql.sku_ids(tx, codes=[ask.sku])
-    if not rows:
-        raise NotFound(f"There is no SKU {ask.sku!r}.")
-    sku_id = rows[0]["sku_id"]
+    sku_id = await sku_id_of(tx, ask.sku)
     shelves = await look(tx, [sku_id], at=at)
     of = shelves.kits.get(sku_id) or ((sku_id, 1),)
     now = sum(part.available for part in shelves.parts(reach, sku_id))
@@ -64,16 +65,14 @@ async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = Non
     overdue: list[Expected] = []
     for part, announced in (await expected(tx, [part for part, _ in of], at=at)).items():
         for location_id, one in announced:
-            place = known.locations[location_id]
-            if location_id not in reach.serving.buffers or not place.active:
+            then = reach_at(known, reach.serving, reach.channel_id, max(at, one.expected_at))
+            if location_id not in then.open:
                 continue
             if one.overdue:
                 overdue.append(one)
             elif until is None or one.expected_at <= until:
                 coming.append((part, location_id, one))
-    waiting = await _waiting(
-        tx, sku_id, reach.serving.network_id, {c.channel_id: c.network for c in known.channels.values()}
-    )
+    waiting = await _waiting(tx, of, known.channels_of(reach.serving))
     supply: dict[int, dict[int, int]] = {part: defaultdict(int) for part, _ in of}
     by: list[By] = []
     before = now
@@ -85,17 +84,16 @@ async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = Non
             place: min((left[part].get(place, 0) + supply[part][place]) // each for part, each in of)
             for place in {place for part, _ in of for place in (*left[part], *supply[part])}
         }
-        total = max(now, now + max(0, sum(there.values()) - now - waiting))
+        total = now + max(0, sum(there.values()) - now - waiting)
         by.append(By(instant, sum(there.values()) - before, total))
         before = sum(there.values())
     return Future(ask.sku, reach.serving.code, now, waiting, by, overdue)
 
 
-async def _waiting(tx: Tx, sku_id: int, network_id: int, networks: Mapping[int, object]) -> int:
-    """Units that orders of this network's channels wait for."""
-    channels = [
-        channel_id for channel_id, serving in networks.items() if getattr(serving, "network_id", None) == network_id
-    ]
-    [row] = await sql.units_waiting(tx, sku_id=sku_id, channel_ids=channels)
-    waiting: int = row["quantity"]
-    return waiting
+async def _waiting(tx: Tx, of: Parts, channel_ids: Sequence[int]) -> int:
+    """What waits for these parts, in pieces of what is made of them."""
+    within = (await kits(tx)).within
+    wanted = sorted({part for part, _ in of} | {kit for part, _ in of for kit in within.get(part, ())})
+    rows = await sql.units_waiting(tx, sku_ids=wanted, channel_ids=channel_ids)
+    units: dict[int, int] = {row["sku_id"]: row["quantity"] for row in rows}
+    return max(-(-units.get(part, 0) // each) for part, each in of)

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
@@ -48,7 +49,6 @@ from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
 _encode = msgspec.json.Encoder().encode
-KEPT_SKU_CODES = 2_000_000
 BUILT_IN_PROVIDER = "manual"
 _NOTHING: Mapping[Position, int] = {}
 
@@ -280,14 +280,7 @@ def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> Orde
 
 async def known_skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
     """Code -> what placement needs to know of the SKU; unknown codes are left out."""
-    ids: dict[str, int] = tx.kept.setdefault("sku_ids", (0, {}))[1]
-    if missing := [code for code in codes if code not in ids]:
-        if len(ids) > KEPT_SKU_CODES:
-            ids.clear()
-            missing = list(codes)
-        for row in await sql.sku_ids(tx, codes=missing):
-            ids[row["code"]] = row["sku_id"]
-    known = {code: ids[code] for code in codes if code in ids}
+    known = await sku_ids(tx, codes)
     rows = await sql.sold_skus(tx, sku_ids=list(known.values()))
     parts = (await kits(tx)).parts
     by_id = {row["sku_id"]: Sku(**row, parts=parts.get(row["sku_id"], ())) for row in rows}

@@ -129,10 +129,6 @@ JOIN orders.order_keys k USING (channel_id, external_id);
 -- What was answered to orders that are sent again.
 SELECT order_id, status, promised_at FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
 
--- name: sku_ids
--- The SKUs behind these codes; a code never changes its SKU.
-SELECT code, sku_id FROM catalog.sku_codes WHERE code = any(:codes::text[]);
-
 -- name: sold_skus
 -- What placement needs to know of a SKU.
 SELECT sku_id, weight_grams, backorderable, active FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
@@ -338,10 +334,12 @@ SELECT order_id, provider, currency, authorized_minor, voided_minor, captured_mi
 FROM orders.payments WHERE order_id = any(:order_ids::uuid[]);
 
 -- name: units_waiting
--- How many units of a SKU orders of these channels wait for.
-SELECT coalesce(sum(l.backordered - l.stop_wanted), 0)::bigint AS quantity
-FROM orders.lines l JOIN orders.orders o USING (order_id)
-WHERE l.sku_id = :sku_id::int AND l.backordered > 0 AND o.channel_id = any(:channel_ids::int[]);
+-- How many units orders of these channels wait for, of these SKUs and of what those among them that are kits are made of.
+SELECT coalesce(k.component_sku_id, l.sku_id) AS sku_id,
+       sum((l.backordered - l.stop_wanted) * coalesce(k.quantity, 1))::bigint AS quantity
+FROM orders.lines l JOIN orders.orders o USING (order_id) LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
+WHERE l.sku_id = any(:sku_ids::int[]) AND l.backordered > 0 AND o.channel_id = any(:channel_ids::int[])
+GROUP BY coalesce(k.component_sku_id, l.sku_id);
 
 -- name: reserved_at
 -- Who holds units of a position.

@@ -97,9 +97,7 @@ async def work_queue(
 ) -> list[WorkItem]:
     """What a location has to do, most urgent first, from the one after ``after`` on. Raises ``NotFound``."""
     network = await facts(tx)
-    location_id = network.location_ids.get(location)
-    if location_id is None:
-        raise NotFound(f"There is no location {location!r}.")
+    location_id = network.location_id(location)
     rows = await sql.work_queue(
         tx,
         location_id=location_id,
