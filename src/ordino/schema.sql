@@ -138,6 +138,7 @@ CREATE TABLE catalog.skus (
     active boolean NOT NULL DEFAULT true,
     tracking text NOT NULL DEFAULT 'none',
     expiry_required boolean NOT NULL DEFAULT false,
+    handling_classes text[] NOT NULL DEFAULT '{}',
     CONSTRAINT skus_pk PRIMARY KEY (sku_id),
     CONSTRAINT trackings CHECK (tracking IN ('none', 'lot', 'serial')),
     CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
@@ -181,12 +182,28 @@ CREATE TABLE network.locations (
     serves_countries text[] NOT NULL,
     active boolean NOT NULL DEFAULT true,
     bins boolean NOT NULL DEFAULT false,
+    tags text[] NOT NULL DEFAULT '{}',
+    handles text[] NOT NULL DEFAULT '{}',          -- handling classes
+    serves_prefixes text[] NOT NULL DEFAULT '{}',  -- of postal codes; empty: all
+    handling_line_cost_minor bigint NOT NULL DEFAULT 0,
+    handling_unit_cost_minor bigint NOT NULL DEFAULT 0,
+    daily_unit_capacity int,           -- units a day; NULL is no limit
+    priority int NOT NULL DEFAULT 0,   -- the smaller the better
+    processing_days int NOT NULL DEFAULT 0,
+    holidays text,                     -- whose public holidays are kept: US, or US-OH
+    pickup boolean NOT NULL DEFAULT false,
+    pickup_ready_minutes int NOT NULL DEFAULT 120,
+    opens time NOT NULL DEFAULT '09:00',
+    closes time NOT NULL DEFAULT '20:00',
     CONSTRAINT locations_pk PRIMARY KEY (location_id),
     CONSTRAINT location_codes_are_unique UNIQUE (code),
     CONSTRAINT location_types CHECK (type IN ('warehouse', 'distribution_center', 'store', '3pl', 'supplier')),
     CONSTRAINT coordinates_lie_on_earth CHECK (latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180),
     CONSTRAINT a_location_works_some_day CHECK (working_days <@ '{1,2,3,4,5,6,7}' AND cardinality(working_days) > 0),
-    CONSTRAINT a_capacity_is_not_negative CHECK (daily_capacity >= 0)
+    CONSTRAINT a_capacity_is_not_negative CHECK (least(daily_capacity, daily_unit_capacity) >= 0),
+    CONSTRAINT handling_is_not_negative CHECK
+        (least(handling_line_cost_minor, handling_unit_cost_minor, processing_days, pickup_ready_minutes) >= 0),
+    CONSTRAINT a_location_opens_before_it_closes CHECK (opens < closes)
 );
 
 CREATE TABLE network.networks (
@@ -225,10 +242,17 @@ CREATE TABLE network.carrier_services (
     working_days smallint[] NOT NULL,  -- days on which parcels move, ISO
     max_grams int NOT NULL,
     active boolean NOT NULL DEFAULT true,
+    level text NOT NULL DEFAULT 'standard',
+    holidays text,
+    dimensional_cubic_cm_per_kg int,   -- a parcel counts by its volume, if that weighs more
+    max_cubic_cm int,
+    carbon_grams_per_kg_km double precision NOT NULL DEFAULT 0,
     CONSTRAINT carrier_services_pk PRIMARY KEY (service_id),
     CONSTRAINT service_codes_are_unique UNIQUE (code),
     CONSTRAINT a_service_works_some_day CHECK (working_days <@ '{1,2,3,4,5,6,7}' AND cardinality(working_days) > 0),
-    CONSTRAINT a_service_carries_something CHECK (max_grams > 0)
+    CONSTRAINT a_service_carries_something CHECK (max_grams > 0 AND max_cubic_cm > 0 IS NOT FALSE
+                                                  AND dimensional_cubic_cm_per_kg > 0 IS NOT FALSE),
+    CONSTRAINT carbon_is_not_negative CHECK (carbon_grams_per_kg_km >= 0)
 );
 
 -- A zone reaches up to a distance, and takes so many working days of the service.
@@ -282,6 +306,30 @@ CREATE TABLE network.closures (
     CONSTRAINT a_location_is_closed FOREIGN KEY (location_id) REFERENCES network.locations,
     CONSTRAINT a_location_is_closed_for_a_channel FOREIGN KEY (channel_id) REFERENCES catalog.channels,
     CONSTRAINT a_closure_ends_after_it_starts CHECK (ends_at > starts_at)
+);
+
+-- When a carrier collects at a location; where a service has none, its parcels leave at the cut-off.
+CREATE TABLE network.carrier_pickups (
+    code text NOT NULL,
+    location_id int NOT NULL,
+    service_id int NOT NULL,
+    working_days smallint[] NOT NULL,
+    at time NOT NULL,                  -- local
+    CONSTRAINT carrier_pickups_pk PRIMARY KEY (code),
+    CONSTRAINT a_pickup_is_at_a_location FOREIGN KEY (location_id) REFERENCES network.locations,
+    CONSTRAINT a_pickup_is_by_a_service FOREIGN KEY (service_id) REFERENCES network.carrier_services,
+    CONSTRAINT a_pickup_is_on_some_day CHECK (working_days <@ '{1,2,3,4,5,6,7}' AND cardinality(working_days) > 0)
+);
+
+-- What a location can take on for one day, in place of what it can on any other.
+CREATE TABLE network.capacity_days (
+    location_id int NOT NULL,
+    ship_on date NOT NULL,
+    orders int,
+    units int,
+    CONSTRAINT capacity_days_pk PRIMARY KEY (location_id, ship_on),
+    CONSTRAINT a_capacity_day_is_of_a_location FOREIGN KEY (location_id) REFERENCES network.locations,
+    CONSTRAINT a_day_is_not_negative CHECK (least(orders, units) >= 0)
 );
 
 -- How many orders a limited location has taken on for a day of shipping.
@@ -714,15 +762,18 @@ CREATE INDEX published_low ON inventory.published (network_id, sku_id) WHERE low
 
 -- sourcing -----------------------------------------------------------------------------------------------------------
 
+-- Versions of the routing profiles. Of a name, one version at most is active; a shadow decides beside it and changes nothing.
 CREATE TABLE sourcing.profiles (
     version int NOT NULL,
     name text NOT NULL,
     document text NOT NULL,
-    active boolean NOT NULL,
+    active boolean NOT NULL DEFAULT false,
+    shadow boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
+    activated_at timestamptz,          -- last
     CONSTRAINT profiles_pk PRIMARY KEY (version)
 );
-CREATE UNIQUE INDEX one_profile_is_active ON sourcing.profiles (active) WHERE active;
+CREATE UNIQUE INDEX one_version_of_a_profile_is_active ON sourcing.profiles (name) WHERE active;
 
 CREATE TABLE sourcing.decisions (
     order_id uuid NOT NULL,
@@ -731,6 +782,17 @@ CREATE TABLE sourcing.decisions (
     at timestamptz NOT NULL,
     explanation json NOT NULL,
     CONSTRAINT decisions_pk PRIMARY KEY (order_id, cause_id)
+);
+
+-- What is expected to be asked of positions, and what a unit less costs there later; computed from demand, or loaded.
+CREATE TABLE sourcing.outlook (
+    sku_id int NOT NULL,
+    location_id int NOT NULL,
+    weekly_units double precision NOT NULL,
+    price_minor bigint NOT NULL DEFAULT 0,
+    at timestamptz NOT NULL,
+    CONSTRAINT outlook_pk PRIMARY KEY (sku_id, location_id),
+    CONSTRAINT demand_and_prices_are_not_negative CHECK (weekly_units >= 0 AND price_minor >= 0)
 );
 
 -- orders -------------------------------------------------------------------------------------------------------------
@@ -775,7 +837,9 @@ CREATE TABLE orders.orders (
     discount_minor bigint NOT NULL,
     total_minor bigint NOT NULL,
     placed_at timestamptz NOT NULL,
-    promised_at timestamptz,           -- NULL while something has no date
+    promised_at timestamptz,           -- what the buyer was told, or else when the last package arrives; NULL while something has no date
+    type text NOT NULL DEFAULT 'home_delivery',
+    service_level text,                -- what the buyer chose; NULL: whatever is cheapest
     ordered bigint NOT NULL,
     backordered bigint NOT NULL,
     allocated bigint NOT NULL,
@@ -839,6 +903,7 @@ CREATE TABLE orders.lines (
     cancelled bigint NOT NULL,
     stop_wanted bigint NOT NULL DEFAULT 0,  -- units whose cancellation the warehouse has still to answer
     excluded_location_ids int[] NOT NULL DEFAULT '{}',
+    group_code text,                   -- lines that the channel wants from one location
     CONSTRAINT lines_pk PRIMARY KEY (order_id, line_no),
     CONSTRAINT a_line_belongs_to_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
     CONSTRAINT a_line_orders_something CHECK (ordered > 0),

@@ -13,12 +13,13 @@ import pytest
 
 from ordino.aftercare import send
 from ordino.aftercare.api import routes
-from ordino.aftercare.message import amount, units
+from ordino.aftercare.message import units
 from ordino.aftercare.model import QUESTIONS, Answered, Answers, SurveyAnswer, SurveyRefusal, Template
 from ordino.aftercare.reactions import ask_survey, message
 from ordino.aftercare.survey import answer
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
+from ordino.core.money import amount
 from ordino.core.reactions import Worker, registry
 from ordino.orders.model import Address, NewOrder
 from steps import client, delivered, events, in_one, placed, react, shipped, sure

@@ -114,6 +114,19 @@ async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient
             "serves_countries": ["DE"],
             "active": True,
             "bins": False,
+            "tags": ["eco", "north"],
+            "handles": ["frozen"],
+            "serves_prefixes": ["1", "2"],
+            "handling_line_cost_minor": 3,
+            "handling_unit_cost_minor": 2,
+            "daily_unit_capacity": 900,
+            "priority": 4,
+            "processing_days": 1,
+            "holidays": "DE-BE",
+            "pickup": True,
+            "pickup_ready_minutes": 90,
+            "opens": "08:00",
+            "closes": "18:30",
         },
         "networks": {"code": "n", "name": "N", "members": [{"location": "l", "buffer": 2}], "channels": ["c"]},
         "carrier_services": {
@@ -124,6 +137,11 @@ async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient
             "max_grams": 1000,
             "working_days": [1],
             "active": True,
+            "level": "express",
+            "holidays": "DE",
+            "dimensional_cubic_cm_per_kg": 5000,
+            "max_cubic_cm": 120_000,
+            "carbon_grams_per_kg_km": 0.15,
             "zones": [
                 {"zone": "z", "up_to_km": None, "transit_days": 1, "rates": [{"up_to_grams": 1000, "cost_minor": 1}]}
             ],
@@ -131,12 +149,56 @@ async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient
         },
     }
     await client.put("/v1/skus", json=[SKU, {"code": "gift", "name": "Gift"}])
+    things["carrier_pickups"] = {
+        "code": "p",
+        "location": "l",
+        "carrier_service": "g",
+        "working_days": [2, 5],
+        "at": "11:00",
+    }
     things["kits"] = {"sku": "gift", "components": [{"sku": "tea", "quantity": 2}]}
     for name, thing in things.items():
         put = await client.put(f"/v1/{name}", json=thing)
         assert put.status_code == 201, put.text
         assert (await client.get(f"/v1/{name}/{thing.get('code', 'gift')}")).json() == thing
         assert thing in (await client.get(f"/v1/{name}")).json()[name]
+
+
+async def test_days_of_another_capacity_come_and_go(client: httpx.AsyncClient) -> None:
+    await client.put(
+        "/v1/locations",
+        json={"code": "cd", "name": "L", "type": "store", "country": "US", "postal_code": "1", "latitude": 1,
+              "longitude": 1, "timezone": "UTC", "daily_capacity": 10},
+    )  # fmt: skip
+    day = {"location": "cd", "ship_on": "2026-12-24", "orders": 3, "units": None}
+    assert (await client.put("/v1/capacity_days", json=day)).json() == {"outcome": "created", "code": "cd/2026-12-24"}
+    assert (await client.put("/v1/capacity_days", json=day)).json()["outcome"] == "unchanged"
+    assert day in (await client.get("/v1/capacity_days")).json()["capacity_days"]
+    assert (await client.delete("/v1/capacity_days/cd/2026-12-24")).status_code == 200
+    assert (await client.delete("/v1/capacity_days/cd/2026-12-24")).status_code == 404
+    wrong = await client.put("/v1/capacity_days", json={**day, "location": "nowhere"})
+    assert "There is no location 'nowhere'" in wrong.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "said"),
+    [
+        ({"holidays": "XX"}, "/holidays", "There is no calendar 'XX'"),
+        ({"holidays": "US-ZZ"}, "/holidays", "of US there are AK, AL"),
+        ({"opens": "20:00", "closes": "08:00"}, "/closes", "A location closes after it opens"),
+        ({"processing_days": -1}, "/processing_days", ">= 0"),
+        ({"daily_unit_capacity": -5}, "/daily_unit_capacity", ">= 0"),
+    ],
+)
+async def test_a_location_that_cannot_be_is_refused_with_what_to_do(
+    client: httpx.AsyncClient, changes: dict[str, Any], pointer: str, said: str
+) -> None:
+    plain = {"code": "wrong", "name": "L", "type": "store", "country": "US", "postal_code": "1", "latitude": 1, "longitude": 1,
+             "timezone": "UTC"}  # fmt: skip
+    answer = await client.put("/v1/locations", json={**plain, **changes})
+    assert answer.status_code == 400 or answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert said in answer.json()["errors"][0]["detail"]
 
 
 async def test_pages_end(client: httpx.AsyncClient) -> None:

@@ -31,13 +31,14 @@ def straight(way: tuple[Service, Zone], grams: int) -> Quote:
     """Parcels as heavy as may be, one after the other, each at the rate of the first limit that it does not exceed."""
     service, zone = way
     heaviest = min(service.max_grams, zone.limits[-1])
-    cost, left = 0, grams
+    cost, left, parcels = 0, grams, 0
     while True:
+        parcels += 1
         parcel = min(left, heaviest)
         cost += zone.costs[bisect_left(zone.limits, parcel)]
         left -= parcel
         if left <= 0:
-            return Quote(service.service_id, zone.zone, cost, zone.transit_days)
+            return Quote(service.service_id, zone.zone, cost, zone.transit_days, parcels)
 
 
 @given(ways(), st.lists(st.integers(0, 40_000), min_size=1, max_size=20))

@@ -14,7 +14,8 @@ import pytest
 
 from ordino.network.facts import Location, NetworkFacts, Service, Serving, Zone
 from ordino.sourcing.decide import decide
-from ordino.sourcing.model import Fence, Need, Profile, Request, ShortPolicy
+from ordino.sourcing.model import Fence, Need, Request, ShortPolicy
+from ordino.sourcing.profile import Profile
 
 MONDAY_NOON = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)  # 12:00 in New York
 WEEKDAYS = frozenset({1, 2, 3, 4, 5})
@@ -65,7 +66,10 @@ def test_the_cheapest_location_that_has_everything_wins() -> None:
     assert (leg.location_id, leg.carrier_cost_minor, leg.handling_cost_minor) == (1, 300, 100)
     assert decision.explanation.cost_minor == 400
     assert decision.explanation.chosen == "one location"
-    assert {c.location_id: c.carrier_cost_minor for c in decision.explanation.candidates} == {1: 300, 3: 700}
+    assert {c.location_id: c.terms for c in decision.explanation.candidates} == {
+        1: {"carrier": 300, "handling": 100},
+        3: {"carrier": 700, "handling": 100},
+    }
 
 
 def test_one_package_from_afar_beats_two_from_nearby_where_that_is_cheaper() -> None:
@@ -128,7 +132,7 @@ def test_an_address_that_no_service_reaches_is_no_candidate() -> None:
 
 def test_capacity_is_used_up_within_a_batch() -> None:
     facts = network(location(1, 40.1, daily_capacity=2), FAR_3)
-    used = {(1, date(2026, 3, 2)): 1}
+    used = {(1, date(2026, 3, 2)): (1, 1)}
     decisions = decide([request((7, 1)), request((7, 1))], {7: {1: 9, 3: 9}}, facts, PROFILE, used)
     assert [decision.legs[0].location_id for decision in decisions] == [1, 3]
 
@@ -232,7 +236,7 @@ def test_a_first_decision_is_the_cheapest_of_all_subsets(seed: int) -> None:
     for size in range(1, 3):
         for some in combinations(sites, size):
             for order in permutations(some):
-                left, cost = Counter(wanted), PROFILE.split_cost_minor * (size - 1)
+                left, cost = Counter(wanted), PROFILE.strategies[0].cost.split_minor * (size - 1)
                 for n in order:
                     here = {s: min(u, max(0, stock[s].get(n, 0) - buffers[n])) for s, u in left.items()}
                     left -= Counter(here)

@@ -23,36 +23,13 @@ from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import BUCKETS
 from ordino.core.ids import new_ids
+from ordino.core.money import amount
 from ordino.core.statements import statements
 from ordino.network.facts import NetworkFacts, facts
 
 sql = statements("ordino.aftercare")
 core_sql = statements("ordino.core")
 
-# ISO 4217: currencies whose minor unit is not a hundredth.
-NO_DECIMALS = frozenset(
-    (
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    )
-)
-THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
-_DECIMALS = {**dict.fromkeys(NO_DECIMALS, 0), **dict.fromkeys(THREE_DECIMALS, 3)}
 _LINE_BREAKERS = frozenset(("Cc", "Zl", "Zp"))  # Unicode: control characters, line and paragraph separators
 
 
@@ -81,14 +58,6 @@ class Fact(Struct, frozen=True):
     event_id: UUID
     template: Template
     data: dict[str, Any]
-
-
-def amount(minor: int, currency: str) -> str:
-    """An amount in words: 1234 and USD become 12.34 USD."""
-    decimals = _DECIMALS.get(currency, 2)
-    whole, rest = divmod(abs(minor), 10**decimals)
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{whole:,}.{rest:0{decimals}d} {currency}" if decimals else f"{sign}{whole:,} {currency}"
 
 
 def units(quantity: int, scale: int) -> str:

@@ -19,7 +19,7 @@ from ordino.core.errors import Forbidden
 
 KEPT_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/health", "/ready"})
-ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters")
+ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters", "/v1/sourcing/profiles")
 THIS_MACHINE = "this machine"
 RANKS = {"read": 0, "write": 1, "admin": 2}
 Loopback = frozenset({"127.0.0.1", "::1"})

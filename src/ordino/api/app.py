@@ -21,6 +21,7 @@ import ordino.insights.api
 import ordino.inventory.api
 import ordino.network.api
 import ordino.orders.api
+import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api import document
@@ -45,6 +46,7 @@ STAGES = (
     ordino.catalog.api,
     ordino.network.api,
     ordino.inventory.api,
+    ordino.sourcing.api,
     ordino.orders.api,
     ordino.warehouse.api,
     ordino.tracking.api,

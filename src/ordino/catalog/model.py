@@ -45,7 +45,7 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is stocked and sold. Goods by weight or length count in units of 10^-``unit_scale``: with 3, one unit is a thousandth.
 
     ``weight_grams`` and the sizes are those of one unit, in its package. ``tracking`` by lot or serial number is from receipt to
-    return; with ``expiry_required``, every lot has a date.
+    return; with ``expiry_required``, every lot has a date. Only locations that handle all ``handling_classes`` ship it.
     """
 
     code: Code
@@ -63,6 +63,7 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     active: bool = True
     tracking: Literal["none", "lot", "serial"] = "none"
     expiry_required: bool = False
+    handling_classes: Annotated[list[Code], Meta(max_length=20)] = []
 
 
 class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from ordino.catalog.model import Channel, Kit, Seller, Sku, gtin_fault
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import Fault
-from ordino.core.statements import statements
+from ordino.core.statements import statements, text_array
 from ordino.core.upserts import (
     NotUpserted,
     Outcome,
@@ -129,6 +129,7 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
             active=[sku.active for sku in sound],
             tracking=[sku.tracking for sku in sound],
             expiry_required=[sku.expiry_required for sku in sound],
+            handling_classes=[text_array(sorted(set(sku.handling_classes))) for sku in sound],
         )
         written = {row["code"] for row in rows}
         if any(sku.tracking != "none" and sku.code in written for sku in sound):

@@ -9,6 +9,12 @@ from msgspec import Struct
 
 _CODE = re.compile(r"[A-Z]{3}")
 
+# ISO 4217: currencies whose minor unit is not a hundredth.
+_DECIMALS = {
+    **dict.fromkeys(re.findall("...", "BIFCLPDJFGNFISKJPYKMFKRWPYGRWFUGXUYIVNDVUVXAFXOFXPF"), 0),
+    **dict.fromkeys(re.findall("...", "BHDIQDJODKWDLYDOMRTND"), 3),
+}
+
 
 class Money(Struct, frozen=True, order=True):
     """An amount in minor units (cents, yen) of one currency."""
@@ -63,3 +69,11 @@ def split_minor(amount: int, weights: Sequence[int]) -> list[int]:
 def share_of_units(amount: int, quantity: int, start: int, count: int) -> int:
     """What ``count`` of a line's ``quantity`` units cost, counted from unit ``start``: any partition adds up to ``amount``."""
     return amount * (start + count) // quantity - amount * start // quantity
+
+
+def amount(minor: int, currency: str) -> str:
+    """An amount in words: 1234 and USD become 12.34 USD."""
+    decimals = _DECIMALS.get(currency, 2)
+    whole, rest = divmod(abs(minor), 10**decimals)
+    sign = "-" if minor < 0 else ""
+    return f"{sign}{whole:,}.{rest:0{decimals}d} {currency}" if decimals else f"{sign}{whole:,} {currency}"

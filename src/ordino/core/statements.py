@@ -63,6 +63,13 @@ def _instants(values: Sequence[datetime | None] | None) -> str | None:
     return "{" + ",".join([written[value] for value in values]) + "}"
 
 
+def text_array(values: Sequence[str]) -> str:
+    """A PostgreSQL array of texts as a literal, for columns of arrays: an array of arrays would be flattened."""
+    written = _texts(values)
+    assert written is not None, "it is given values"
+    return written
+
+
 _WRITERS: dict[str, Callable[[Any], str | None]] = {
     "smallint": _integers,
     "int": _integers,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from litestar import Request, Response, delete, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from msgspec import Struct
 
 from ordino.core import bulk
@@ -15,6 +17,18 @@ from ordino.core.errors import NotFound
 from ordino.core.http import answer_once, described
 from ordino.network import read
 from ordino.network.closures import Closure, Reopened, closures, closures_after, reopen, upsert_closures
+from ordino.network.days import (
+    CapacityDay,
+    CarrierPickup,
+    Dropped,
+    capacity_days_after,
+    carrier_pickups,
+    carrier_pickups_after,
+    drop_capacity_day,
+    drop_pickup,
+    upsert_capacity_days,
+    upsert_carrier_pickups,
+)
 from ordino.network.model import CarrierService, Location, Network, PostalCode
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks, upsert_postal_codes
 
@@ -58,6 +72,50 @@ async def delete_closure(
     return await answer_once(request, database, lambda tx: reopen(tx, code))
 
 
+class CapacityDayPage(Struct, frozen=True):
+    """One page in order of location and day; ``next`` is the ``after`` of the page that follows, if there may be one."""
+
+    capacity_days: list[CapacityDay]
+    next: str | None
+
+
+@get("/v1/capacity_days", summary="List days of another capacity", tags=["network"])
+async def list_capacity_days(
+    database: NamedDependency[Database], after: After = "", limit: Limit = 100
+) -> CapacityDayPage:
+    """In order of location and day, page by page."""
+    found = await database.read(lambda tx: capacity_days_after(tx, after, limit))
+    return CapacityDayPage(found, next_of(found, limit))
+
+
+@delete(
+    "/v1/capacity_days/{location:str}/{ship_on:date}",
+    summary="A day is like any other again",
+    tags=["network"],
+    status_code=200,
+    operation_class=described(None, Dropped),
+)
+async def delete_capacity_day(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], location: PathCode, ship_on: FromPath[date]
+) -> Response[bytes]:
+    """The location's daily capacities hold."""
+    return await answer_once(request, database, lambda tx: drop_capacity_day(tx, location, ship_on))
+
+
+@delete(
+    "/v1/carrier_pickups/{code:str}",
+    summary="The carrier no longer comes then",
+    tags=["network"],
+    status_code=200,
+    operation_class=described(None, Dropped),
+)
+async def delete_carrier_pickup(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], code: PathCode
+) -> Response[bytes]:
+    """Where a service has no pickup left at a location, its parcels leave at the cut-off."""
+    return await answer_once(request, database, lambda tx: drop_pickup(tx, code))
+
+
 routes: list[Any] = [
     *bulk.routes(
         Kind("locations", Location, upsert_locations),
@@ -88,6 +146,21 @@ routes: list[Any] = [
         after_code=closures_after,
     ),
     delete_closure,
+    *bulk.routes(
+        Kind("carrier_pickups", CarrierPickup, upsert_carrier_pickups),
+        "network",
+        note="Each by its code. What goes with the service leaves the location at these times and no others.",
+        by_code=carrier_pickups,
+        after_code=carrier_pickups_after,
+    ),
+    delete_carrier_pickup,
+    *bulk.upserts(
+        Kind("capacity_days", CapacityDay, upsert_capacity_days),
+        "network",
+        note="Each by its location and day: what it can take on then, in place of its daily capacities.",
+    ),
+    list_capacity_days,
+    delete_capacity_day,
     *bulk.upserts(
         Kind("postal_codes", PostalCode, upsert_postal_codes), "network", note="Each by its country and postal code."
     ),

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Annotated
 from zoneinfo import available_timezones
 
+from holidays import list_supported_countries
 from msgspec import Meta, Struct, field
 
 from ordino.core.errors import Fault
@@ -30,6 +31,7 @@ WorkingDays = Annotated[
 ]
 PostalText = Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\x00]*$")]
 Prefix = Annotated[str, Meta(max_length=20, pattern=r"^[^\x00]*$")]
+LocalTime = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
 MONDAY_TO_FRIDAY = (1, 2, 3, 4, 5)
 
 
@@ -48,8 +50,12 @@ class LocationType(StrEnum):
 class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A place that holds or hands over stock.
 
-    ``timezone`` is an IANA name. What is placed before ``cut_off`` (HH:MM, local) leaves on the same working day.
-    ``daily_capacity`` counts orders; left out, there is no limit. ``serves_countries`` defaults to its own country.
+    ``timezone`` is an IANA name. What is placed before ``cut_off`` (HH:MM, local) leaves on the same working day, or
+    ``processing_days`` working days later; on the public ``holidays`` of a country (US) or a part of it (US-OH) nothing leaves.
+    ``daily_capacity`` counts orders, ``daily_unit_capacity`` units; left out, there is no limit. ``serves_countries`` defaults
+    to its own country; ``serves_prefixes`` are how the postal codes begin that it serves there, all if left out. ``handles``
+    are the handling classes (frozen, hazmat) that it can; goods without a class go anywhere. With ``pickup``, customers collect
+    here between ``opens`` and ``closes`` (local), ``pickup_ready_minutes`` after ordering.
     """
 
     code: Code
@@ -61,12 +67,25 @@ class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     longitude: Longitude
     timezone: Annotated[str, Meta(max_length=64)]
     working_days: WorkingDays = field(default_factory=_weekdays)
-    cut_off: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)] = "14:00"
+    cut_off: LocalTime = "14:00"
     daily_capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
     handling_cost_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
     serves_countries: Annotated[list[CountryCode], Meta(max_length=300)] = []
     active: bool = True
     bins: bool = False
+    tags: Annotated[list[Code], Meta(max_length=100)] = []
+    handles: Annotated[list[Code], Meta(max_length=100)] = []
+    serves_prefixes: Annotated[list[PostalText], Meta(max_length=10_000)] = []
+    handling_line_cost_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
+    handling_unit_cost_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
+    daily_unit_capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    processing_days: Annotated[int, Meta(ge=0, le=365)] = 0
+    holidays: Annotated[str, Meta(max_length=20)] | None = None
+    pickup: bool = False
+    pickup_ready_minutes: Annotated[int, Meta(ge=0, le=10_080)] = 120
+    opens: LocalTime = "09:00"
+    closes: LocalTime = "20:00"
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +129,11 @@ class Lane(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One service of a carrier with its zones, rates and lanes, written whole."""
+    """One service of a carrier with its zones, rates and lanes, written whole.
+
+    ``level`` is what buyers choose among (standard, express). A parcel counts by its volume divided by
+    ``dimensional_cubic_cm_per_kg``, where that weighs more; above ``max_grams`` or ``max_cubic_cm``, it goes as several.
+    """
 
     code: Code
     carrier: Text
@@ -119,6 +142,11 @@ class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_grams: Annotated[int, Meta(ge=1, le=MAX_GRAMS)]
     working_days: WorkingDays = field(default_factory=_weekdays)
     active: bool = True
+    level: Code = "standard"
+    holidays: Annotated[str, Meta(max_length=20)] | None = None
+    dimensional_cubic_cm_per_kg: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    max_cubic_cm: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+    carbon_grams_per_kg_km: Annotated[float, Meta(ge=0, le=1000)] = 0
     zones: Annotated[list[Zone], Meta(min_length=1, max_length=MAX_ZONES)]
     lanes: Annotated[list[Lane], Meta(max_length=MAX_LANES)] = []
 
@@ -146,6 +174,21 @@ def location_fault(location: Location) -> Fault | None:
     if location.timezone not in _timezones():
         detail = f"{location.timezone!r} is not an IANA time zone; write one such as America/New_York."
         return Fault("/timezone", detail)
+    if location.closes <= location.opens:
+        return Fault("/closes", f"A location closes after it opens; {location.closes} is not after {location.opens}.")
+    return holidays_fault(location.holidays)
+
+
+def holidays_fault(calendar: str | None) -> Fault | None:
+    """What is wrong with the name of a holiday calendar."""
+    if calendar is None:
+        return None
+    country, _, part = calendar.partition("-")
+    known = list_supported_countries()
+    if country not in known or (part and part not in known[country]):
+        parts = f"; of {country} there are {', '.join(known[country][:20])}" if known.get(country) and part else ""
+        said = f"There is no calendar {calendar!r}; write a country as in US, or a part of it as in US-OH{parts}."
+        return Fault("/holidays", said)
     return None
 
 
@@ -161,6 +204,8 @@ def service_fault(service: CarrierService) -> Fault | None:
         wrong = _repeated(f"/zones/{index}/rates", "/up_to_grams", [rate.up_to_grams for rate in zone.rates])
         if wrong is not None:
             return wrong
+    if (unknown := holidays_fault(service.holidays)) is not None:
+        return unknown
     for index, lane in enumerate(service.lanes):
         if lane.zone not in zones:
             return Fault(

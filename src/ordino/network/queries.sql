@@ -5,33 +5,30 @@
 SELECT code, location_id FROM network.locations WHERE code = any(:codes::text[]);
 
 -- name: write_locations
--- A row comes back if it is new or differed. Lists arrive as text, because arrays of arrays are flattened.
-INSERT INTO network.locations AS l (location_id, code, name, type, country, postal_code, latitude, longitude, timezone,
-                                    working_days, cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins)
-SELECT n.location_id, n.code, n.name, n.type, n.country, n.postal_code, n.latitude, n.longitude, n.timezone,
-       n.working_days::smallint[], n.cut_off, n.daily_capacity, n.handling_cost, n.countries::text[], n.active, n.bins
-FROM unnest(:location_ids::int[], :codes::text[], :names::text[], :types::text[], :countries::text[], :postal_codes::text[],
-            :latitudes::float8[], :longitudes::float8[], :timezones::text[], :working_days::text[], :cut_offs::time[],
-            :capacities::int[], :handling_costs::bigint[], :served::text[], :active::boolean[], :bins::boolean[])
-    AS n (location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
-          daily_capacity, handling_cost, countries, active, bins)
+-- A row comes back if it is new or differed. Rows are JSON objects, one a location.
+INSERT INTO network.locations AS l
+SELECT * FROM json_populate_recordset(NULL::network.locations, :rows::json)
 ON CONFLICT (location_id) DO UPDATE
 SET name = excluded.name, type = excluded.type, country = excluded.country, postal_code = excluded.postal_code,
     latitude = excluded.latitude, longitude = excluded.longitude, timezone = excluded.timezone,
     working_days = excluded.working_days, cut_off = excluded.cut_off, daily_capacity = excluded.daily_capacity,
-    handling_cost_minor = excluded.handling_cost_minor, serves_countries = excluded.serves_countries, active = excluded.active,
-    bins = excluded.bins
-WHERE (l.name, l.type, l.country, l.postal_code, l.latitude, l.longitude, l.timezone, l.working_days, l.cut_off,
-       l.daily_capacity, l.handling_cost_minor, l.serves_countries, l.active, l.bins)
-    IS DISTINCT FROM (excluded.name, excluded.type, excluded.country, excluded.postal_code, excluded.latitude,
-                      excluded.longitude, excluded.timezone, excluded.working_days, excluded.cut_off, excluded.daily_capacity,
-                      excluded.handling_cost_minor, excluded.serves_countries, excluded.active, excluded.bins)
+    handling_cost_minor = excluded.handling_cost_minor, serves_countries = excluded.serves_countries,
+    active = excluded.active, bins = excluded.bins, tags = excluded.tags, handles = excluded.handles,
+    serves_prefixes = excluded.serves_prefixes, handling_line_cost_minor = excluded.handling_line_cost_minor,
+    handling_unit_cost_minor = excluded.handling_unit_cost_minor, daily_unit_capacity = excluded.daily_unit_capacity,
+    priority = excluded.priority, processing_days = excluded.processing_days, holidays = excluded.holidays,
+    pickup = excluded.pickup, pickup_ready_minutes = excluded.pickup_ready_minutes, opens = excluded.opens,
+    closes = excluded.closes
+WHERE l.* IS DISTINCT FROM excluded.*
 RETURNING l.code;
 
 -- name: locations
 -- Some locations, by code.
 SELECT code, name, type, country, postal_code, latitude, longitude, timezone, working_days,
-       to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins
+       to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins, tags,
+       handles, serves_prefixes, handling_line_cost_minor, handling_unit_cost_minor, daily_unit_capacity, priority,
+       processing_days, holidays, pickup, pickup_ready_minutes, to_char(opens, 'HH24:MI') AS opens,
+       to_char(closes, 'HH24:MI') AS closes
 FROM network.locations WHERE code = any(:codes::text[]) ORDER BY code;
 
 -- name: location_codes_after
@@ -89,7 +86,8 @@ SELECT code, service_id FROM network.carrier_services WHERE code = any(:codes::t
 
 -- name: carrier_services
 -- Some carrier services with zones, rates and lanes, by code.
-SELECT s.code, s.carrier, s.name, s.currency, s.max_grams, s.working_days, s.active,
+SELECT s.code, s.carrier, s.name, s.currency, s.max_grams, s.working_days, s.active, s.level, s.holidays,
+       s.dimensional_cubic_cm_per_kg, s.max_cubic_cm, s.carbon_grams_per_kg_km,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'zone', z.zone, 'up_to_km', z.up_to_km, 'transit_days', z.transit_days,
                    'rates', (SELECT coalesce(jsonb_agg(jsonb_build_object('up_to_grams', r.up_to_grams, 'cost_minor', r.cost_minor)
@@ -108,15 +106,14 @@ FROM network.carrier_services s WHERE s.code = any(:codes::text[]) ORDER BY s.co
 SELECT code FROM network.carrier_services WHERE code > :after::text ORDER BY code LIMIT :limit::int;
 
 -- name: write_carrier_services
--- The services themselves; what belongs to them is written whole.
-INSERT INTO network.carrier_services AS s (service_id, code, carrier, name, currency, working_days, max_grams, active)
-SELECT n.service_id, n.code, n.carrier, n.name, n.currency, n.working_days::smallint[], n.max_grams, n.active
-FROM unnest(:service_ids::int[], :codes::text[], :carriers::text[], :names::text[], :currencies::text[], :working_days::text[],
-            :max_grams::int[], :active::boolean[])
-    AS n (service_id, code, carrier, name, currency, working_days, max_grams, active)
+-- The services themselves, as JSON objects; what belongs to them is written whole.
+INSERT INTO network.carrier_services AS s
+SELECT * FROM json_populate_recordset(NULL::network.carrier_services, :rows::json)
 ON CONFLICT (service_id) DO UPDATE
 SET carrier = excluded.carrier, name = excluded.name, currency = excluded.currency, working_days = excluded.working_days,
-    max_grams = excluded.max_grams, active = excluded.active;
+    max_grams = excluded.max_grams, active = excluded.active, level = excluded.level, holidays = excluded.holidays,
+    dimensional_cubic_cm_per_kg = excluded.dimensional_cubic_cm_per_kg, max_cubic_cm = excluded.max_cubic_cm,
+    carbon_grams_per_kg_km = excluded.carbon_grams_per_kg_km;
 
 -- name: clear_lanes
 -- Lanes, rates and zones that are about to be written whole go, in this order.
@@ -173,13 +170,16 @@ WHERE country = :country::text AND postal_code > :after::text ORDER BY postal_co
 -- name: all_locations
 -- Every location.
 SELECT location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
-       daily_capacity, handling_cost_minor, serves_countries, active, bins
+       daily_capacity, handling_cost_minor, serves_countries, active, bins, tags, handles, serves_prefixes,
+       handling_line_cost_minor, handling_unit_cost_minor, daily_unit_capacity, priority, processing_days,
+       holidays, pickup, pickup_ready_minutes, opens, closes
 FROM network.locations;
 
 -- name: all_services
 -- Every active carrier service.
-SELECT service_id, code, carrier, name, currency, working_days, max_grams FROM network.carrier_services WHERE active
-ORDER BY service_id;
+SELECT service_id, code, carrier, name, currency, working_days, max_grams, level, holidays, dimensional_cubic_cm_per_kg,
+       max_cubic_cm, carbon_grams_per_kg_km
+FROM network.carrier_services WHERE active ORDER BY service_id;
 
 -- name: all_zones
 -- Every zone with its rates, lightest first.
@@ -203,7 +203,7 @@ FROM network.networks n JOIN network.members m USING (network_id) GROUP BY n.net
 
 -- name: all_channels
 -- Every channel with its seller and the network that serves it.
-SELECT c.channel_id, c.code, c.seller_id, s.currency, s.return_window_days, c.short_policy, n.network_id
+SELECT c.channel_id, c.code, c.seller_id, s.currency, s.return_window_days, c.short_policy, n.network_id, s.code AS seller
 FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) LEFT JOIN network.channel_networks n USING (channel_id);
 
 -- name: all_places
@@ -278,3 +278,59 @@ SELECT code, location_id, channel_id, starts_at, ends_at, reason FROM network.cl
 -- name: binned
 -- Which of these locations have bins.
 SELECT code FROM network.locations WHERE code = any(:codes::text[]) AND bins;
+
+-- carrier pickups and days of capacity ------------------------------------------------------------------------------
+
+-- name: write_pickup
+-- A row comes back if it is new or differed.
+INSERT INTO network.carrier_pickups AS p (code, location_id, service_id, working_days, at)
+VALUES (:code::text, :location_id::int, :service_id::int, :working_days::smallint[], :at::time)
+ON CONFLICT (code) DO UPDATE
+SET location_id = excluded.location_id, service_id = excluded.service_id, working_days = excluded.working_days, at = excluded.at
+WHERE p.* IS DISTINCT FROM excluded.*
+RETURNING p.code, p.xmax = 0 AS new;
+
+-- name: drop_pickup
+-- The carrier no longer comes then.
+DELETE FROM network.carrier_pickups WHERE code = :code::text RETURNING code;
+
+-- name: pickups
+-- Some pickups as they were sent, by code.
+SELECT p.code, l.code AS location, s.code AS carrier_service, p.working_days, to_char(p.at, 'HH24:MI') AS at
+FROM network.carrier_pickups p JOIN network.locations l USING (location_id) JOIN network.carrier_services s USING (service_id)
+WHERE p.code = any(:codes::text[]) ORDER BY p.code;
+
+-- name: pickup_codes_after
+-- One page of codes.
+SELECT code FROM network.carrier_pickups WHERE code > :after::text ORDER BY code LIMIT :limit::int;
+
+-- name: all_pickups
+-- Every pickup.
+SELECT location_id, service_id, working_days, at FROM network.carrier_pickups;
+
+-- name: write_capacity_day
+-- A row comes back if it is new or differed.
+INSERT INTO network.capacity_days AS d (location_id, ship_on, orders, units)
+VALUES (:location_id::int, :ship_on::date, :orders::int, :units::int)
+ON CONFLICT (location_id, ship_on) DO UPDATE SET orders = excluded.orders, units = excluded.units
+WHERE d.* IS DISTINCT FROM excluded.*
+RETURNING d.location_id, d.xmax = 0 AS new;
+
+-- name: drop_capacity_day
+-- The day is like any other.
+DELETE FROM network.capacity_days WHERE location_id = :location_id::int AND ship_on = :ship_on::date RETURNING ship_on;
+
+-- name: capacity_days
+-- Some days as they were sent, by location and day.
+SELECT l.code AS location, d.ship_on, d.orders, d.units
+FROM network.capacity_days d JOIN network.locations l USING (location_id)
+WHERE l.code || '/' || d.ship_on::text = any(:codes::text[]) ORDER BY l.code, d.ship_on;
+
+-- name: capacity_day_codes_after
+-- One page of them.
+SELECT l.code || '/' || d.ship_on::text AS code FROM network.capacity_days d JOIN network.locations l USING (location_id)
+WHERE l.code || '/' || d.ship_on::text > :after::text ORDER BY 1 LIMIT :limit::int;
+
+-- name: all_capacity_days
+-- Every day that is not like the others.
+SELECT location_id, ship_on, orders, units FROM network.capacity_days;

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time
+from datetime import datetime
 from typing import Any
 
+from msgspec import json, to_builtins
 from msgspec.structs import replace
 
 from ordino.core.database import Tx
@@ -56,25 +57,7 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
         codes = [location.code for location in batch]
         known = {row["code"]: row["location_id"] for row in await sql.location_ids(tx, codes=codes)}
         ids = known | await take_ids(tx, "location", [code for code in codes if code not in known])
-        rows = await sql.write_locations(
-            tx,
-            location_ids=[ids[code] for code in codes],
-            codes=codes,
-            names=[location.name for location in batch],
-            types=[location.type for location in batch],
-            countries=[location.country for location in batch],
-            postal_codes=[location.postal_code for location in batch],
-            latitudes=[location.latitude for location in batch],
-            longitudes=[location.longitude for location in batch],
-            timezones=[location.timezone for location in batch],
-            working_days=[_array(sorted(set(location.working_days))) for location in batch],
-            cut_offs=[time.fromisoformat(location.cut_off) for location in batch],
-            capacities=[location.daily_capacity for location in batch],
-            handling_costs=[location.handling_cost_minor for location in batch],
-            served=[_array(sorted(set(location.serves_countries)) or [location.country]) for location in batch],
-            active=[location.active for location in batch],
-            bins=[location.bins for location in batch],
-        )
+        rows = await sql.write_locations(tx, rows=_json([_row(location, ids[location.code]) for location in batch]))
         written = {row["code"] for row in rows}
         done = {code: outcome(code, new=code not in known, written=code in written) for code in codes}
         return [refused.get(location.code) or done[location.code] for location in everything]
@@ -84,9 +67,16 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
     return outcomes
 
 
-def _array(values: Sequence[object]) -> str:
-    """A PostgreSQL array of plain words or numbers."""
-    return "{" + ",".join(str(value) for value in values) + "}"
+def _row(location: Location, location_id: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"location_id": location_id, **to_builtins(location)}
+    for name in ("working_days", "tags", "handles", "serves_prefixes"):
+        row[name] = sorted(set(row[name]))
+    row["serves_countries"] = sorted(set(location.serves_countries)) or [location.country]
+    return row
+
+
+def _json(rows: Sequence[dict[str, Any]]) -> str:
+    return json.encode(rows).decode()
 
 
 async def upsert_networks(tx: Tx, networks: Sequence[Network], *, at: datetime) -> list[Outcome]:
@@ -192,17 +182,12 @@ async def _write_services(tx: Tx, services: Sequence[CarrierService]) -> None:
     known = {row["code"]: row["service_id"] for row in await sql.service_ids(tx, codes=codes)}
     ids = known | await take_ids(tx, "service", [code for code in codes if code not in known])
     service_ids = [ids[code] for code in codes]
-    await sql.write_carrier_services(
-        tx,
-        service_ids=service_ids,
-        codes=codes,
-        carriers=[service.carrier for service in services],
-        names=[service.name for service in services],
-        currencies=[service.currency for service in services],
-        working_days=[_array(service.working_days) for service in services],
-        max_grams=[service.max_grams for service in services],
-        active=[service.active for service in services],
-    )
+    own = {"zones", "lanes"}
+    written = [
+        {"service_id": ids[service.code], **{k: v for k, v in to_builtins(service).items() if k not in own}}
+        for service in services
+    ]
+    await sql.write_carrier_services(tx, rows=_json(written))
     for clear in (sql.clear_lanes, sql.clear_rates, sql.clear_zones):
         await clear(tx, service_ids=service_ids)
     zones = [(ids[service.code], zone) for service in services for zone in service.zones]

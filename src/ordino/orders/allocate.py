@@ -21,10 +21,12 @@ from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
+from ordino.orders.asking import skus_of
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
-from ordino.sourcing import profiles
 from ordino.sourcing.decide import decide, stocked
-from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
+from ordino.sourcing.model import Decision, Request, ShortPolicy
+from ordino.sourcing.outlook import outlook_for
+from ordino.sourcing.versions import profiles
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
@@ -48,11 +50,13 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     requests = await _requests(tx, [orders[i] for i in order_ids if i in waiting], waiting, network, at)
     servings = {request.network.network_id: request.network for request in requests}
     used = await capacity.used(tx, network, servings, at, lock=True)
-    profile = await profiles.active(tx)
-    free, book = await on_shelf(tx, stocked(requests), lock=True)
-    decisions = [d for d in decide(requests, free, network, profile, used, book) if d.legs]
+    policy = await profiles(tx)
+    sku_ids = stocked(requests)
+    free, book = await on_shelf(tx, sku_ids, lock=True)
+    outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
+    decisions = [d for d in decide(requests, free, network, policy.for_request, used, book, outlook) if d.legs]
     if decisions:
-        await _write(tx, decisions, orders, network, profile.version, at)
+        await _write(tx, decisions, orders, network, at)
     return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}
 
 
@@ -68,9 +72,8 @@ async def _requests(
     destinations = {
         row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])
     }
-    sku_ids = {line.sku_id for lines in waiting.values() for line in lines}
+    skus = await skus_of(tx, {line.sku_id for lines in waiting.values() for line in lines})
     parts = await _parts(tx, waiting)
-    grams = {row["sku_id"]: row["weight_grams"] for row in await sql.sold_skus(tx, sku_ids=list(sku_ids))}
     requests = []
     for order in dict.fromkeys(orders):
         serving = network.channels_by_id[order.channel_id].network
@@ -78,17 +81,20 @@ async def _requests(
         if serving is None or destination is None:
             continue
         needs = tuple(
-            Need(
-                line.line_no,
-                line.sku_id,
-                line.backordered - line.stop_wanted,
-                grams[line.sku_id],
-                True,
-                tuple(line.excluded_location_ids),
-                parts.get((order.order_id, line.line_no), ()),
-            )
-            for line in waiting[order.order_id]
+            [
+                skus[line.sku_id].need(
+                    line.line_no,
+                    line.backordered - line.stop_wanted,
+                    backorderable=True,
+                    excluded=tuple(line.excluded_location_ids),
+                    parts=parts.get((order.order_id, line.line_no), ()),
+                    group=line.group_code,
+                    unit_price_minor=line.unit_price_minor,
+                )
+                for line in waiting[order.order_id]
+            ]
         )
+        channel = network.channels_by_id[order.channel_id]
         requests.append(
             Request(
                 order.order_id,
@@ -100,6 +106,15 @@ async def _requests(
                 ShortPolicy.BACKORDER,
                 order.channel_id,
                 network.closed(order.channel_id, at),
+                channel=channel.code,
+                seller=channel.seller,
+                order_type=order.type,
+                service_level=order.service_level,
+                promised_at=order.promised_at,
+                region=destination["region"],
+                city=destination["city"],
+                total_minor=order.total_minor,
+                currency=order.currency,
             )
         )
     return requests
@@ -117,7 +132,6 @@ async def _write(
     decisions: Sequence[Decision],
     orders: dict[UUID, OrderRow],
     network: NetworkFacts,
-    profile_version: int,
     at: datetime,
 ) -> None:
     ids = new_ids(at, len(decisions))
@@ -173,9 +187,9 @@ async def _write(
         await sql.promise(tx, order_ids=[p[0] for p in promises], promised_ats=[p[1] for p in promises])
     await sourcing_sql.record_decisions(
         tx,
-        profile_version=profile_version,
         order_ids=[decision.request_id for decision in decisions],
         cause_ids=ids,
+        profile_versions=[decision.profile_version for decision in decisions],
         explanations=[_encode(decision.explanation).decode() for decision in decisions],
         at=at,
     )

@@ -17,7 +17,7 @@ network_sql = statements("ordino.network")
 
 async def used(
     tx: Tx, network: NetworkFacts, servings: Mapping[int, Serving], at: datetime, lock: bool
-) -> dict[tuple[int, date], int]:
+) -> dict[tuple[int, date], tuple[int, int]]:
     """(location id, day) -> orders taken on, for limited locations, from yesterday on; held if ``lock``."""
     limited = sorted(
         {
@@ -38,7 +38,7 @@ async def used(
         await network_sql.open_capacity(tx, location_ids=[d[0] for d in days], ship_ons=[d[1] for d in days])
     read = network_sql.lock_capacity if lock else network_sql.capacity_used
     rows = await read(tx, location_ids=limited, since=since)
-    return {(row["location_id"], row["ship_on"]): row["used"] for row in rows}
+    return {(row["location_id"], row["ship_on"]): (row["used"], 0) for row in rows}
 
 
 def day(

@@ -82,17 +82,22 @@ class NewCustomer(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class NewLine(Struct, frozen=True, gc=False, kw_only=True):
-    """So many units of one SKU. Goods by weight or length count in the SKU's scaled unit."""
+    """So many units of one SKU. Goods by weight or length count in the SKU's scaled unit. Lines with the same ``group`` are to come
+    from one location, where the routing profile keeps groups together.
+    """
 
     sku: Code
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
     unit_price_minor: Minor
+    group: Code | None = None
 
 
 class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
+    ``service_level`` and ``promised_at`` are what the buyer chose and was told (an option of POST /v1/promises): only services of
+    that level are used, and a plan that arrives in time goes before any that does not.
     """
 
     channel: Code
@@ -106,6 +111,9 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
     ship_to: Address
     customer: NewCustomer | None = None
     hold_id: UUID | None = None  # the cart's hold, which becomes this order's reservations
+    type: Code = "home_delivery"  # routing profiles may tell types of order apart
+    service_level: Code | None = None
+    promised_at: datetime | None = None
 
 
 class Refusal(StrEnum):
@@ -117,6 +125,7 @@ class Refusal(StrEnum):
     WRONG_TOTAL = "wrong_total"  # Lines + shipping + tax - discount is not the total.
     REPEATED_WITH_CHANGES = "repeated_with_changes"  # The channel has sent this order before, with another body.
     UNKNOWN_SKU = "unknown_sku"  # A line names a SKU that does not exist or is no longer sold.
+    UNKNOWN_SERVICE_LEVEL = "unknown_service_level"  # No carrier service has this level.
     UNKNOWN_HOLD = "unknown_hold"  # The channel has no such hold. One that has ended or expired is no obstacle.
     OUT_OF_STOCK = (
         "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
@@ -186,6 +195,8 @@ class OrderRow(Struct, frozen=True, gc=False):
     placed_at: datetime
     promised_at: datetime | None
     status: str
+    type: str
+    service_level: str | None
 
 
 class LineRow(Struct, frozen=True, gc=False):
@@ -207,6 +218,7 @@ class LineRow(Struct, frozen=True, gc=False):
     cancelled: int
     stop_wanted: int
     excluded_location_ids: list[int]
+    group_code: str | None
 
 
 class AllocationRow(Struct, frozen=True, gc=False):

@@ -16,8 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ordino.catalog.codes import sku_ids
-from ordino.catalog.kits import Parts, kits
+from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.http import holds_nul
@@ -32,6 +31,7 @@ from ordino.inventory.rules import Book, Position
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
+from ordino.orders.asking import Sku, known_skus, unknown_level
 from ordino.orders.model import (
     MAX_LINES,
     MAX_MINOR,
@@ -42,9 +42,10 @@ from ordino.orders.model import (
     Placed,
     Refusal,
 )
-from ordino.sourcing import profiles
 from ordino.sourcing.decide import decide, stocked
-from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
+from ordino.sourcing.model import Decision, Request, ShortPolicy
+from ordino.sourcing.outlook import outlook_for
+from ordino.sourcing.versions import profiles
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
@@ -53,14 +54,6 @@ BUILT_IN_PROVIDER = "manual"
 _NOTHING: Mapping[Position, int] = {}
 
 Outcome = Placed | OrderRefused
-
-
-class Sku(Struct, frozen=True, gc=False):
-    sku_id: int
-    weight_grams: int
-    backorderable: bool
-    active: bool
-    parts: Parts = ()
 
 
 class PlannedOrder(Struct, frozen=True, gc=False):
@@ -73,12 +66,16 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     event_id: UUID
     customer_id: UUID | None
     flow_version: int
-    profile_version: int
     sku_ids: tuple[int, ...]
     amounts: tuple[int, ...]
     decision: Decision
     parts: tuple[Parts, ...] = ()  # of the lines that are for kits; () of the others
     held: Mapping[Position, int] = {}
+
+    @property
+    def promised_at(self) -> datetime | None:
+        """What the buyer was told before; else when the last package arrives, if nothing is short."""
+        return self.order.promised_at or self.decision.promised_at
 
 
 async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Outcome]:
@@ -125,6 +122,8 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
     for index in open_:
         if index not in outcomes and (refusal := _sku_fault(orders[index], skus)) is not None:
             outcomes[index] = refusal
+        elif index not in outcomes and (said := unknown_level(network, orders[index].service_level)) is not None:
+            outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_SERVICE_LEVEL, said, "/service_level")
     chosen = [index for index in open_ if index not in outcomes]
     held = await _held(tx, orders, chosen, channels, at, outcomes)
     chosen = [index for index in chosen if index not in outcomes]
@@ -136,7 +135,7 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
             if index not in outcomes:
                 plan = by_id[orders[index].external_id] if len(by_id) == len(planned) else _find(planned, orders[index])
                 status = statuses[plan.order_id]
-                outcomes[index] = Placed(plan.order_id, plan.order.external_id, status, plan.decision.promised_at)
+                outcomes[index] = Placed(plan.order_id, plan.order.external_id, status, plan.promised_at)
     return [outcomes[index] for index in range(len(orders))]
 
 
@@ -278,15 +277,6 @@ def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> Orde
 # -- the plan ------------------------------------------------------------------------------------------------------------
 
 
-async def known_skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
-    """Code -> what placement needs to know of the SKU; unknown codes are left out."""
-    known = await sku_ids(tx, codes)
-    rows = await sql.sold_skus(tx, sku_ids=list(known.values()))
-    parts = (await kits(tx)).parts
-    by_id = {row["sku_id"]: Sku(**row, parts=parts.get(row["sku_id"], ())) for row in rows}
-    return {code: by_id[sku_id] for code, sku_id in known.items() if sku_id in by_id}
-
-
 async def _plan(
     tx: Tx,
     orders: Sequence[NewOrder],
@@ -299,7 +289,7 @@ async def _plan(
     at: datetime,
     outcomes: dict[int, Outcome],
 ) -> tuple[list[PlannedOrder], Book | None]:
-    profile = await profiles.active(tx)
+    policy = await profiles(tx)
     flow_version = await tx.plans.active(tx)
     ids = new_ids(at, 2 * len(chosen))
     closed = {channel_id: network.closed(channel_id, at) for channel_id in {channels[i][0].channel_id for i in chosen}}
@@ -315,14 +305,27 @@ async def _plan(
                 order.ship_to.postal_code,
                 at,
                 tuple(
-                    Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable, (), sku.parts)
-                    for line_no, line in enumerate(order.lines, 1)
-                    for sku in (skus[line.sku],)
+                    [
+                        skus[line.sku].need(
+                            line_no, line.quantity, group=line.group, unit_price_minor=line.unit_price_minor
+                        )
+                        for line_no, line in enumerate(order.lines, 1)
+                    ]
                 ),
                 ShortPolicy(channel.short_policy),
                 channel.channel_id,
                 closed[channel.channel_id],
                 held.get(index, _NOTHING),
+                channel.code,
+                channel.seller,
+                order.type,
+                order.service_level,
+                order.promised_at,
+                order.ship_to.region,
+                order.ship_to.city,
+                order.total_minor,
+                order.currency,
+                None if order.customer is None else order.customer.external_id,
             )
         )
     used = await capacity.used(
@@ -330,10 +333,11 @@ async def _plan(
     )
     sku_ids = stocked(requests)
     free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
-    decisions = decide(requests, free, network, profile, used, book)
+    outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
+    decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
     if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
         free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
-        decisions = decide(requests, free, network, profile, used, book)
+        decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
     accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
@@ -356,7 +360,6 @@ async def _plan(
                 ids[2 * place_in_batch + 1],
                 customer,
                 flow_version,
-                profile.version,
                 tuple(need.sku_id for need in request.needs),
                 tuple(worth + share for worth, share in zip(goods, shares, strict=True)),
                 decision,
@@ -441,9 +444,9 @@ async def write(
     )
     await sourcing_sql.record_decisions(
         tx,
-        profile_version=planned[0].profile_version,
         order_ids=[plan.order_id for plan in planned],
         cause_ids=[plan.event_id for plan in planned],
+        profile_versions=[plan.decision.profile_version for plan in planned],
         explanations=[_encode(plan.decision.explanation).decode() for plan in planned],
         at=at,
     )
@@ -511,6 +514,13 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
     if short:
         yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
+    if decision.explanation.promise_kept is False:
+        dates = {"promised_at": plan.order.promised_at, "arrives_at": decision.promised_at}
+        yield Event(plan.order_id, new_id(at), "promise_endangered", at, dates, plan.flow_version)
+    failed = [{"strategy": look.strategy, "why": look.passed} for look in decision.explanation.looks if look.failed]
+    if failed:
+        told = {"profile": decision.explanation.profile, "strategies": failed}
+        yield Event(plan.order_id, new_id(at), "condition_failed", at, told, plan.flow_version)
 
 
 def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
@@ -532,7 +542,9 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         "tax": [order.tax_minor for order in orders],
         "discount": [order.discount_minor for order in orders],
         "total": [order.total_minor for order in orders],
-        "promised_ats": [plan.decision.promised_at for plan in planned],
+        "promised_ats": [plan.promised_at for plan in planned],
+        "types": [order.type for order in orders],
+        "service_levels": [order.service_level for order in orders],
         "ordered": ordered,
         "backordered": backordered,
         "allocated": [o - b - c for o, b, c in zip(ordered, backordered, cancelled, strict=True)],
@@ -561,6 +573,7 @@ _LINE_COLUMNS = (
     "line_backordered",
     "line_allocated",
     "line_cancelled",
+    "line_groups",
 )
 
 
@@ -585,6 +598,7 @@ def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
                     backordered,
                     line.quantity - backordered - cancelled,
                     cancelled,
+                    line.group,
                 )
             )
     return dict(zip(_LINE_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))

@@ -1,4 +1,4 @@
-"""What placement would decide now, without doing it."""
+"""What placement would decide now, without doing it; and what a candidate profile would decide."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from msgspec import Meta, Struct
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
 from ordino.inventory.shelf import on_shelf
-from ordino.network.facts import NetworkFacts, facts
+from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
-from ordino.orders.model import MAX_LINES, MAX_QUANTITY, Code
-from ordino.orders.place import known_skus
-from ordino.sourcing import profiles
+from ordino.orders.asking import Sku, known_skus, unknown_level
+from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, Code
 from ordino.sourcing.decide import decide, stocked
-from ordino.sourcing.model import Candidate, Decision, Need, Request, ShortPolicy
+from ordino.sourcing.model import Decision, Request, ShortPolicy
+from ordino.sourcing.outlook import outlook_for
+from ordino.sourcing.versions import by_version, profiles
+from ordino.sourcing.why import Why, why
 
 NOBODY = UUID(int=0)
 
@@ -26,15 +28,24 @@ NOBODY = UUID(int=0)
 class PreviewLine(Struct, frozen=True, kw_only=True):
     sku: Code
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
+    unit_price_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
+    group: Code | None = None
 
 
 class PreviewRequest(Struct, frozen=True, kw_only=True):
-    """Lines to an address, through a channel."""
+    """Lines to an address, through a channel. ``profile_version`` tries a drafted profile instead of the active ones."""
 
     channel: Code
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
     postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
     lines: Annotated[list[PreviewLine], Meta(min_length=1, max_length=MAX_LINES)]
+    region: Annotated[str, Meta(max_length=100)] | None = None
+    type: Code = "home_delivery"
+    service_level: Code | None = None
+    promised_at: datetime | None = None
+    total_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] | None = None
+    customer: Code | None = None
+    profile_version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class PreviewUnits(Struct, frozen=True):
@@ -53,17 +64,9 @@ class PreviewLeg(Struct, frozen=True):
     promised_at: datetime
     carrier_cost_minor: int
     handling_cost_minor: int
+    carbon_grams: int
+    packages: int
     units: list[PreviewUnits]
-
-
-class PreviewCandidate(Struct, frozen=True):
-    """A location that was looked at: what it could give at what cost, or the fence that stopped it."""
-
-    location: str
-    covers: int
-    carrier_cost_minor: int | None
-    handling_cost_minor: int | None
-    fence: str | None
 
 
 class Preview(Struct, frozen=True):
@@ -75,12 +78,11 @@ class Preview(Struct, frozen=True):
     legs: list[PreviewLeg]
     short: dict[int, int]
     dropped: list[int]
-    profile: str
-    candidates: list[PreviewCandidate]
+    why: Why
 
 
 async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
-    """Nothing is reserved or written. Raises ``NotFound`` for an unknown channel, ``Refused`` for an unknown SKU."""
+    """Nothing is reserved or written. Raises ``NotFound`` for an unknown channel or version, ``Refused`` for a SKU or level."""
     network = await facts(tx)
     channel = network.channels.get(wanted.channel)
     if channel is None or channel.network is None:
@@ -90,23 +92,57 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
         if line.sku not in skus:
             detail = f"The SKU {line.sku!r} does not exist."
             raise Refused(detail, code="unknown_sku", faults=[Fault(f"/lines/{index}/sku", detail)])
-    needs = tuple(
-        Need(line_no, sku.sku_id, line.quantity, sku.weight_grams, sku.backorderable, (), sku.parts)
-        for line_no, line in enumerate(wanted.lines, 1)
-        for sku in (skus[line.sku],)
-    )
-    policy = ShortPolicy(channel.short_policy)
-    closed = network.closed(channel.channel_id, at)
-    request = Request(
-        NOBODY, channel.network, wanted.country, wanted.postal_code, at, needs, policy, channel.channel_id, closed
+    if (said := unknown_level(network, wanted.service_level)) is not None:
+        raise Refused(said, code="unknown_service_level", faults=[Fault("/service_level", said)])
+    request = _request(wanted, channel, channel.network, skus, network, at)
+    policy = await profiles(tx)
+    chosen = (
+        policy.for_request(request) if wanted.profile_version is None else await by_version(tx, wanted.profile_version)
     )
     used = await capacity.used(tx, network, {channel.network.network_id: channel.network}, at, lock=False)
-    free, book = await on_shelf(tx, stocked([request]), decides=False)
-    [decision] = decide([request], free, network, await profiles.active(tx), used, book)
-    return _view(decision, network, {sku.sku_id: code for code, sku in skus.items()})
+    sku_ids = stocked([request])
+    free, book = await on_shelf(tx, sku_ids, decides=False)
+    [decision] = decide(
+        [request], free, network, chosen, used, book, await outlook_for(tx, chosen.looks_ahead, sku_ids)
+    )
+    return _view(decision, network, {sku.sku_id: code for code, sku in skus.items()}, channel.currency)
 
 
-def _view(decision: Decision, network: NetworkFacts, codes: Mapping[int, str]) -> Preview:
+def _request(
+    wanted: PreviewRequest,
+    channel: Channel,
+    serving: Serving,
+    skus: Mapping[str, Sku],
+    network: NetworkFacts,
+    at: datetime,
+) -> Request:
+    worth = sum(line.quantity * line.unit_price_minor for line in wanted.lines)
+    return Request(
+        NOBODY,
+        serving,
+        wanted.country,
+        wanted.postal_code,
+        at,
+        tuple(
+            skus[line.sku].need(line_no, line.quantity, group=line.group, unit_price_minor=line.unit_price_minor)
+            for line_no, line in enumerate(wanted.lines, 1)
+        ),
+        ShortPolicy(channel.short_policy),
+        channel.channel_id,
+        network.closed(channel.channel_id, at),
+        channel=channel.code,
+        seller=channel.seller,
+        order_type=wanted.type,
+        service_level=wanted.service_level,
+        promised_at=wanted.promised_at,
+        region=wanted.region,
+        total_minor=worth if wanted.total_minor is None else wanted.total_minor,
+        currency=channel.currency,
+        customer=wanted.customer,
+    )
+
+
+def _view(decision: Decision, network: NetworkFacts, codes: Mapping[int, str], currency: str) -> Preview:
     legs = [
         PreviewLeg(
             network.locations[leg.location_id].code,
@@ -116,28 +152,18 @@ def _view(decision: Decision, network: NetworkFacts, codes: Mapping[int, str]) -
             leg.promised_at,
             leg.carrier_cost_minor,
             leg.handling_cost_minor,
+            leg.carbon_grams,
+            leg.packages,
             [PreviewUnits(units.line_no, codes[units.sku_id], units.quantity) for units in leg.units],
         )
         for leg in decision.legs
     ]
-    why = decision.explanation
     return Preview(
         "refused" if decision.refused else "placed",
         decision.promised_at,
-        why.cost_minor,
+        decision.explanation.cost_minor,
         legs,
         dict(decision.short),
         sorted(decision.dropped),
-        why.profile,
-        [_candidate(candidate, network) for candidate in why.candidates],
-    )
-
-
-def _candidate(seen: Candidate, network: NetworkFacts) -> PreviewCandidate:
-    return PreviewCandidate(
-        network.locations[seen.location_id].code,
-        seen.covers,
-        seen.carrier_cost_minor,
-        seen.handling_cost_minor,
-        seen.fence,
+        why(decision.explanation, network, codes, currency),
     )

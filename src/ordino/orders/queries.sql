@@ -1,13 +1,13 @@
 -- name: lock_orders
 -- Orders are taken in key order, before any of their rows and before any stock.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status
+       promised_at, status, type, service_level
 FROM orders.orders WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id FOR NO KEY UPDATE;
 
 -- name: lines
 -- The lines of these orders with their counts.
 SELECT order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed, shipped,
-       delivered, returned, cancelled, stop_wanted, excluded_location_ids
+       delivered, returned, cancelled, stop_wanted, excluded_location_ids, group_code
 FROM orders.lines WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, line_no;
 
 -- name: allocations
@@ -131,7 +131,8 @@ SELECT order_id, status, promised_at FROM orders.orders WHERE order_id = any(:or
 
 -- name: sold_skus
 -- What placement needs to know of a SKU.
-SELECT sku_id, weight_grams, backorderable, active FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+SELECT sku_id, weight_grams, backorderable, active, code, category, length_mm::bigint * width_mm * height_mm AS cubic_mm, handling_classes
+FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
 
 -- name: claim_keys
 -- First of all: an order key that does not come back was sent by somebody else meanwhile.
@@ -168,16 +169,16 @@ JOIN orders.customer_keys k USING (seller_id, external_id);
 WITH o AS (
     SELECT * FROM unnest(:order_ids::uuid[], :channel_ids::int[], :external_ids::text[], :customer_ids::uuid[],
         :flow_versions::int[], :currencies::text[], :shipping::bigint[], :tax::bigint[], :discount::bigint[],
-        :total::bigint[], :promised_ats::timestamptz[], :ordered::bigint[], :backordered::bigint[], :allocated::bigint[],
-        :cancelled::bigint[])
+        :total::bigint[], :promised_ats::timestamptz[], :types::text[], :service_levels::text[], :ordered::bigint[],
+        :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[])
         AS o (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-              promised_at, ordered, backordered, allocated, cancelled)
+              promised_at, type, service_level, ordered, backordered, allocated, cancelled)
 ), headers AS (
     INSERT INTO orders.orders (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor,
-        tax_minor, discount_minor, total_minor, placed_at, promised_at, ordered, backordered, allocated, picked, packed,
+        tax_minor, discount_minor, total_minor, placed_at, promised_at, type, service_level, ordered, backordered, allocated, picked, packed,
         shipped, delivered, returned, cancelled)
     SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-           :at::timestamptz, promised_at, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled
+           :at::timestamptz, promised_at, type, service_level, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled
     FROM o
     RETURNING order_id, status
 ), addresses AS (
@@ -192,12 +193,12 @@ WITH o AS (
 ), l AS (
     SELECT * FROM unnest(:line_order_ids::uuid[], :line_cause_ids::uuid[], :line_nos::int[], :line_sku_ids::int[],
         :line_ordered::bigint[], :line_prices::bigint[], :line_amounts::bigint[], :line_backordered::bigint[],
-        :line_allocated::bigint[], :line_cancelled::bigint[])
-        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled)
+        :line_allocated::bigint[], :line_cancelled::bigint[], :line_groups::text[])
+        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, group_code)
 ), lines AS (
     INSERT INTO orders.lines (order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated,
-        picked, packed, shipped, delivered, returned, cancelled)
-    SELECT order_id, line_no, sku_id, ordered, price, amount, backordered, allocated, 0, 0, 0, 0, 0, cancelled FROM l
+        picked, packed, shipped, delivered, returned, cancelled, group_code)
+    SELECT order_id, line_no, sku_id, ordered, price, amount, backordered, allocated, 0, 0, 0, 0, 0, cancelled, group_code FROM l
 ), moves AS (
     INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at)
     SELECT l.order_id, l.cause_id, l.line_no, 'ordered', m.state, m.quantity,
@@ -236,7 +237,7 @@ RETURNING c.location_id, c.ship_on;
 
 -- name: destinations
 -- Where these orders go.
-SELECT a.order_id, a.postal_code, a.country FROM orders.addresses a
+SELECT a.order_id, a.postal_code, a.country, a.region, a.city FROM orders.addresses a
 WHERE a.order_id = any(:order_ids::uuid[]) AND a.kind = 'ship_to';
 
 -- name: add_allocations

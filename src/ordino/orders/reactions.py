@@ -28,6 +28,8 @@ FILLED_AT_ONCE = 5000
 declare(
     order_placed="An order was accepted.",
     units_backordered="Units of a new order wait for stock.",
+    promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
+    condition_failed="A strategy's condition could not be evaluated on the order; the strategy was passed over.",
     order_allocated="Units that waited have found a location.",
     units_cancelled="Units are no longer owed to the customer.",
     cancellation_wanted="Units that the warehouse has are to be stopped.",

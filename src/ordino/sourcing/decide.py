@@ -1,60 +1,62 @@
 """The decision itself: a pure function of what is asked, what is free, the network and the profile.
 
-Each order takes the cheapest of: the best single location that covers everything; a greedy cover (cheapest cost per
-unit first, then legs that the others can absorb are dropped); and, among the best few candidates, every pair.
-Plans are compared by carrier + handling + split cost; a pair or cover is only looked for when the cheapest conceivable
-two packages would beat the best single one.
+Strategies are asked in their order. Under one, each location's cover passes the fences; then, rated by cost, the order takes the
+cheapest of the best single location that covers everything, a greedy cover (cheapest a unit first, then legs that the others
+can absorb are dropped) and the pairs of the most promising candidates. Several locations are only looked for when the cheapest
+conceivable two packages would beat the best single one. Ranked, the best single location wins, and a split takes
+the location that covers the most, the better ranked one first, until everything is covered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
-from itertools import permutations
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 from ordino.catalog.kits import Parts
 from ordino.inventory.rules import Book
-from ordino.network.facts import NetworkFacts, Quote
+from ordino.network.facts import Destination, NetworkFacts
+from ordino.sourcing.costs import Costs, handling
+from ordino.sourcing.left import Capacity, Cover, Left, Rooms, Stock
 from ordino.sourcing.model import (
     Candidate,
     Decision,
     Explanation,
     Fence,
     Leg,
+    Look,
     Need,
-    Profile,
+    Outlook,
     Request,
     ShortPolicy,
     Units,
 )
+from ordino.sourcing.plans import Plan, cheapest, cost_of, greedy, most_units, within, without_idle
+from ordino.sourcing.profile import Fallback, Keep, Partial, Profile, Strategy
 
-PAIRED = 8
-"""So many of the best candidates are tried in pairs."""
-EXPLAINED = 12
+EXPLAINED = 10
 """So many candidates are kept in an explanation."""
 
-Stock = Mapping[int, Mapping[int, int]]
-"""SKU id -> location id -> free units."""
-Capacity = Mapping[tuple[int, date], int]
-"""(location id, day of shipping) -> orders taken on."""
-Cover = dict[int, int]
-"""SKU id -> units."""
+Policy = Profile | Callable[[Request], Profile]
+NO_OUTLOOK = Outlook()
 
 
 def decide(
     requests: Sequence[Request],
     stock: Stock,
     facts: NetworkFacts,
-    profile: Profile,
+    policy: Policy,
     capacity: Capacity | None = None,
     book: Book | None = None,
+    outlook: Outlook = NO_OUTLOOK,
 ) -> list[Decision]:
     """One decision a request, in order: earlier requests take first. Nothing that is passed in is changed.
 
-    ``book`` holds the rules over the stock; without it, only the networks' own buffers withhold units.
+    ``policy`` is one profile for all, or chooses one for each request. ``book`` holds the rules over the stock; without it,
+    only the networks' own buffers withhold units. ``outlook`` is asked where a profile looks at demand.
     """
-    desk = _Desk(stock, facts, profile, capacity or {}, book)
-    return [desk.answer(request) for request in requests]
+    left = Left(stock, facts, capacity or {}, book)
+    return [Sitting(request, left, profile_of(policy, request), outlook).answer() for request in requests]
 
 
 def stocked(requests: Iterable[Request]) -> list[int]:
@@ -66,384 +68,560 @@ def _parts(need: Need) -> Parts:
     return need.parts or ((need.sku_id, 1),)
 
 
-class _Desk:
-    """One sitting: what is left of stock and capacity as its requests are answered."""
+def profile_of(policy: Policy, request: Request) -> Profile:
+    return policy if isinstance(policy, Profile) else policy(request)
 
-    def __init__(
-        self, stock: Stock, facts: NetworkFacts, profile: Profile, capacity: Capacity, book: Book | None
-    ) -> None:
-        self.facts = facts
-        self._book = book
-        self._kits: dict[int, Parts] = {}
-        self._taken: dict[tuple[int, int], dict[int, int]] = {}  # by channels, in this sitting
+
+class _Take:
+    """What a strategy gives of an order, and what it costs; ``new`` are the locations that the order had not come to before."""
+
+    __slots__ = ("new", "plan", "terms", "view")
+
+    def __init__(self, view: View, plan: Plan, new: frozenset[int]) -> None:
+        self.view = view
+        self.plan = plan
+        self.new = new
+        self.terms = {n: view.costs.terms(n, given) for n, given in plan.items()}
+
+
+class Sitting:
+    """One request before the profile's strategies."""
+
+    def __init__(self, request: Request, left: Left, profile: Profile, outlook: Outlook) -> None:
+        self.request = request
+        self.left = left
         self.profile = profile
-        self._stock = stock
-        self._left: dict[int, dict[int, int]] = {}
-        self._capacity = dict(capacity)
-        self._closed, self._serves, self._capacity_counts = (
-            fence in profile.fences for fence in (Fence.CLOSED, Fence.DOES_NOT_SERVE, Fence.NO_CAPACITY)
-        )
-        self._profile_name = f"{profile.name} {profile.version}"
-        self._routes = facts.destination("", "")
-
-    def _free(self, sku_id: int) -> dict[int, int]:
-        left = self._left.get(sku_id)
-        if left is None:
-            left = self._left[sku_id] = dict(self._stock.get(sku_id, ()))
-        return left
-
-    def answer(self, request: Request) -> Decision:
-        for (sku_id, location_id), units in request.held.items():
-            free = self._free(sku_id)
-            free[location_id] = free.get(location_id, 0) + units
-        decision = self.decide(request)
-        if decision.refused:  # what was held stays so; else the hold ends, and others may have what this order leaves
-            for (sku_id, location_id), units in request.held.items():
-                self._free(sku_id)[location_id] -= units
-        return decision
-
-    def decide(self, request: Request) -> Decision:
-        wanted: Cover = {}
-        grams: dict[int, int] = {}
-        excluded: dict[int, frozenset[int]] = {}
-        self._kits = {}
+        self.outlook = outlook
+        self.facts = left.facts
+        self.kits: dict[int, Parts] = {}
+        self.grams: dict[int, int] = {}
+        self.cubic_mm: dict[int, int] = {}
+        self.classes: dict[int, tuple[str, ...]] = {}
+        self.excluded: dict[int, frozenset[int]] = {}
         for need in request.needs:
+            sku_id = need.sku_id
+            self.grams[sku_id] = need.grams
             if need.parts:
-                self._kits[need.sku_id] = need.parts
-            wanted[need.sku_id] = wanted.get(need.sku_id, 0) + need.quantity
-            grams[need.sku_id] = need.grams
+                self.kits[sku_id] = need.parts
+            if need.cubic_mm:
+                self.cubic_mm[sku_id] = need.cubic_mm
+            if need.classes:
+                self.classes[sku_id] = need.classes
             if need.excluded:
-                excluded[need.sku_id] = excluded.get(need.sku_id, frozenset()) | frozenset(need.excluded)
-        self._routes = self.facts.destination(request.country, request.postal_code)
-        covers = self._covers(request, wanted, excluded)
-        seen: list[Candidate] = []
-        passed = self._through_fences(request, covers, seen)
-        best = self._best_single(wanted, passed, grams)
-        if best is not None and best[0] <= self._two_at_least(passed):
-            self._tell(wanted, passed, grams, seen)
-            return self._plan(request, {best[1]: wanted}, best[0], grams, {}, frozenset(), seen, wanted)
-        available = {
-            sku_id: min(units, sum(cover.get(sku_id, 0) for cover in passed.values()))
-            for sku_id, units in wanted.items()
-        }
-        short, dropped, refused = _shortage(request, available)
-        if dropped:
-            available = _wanted(need for need in request.needs if need.line_no not in dropped)
-        target = {sku_id: units for sku_id, units in available.items() if units}
-        self._tell(target or wanted, passed, grams, seen)
-        if refused or not target:
-            return self._nothing(request, short, dropped, refused, bool(covers) and not passed, seen, wanted)
-        plan, single_cost = self._cheapest(target, passed, grams)
-        return self._plan(request, plan, single_cost, grams, short, dropped, seen, wanted)
+                self.excluded[sku_id] = self.excluded.get(sku_id, frozenset()) | frozenset(need.excluded)
+        self.routes: Destination = self.facts.destination(request.country, request.postal_code)
+        self._asked: dict[str, Any] | None = None
+        self._at: set[int] = set()
 
-    def _plan(
-        self,
-        request: Request,
-        plan: dict[int, Cover],
-        single_cost: int | None,
-        grams: Mapping[int, int],
-        short: dict[int, int],
-        dropped: frozenset[int],
-        seen: list[Candidate],
-        wanted: Cover,
-    ) -> Decision:
-        legs = self._legs(request, plan, grams, dropped)
-        split_cost = self.profile.split_cost_minor * (len(legs) - 1)
-        cost = split_cost
-        for leg in legs:
-            cost += leg.carrier_cost_minor + leg.handling_cost_minor
-        chosen = "one location" if len(legs) == 1 else "split"
-        explanation = self._explain(chosen, cost, single_cost, split_cost, seen, wanted)
-        return Decision(request.request_id, legs, short, dropped, False, False, explanation)
+    def view(self) -> View | None:
+        """The order as the strategy sees it that decides it now; None if none gives anything."""
+        takes, _, last, _ = self._in_time_if_possible(_wanted(self.request.needs))
+        self._give_back(takes)
+        return last if takes else None
 
-    def _nothing(
-        self,
-        request: Request,
-        short: dict[int, int],
-        dropped: frozenset[int],
-        refused: bool,
-        stopped_by_fences: bool,
-        seen: list[Candidate],
-        wanted: Cover,
-    ) -> Decision:
-        explanation = self._explain("nothing", None, None, 0, seen, wanted)
-        return Decision(request.request_id, (), short, dropped, refused, stopped_by_fences, explanation)
+    def answer(self, plan: Plan | None = None) -> Decision:
+        """The decision; by ``plan``, if one is given that can be followed."""
+        request = self.request
+        self.left.hold(request)
+        wanted = _wanted(request.needs)
+        takes, looks, last, kept = self._in_time_if_possible(wanted)
+        if plan is not None:
+            takes, last = self._follow(plan, takes, last)
+        short, dropped, refused = _shortage(request, _given(takes))
+        if dropped and not refused:  # decided anew without them: what they would have taken, the other lines may have
+            self._give_back(takes)
+            rest = _wanted(need for need in request.needs if need.line_no not in dropped)
+            takes, looks, last, kept = self._in_time_if_possible(rest)
+            short, _, refused = _shortage(request, _given(takes), dropped)
+        if refused or not takes:
+            self._give_back(takes)
+            if refused:
+                self.left.hold(request, -1)
+            explanation = self._explain([], wanted, looks, last, None)
+            stopped = last is not None and bool(last.fenced) and not last.covers
+            return Decision(request.request_id, (), short, dropped, refused, stopped, explanation, self.profile.version)
+        legs = self._legs(takes, dropped)
+        explanation = self._explain(takes, wanted, looks, last, kept)
+        return Decision(request.request_id, legs, short, dropped, False, False, explanation, self.profile.version)
 
-    def _covers(
-        self, request: Request, wanted: Cover, excluded: Mapping[int, frozenset[int]]
-    ) -> dict[int, dict[int, int]]:
-        """Location id -> what it could give, above its buffer."""
-        if self._book is not None or self._kits or request.held:
-            return self._covers_by_rules(request, wanted, excluded)
-        covers: dict[int, dict[int, int]] = {}
-        buffers = request.network.buffers
-        for sku_id, units in wanted.items():
-            barred = excluded.get(sku_id, ())
-            for location_id, free in self._free(sku_id).items():
-                buffer = buffers.get(location_id)
-                if buffer is None or free <= buffer or location_id in barred:
-                    continue
-                covers.setdefault(location_id, {})[sku_id] = min(units, free - buffer)
-        return covers
+    # -- strategies --------------------------------------------------------------------------------------------------------
 
-    def _covers_by_rules(
-        self, request: Request, wanted: Cover, excluded: Mapping[int, frozenset[int]]
-    ) -> dict[int, dict[int, int]]:
-        """The same where there are rules, kits or a hold: what a location could give of everything together."""
-        parts = {sku_id: self._kits.get(sku_id) or ((sku_id, 1),) for sku_id in wanted}
-        places = {place for of in parts.values() for sku_id, _ in of for place in self._free(sku_id)}
-        covers: dict[int, dict[int, int]] = {}
-        for location_id in places & request.network.buffers.keys():
-            left: dict[int, int] = {}
-            for sku_id, units in wanted.items():
-                if location_id in excluded.get(sku_id, ()):
-                    continue
-                given = units
-                for component, each in parts[sku_id]:
-                    if component not in left:
-                        left[component] = self._able(request, component, location_id)
-                    given = min(given, left[component] // each)
-                if given:
-                    covers.setdefault(location_id, {})[sku_id] = given
-                    for component, each in parts[sku_id]:
-                        left[component] -= given * each
-        return covers
+    def _in_time_if_possible(self, wanted: Cover) -> tuple[list[_Take], list[Look], View | None, bool | None]:
+        """A plan that keeps what the buyer was told; only if there is none, the best one that does not."""
+        if self.request.promised_at is None:
+            return (*self._by_strategies(wanted, in_time=False), None)
+        takes, looks, last = self._by_strategies(wanted, in_time=True)
+        if _given(takes) == wanted:
+            return takes, looks, last, True
+        self._give_back(takes)
+        takes, looks, last = self._by_strategies(wanted, in_time=False)
+        return takes, looks, last, all(leg_in_time(take) for take in takes) if takes else None
 
-    def _able(self, request: Request, sku_id: int, location_id: int) -> int:
-        """What this request may have of a position: what is held for it, and what is free above all that is withheld."""
-        free, held = self._free(sku_id).get(location_id, 0), request.held.get((sku_id, location_id), 0)
-        withheld = request.network.buffers[location_id]
-        if self._book is not None:
-            location, taken = self.facts.locations[location_id], self._taken.get((sku_id, location_id), {})
-            withheld = self._book.withheld(request.network, request.channel_id, sku_id, location, taken)
-        return held + max(free - held - withheld, 0)
+    def _by_strategies(self, wanted: Cover, *, in_time: bool) -> tuple[list[_Take], list[Look], View | None]:
+        takes: list[_Take] = []
+        looks: list[Look] = []
+        missing = dict(wanted)
+        last: View | None = None
+        best: tuple[int, Strategy] | None = None
+        for strategy in self.profile.strategies:
+            passed = self._passes_over(strategy)
+            if passed is not None:
+                looks.append(passed)
+                continue
+            view = View(self, strategy, missing, in_time)
+            plan = view.plan(missing)
+            if plan is not None:
+                looks.append(Look(strategy.name, sum(missing.values())))
+                takes.append(self._take(view, plan))
+                return takes, looks, view
+            if last is None or view.covers:
+                last = view
+            some = view.most(missing)
+            gives = sum(some.values())
+            looks.append(Look(strategy.name, gives))
+            if not gives:
+                continue
+            if strategy.partial is Partial.TAKE:
+                plan = view.plan(some)
+                assert plan is not None, "what can be had together is covered"
+                takes.append(self._take(view, plan))
+                for sku_id, units in some.items():
+                    missing[sku_id] -= units
+                missing = {sku_id: units for sku_id, units in missing.items() if units}
+            elif best is None or gives > best[0]:
+                best = gives, strategy
+        if best is not None and self.profile.fallback is Fallback.MOST_UNITS:
+            view = View(self, best[1], missing, in_time)
+            some = view.most(missing)
+            plan = view.plan(some) if some else None
+            if plan is not None:
+                takes.append(self._take(view, plan))
+                last = view
+        return takes, looks, last
 
-    def _take(self, request: Request, location_id: int, given: Cover) -> None:
-        if not self._kits and self._book is None:
-            for sku_id, units in given.items():
-                self._free(sku_id)[location_id] -= units
-            return
-        for sku_id, units in given.items():
-            for component, each in self._kits.get(sku_id) or ((sku_id, 1),):
-                self._free(component)[location_id] -= units * each
-                if request.channel_id is not None:
-                    taken = self._taken.setdefault((component, location_id), {})
-                    taken[request.channel_id] = taken.get(request.channel_id, 0) + units * each
+    def _follow(self, plan: Plan, takes: list[_Take], last: View | None) -> tuple[list[_Take], View | None]:
+        """The plan in place of what was found, where its strategy lets every location give what the plan says."""
+        self._give_back(takes)
+        if last is not None:
+            view = View(self, last.strategy, _wanted(self.request.needs), last.costs.only_in_time)
+            if all(n in view.covers and within(given, view.covers[n]) == given for n, given in plan.items()):
+                view.single_minor = last.single_minor
+                return [self._take(view, plan)], view
+        for take in takes:
+            self._at |= take.new
+            self._move(take, 1)
+        return takes, last
 
-    def _through_fences(self, request: Request, covers: Mapping[int, Cover], seen: list[Candidate]) -> dict[int, Cover]:
+    def _passes_over(self, strategy: Strategy) -> Look | None:
+        if strategy.when is None:
+            return None
+        if self._asked is None:
+            self._asked = self.request.facts()
+        answer = strategy.when.holds(self._asked)
+        if answer is True:
+            return None
+        if answer is False:
+            return Look(strategy.name, 0, "its condition does not hold")
+        return Look(strategy.name, 0, answer, failed=True)
+
+    def _take(self, view: View, plan: Plan) -> _Take:
+        view.told = view.tell()
+        take = _Take(view, plan, frozenset(plan.keys() - self._at))
+        self._at |= take.new
+        self._move(take, 1)
+        return take
+
+    def _give_back(self, takes: Iterable[_Take]) -> None:
+        for take in takes:
+            self._at -= take.new
+            self._move(take, -1)
+
+    def _move(self, take: _Take, sign: int) -> None:
+        for n, given in take.plan.items():
+            self.left.take(
+                self.request, n, given, self.kits, take.view.rooms.of(n), sign, orders=1 if n in take.new else 0
+            )
+
+    # -- the answer --------------------------------------------------------------------------------------------------------
+
+    def _legs(self, takes: Sequence[_Take], dropped: frozenset[int]) -> tuple[Leg, ...]:
+        """Share the plans' units among the lines, in line order."""
+        giving: dict[int, Cover] = {}
+        views: dict[int, View] = {}
+        for take in takes:
+            for location_id, given in take.plan.items():
+                there = giving.setdefault(location_id, {})
+                for sku_id, units in given.items():
+                    there[sku_id] = there.get(sku_id, 0) + units
+                views[location_id] = take.view
+        shipped = {location_id: dict(given) for location_id, given in giving.items()}
+        shares: dict[int, list[Units]] = {location_id: [] for location_id in giving}
+        for need in self.request.needs:
+            if need.line_no in dropped:
+                continue
+            asked = need.quantity
+            for location_id, given in giving.items():
+                taken = min(asked, given.get(need.sku_id, 0))
+                if taken:
+                    given[need.sku_id] -= taken
+                    asked -= taken
+                    shares[location_id].append(Units(need.line_no, need.sku_id, taken))
+        return tuple([self._leg(views[n], n, shipped[n], shares[n]) for n in giving])
+
+    def _leg(self, view: View, location_id: int, given: Cover, shares: list[Units]) -> Leg:
+        costs = view.costs
+        quote = costs.quote(location_id, given)
+        ship_by_at = costs.ship_by(location_id, quote.service_id)
+        return Leg(
+            location_id,
+            quote.service_id,
+            quote.zone,
+            ship_by_at,
+            self.facts.arrives_at(location_id, quote.service_id, ship_by_at, quote.transit_days),
+            quote.cost_minor,
+            handling(self.facts.locations[location_id], given),
+            tuple(shares),
+            view.rooms.of(location_id).day,
+            costs.carbon_grams(location_id, quote, given),
+            quote.packages,
+            costs.weight(given),
+        )
+
+    def _explain(
+        self, takes: Sequence[_Take], wanted: Cover, looks: list[Look], last: View | None, kept: bool | None
+    ) -> Explanation:
+        terms: dict[str, int] = {}
+        for take in takes:
+            for there in take.terms.values():
+                for name, minor in there.items():
+                    terms[name] = terms.get(name, 0) + minor
+        places, split = len(self._at), 0
+        if places > 1:
+            split = takes[0].view.strategy.cost.split_minor * (places - 1)
+            if split:
+                terms["split"] = split
+        candidates, left_out, stopped = (last.told or last.tell()) if last is not None else ((), 0, {})
+        told = looks if len(self.profile.strategies) > 1 or any(look.passed for look in looks) else ()
+        return Explanation(
+            f"{self.profile.name} {self.profile.version}",
+            sum(wanted.values()),
+            "nothing" if not takes else "one location" if places == 1 else "split",
+            takes[-1].view.strategy.name if takes else None,
+            sum(terms.values()) if takes else None,
+            terms,
+            split,
+            last.single_minor if last is not None and takes else None,
+            candidates,
+            left_out,
+            stopped,
+            tuple(told),
+            kept,
+            tuple([(n, sum(given.values())) for take in takes for n, given in take.plan.items()]),
+        )
+
+
+def leg_in_time(take: _Take) -> bool:
+    costs = take.view.costs
+    return all(costs.in_time(n, costs.quote(n, given)) for n, given in take.plan.items())
+
+
+class View:
+    """A request as one strategy sees it: who may give what, after the fences, and at what cost."""
+
+    def __init__(self, sitting: Sitting, strategy: Strategy, wanted: Cover, in_time: bool) -> None:
+        self.sitting = sitting
+        self.strategy = strategy
+        self.wanted = wanted
+        self.rooms = Rooms(sitting.left, sitting.request.at, sitting.profile.backlog_days)
+        self.single_minor: int | None = None
+        self.fenced: dict[int, Fence] = {}
+        self.told: tuple[tuple[Candidate, ...], int, dict[str, int]] | None = None
+        fences = strategy.fences
+        self.costs = Costs(
+            sitting.request,
+            strategy.cost,
+            sitting.left,
+            sitting.outlook,
+            sitting.grams,
+            sitting.cubic_mm,
+            sitting.routes,
+            self.rooms,
+            only_in_time=in_time or (fences.keeps_promise and sitting.request.promised_at is not None),
+        )
+        self._whole: list[tuple[int, int]] | None = None  # (cost, location id), where only these were looked at
+        self._plain = not (
+            sitting.classes
+            or fences.same_country
+            or fences.within_km is not None
+            or fences.capacity_left is not None
+            or self.costs.only_in_time
+            or sitting.request.service_level
+        )
+
+    @cached_property
+    def found(self) -> dict[int, Cover]:
+        """What each location could give, whatever the fences say."""
+        sitting = self.sitting
+        return sitting.left.covers(
+            sitting.request, self.wanted, sitting.kits, sitting.excluded, self.strategy.fences.stock_left
+        )
+
+    @cached_property
+    def covers(self) -> dict[int, Cover]:
+        """What each location may give, after the fences."""
+        return self._through_fences(self.found)
+
+    # -- fences ------------------------------------------------------------------------------------------------------------
+
+    def _through_fences(self, found: Mapping[int, Cover]) -> dict[int, Cover]:
+        sitting = self.sitting
+        facts, routes, request = sitting.facts, sitting.routes, sitting.request
+        barred, serving, limited = _barred(facts, self.strategy), facts.serving_country(request.country), facts.limited
+        closed, keep, plain = request.closed, self.strategy.keep, self._plain
         passed: dict[int, Cover] = {}
-        for location_id in sorted(covers):
-            fence = self._fence(request, location_id)
-            if fence is None:
-                passed[location_id] = covers[location_id]
+        for n, cover in found.items():
+            if plain and n in serving and n not in closed and n not in barred and n not in limited:
+                if routes[n].ways:
+                    given = self._together(cover) if keep else cover
+                    if given:
+                        passed[n] = given
+                    else:
+                        self.fenced[n] = Fence.APART
+                else:
+                    self.fenced[n] = Fence.NO_SERVICE
+                continue
+            fence = barred.get(n) or self._fence(n, cover)
+            if fence is not None:
+                self.fenced[n] = fence
+                continue
+            given = self._together(self._within_day(n, cover))
+            if given:
+                passed[n] = given
             else:
-                seen.append(Candidate(location_id, sum(covers[location_id].values()), fence=fence))
+                self.fenced[n] = Fence.APART
         return passed
 
-    def _fence(self, request: Request, location_id: int) -> Fence | None:
-        location = self.facts.locations[location_id]
-        if self._closed and (not location.active or location_id in request.closed):
+    def _fence(self, location_id: int, cover: Cover) -> Fence | None:
+        sitting, fences = self.sitting, self.strategy.fences
+        request, location = sitting.request, sitting.facts.locations[location_id]
+        if not location.active or location_id in request.closed:
             return Fence.CLOSED
-        if self._serves and request.country not in location.serves_countries:
+        if request.country not in location.serves_countries or (
+            location.serves_prefixes and not request.postal_code.startswith(location.serves_prefixes)
+        ):
             return Fence.DOES_NOT_SERVE
-        if not self._routes[location_id].ways:
+        if sitting.classes:
+            for sku_id in [s for s in cover if not location.handles.issuperset(sitting.classes.get(s, ()))]:
+                del cover[sku_id]
+            if not cover:
+                return Fence.CANNOT_HANDLE
+        if fences.same_country and location.country != request.country:
+            return Fence.COUNTRY
+        if fences.within_km is not None:
+            km = sitting.routes.km(location_id)
+            if km is None or km > fences.within_km:
+                return Fence.TOO_FAR
+        if not self.costs.quotes(location_id, cover):
             return Fence.NO_SERVICE
-        if location.daily_capacity is not None and self._capacity_counts:
-            ship_on = self._ship_on(location_id, request.at)
-            if self._capacity.get((location_id, ship_on), 0) >= location.daily_capacity:
-                return Fence.NO_CAPACITY
+        room = self.rooms.find(location_id)
+        if room is None or (fences.capacity_left is not None and room.orders <= fences.capacity_left):
+            return Fence.NO_CAPACITY
+        if self.costs.only_in_time and not any(
+            self.costs.in_time(location_id, quote) for quote in self.costs.quotes(location_id, cover)
+        ):
+            return Fence.LATE
         return None
 
-    def _ship_on(self, location_id: int, at: datetime) -> date:
-        return self.facts.ship_by(location_id, at).astimezone(self.facts.locations[location_id].zone).date()
+    def _within_day(self, location_id: int, cover: Cover) -> Cover:
+        """No more units than the location's day has left."""
+        left = self.rooms.of(location_id).units
+        if sum(cover.values()) <= left:
+            return cover
+        some: Cover = {}
+        for sku_id, units in cover.items():
+            if left > 0:
+                some[sku_id] = min(units, left)
+                left -= some[sku_id]
+        return some
 
-    def _quote(self, location_id: int, cover: Cover, grams: Mapping[int, int]) -> Quote:
-        return self._routes[location_id].quotes(_weight(cover, grams))[0]
+    def _together(self, cover: Cover) -> Cover:
+        """Without what would come in part only, where it has to come from one location."""
+        keep = self.strategy.keep
+        if not keep:
+            return cover
+        wanted, kits = self.wanted, self.sitting.kits
+        whole = {
+            s: u
+            for s, u in cover.items()
+            if u == wanted[s] or not (Keep.LINES in keep or (s in kits and Keep.KITS in keep))
+        }
+        if Keep.GROUPS in keep:
+            groups: dict[str, set[int]] = {}
+            for need in self.sitting.request.needs:
+                if need.group is not None and need.sku_id in wanted:
+                    groups.setdefault(need.group, set()).add(need.sku_id)
+            for _ in groups:  # groups that share a SKU fall together
+                for skus in groups.values():
+                    if any(whole.get(s, 0) < wanted[s] for s in skus):
+                        for sku_id in skus:
+                            whole.pop(sku_id, None)
+        return whole
 
-    def _package_cost(self, location_id: int, cover: Cover, grams: Mapping[int, int]) -> int:
-        return self._quote(location_id, cover, grams).cost_minor + self.facts.locations[location_id].handling_cost_minor
+    # -- plans -------------------------------------------------------------------------------------------------------------
 
-    def _best_single(
-        self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int]
-    ) -> tuple[int, int] | None:
+    def plan(self, target: Cover) -> Plan | None:
+        """Where all of this comes from; None if the strategy cannot fill it."""
+        if not self.strategy.ranked:
+            return self._by_cost(target)
+        ranked, costs = self.strategy.ranked, self.costs
+        whole = [n for n, cover in self.covers.items() if within(target, cover) == target]
+        if whole:
+            best = min(whole, key=lambda n: costs.rank(ranked, n, target))
+            self.single_minor = costs.total(best, target)
+            return {best: dict(target)}
+        if self.strategy.most_locations == 1:
+            return None
+        useful = {n: given for n, cover in self.covers.items() if (given := within(target, cover))}
+        order = greedy(target, useful, lambda n, given, left: (-sum(given.values()), *costs.rank(ranked, n, given)))
+        if order is None:
+            return None
+        plan = without_idle(target, useful, order, lambda n, given: 1, 0)
+        most = self.strategy.most_locations
+        return plan if most is None or len(plan) <= most else None
+
+    def _by_cost(self, target: Cover) -> Plan | None:
+        costs, split = self.costs, self.strategy.cost.split_minor
+        if target is self.wanted and (best := self._best_whole(target)) is not None:
+            return {best: dict(target)}
+        single = self._single(target)
+        self.single_minor = None if single is None else single[0]
+        most = self.strategy.most_locations
+        if single is not None and (most == 1 or single[0] <= self._two_at_least(target)):
+            return {single[1]: dict(target)}
+        if most != 1:
+            memo: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
+
+            def cost(n: int, given: Cover) -> int:
+                key = (n, tuple(given.items()))
+                found = memo.get(key)
+                if found is None:
+                    found = memo[key] = costs.total(n, given)
+                return found
+
+            several = cheapest(target, self.covers, cost, split, most)
+            if several is not None and (single is None or cost_of(several, cost, split) < single[0]):
+                return several
+        return None if single is None else {single[1]: dict(target)}
+
+    def _best_whole(self, target: Cover) -> int | None:
+        """The cheapest location that has everything, where no two packages could be cheaper: nobody else need be looked at."""
+        sitting, fences = self.sitting, self.strategy.fences
+        whole = sitting.left.whole(sitting.request, target, sitting.kits, sitting.excluded, fences.stock_left)
+        if whole is None:
+            return None
+        passed = self._through_fences(dict.fromkeys(whole, target))
+        total = self.costs.total
+        ranked = sorted([(total(n, target), n) for n, cover in passed.items() if cover == target])
+        if ranked and (
+            self.strategy.most_locations == 1
+            or ranked[0][0] <= 2 * self.costs.floor(sum(target.values())) + self.strategy.cost.split_minor
+        ):
+            self._whole = ranked
+            self.single_minor = ranked[0][0]
+            return ranked[0][1]
+        self.fenced.clear()
+        return None
+
+    def _single(self, target: Cover) -> tuple[int, int] | None:
         """(cost, location id) of the cheapest location that covers everything."""
-        total = _weight(target, grams)
         best: tuple[int, int] | None = None
-        for location_id, cover in covers.items():
-            if cover == target:
-                handling = self.facts.locations[location_id].handling_cost_minor
-                key = (self._routes[location_id].quotes(total)[0].cost_minor + handling, location_id)
+        total = self.costs.total
+        part = target is not self.wanted
+        for location_id, cover in self.covers.items():
+            if cover == target or (part and within(target, cover) == target):
+                key = (total(location_id, target), location_id)
                 if best is None or key < best:
                     best = key
         return best
 
-    def _tell(
-        self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int], seen: list[Candidate]
-    ) -> None:
-        """Write down what each candidate could have given, and at what cost."""
-        total, units = _weight(target, grams), sum(target.values())
-        for location_id, cover in covers.items():
-            weight, given = total, units
-            if cover != target:
-                some = {s: min(u, cover[s]) for s, u in target.items() if s in cover}
-                weight, given = _weight(some, grams), sum(some.values())
-            if given:
-                carrier = self._routes[location_id].quotes(weight)[0].cost_minor
-                handling = self.facts.locations[location_id].handling_cost_minor
-                seen.append(Candidate(location_id, given, carrier, handling))
-
-    def _cheapest(
-        self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int]
-    ) -> tuple[dict[int, Cover], int | None]:
-        """The cheapest plan found (location id -> units), and the cost of the best single location."""
-        useful = {
-            location_id: {s: min(u, cover[s]) for s, u in target.items() if s in cover}
-            for location_id, cover in covers.items()
-            if any(sku_id in cover for sku_id in target)
-        }
-        best = self._best_single(target, useful, grams)
-        if best is not None and best[0] <= self._two_at_least(useful):
-            return {best[1]: dict(target)}, best[0]
-        plans: list[tuple[int, int, dict[int, Cover]]] = []
-        if best is not None:
-            plans.append((best[0], 1, {best[1]: dict(target)}))
-        for plan in self._multi(target, useful, grams):
-            plans.append((self._cost(plan, grams), len(plan), plan))
-        chosen = min(plans, key=lambda plan: (plan[0], plan[1], sorted(plan[2])))
-        return chosen[2], None if best is None else best[0]
-
-    def _two_at_least(self, covers: Mapping[int, Cover]) -> int:
+    def _two_at_least(self, target: Cover) -> int:
         """A bound that no plan of two packages undercuts: the two cheapest that anybody could send, and a split."""
-        if len(covers) < 2:
+        if len(self.covers) < 2:
             return 1 << 62
-        locations, routes = self.facts.locations, self._routes
-        least = sorted([routes[n].least_minor + locations[n].handling_cost_minor for n in covers])
-        return least[0] + least[1] + self.profile.split_cost_minor
+        units = sum(target.values())
+        least = sorted([self.costs.least(n, units) for n in self.covers])
+        return least[0] + least[1] + self.strategy.cost.split_minor
 
-    def _multi(
-        self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int]
-    ) -> Iterable[dict[int, Cover]]:
-        yield self._greedy(target, covers, grams)
-        ranked = sorted(
-            (self._package_cost(location_id, given, grams) * 1000 // sum(given.values()), location_id)
-            for location_id, given in covers.items()
-        )
-        some = [location_id for _, location_id in ranked[:PAIRED]]
-        for first, second in permutations(some, 2):
-            plan = _fill(target, [(first, covers[first]), (second, covers[second])])
-            if plan is not None and len(plan) == 2:
-                yield plan
+    def most(self, wanted: Cover) -> Cover:
+        """As much as the strategy can give."""
+        return most_units(wanted, self.covers, self.strategy.most_locations)
 
-    def _greedy(self, target: Cover, covers: Mapping[int, Cover], grams: Mapping[int, int]) -> dict[int, Cover]:
-        left = dict(target)
-        order: list[int] = []
-        while left:
-            best: tuple[int, int, int] | None = None
-            for location_id, cover in covers.items():
-                given = {s: min(u, cover[s]) for s, u in left.items() if s in cover}
-                if location_id in order or not given:
-                    continue
-                units = sum(given.values())
-                key = (self._package_cost(location_id, given, grams) * 1000 // units, -units, location_id)
-                best = key if best is None else min(best, key)
-            assert best is not None, "the target is no more than the candidates cover"
-            order.append(best[2])
-            for sku_id, units in covers[best[2]].items():
-                if sku_id in left:
-                    left[sku_id] -= min(left[sku_id], units)
-                    if not left[sku_id]:
-                        del left[sku_id]
-        return self._without_idle_legs(target, covers, order, grams)
+    # -- what is told ------------------------------------------------------------------------------------------------------
 
-    def _without_idle_legs(
-        self, target: Cover, covers: Mapping[int, Cover], order: list[int], grams: Mapping[int, int]
-    ) -> dict[int, Cover]:
-        plan = _fill(target, [(location_id, covers[location_id]) for location_id in order])
-        assert plan is not None
-        cost = self._cost(plan, grams)
-        for location_id in list(order):
-            fewer = [other for other in order if other != location_id]
-            smaller = _fill(target, [(other, covers[other]) for other in fewer])
-            if smaller is not None and (smaller_cost := self._cost(smaller, grams)) <= cost:
-                plan, cost, order = smaller, smaller_cost, fewer
-        return plan
-
-    def _cost(self, plan: Mapping[int, Cover], grams: Mapping[int, int]) -> int:
-        packages = sum(self._package_cost(location_id, given, grams) for location_id, given in plan.items())
-        return packages + self.profile.split_cost_minor * (len(plan) - 1)
-
-    def _legs(
-        self, request: Request, plan: Mapping[int, Cover], grams: Mapping[int, int], dropped: frozenset[int]
-    ) -> tuple[Leg, ...]:
-        """Share the plan's units among the lines, in line order, and take them from what is left."""
-        giving = {location_id: dict(given) for location_id, given in plan.items()}
-        units: dict[int, list[Units]] = {location_id: [] for location_id in plan}
-        for need in request.needs:
-            if need.line_no in dropped:
-                continue
-            wanted = need.quantity
-            for location_id, given in giving.items():
-                taken = min(wanted, given.get(need.sku_id, 0))
-                if taken:
-                    given[need.sku_id] -= taken
-                    wanted -= taken
-                    units[location_id].append(Units(need.line_no, need.sku_id, taken))
-        legs = []
-        for location_id, given in plan.items():
-            self._take(request, location_id, given)
-            quote = self._quote(location_id, given, grams)
-            location = self.facts.locations[location_id]
-            ship_by_at = self.facts.ship_by(location_id, request.at)
-            if location.daily_capacity is not None:
-                day = (location_id, self._ship_on(location_id, request.at))
-                self._capacity[day] = self._capacity.get(day, 0) + 1
-            legs.append(
-                Leg(
-                    location_id,
-                    quote.service_id,
-                    quote.zone,
-                    ship_by_at,
-                    self.facts.arrives_at(location_id, quote.service_id, ship_by_at, quote.transit_days),
-                    quote.cost_minor,
-                    location.handling_cost_minor,
-                    tuple(units[location_id]),
-                )
+    def tell(self) -> tuple[tuple[Candidate, ...], int, dict[str, int]]:
+        """The candidates worth telling, how many are left out, and how many each fence stopped."""
+        stopped: dict[str, int] = {}
+        for fence in self.fenced.values():
+            stopped[fence.value] = stopped.get(fence.value, 0) + 1
+        wanted, whole = self.wanted, self._whole
+        units = sum(wanted.values())
+        if whole is not None:
+            ranked = [(-units, cost, n, wanted) for cost, n in whole[:EXPLAINED]]
+            looked_at = len(whole)
+        else:
+            covers, total = self.covers, self.costs.total
+            looked_at = len(covers)
+            few = looked_at <= 4 * EXPLAINED
+            some = covers.items() if few else [(n, cover) for n, cover in covers.items() if cover == wanted]
+            ranked = sorted([(-sum(cover.values()), total(n, cover), n, cover) for n, cover in some], key=_by_worth)
+        skus = [
+            (part, self.sitting.left.free(part)) for s in wanted for part, _ in self.sitting.kits.get(s) or ((s, 1),)
+        ]
+        told = [
+            Candidate(
+                n, -covered, cost, self.costs.terms(n, cover), None, tuple([(s, free.get(n, 0)) for s, free in skus])
             )
-        return tuple(legs)
-
-    def _explain(
-        self,
-        chosen: str,
-        cost: int | None,
-        single_cost: int | None,
-        split_cost: int,
-        seen: list[Candidate],
-        wanted: Cover,
-    ) -> Explanation:
-        if len(seen) > EXPLAINED:
-            seen.sort(key=_worth_telling)
-        return Explanation(
-            self._profile_name,
-            sum(wanted.values()),
-            chosen,
-            cost,
-            split_cost,
-            single_cost,
-            tuple(seen[:EXPLAINED]),
-            max(0, len(seen) - EXPLAINED),
-        )
+            for covered, cost, n, cover in ranked[:EXPLAINED]
+        ]
+        for n in sorted(self.fenced)[: EXPLAINED - len(told)]:
+            stock = tuple([(s, free.get(n, 0)) for s, free in skus])
+            covered = units if whole is not None else sum(self.found[n].values())
+            told.append(Candidate(n, covered, fence=self.fenced[n], stock=stock))
+        return tuple(told), looked_at + len(self.fenced) - len(told), stopped
 
 
-def _worth_telling(candidate: Candidate) -> tuple[bool, int, int, int]:
-    cost = (candidate.carrier_cost_minor or 0) + (candidate.handling_cost_minor or 0)
-    return (candidate.fence is not None, -candidate.covers, cost, candidate.location_id)
+def _by_worth(ranked: tuple[int, int, int, Cover]) -> tuple[int, int, int]:
+    return ranked[:3]
 
 
-def _weight(cover: Cover, grams: Mapping[int, int]) -> int:
-    total = 0
-    for sku_id, units in cover.items():
-        total += grams[sku_id] * units
-    return total
+_BARRED: dict[tuple[int, int], tuple[NetworkFacts, Strategy, dict[int, Fence]]] = {}
+
+
+def _barred(facts: NetworkFacts, strategy: Strategy) -> dict[int, Fence]:
+    """The locations that a strategy never uses, whatever the order; kept as long as both live on."""
+    key = (id(facts), id(strategy))
+    found = _BARRED.get(key)
+    if found is None or found[0] is not facts or found[1] is not strategy:
+        if len(_BARRED) >= 256:
+            _BARRED.clear()
+        found = _BARRED[key] = (facts, strategy, _stopped(facts, strategy))
+    return found[2]
+
+
+def _stopped(facts: NetworkFacts, strategy: Strategy) -> dict[int, Fence]:
+    fences, stopped = strategy.fences, {}
+    for location_id, location in facts.locations.items():
+        if fences.location_types and location.type not in fences.location_types:
+            stopped[location_id] = Fence.LOCATION_TYPE
+        elif fences.locations and location.code not in fences.locations:
+            stopped[location_id] = Fence.LOCATION
+        elif (
+            (fences.any_tag and not fences.any_tag & location.tags)
+            or not fences.all_tags <= location.tags
+            or fences.no_tag & location.tags
+        ):
+            stopped[location_id] = Fence.TAG
+    return stopped
 
 
 def _wanted(needs: Iterable[Need]) -> Cover:
@@ -453,32 +631,41 @@ def _wanted(needs: Iterable[Need]) -> Cover:
     return wanted
 
 
-def _shortage(request: Request, available: Mapping[int, int]) -> tuple[dict[int, int], frozenset[int], bool]:
+def given_by(leg: Leg) -> Cover:
+    """What a leg gives, by SKU."""
+    given: Cover = {}
+    for units in leg.units:
+        given[units.sku_id] = given.get(units.sku_id, 0) + units.quantity
+    return given
+
+
+def _given(takes: Iterable[_Take]) -> Cover:
+    given: Cover = {}
+    for take in takes:
+        for cover in take.plan.values():
+            for sku_id, units in cover.items():
+                given[sku_id] = given.get(sku_id, 0) + units
+    return given
+
+
+def _shortage(
+    request: Request, given: Cover, without: frozenset[int] = frozenset()
+) -> tuple[dict[int, int], frozenset[int], bool]:
     """Units short per line, lines dropped, and whether the order is refused, by the request's policy."""
-    left = dict(available)
+    left = dict(given)
     short: dict[int, int] = {}
-    dropped: set[int] = set()
+    dropped = set(without)
     for need in request.needs:
-        given = min(need.quantity, left[need.sku_id])
-        if given < need.quantity and request.short_policy is ShortPolicy.DROP:
+        if need.line_no in without:
+            continue
+        taken = min(need.quantity, left.get(need.sku_id, 0))
+        if taken < need.quantity and request.short_policy is ShortPolicy.DROP and not without:
             dropped.add(need.line_no)
             continue
-        left[need.sku_id] -= given
-        if given < need.quantity:
-            short[need.line_no] = need.quantity - given
-            if request.short_policy is ShortPolicy.REFUSE or not need.backorderable:
-                return short, frozenset(), True
+        if taken:
+            left[need.sku_id] -= taken
+        if taken < need.quantity:
+            short[need.line_no] = need.quantity - taken
+            if request.short_policy is not ShortPolicy.BACKORDER or not need.backorderable:
+                return short, frozenset(dropped) if without else frozenset(), True
     return short, frozenset(dropped), len(dropped) == len(request.needs)
-
-
-def _fill(target: Cover, sources: Sequence[tuple[int, Cover]]) -> dict[int, Cover] | None:
-    """Take the target from the sources in order; None if they cannot cover it."""
-    left = dict(target)
-    plan: dict[int, Cover] = {}
-    for location_id, cover in sources:
-        given = {s: min(u, cover[s]) for s, u in left.items() if u and cover.get(s, 0)}
-        if given:
-            plan[location_id] = given
-            for sku_id, units in given.items():
-                left[sku_id] -= units
-    return None if any(left.values()) else plan

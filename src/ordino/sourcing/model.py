@@ -3,14 +3,17 @@
 SRC-1  A decision never uses units that are not free above the buffer.
 SRC-2  A decision never uses a location that a fence stops.
 SRC-3  Equal questions get equal answers.
-SRC-4  A decision never costs more than the best plan from one location.
+SRC-4  Rated by cost, a decision never costs more than the best plan from one location.
+SRC-5  A decision never takes more of a location's day than it has left, in orders or in units.
+SRC-6  What belongs together under the strategy comes from one location.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -28,7 +31,7 @@ class ShortPolicy(StrEnum):
 
 
 class Need(Struct, frozen=True, gc=False):
-    """Units of one line. ``grams`` is the weight of one unit; ``excluded`` are locations that have failed it before.
+    """Units of one line. ``grams`` and ``cubic_mm`` are of one unit; ``excluded`` are locations that have failed it before.
 
     Kits are assembled where they are picked: all components of one come from the same location.
     """
@@ -40,10 +43,16 @@ class Need(Struct, frozen=True, gc=False):
     backorderable: bool = False
     excluded: tuple[int, ...] = ()
     parts: Parts = ()  # of a kit: what it takes from stock
+    cubic_mm: int = 0
+    classes: tuple[str, ...] = ()  # a location must be able to handle all of them
+    group: str | None = None  # lines that the channel wants from one location
+    sku: str = ""
+    category: str | None = None
+    unit_price_minor: int = 0
 
 
 class Request(Struct, frozen=True, gc=False):
-    """One order's question."""
+    """One order's question. ``promised_at`` is what the buyer was told: a plan that keeps it goes before any that does not."""
 
     request_id: UUID
     network: Serving
@@ -54,25 +63,82 @@ class Request(Struct, frozen=True, gc=False):
     short_policy: ShortPolicy
     channel_id: int | None = None
     closed: Collection[int] = ()  # locations that are switched off for the channel now
-    held: Mapping[tuple[int, int], int] = {}  # (SKU id, location id) -> units that a hold keeps for this order
+    held: Mapping[tuple[int, int], int] = {}  # (SKU id, location id) -> units that are kept for this order
+    channel: str = ""
+    seller: str = ""
+    order_type: str = "home_delivery"
+    service_level: str | None = None  # only services of this level
+    promised_at: datetime | None = None
+    region: str | None = None
+    city: str = ""
+    total_minor: int = 0
+    currency: str = ""
+    customer: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What conditions are asked about."""
+        at = self.at
+        return {
+            "order": {
+                "channel": self.channel,
+                "seller": self.seller,
+                "type": self.order_type,
+                "currency": self.currency,
+                "total_minor": self.total_minor,
+                "units": sum(need.quantity for need in self.needs),
+                "size": len(self.needs),
+                "grams": sum(need.grams * need.quantity for need in self.needs),
+                "service_level": self.service_level or "",
+                "promised": self.promised_at is not None,
+            },
+            "lines": [
+                {
+                    "sku": need.sku,
+                    "quantity": need.quantity,
+                    "unit_price_minor": need.unit_price_minor,
+                    "category": need.category or "",
+                    "grams": need.grams,
+                    "handling_classes": list(need.classes),
+                    "group": need.group or "",
+                    "kit": bool(need.parts),
+                }
+                for need in self.needs
+            ],
+            "customer": {"id": self.customer or "", "known": self.customer is not None},
+            "destination": {
+                "country": self.country,
+                "region": self.region or "",
+                "postal_code": self.postal_code,
+                "city": self.city,
+            },
+            "clock": {
+                "date": at.date().isoformat(),
+                "hour": at.hour,
+                "minute": at.minute,
+                "weekday": at.isoweekday(),
+                "month": at.month,
+                "day": at.day,
+            },
+        }
 
 
 class Fence(StrEnum):
     """Why a location is not a candidate, in the order in which the fences are tested."""
 
     CLOSED = "closed"  # The location is switched off.
-    DOES_NOT_SERVE = "does_not_serve"  # It does not ship to this country.
-    NO_SERVICE = "no_service"  # No carrier service reaches the address from there with this weight.
+    DOES_NOT_SERVE = "does_not_serve"  # It does not ship to this country, or not to this postal code.
+    CANNOT_HANDLE = "cannot_handle"  # It cannot handle a class of a SKU.
+    REJECTED = "rejected"  # It could not supply these lines before.
+    LOCATION_TYPE = "location_type"  # The strategy wants other types of location.
+    LOCATION = "location"  # The strategy names other locations.
+    TAG = "tag"  # The strategy wants a tag that it lacks, or none that it has.
+    COUNTRY = "country"  # It lies in another country than the address.
+    TOO_FAR = "too_far"  # It lies further from the address than the strategy lets it.
+    NO_SERVICE = "no_service"  # No carrier service (of the level that was asked for) reaches the address from there.
+    LATE = "late"  # Nothing that leaves there arrives by the promise.
     NO_CAPACITY = "no_capacity"  # Its day of shipping is full.
-
-
-class Profile(Struct, frozen=True, forbid_unknown_fields=True):
-    """The routing profile, first form: which fences hold, and what an extra package costs beside carrier and handling."""
-
-    name: str
-    fences: tuple[Fence, ...] = (Fence.CLOSED, Fence.DOES_NOT_SERVE, Fence.NO_SERVICE, Fence.NO_CAPACITY)
-    split_cost_minor: int = 200
-    version: int = 0
+    STOCK_LEFT = "stock_left"  # What lies there is to stay there.
+    APART = "apart"  # It has a part only of what has to come from one location.
 
 
 class Units(Struct, frozen=True, gc=False):
@@ -84,7 +150,7 @@ class Units(Struct, frozen=True, gc=False):
 
 
 class Leg(Struct, frozen=True, gc=False):
-    """What one location is to ship, with which service, by when, and at what cost."""
+    """What one location is to ship, with which service, by when, and at what cost. ``ship_on`` is the day of its capacity."""
 
     location_id: int
     service_id: int
@@ -94,29 +160,56 @@ class Leg(Struct, frozen=True, gc=False):
     carrier_cost_minor: int
     handling_cost_minor: int
     units: tuple[Units, ...]
+    ship_on: date
+    carbon_grams: int = 0
+    packages: int = 1
+    grams: int = 0
+
+
+Terms = Mapping[str, int]
+"""What a cost is made of: the name of the term -> minor units."""
 
 
 class Candidate(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A location that was looked at: the fence that stopped it, or what it could cover and what that would have cost."""
+    """A location that was looked at: the fence that stopped it, or what it could give and what sending that would have cost.
+
+    ``stock`` are the units of each SKU that were free there as the decision saw it, by SKU id.
+    """
 
     location_id: int
     covers: int = 0
-    carrier_cost_minor: int | None = None
-    handling_cost_minor: int | None = None
+    cost_minor: int | None = None
+    terms: Terms = {}
     fence: Fence | None = None
+    stock: tuple[tuple[int, int], ...] = ()
+
+
+class Look(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What became of one strategy: why it was passed over, or how many units it could give."""
+
+    strategy: str
+    gave: int = 0
+    passed: str | None = None  # its condition does not hold, or why that could not be told
+    failed: bool = False  # its condition could not be evaluated on this order
 
 
 class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Why: the costs of the plan that was chosen and of the best others, and every candidate up to a limit."""
+    """Why: what the plan that was chosen costs, and the best others, up to a limit; how many each fence stopped in all."""
 
     profile: str
     wanted: int
     chosen: str  # "one location", "split" or "nothing"
+    strategy: str | None = None
     cost_minor: int | None = None
+    terms: Terms = {}
     split_cost_minor: int = 0
     best_single_cost_minor: int | None = None
     candidates: tuple[Candidate, ...] = ()
     candidates_left_out: int = 0
+    stopped: Mapping[str, int] = {}
+    looks: tuple[Look, ...] = ()
+    promise_kept: bool | None = None  # None: the buyer was told nothing before
+    plan: tuple[tuple[int, int], ...] = ()  # (location id, units)
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -129,6 +222,7 @@ class Decision(Struct, frozen=True, gc=False):
     refused: bool
     stopped_by_fences: bool
     explanation: Explanation
+    profile_version: int = 0
 
     @property
     def promised_at(self) -> datetime | None:
@@ -136,3 +230,10 @@ class Decision(Struct, frozen=True, gc=False):
         if self.short or not self.legs:
             return None
         return max(leg.promised_at for leg in self.legs)
+
+
+class Outlook(Struct, frozen=True):
+    """What is expected to be asked of positions: units a week, and what one unit less there costs later (minor units)."""
+
+    weekly: Mapping[tuple[int, int], float] = {}
+    prices: Mapping[tuple[int, int], int] = {}

@@ -188,3 +188,13 @@ class Profile(Struct, frozen=True):
     backlog_days: int = 0
     most_tries: int = 5
     version: int = 0
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether some strategy asks what is expected of positions."""
+        return any(
+            strategy.cost.last_units
+            or strategy.cost.looks_at_demand
+            or any(rating.by is Rating.WEEKS_OF_SUPPLY for rating in strategy.ranked)
+            for strategy in self.strategies
+        )

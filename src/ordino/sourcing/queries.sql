@@ -1,13 +1,55 @@
--- name: active_profile
--- The routing profile in force.
-SELECT version, document FROM sourcing.profiles WHERE active;
+-- profiles -----------------------------------------------------------------------------------------------------------
+
+-- name: live_profiles
+-- What decides now, and what decides beside it.
+SELECT version, name, document, active, shadow FROM sourcing.profiles WHERE active OR shadow ORDER BY version;
+
+-- name: profile
+-- One version.
+SELECT version, name, document, active, shadow, created_at, activated_at FROM sourcing.profiles WHERE version = :version::int;
+
+-- name: profiles
+-- Every version, newest first.
+SELECT version, name, active, shadow, created_at, activated_at FROM sourcing.profiles ORDER BY version DESC;
+
+-- name: draft_profile
+-- A new version; what a version says never changes.
+INSERT INTO sourcing.profiles (version, name, document, created_at)
+SELECT coalesce(max(version), 0) + 1, :name::text, :document::text, :at::timestamptz FROM sourcing.profiles
+RETURNING version;
+
+-- name: retire_profile
+-- No version of this name decides any more.
+UPDATE sourcing.profiles SET active = false WHERE name = :name::text AND active RETURNING version;
+
+-- name: activate_profile
+-- From now on this version decides.
+UPDATE sourcing.profiles SET active = true, activated_at = :at::timestamptz WHERE version = :version::int RETURNING version;
+
+-- name: shadow_profile
+-- A version begins or ends to decide beside the active ones.
+UPDATE sourcing.profiles SET shadow = :on::boolean WHERE version = :version::int RETURNING version;
+
+-- name: vocabulary
+-- The codes that a profile may speak of.
+SELECT 'location' AS kind, code FROM network.locations
+UNION ALL SELECT 'tag', unnest(tags) FROM network.locations
+UNION ALL SELECT 'channel', code FROM catalog.channels
+UNION ALL SELECT 'seller', code FROM catalog.sellers;
+
+-- decisions ----------------------------------------------------------------------------------------------------------
 
 -- name: record_decisions
 -- Every decision with its reasons.
 INSERT INTO sourcing.decisions (order_id, cause_id, profile_version, at, explanation)
-SELECT d.order_id, d.cause_id, :profile_version::int, :at::timestamptz, d.explanation
-FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :explanations::json[]) AS d (order_id, cause_id, explanation);
+SELECT d.order_id, d.cause_id, d.profile_version, :at::timestamptz, d.explanation
+FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :profile_versions::int[], :explanations::json[])
+    AS d (order_id, cause_id, profile_version, explanation);
 
 -- name: decisions
 -- Why an order's units come from where they come from, oldest decision first.
 SELECT cause_id, profile_version, at, explanation FROM sourcing.decisions WHERE order_id = :order_id::uuid ORDER BY at, cause_id;
+
+-- name: outlook
+-- What is expected to be asked of positions, and what a unit less costs there later.
+SELECT sku_id, location_id, weekly_units, price_minor FROM sourcing.outlook WHERE sku_id = any(:sku_ids::int[]);

@@ -1,0 +1,142 @@
+"""How units are shared among locations: the best single one, pairs of the most promising ones, a greedy cover.
+
+A plan is location id -> SKU id -> units. What is wanted is never more than the candidates can give together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import permutations
+
+from ordino.sourcing.left import Cover
+
+PAIRED = 8
+"""So many of the best candidates are tried in pairs."""
+
+Plan = dict[int, Cover]
+LegCost = Callable[[int, Cover], int]
+"""(location id, units) -> minor units"""
+
+
+def within(target: Cover, cover: Cover) -> Cover:
+    """What a location that could give ``cover`` gives of the target."""
+    return {s: min(u, cover[s]) for s, u in target.items() if s in cover}
+
+
+def fill(target: Cover, sources: Sequence[tuple[int, Cover]]) -> Plan | None:
+    """Take the target from the sources in order; None if they cannot cover it."""
+    left = dict(target)
+    plan: Plan = {}
+    for location_id, cover in sources:
+        given = {s: min(u, cover[s]) for s, u in left.items() if u and cover.get(s, 0)}
+        if given:
+            plan[location_id] = given
+            for sku_id, units in given.items():
+                left[sku_id] -= units
+    return None if any(left.values()) else plan
+
+
+def cost_of(plan: Plan, cost: LegCost, split_minor: int) -> int:
+    return sum(cost(location_id, given) for location_id, given in plan.items()) + split_minor * (len(plan) - 1)
+
+
+def cheapest(
+    target: Cover, covers: Mapping[int, Cover], cost: LegCost, split_minor: int, most: int | None
+) -> Plan | None:
+    """The cheapest plan of several locations that was found, of at most so many; None if there is none."""
+    plans = [
+        (cost_of(plan, cost, split_minor), len(plan), sorted(plan), plan)
+        for plan in _several(target, covers, cost, split_minor)
+        if most is None or len(plan) <= most
+    ]
+    return min(plans, key=lambda plan: plan[:3])[3] if plans else None
+
+
+def _several(target: Cover, covers: Mapping[int, Cover], cost: LegCost, split_minor: int) -> Iterable[Plan]:
+    useful = {n: given for n, cover in covers.items() if (given := within(target, cover))}
+
+    def per_unit(n: int, given: Cover, left: Cover) -> tuple[float, ...]:
+        units = sum(given.values())
+        return (cost(n, given) * 1000 // units, -units, n)
+
+    first = greedy(target, useful, per_unit)
+    if first is not None:
+        yield without_idle(target, useful, first, cost, split_minor)
+    some = _promising(target, useful, cost)
+    for pair in permutations(some, 2):
+        plan = fill(target, [(n, useful[n]) for n in pair])
+        if plan is not None and len(plan) == 2:
+            yield plan
+
+
+def _promising(target: Cover, useful: Mapping[int, Cover], cost: LegCost) -> list[int]:
+    """The cheapest a unit, and for each SKU the cheapest that has all of it."""
+    ranked = sorted((cost(n, given) * 1000 // sum(given.values()), n) for n, given in useful.items())
+    some = [n for _, n in ranked[:PAIRED]]
+    if len(ranked) > PAIRED and len(target) <= PAIRED:
+        for sku_id, units in target.items():
+            whole = [n for _, n in ranked if useful[n].get(sku_id, 0) == units]
+            if whole:
+                best = min(whole, key=lambda n: (cost(n, {sku_id: units}), n))
+                if best not in some:
+                    some.append(best)
+    return some
+
+
+def greedy(
+    target: Cover, useful: Mapping[int, Cover], key: Callable[[int, Cover, Cover], tuple[float, ...]]
+) -> list[int] | None:
+    """One location after the other, the one with the smallest key for what is still missing; None if that does not suffice."""
+    left = dict(target)
+    order: list[int] = []
+    while left:
+        best: tuple[tuple[float, ...], int] | None = None
+        for n, cover in useful.items():
+            if n in order:
+                continue
+            given = within(left, cover)
+            if given and (best is None or (key(n, given, left), n) < best):
+                best = (key(n, given, left), n)
+        if best is None:
+            return None
+        order.append(best[1])
+        for sku_id, units in useful[best[1]].items():
+            if sku_id in left:
+                left[sku_id] -= min(left[sku_id], units)
+                if not left[sku_id]:
+                    del left[sku_id]
+    return order
+
+
+def without_idle(target: Cover, useful: Mapping[int, Cover], order: list[int], cost: LegCost, split_minor: int) -> Plan:
+    """Legs that the others can absorb are dropped, if that is not dearer."""
+    plan = fill(target, [(n, useful[n]) for n in order])
+    assert plan is not None, "the order covers the target"
+    least = cost_of(plan, cost, split_minor)
+    for n in list(order):
+        fewer = [other for other in order if other != n]
+        smaller = fill(target, [(other, useful[other]) for other in fewer])
+        if smaller is not None and (smaller_cost := cost_of(smaller, cost, split_minor)) <= least:
+            plan, least, order = smaller, smaller_cost, fewer
+    return plan
+
+
+def most_units(wanted: Cover, covers: Mapping[int, Cover], most: int | None) -> Cover:
+    """As much of what is wanted as can be had, from at most so many locations."""
+    if most is None:
+        return {
+            s: units
+            for s, asked in wanted.items()
+            if (units := min(asked, sum(cover.get(s, 0) for cover in covers.values())))
+        }
+    left = dict(wanted)
+    given: Cover = {}
+    places = dict(covers)
+    for _ in range(most):
+        best = max(places, key=lambda n: (sum(within(left, places[n]).values()), -n), default=None)
+        if best is None:
+            break
+        for sku_id, units in within(left, places.pop(best)).items():
+            given[sku_id] = given.get(sku_id, 0) + units
+            left[sku_id] -= units
+    return {s: units for s, units in given.items() if units}

@@ -1,0 +1,187 @@
+"""Versions of routing profiles: drafted, activated, retired, tried as shadows; and which of the active ones an order falls to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import blake2b
+
+from msgspec import Struct
+
+from ordino.core import kept
+from ordino.core.database import Tx
+from ordino.core.errors import Conflict, Invalid, NotFound
+from ordino.core.statements import statements
+from ordino.sourcing.document import Vocabulary, packaged, parse
+from ordino.sourcing.model import Request
+from ordino.sourcing.profile import Profile
+
+sql = statements("ordino.sourcing")
+core_sql = statements("ordino.core")
+LAST_VERSION = 2**31 - 1
+MOST_SHADOWS = 3
+MEMO_LIMIT = 100_000
+
+
+class ProfileHead(Struct, frozen=True):
+    """One version in a list."""
+
+    version: int
+    name: str
+    active: bool
+    shadow: bool
+    created_at: datetime
+    activated_at: datetime | None
+
+
+class ProfileView(Struct, frozen=True):
+    """One version, as written. Version 0 comes with Ordino, and decides where no active one is for the order."""
+
+    version: int
+    name: str
+    document: str
+    active: bool
+    shadow: bool
+    created_at: datetime | None
+    activated_at: datetime | None
+
+
+class Profiles:
+    """What decides now. The most specific active profile that is for an order decides it."""
+
+    def __init__(self, active: list[Profile], shadows: list[Profile]) -> None:
+        self.active = sorted(active, key=lambda profile: (-profile.scope.weight, profile.name))
+        self.shadows = tuple(shadows)
+        self.looks_ahead = any(profile.looks_ahead for profile in (*active, *shadows))
+        self._packaged = parse(packaged())
+        self._places = any(profile.scope.destinations for profile in active)
+        self._memo: dict[tuple[str, str, str, str, str], Profile] = {}
+
+    def for_request(self, request: Request) -> Profile:
+        """The profile that decides an order."""
+        if not self.active:
+            return self._packaged
+        place = (request.country, request.postal_code) if self._places else ("", "")
+        key = (request.channel, request.seller, request.order_type, *place)
+        found = self._memo.get(key)
+        if found is None:
+            if len(self._memo) >= MEMO_LIMIT:
+                self._memo.clear()
+            found = self._memo[key] = next((p for p in self.active if p.scope.fits(*key)), self._packaged)
+        return found
+
+
+async def profiles(tx: Tx) -> Profiles:
+    """As this transaction sees them."""
+    return await kept.current(tx, "profiles", _load)
+
+
+async def _load(tx: Tx) -> Profiles:
+    rows = await sql.live_profiles(tx)
+    read = {row["version"]: parse(row["document"], version=row["version"]) for row in rows}
+    return Profiles(
+        [read[row["version"]] for row in rows if row["active"]], [read[row["version"]] for row in rows if row["shadow"]]
+    )
+
+
+_BY_VERSION: dict[tuple[int, bytes], Profile] = {}
+
+
+async def by_version(tx: Tx, version: int) -> Profile:
+    """A version as it is obeyed; 0 comes with Ordino. Raises ``NotFound``."""
+    document = (await profile(tx, version)).document
+    key = (version, blake2b(document.encode(), digest_size=16).digest())
+    if key not in _BY_VERSION:
+        if len(_BY_VERSION) >= 256:
+            _BY_VERSION.clear()
+        _BY_VERSION[key] = parse(document, version=version)
+    return _BY_VERSION[key]
+
+
+async def profile(tx: Tx, version: int) -> ProfileView:
+    """A version as written. Raises ``NotFound``."""
+    if version == 0:
+        return ProfileView(0, parse(packaged()).name, packaged(), False, False, None, None)
+    rows = await sql.profile(tx, version=version) if 0 < version <= LAST_VERSION else []
+    if not rows:
+        raise NotFound(f"There is no version {version} of a routing profile.")
+    return ProfileView(**rows[0])
+
+
+async def heads(tx: Tx) -> list[ProfileHead]:
+    """Every version, newest first."""
+    return [ProfileHead(**row) for row in await sql.profiles(tx)]
+
+
+async def vocabulary(tx: Tx) -> Vocabulary:
+    """The codes that there are."""
+    codes: dict[str, set[str]] = {"location": set(), "tag": set(), "channel": set(), "seller": set()}
+    for row in await sql.vocabulary(tx):
+        codes[row["kind"]].add(row["code"])
+    return Vocabulary(*(frozenset(of) for of in codes.values()))
+
+
+async def check(tx: Tx, document: str) -> Profile:
+    """Raises ``Invalid`` with every fault and its line."""
+    return parse(document, await vocabulary(tx))
+
+
+async def draft(tx: Tx, document: str, *, at: datetime) -> int:
+    """Check a document and keep it under a new version. Raises ``Invalid`` with every fault and its line."""
+    checked = await check(tx, document)
+    await core_sql.hold_revision(tx, name="profiles")
+    [row] = await sql.draft_profile(tx, name=checked.name, document=document, at=at)
+    version: int = row["version"]
+    return version
+
+
+async def activate(tx: Tx, version: int, *, at: datetime, if_match: str | None = None) -> None:
+    """Decide by this version, in place of the one of its name that is active; an older version rolls back.
+
+    Raises ``NotFound``; ``Invalid`` if it speaks of what is no longer there; ``Conflict`` (412) if what is active is not what the
+    caller has seen, and ``Conflict`` if another active profile is for exactly the same orders.
+    """
+    if version == 0:
+        raise Invalid("Version 0 decides wherever no active profile does; retire the profiles that are in its way.")
+    await core_sql.hold_revision(tx, name="profiles")
+    checked = await check(tx, (await profile(tx, version)).document)
+    if if_match is not None and if_match not in ("*", await etag(tx)):
+        gone = Conflict("Other profiles are active than you have seen; read them again.", code="precondition_failed")
+        gone.status = 412
+        raise gone
+    for other in (await _load(tx)).active:
+        if other.name != checked.name and other.scope == checked.scope:
+            raise Conflict(
+                f"{other.name!r}, version {other.version}, is active for exactly the same orders; retire it, or say in `for` "
+                "whose orders each of the two is for.",
+                code="same_scope",
+            )
+    await sql.retire_profile(tx, name=checked.name)
+    await sql.activate_profile(tx, version=version, at=at)
+    await kept.changed(tx, "profiles")
+
+
+async def retire(tx: Tx, name: str) -> int:
+    """No version of this name decides any more. Returns the one that did. Raises ``NotFound``."""
+    await core_sql.hold_revision(tx, name="profiles")
+    rows = await sql.retire_profile(tx, name=name)
+    if not rows:
+        raise NotFound(f"No version of a routing profile {name!r} is active.")
+    await kept.changed(tx, "profiles")
+    version: int = rows[0]["version"]
+    return version
+
+
+async def shadow(tx: Tx, version: int, *, on: bool) -> None:
+    """A version begins (or ends) to decide beside the active ones. Raises ``NotFound``, ``Conflict`` if there are too many."""
+    await core_sql.hold_revision(tx, name="profiles")
+    if version == 0 or not await sql.shadow_profile(tx, version=version, on=on):
+        raise NotFound(f"There is no version {version} of a routing profile to be tried.")
+    if on and len((await _load(tx)).shadows) > MOST_SHADOWS:
+        raise Conflict(f"At most {MOST_SHADOWS} profiles are tried at once; end one first.", code="too_many_shadows")
+    await kept.changed(tx, "profiles")
+
+
+async def etag(tx: Tx) -> str:
+    """Changes whenever what is active does."""
+    active = ",".join(str(head.version) for head in await heads(tx) if head.active)
+    return f'"{blake2b(active.encode(), digest_size=8).hexdigest()}"'

@@ -1,0 +1,166 @@
+"""Why a plan was chosen, as it is told: codes instead of keys, and a sentence that a customer-service agent can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from ordino.core.money import amount
+from ordino.network.facts import NetworkFacts
+from ordino.sourcing.model import Candidate, Explanation, Fence, Look
+
+FENCES: dict[Fence, str] = {
+    Fence.CLOSED: "it was closed",
+    Fence.DOES_NOT_SERVE: "it does not ship to this address",
+    Fence.CANNOT_HANDLE: "it cannot handle these goods",
+    Fence.REJECTED: "it could not supply them before",
+    Fence.LOCATION_TYPE: "the strategy wants another type of location",
+    Fence.LOCATION: "the strategy names other locations",
+    Fence.TAG: "its tags are not those that the strategy wants",
+    Fence.COUNTRY: "it lies in another country than the address",
+    Fence.TOO_FAR: "it lies too far from the address",
+    Fence.NO_SERVICE: "no carrier service goes to the address from there",
+    Fence.LATE: "nothing that leaves there arrives by the promise",
+    Fence.NO_CAPACITY: "its day was full",
+    Fence.STOCK_LEFT: "what lies there is to stay there",
+    Fence.APART: "it has only a part of what has to come from one location",
+}
+"""What each fence says, after "because"."""
+
+
+class PlanPart(Struct, frozen=True):
+    """What a location was to send."""
+
+    location: str
+    units: int
+
+
+class CandidateView(Struct, frozen=True):
+    """A location that was looked at: what it could give, at what cost, or the fence that stopped it. ``stock`` is what was free
+    there, by SKU, as the decision saw it.
+    """
+
+    location: str
+    covers: int
+    cost_minor: int | None
+    terms: Mapping[str, int]
+    fence: Fence | None
+    stock: Mapping[str, int]
+    sentence: str
+
+
+class Why(Struct, frozen=True):
+    """Why: see ``Explanation``. ``stopped`` counts the locations that each fence stopped; ``sentence`` says all of it in words."""
+
+    profile: str
+    strategy: str | None
+    chosen: str
+    wanted: int
+    plan: list[PlanPart]
+    cost_minor: int | None
+    terms: Mapping[str, int]
+    best_single_cost_minor: int | None
+    promise_kept: bool | None
+    candidates: list[CandidateView]
+    candidates_left_out: int
+    stopped: Mapping[str, int]
+    strategies: list[Look]
+    sentence: str
+
+
+def why(told: Explanation, network: NetworkFacts, skus: Mapping[int, str], currency: str) -> Why:
+    """The explanation with codes and in words. ``skus`` are the codes of the SKUs that it speaks of."""
+    candidates = [candidate_view(one, told, network, skus, currency) for one in told.candidates]
+    return Why(
+        told.profile,
+        told.strategy,
+        told.chosen,
+        told.wanted,
+        [PlanPart(network.locations[n].code, units) for n, units in told.plan],
+        told.cost_minor,
+        told.terms,
+        told.best_single_cost_minor,
+        told.promise_kept,
+        candidates,
+        told.candidates_left_out,
+        told.stopped,
+        list(told.looks),
+        sentence(told, network, candidates, currency),
+    )
+
+
+def candidate_view(
+    one: Candidate, told: Explanation, network: NetworkFacts, skus: Mapping[int, str], currency: str
+) -> CandidateView:
+    code = network.locations[one.location_id].code
+    stock = {skus.get(sku_id, str(sku_id)): units for sku_id, units in one.stock}
+    return CandidateView(
+        code, one.covers, one.cost_minor, one.terms, one.fence, stock, _about(one, code, told, currency)
+    )
+
+
+def _about(one: Candidate, code: str, told: Explanation, currency: str) -> str:
+    """Why (not) from there."""
+    if any(n == one.location_id for n, _ in told.plan):
+        return f"{code} was chosen."
+    if one.fence is not None:
+        return f"Not from {code}, because {FENCES[one.fence]}."
+    if not one.covers or one.cost_minor is None:
+        return f"Not from {code}, because nothing that could be given was free there."
+    cost = amount(one.cost_minor, currency)
+    terms = terms_in_words(one.terms, currency)
+    if one.covers < told.wanted:
+        return f"Not from {code}: it could give {one.covers} of {told.wanted} units, for {cost} ({terms})."
+    if told.cost_minor is None or one.cost_minor < told.cost_minor:
+        return f"Not from {code}, which the ratings put behind what was chosen; it would have cost {cost} ({terms})."
+    more = amount(one.cost_minor - told.cost_minor, currency)
+    return f"Not from {code}: it would have cost {cost} ({terms}), {more} more than what was chosen."
+
+
+def terms_in_words(terms: Mapping[str, int], currency: str) -> str:
+    return (
+        ", ".join(f"{name.replace('_', ' ')} {amount(minor, currency)}" for name, minor in terms.items()) or "nothing"
+    )
+
+
+def sentence(told: Explanation, network: NetworkFacts, candidates: Sequence[CandidateView], currency: str) -> str:
+    """What was chosen, why, and what the next best would have been."""
+    parts = []
+    by = f"by the strategy {told.strategy!r} of the profile {told.profile}" if told.strategy else f"by {told.profile}"
+    if told.chosen == "nothing":
+        parts.append(f"Nothing of the {told.wanted} units that were wanted could be sourced {by}.")
+    else:
+        places = _listed([f"{units} from {network.locations[n].code}" for n, units in told.plan])
+        given = sum(units for _, units in told.plan)
+        of = f"All {given}" if given == told.wanted else f"{given} of {told.wanted}"
+        assert told.cost_minor is not None, "a plan has a cost"
+        parts.append(
+            f"{of} units were sourced, {places}, {by}, "
+            f"for {amount(told.cost_minor, currency)} ({terms_in_words(told.terms, currency)})."
+        )
+    if told.chosen == "split" and told.best_single_cost_minor is not None:
+        parts.append(f"The best single location would have cost {amount(told.best_single_cost_minor, currency)}.")
+    if told.chosen == "split" and told.best_single_cost_minor is None:
+        parts.append("No single location could give everything.")
+    if told.promise_kept is False:
+        parts.append("No plan keeps the promise that the buyer was given.")
+    chosen = {network.locations[n].code for n, _ in told.plan}
+    losers = [one for one in candidates if one.location not in chosen and one.fence is None][:2]
+    parts += [one.sentence for one in losers]
+    if told.stopped:
+        stopped = _listed([f"{count} because {_WHY_STOPPED[name]}" for name, count in told.stopped.items()])
+        parts.append(f"Locations with stock that were stopped: {stopped}.")
+    parts += [
+        f"The strategy {look.strategy!r} was passed over: {look.passed}."
+        for look in told.looks
+        if look.passed is not None
+    ]
+    return " ".join(parts)
+
+
+_WHY_STOPPED = {fence.value: words for fence, words in FENCES.items()}
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "nowhere"

@@ -1,0 +1,137 @@
+"""Cut-offs, holidays, processing, carrier pickups and store pickup, each worked by hand on a calendar."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from ordino.network.facts import Location, NetworkFacts, Route, Service, Zone
+
+NEW_YORK = ZoneInfo("America/New_York")
+WEEKDAYS = frozenset({1, 2, 3, 4, 5})
+ZONE = Zone("z", 9000, 2, (1000, 10_000), (500, 900))
+GROUND = Service(1, "ground", "C", "Ground", "USD", WEEKDAYS, 10_000, (ZONE,), {}, holidays="US")
+PLAIN = Location(
+    1, "L1", "", "warehouse", "US", "10001", 40.1, -74.0, NEW_YORK, WEEKDAYS, time(16, 0), None, 100, frozenset({"US"}), True,
+)  # fmt: skip
+
+
+def network(pickups: Any = None, days: Any = None, service: Service = GROUND, **changes: Any) -> NetworkFacts:
+    location = msgspec.structs.replace(PLAIN, **changes)
+    return NetworkFacts({1: location}, {1: service}, {}, {}, {}, (), pickups or {}, days or {})
+
+
+def local(year: int, month: int, day: int, hour: int = 16, minute: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+WEDNESDAY = local(2026, 11, 25, 17)  # the day before Thanksgiving, after the cut-off
+
+
+def test_nothing_leaves_on_a_holiday_that_is_kept() -> None:
+    assert network().ship_by(1, WEDNESDAY) == local(2026, 11, 26)  # who keeps none works on Thanksgiving
+    assert network(holidays="US").ship_by(1, WEDNESDAY) == local(2026, 11, 27)  # Friday
+    assert network(holidays="US").ship_by(1, local(2026, 12, 24, 17)) == local(2026, 12, 28)  # Christmas is a Friday
+
+
+def test_parcels_do_not_move_on_the_services_holidays() -> None:
+    # leaves Wednesday; Thanksgiving does not count: Friday is the first day, Monday the second
+    assert network().arrives_at(1, 1, local(2026, 11, 25), 2) == local(2026, 11, 30, 20)
+    free = msgspec.structs.replace(GROUND, holidays=None)
+    assert network(service=free).arrives_at(1, 1, local(2026, 11, 25), 2) == local(2026, 11, 27, 20)
+
+
+def test_processing_takes_whole_working_days() -> None:
+    friday = local(2026, 3, 6, 12)
+    assert network(processing_days=0).ship_by(1, friday) == local(2026, 3, 6)
+    assert network(processing_days=2).ship_by(1, friday) == local(2026, 3, 10)  # Monday, Tuesday
+    assert network(processing_days=1).ship_by(1, friday, None, 1) == local(2026, 3, 10)  # and a day of backlog
+
+
+def test_what_a_carrier_collects_leaves_at_its_pickups() -> None:
+    facts = network(pickups={(1, 1): [(frozenset({2, 5}), time(11, 0))]})
+    # Monday noon: ready by Monday's cut-off, collected on Tuesday at 11
+    assert facts.ship_by(1, local(2026, 3, 2, 12), 1) == local(2026, 3, 3, 11)
+    # Tuesday 9:00 is ready by the cut-off at 16, too late for 11: Friday
+    assert facts.ship_by(1, local(2026, 3, 3, 9), 1) == local(2026, 3, 6, 11)
+    # another service, and the day of capacity, go by the cut-off
+    assert facts.ship_by(1, local(2026, 3, 3, 9), 2) == local(2026, 3, 3)
+    assert facts.ship_by(1, local(2026, 3, 3, 9)) == local(2026, 3, 3)
+
+
+def test_answers_are_the_same_in_any_order_of_asking() -> None:
+    instants = [local(2026, 11, day, hour) for day in range(20, 31) for hour in (1, 9, 15, 17, 23)]
+    changes: dict[str, Any] = {"holidays": "US", "processing_days": 1}
+    fresh = [network(**changes).ship_by(1, at) for at in instants]
+    once = network(**changes)
+    assert [once.ship_by(1, at) for at in reversed(instants)] == fresh[::-1]
+    assert [once.ship_by(1, at) for at in instants] == fresh
+
+
+@pytest.mark.parametrize(
+    ("at", "ready"),
+    [
+        (local(2026, 3, 2, 10), local(2026, 3, 2, 12)),  # Monday 10:00, two hours
+        (local(2026, 3, 2, 7), local(2026, 3, 2, 11)),  # before opening at 9
+        (local(2026, 3, 2, 19), local(2026, 3, 3, 11)),  # too late for today: closes at 20
+        (local(2026, 3, 6, 19), local(2026, 3, 9, 11)),  # Friday evening: Monday
+    ],
+)
+def test_a_pickup_is_ready_within_opening_hours(at: datetime, ready: datetime) -> None:
+    assert network(pickup=True).pickup_ready_at(1, at) == ready
+
+
+def test_a_day_may_have_a_capacity_of_its_own() -> None:
+    facts = network(daily_capacity=10, days={(1, date(2026, 12, 24)): (3, None)})
+    assert facts.order_limit(1, date(2026, 12, 23)) == 10
+    assert facts.order_limit(1, date(2026, 12, 24)) == 3
+    assert facts.unit_limit(1, date(2026, 12, 24)) is None
+    assert facts.limited == {1}
+    assert network(days={(1, date(2026, 12, 24)): (3, None)}).limited == {1}
+
+
+def test_a_light_but_large_parcel_counts_by_its_volume() -> None:
+    route = Route(((msgspec.structs.replace(GROUND, dimensional_cubic_cm_per_kg=5000), ZONE),))
+    # 800 g, 40 x 30 x 20 cm = 24,000 cm³: 24,000 / 5,000 = 4.8 kg
+    assert route.quotes(800, 24_000)[0].cost_minor == 900
+    assert route.quotes(800, 4_999)[0].cost_minor == 500  # 1 kg at most
+    assert route.quotes(800)[0].cost_minor == 500
+
+
+def test_more_than_one_parcel_measures_goes_as_equal_ones() -> None:
+    route = Route(((msgspec.structs.replace(GROUND, max_cubic_cm=50_000), ZONE),))
+    # 120,000 cm³ are three parcels of 2,400 g / 3 = 800 g each
+    [quote] = route.quotes(2400, 120_000)
+    assert (quote.packages, quote.cost_minor) == (3, 1500)
+    assert route.quotes(2400, 50_000)[0].packages == 1
+
+
+def test_a_level_filters_services() -> None:
+    express = msgspec.structs.replace(GROUND, service_id=2, level="express")
+    route = Route(((GROUND, ZONE), (express, msgspec.structs.replace(ZONE, costs=(100, 100)))))
+    assert [quote.service_id for quote in route.quotes(500)] == [2, 1]
+    assert [quote.service_id for quote in route.quotes(500, 0, "standard")] == [1]
+    assert route.quotes(500, 0, "overnight") == ()
+
+
+def test_carbon_follows_weight_and_distance() -> None:
+    facts = network(service=msgspec.structs.replace(GROUND, carbon_grams_per_kg_km=0.1))
+    assert facts.carbon_grams(1, 500.0, 2000) == 100  # 0.1 x 500 km x 2 kg
+
+
+def test_lanes_win_over_distance_the_longest_prefixes_first() -> None:
+    near, far, lane, exact = (
+        Zone(name, km, 1, (1000,), (1,)) for name, km in (("n", 100), ("f", 9000), ("l", None), ("x", None))
+    )
+    lanes = {("100", "902"): lane, ("10001", "90210"): exact, ("", "33"): far}
+    service = Service(1, "s", "C", "S", "USD", WEEKDAYS, 1000, (near, far, lane, exact), lanes)
+    places = {("US", code): (40.2, -74.0) for code in ("90210", "90299", "33101", "10002")}
+    facts = NetworkFacts({1: PLAIN}, {1: service}, {}, {}, places)
+    found = {code: facts.destination("US", code)[1].ways[0][1].zone for code in ("90210", "90299", "33101", "10002")}
+    assert found == {"90210": "x", "90299": "l", "33101": "f", "10002": "n"}
+    assert facts.destination("US", "10002").km(1) == pytest.approx(11.1, abs=0.1)
+    assert facts.destination("US", "00000").km(1) is None
