@@ -97,7 +97,7 @@ async def test_an_order_is_placed_read_and_explained(client: Client) -> None:
     timeline = (await client.get(f"/v1/orders/{order_id}/timeline")).json()["events"]
     assert [event["kind"] for event in timeline] == ["order_placed"]
     why = (await client.get(f"/v1/orders/{order_id}/sourcing")).json()["decisions"]
-    assert why[0]["explanation"]["candidates"][0]["location"] == "loc-1"
+    assert why[0]["why"]["candidates"][0]["location"] == "loc-1"
     found = (await client.get("/v1/orders?channel=refuse&external_id=a1")).json()
     assert found["orders"][0]["order_id"] == order_id
     page = (await client.get("/v1/orders?limit=1")).json()
@@ -336,6 +336,8 @@ async def test_health_schema_and_readiness(client: Client) -> None:
         "/v1/dead_letters/{letter_id}/replay",
         "/v1/flows/{version}/activation",
         "/v1/orders/{order_id}/fulfillment_orders",
+        "/v1/sourcing/profiles/{name}/retirement",
+        "/v1/sourcing/profiles/{version}/activation",
         "/v1/transfers/{transfer_id}/cancellation",
     }
     bodiless = {path for path, item in schema["paths"].items() if "post" in item and "requestBody" not in item["post"]}

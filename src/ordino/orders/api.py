@@ -27,8 +27,9 @@ from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 from ordino.orders.preview import Preview, PreviewRequest, preview
-from ordino.orders.read import DecisionView, OrderHead, OrderView, TimelineEntry
+from ordino.orders.read import OrderHead, OrderView, TimelineEntry
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
+from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
@@ -146,8 +147,14 @@ async def get_timeline(database: NamedDependency[Database], order_id: FromPath[U
 
 @get("/v1/orders/{order_id:uuid}/sourcing", summary="Why from there", tags=["orders"])
 async def get_sourcing(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Decisions:
-    """Every decision with its costs, the candidates that lost, and the fences that stopped others."""
-    return Decisions(await database.read(lambda tx: read.decisions(tx, order_id)))
+    """Every decision with its costs, the candidates that lost, the fences that stopped others, and a sentence that says so."""
+    return Decisions(await database.read(lambda tx: decisions(tx, order_id)))
+
+
+@get("/v1/orders/{order_id:uuid}/sourcing/why_not/{location:str}", summary="Why not from there", tags=["orders"])
+async def get_why_not(database: NamedDependency[Database], order_id: FromPath[UUID], location: PathCode) -> WhyNot:
+    """What kept the last decision from a location: no stock, a fence, or its cost."""
+    return await database.read(lambda tx: why_not(tx, order_id, location))
 
 
 @post(
@@ -241,6 +248,7 @@ routes = [
     get_order,
     get_timeline,
     get_sourcing,
+    get_why_not,
     post_cancellation,
     post_cancellations,
     post_preview,

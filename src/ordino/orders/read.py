@@ -18,7 +18,6 @@ from ordino.orders.model import Address
 
 sql = statements("ordino.orders")
 core_sql = statements("ordino.core")
-sourcing_sql = statements("ordino.sourcing")
 
 
 class AllocationView(Struct, frozen=True):
@@ -106,15 +105,6 @@ class TimelineEntry(Struct, frozen=True):
     data: dict[str, Any]
 
 
-class DecisionView(Struct, frozen=True):
-    """One sourcing decision with its reasons; ``explanation`` as in ``ordino.sourcing.model``, locations by code."""
-
-    cause_id: UUID
-    at: datetime
-    profile_version: int
-    explanation: dict[str, Any]
-
-
 async def order(tx: Tx, order_id: UUID) -> OrderView:
     """Raises ``NotFound``."""
     rows = await sql.order(tx, order_id=order_id)
@@ -179,18 +169,3 @@ async def timeline(tx: Tx, order_id: UUID) -> list[TimelineEntry]:
     if not rows:
         raise NotFound(f"There is no order {order_id}.")
     return [TimelineEntry(row["id"], row["kind"], row["at"], msgspec.json.decode(row["data"])) for row in rows]
-
-
-async def decisions(tx: Tx, order_id: UUID) -> list[DecisionView]:
-    """Why an order's units come from where they come from. Raises ``NotFound``."""
-    rows = await sourcing_sql.decisions(tx, order_id=order_id)
-    if not rows:
-        raise NotFound(f"There is no decision for an order {order_id}.")
-    network = await facts(tx)
-    views = []
-    for row in rows:
-        explanation = msgspec.json.decode(row["explanation"])
-        for candidate in explanation.get("candidates", ()):
-            candidate["location"] = network.locations[candidate.pop("location_id")].code
-        views.append(DecisionView(row["cause_id"], row["at"], row["profile_version"], explanation))
-    return views

@@ -13,7 +13,9 @@ from typing import Any
 
 import cel
 
-LONGEST = 2000
+LONGEST = 1000
+MOST_OPERATORS = 150  # deeper expressions would exhaust the evaluator's stack
+_OPERATOR = re.compile(r"[-+*/%<>=!&|?:,.\[({]")
 
 FACTS: dict[str, dict[str, tuple[str, str]]] = {
     "order": {
@@ -84,6 +86,8 @@ class CelCondition:
         self.line = line
         if len(source) > LONGEST:
             raise Wrong(f"an expression has at most {LONGEST} characters.")
+        if len(_OPERATOR.findall(_STRINGS.sub("", source))) > MOST_OPERATORS:
+            raise Wrong(f"an expression has at most {MOST_OPERATORS} operators, calls and parentheses.")
         self._program = _compile(source)
         self._roots = [root for root in FACTS if root in self._program.references()["variables"]]
         _check_names(source)

@@ -112,6 +112,7 @@ class Sitting:
         self.routes: Destination = self.facts.destination(request.country, request.postal_code)
         self._asked: dict[str, Any] | None = None
         self._at: set[int] = set()
+        self.days: dict[int, int] = {}  # location id -> working days of backlog, where the order has a place already
 
     def view(self) -> View | None:
         """The order as the strategy sees it that decides it now; None if none gives anything."""
@@ -209,6 +210,7 @@ class Sitting:
                 return [self._take(view, plan)], view
         for take in takes:
             self._at |= take.new
+            self.days |= {n: take.view.rooms.after(n) for n in take.new}
             self._move(take, 1)
         return takes, last
 
@@ -228,12 +230,15 @@ class Sitting:
         view.told = view.tell()
         take = _Take(view, plan, frozenset(plan.keys() - self._at))
         self._at |= take.new
+        self.days |= {n: view.rooms.after(n) for n in take.new}
         self._move(take, 1)
         return take
 
     def _give_back(self, takes: Iterable[_Take]) -> None:
         for take in takes:
             self._at -= take.new
+            for n in take.new:
+                self.days.pop(n, None)
             self._move(take, -1)
 
     def _move(self, take: _Take, sign: int) -> None:
@@ -332,7 +337,7 @@ class View:
         self.sitting = sitting
         self.strategy = strategy
         self.wanted = wanted
-        self.rooms = Rooms(sitting.left, sitting.request.at, sitting.profile.backlog_days)
+        self.rooms = Rooms(sitting.left, sitting.request.at, sitting.profile.backlog_days, sitting.days)
         self.single_minor: int | None = None
         self.fenced: dict[int, Fence] = {}
         self.told: tuple[tuple[Candidate, ...], int, dict[str, int]] | None = None
@@ -390,16 +395,22 @@ class View:
                 else:
                     self.fenced[n] = Fence.NO_SERVICE
                 continue
-            fence = barred.get(n) or self._fence(n, cover)
+            can = self._handled(n, cover) if sitting.classes else cover
+            fence = barred.get(n) or self._fence(n, can)
             if fence is not None:
                 self.fenced[n] = fence
                 continue
-            given = self._together(self._within_day(n, cover))
+            given = self._together(self._within_day(n, can))
             if given:
                 passed[n] = given
             else:
                 self.fenced[n] = Fence.APART
         return passed
+
+    def _handled(self, location_id: int, cover: Cover) -> Cover:
+        """Without what the location cannot handle."""
+        handles, classes = self.sitting.facts.locations[location_id].handles, self.sitting.classes
+        return {s: units for s, units in cover.items() if handles.issuperset(classes.get(s, ()))}
 
     def _fence(self, location_id: int, cover: Cover) -> Fence | None:
         sitting, fences = self.sitting, self.strategy.fences
@@ -410,11 +421,8 @@ class View:
             location.serves_prefixes and not request.postal_code.startswith(location.serves_prefixes)
         ):
             return Fence.DOES_NOT_SERVE
-        if sitting.classes:
-            for sku_id in [s for s in cover if not location.handles.issuperset(sitting.classes.get(s, ()))]:
-                del cover[sku_id]
-            if not cover:
-                return Fence.CANNOT_HANDLE
+        if not cover:
+            return Fence.CANNOT_HANDLE
         if fences.same_country and location.country != request.country:
             return Fence.COUNTRY
         if fences.within_km is not None:

@@ -35,19 +35,23 @@ class Room:
 class Rooms:
     """The locations' days as one request sees them. Those without limits have room, and need no day until they ship."""
 
-    __slots__ = ("_at", "_backlog_days", "_found", "_left", "_limited")
+    __slots__ = ("_at", "_backlog_days", "_days", "_found", "_left", "_limited")
 
-    def __init__(self, left: Left, at: datetime, backlog_days: int) -> None:
+    def __init__(self, left: Left, at: datetime, backlog_days: int, days: Mapping[int, int]) -> None:
         self._left = left
         self._at = at
         self._backlog_days = backlog_days
         self._limited = left.facts.limited
+        self._days = dict(days)  # where the order has a place already, with the backlog of that day
         self._found: dict[int, Room | None] = {}  # as it was when it was first asked for
 
     def find(self, location_id: int) -> Room | None:
         """The first day with room; None if all are full."""
         if location_id not in self._found:
-            self._found[location_id] = self._left.room(location_id, self._at, self._backlog_days)
+            days = range(self._backlog_days + 1)
+            if (after := self._days.get(location_id)) is not None:
+                days = range(after, after + 1)
+            self._found[location_id] = self._left.room(location_id, self._at, days, has_place=after is not None)
         return self._found[location_id]
 
     def of(self, location_id: int) -> Room:
@@ -193,11 +197,13 @@ class Left:
             taken_on, pieces = self._used.get(key, (0, 0))
             self._used[key] = (taken_on + sign * orders, pieces + sign * sum(given.values()))
 
-    def room(self, location_id: int, at: datetime, backlog_days: int) -> Room | None:
-        """The first day, today's or one of the next working days, on which it can take on more; None if all are full."""
+    def room(self, location_id: int, at: datetime, days: range, *, has_place: bool = False) -> Room | None:
+        """The first of these working days on which it can take on more; None if all are full. An order that ``has_place`` needs
+        no other.
+        """
         facts = self.facts
         zone = facts.locations[location_id].zone
-        for after in range(backlog_days + 1):
+        for after in days:
             day = facts.ship_by(location_id, at, None, after).astimezone(zone).date()
             orders, units = facts.order_limit(location_id, day), facts.unit_limit(location_id, day)
             used = self._used.get((location_id, day), (0, 0))
@@ -208,6 +214,6 @@ class Left:
                 NO_LIMIT if units is None else units - used[1],
                 orders,
             )
-            if room.orders > 0 and room.units > 0:
+            if (room.orders > 0 or has_place) and room.units > 0:
                 return room
         return None

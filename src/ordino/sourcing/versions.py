@@ -174,7 +174,7 @@ async def retire(tx: Tx, name: str) -> int:
 async def shadow(tx: Tx, version: int, *, on: bool) -> None:
     """A version begins (or ends) to decide beside the active ones. Raises ``NotFound``, ``Conflict`` if there are too many."""
     await core_sql.hold_revision(tx, name="profiles")
-    if version == 0 or not await sql.shadow_profile(tx, version=version, on=on):
+    if not 0 < version <= LAST_VERSION or not await sql.shadow_profile(tx, version=version, on=on):
         raise NotFound(f"There is no version {version} of a routing profile to be tried.")
     if on and len((await _load(tx)).shadows) > MOST_SHADOWS:
         raise Conflict(f"At most {MOST_SHADOWS} profiles are tried at once; end one first.", code="too_many_shadows")
