@@ -36,9 +36,10 @@ from ordino.core.settings import Settings
 from ordino.inventory.api.stock import Reader, Totaler
 from ordino.inventory.availability import Ask, Availability, available
 from ordino.inventory.totals import totals
-from ordino.orders.api import Placer
+from ordino.orders.api import Placer, Promiser
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
+from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest, promise
 
 log = logging.getLogger("ordino.api")
 
@@ -61,6 +62,7 @@ FAULT = Problem(
     "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
 )
 TOTALED_AT_ONCE = 32
+PROMISED_AT_ONCE = 64
 PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
@@ -102,6 +104,12 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now())))
             return [[next(answers) for _ in some] for some in many]
 
+        async def foresee(asked: Sequence[PromiseRequest]) -> list[Promise | PromiseRefused]:
+            return await database.read(lambda tx: promise(tx, asked, at=database.clock.now()))
+
+        promiser: Promiser = Batcher(
+            foresee, size=PROMISED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size
+        )
         totaler: Totaler = Batcher(add_up, size=TOTALED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size)
         placer: Placer = Batcher(run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size)
         reader: Reader = Batcher(look, size=settings.batch_size, lanes=READING_LANES, queue_size=settings.queue_size)
@@ -109,6 +117,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.placer = placer
         app.state.reader = reader
         app.state.totaler = totaler
+        app.state.promiser = promiser
         app.state.key_ring = KeyRing(database)
         try:
             yield
@@ -116,6 +125,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             await placer.close()
             await reader.close()
             await totaler.close()
+            await promiser.close()
             await database.close()
 
     app = Litestar(

@@ -485,6 +485,11 @@ class NetworkFacts:
         self._ship_by[key] = (at, until, ship_by_at)
         return ship_by_at
 
+    def cut_off_at(self, location_id: int, at: datetime) -> datetime:
+        """The cut-off by which an order has to come for what ``ship_by`` says of ``at``."""
+        self.ship_by(location_id, at)
+        return self._ship_by[location_id, None, 0][1]
+
     def _working_day(self, location: Location, day: date) -> date:
         """The first working day from this one on."""
         for _ in range(YEAR_DAYS):

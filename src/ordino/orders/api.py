@@ -27,12 +27,15 @@ from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 from ordino.orders.preview import Preview, PreviewRequest, preview
+from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest
 from ordino.orders.read import OrderHead, OrderView, TimelineEntry
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
 from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
+PROMISES = Body("promises", PromiseRequest, most=500)
+Promiser = Batcher[PromiseRequest, Promise | PromiseRefused]
 PREVIEWS = msgspec.json.Decoder(PreviewRequest)
 CANCELLATIONS = Body("cancellations", Cancellation)
 REFUSED = {"repeated_with_changes": 409, "invalid": 400, "unknown_order": 404, "too_late": 409, "too_many": 409}
@@ -199,6 +202,32 @@ async def post_preview(request: Request[Any, Any, Any], database: NamedDependenc
     return await database.read(lambda tx: preview(tx, wanted, at=database.clock.now()))
 
 
+@post(
+    "/v1/promises",
+    summary="What can be promised?",
+    tags=["sourcing"],
+    status_code=200,
+    operation_class=described(PROMISES, Promise | PromiseRefused),
+)
+async def post_promises(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Of one cart, a list, or `{"promises": [...]}`: delivery options with dates and costs, and stores to collect at. What an order
+    names of an option, placement keeps. Nothing is reserved.
+    """
+    status, body = await answer_promises(request.app.state.promiser, await request.body())
+    return Response(body, status_code=status, media_type=JSON)
+
+
+async def answer_promises(promiser: Promiser, body: bytes) -> tuple[int, bytes]:
+    """The status and the body of the answer. A refusal of a single question is raised; in a list it is a value."""
+    asked, alone = PROMISES.decode(body)
+    if not alone:
+        return 200, encode(Batch(await asyncio.gather(*(promiser.submit(one) for one in asked))))
+    answer = await promiser.submit(asked[0])
+    if isinstance(answer, PromiseRefused):
+        raise as_error(answer)
+    return 200, encode(answer)
+
+
 @get("/v1/shortfalls", summary="Units that were promised and are not there", tags=["inventory"])
 async def get_shortfalls(
     database: NamedDependency[Database],
@@ -252,4 +281,5 @@ routes = [
     post_cancellation,
     post_cancellations,
     post_preview,
+    post_promises,
 ]

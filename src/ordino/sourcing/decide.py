@@ -49,14 +49,17 @@ def decide(
     capacity: Capacity | None = None,
     book: Book | None = None,
     outlook: Outlook = NO_OUTLOOK,
+    *,
+    tell: bool = True,
 ) -> list[Decision]:
     """One decision a request, in order: earlier requests take first. Nothing that is passed in is changed.
 
     ``policy`` is one profile for all, or chooses one for each request. ``book`` holds the rules over the stock; without it,
-    only the networks' own buffers withhold units. ``outlook`` is asked where a profile looks at demand.
+    only the networks' own buffers withhold units. ``outlook`` is asked where a profile looks at demand. Without ``tell``, the
+    candidates that lost are not told.
     """
     left = Left(stock, facts, capacity or {}, book)
-    return [Sitting(request, left, profile_of(policy, request), outlook).answer() for request in requests]
+    return [Sitting(request, left, profile_of(policy, request), outlook, tell=tell).answer() for request in requests]
 
 
 def stocked(requests: Iterable[Request]) -> list[int]:
@@ -87,8 +90,9 @@ class _Take:
 class Sitting:
     """One request before the profile's strategies."""
 
-    def __init__(self, request: Request, left: Left, profile: Profile, outlook: Outlook) -> None:
+    def __init__(self, request: Request, left: Left, profile: Profile, outlook: Outlook, *, tell: bool = True) -> None:
         self.request = request
+        self.tell = tell
         self.left = left
         self.profile = profile
         self.outlook = outlook
@@ -568,6 +572,8 @@ class View:
 
     def tell(self) -> tuple[tuple[Candidate, ...], int, dict[str, int]]:
         """The candidates worth telling, how many are left out, and how many each fence stopped."""
+        if not self.sitting.tell:
+            return (), 0, {}
         stopped: dict[str, int] = {}
         for fence in self.fenced.values():
             stopped[fence.value] = stopped.get(fence.value, 0) + 1
