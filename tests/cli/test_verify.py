@@ -210,7 +210,12 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         {"what_is_reserved_is_what_is_ordered"},
     ),
     "capacity_is_what_orders_claim": (
-        f"INSERT INTO orders.capacity_claims VALUES ({_of('allocated')}, 1, '2026-01-01')",
+        "INSERT INTO network.capacity (location_id, ship_on, held_orders, held_units) VALUES (1, '2026-01-01', 1, 1)",
+        set(),
+    ),
+    "claims_are_of_allocated_units": (
+        f"""INSERT INTO orders.capacity_claims VALUES ({_of("allocated")}, 1, '2026-01-01', 1000);
+            INSERT INTO network.capacity (location_id, ship_on, held_orders, held_units) VALUES (1, '2026-01-01', 1, 1000)""",
         set(),
     ),
     "an_order_costs_what_its_lines_cost": (

@@ -336,12 +336,30 @@ FULL JOIN (SELECT order_id, line_no, sku_id, sum(quantity) AS quantity FROM orde
 WHERE coalesce(l.allocated, 0) <> coalesce(a.quantity, 0);
 
 -- name: capacity_is_what_orders_claim
--- CAP-1: What a location has taken on for a day is the number of orders that claim it.
-SELECT location_id, ship_on, coalesce(c.used, 0) AS found, coalesce(o.orders, 0) AS expected
+-- CAP-1: What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
+SELECT location_id, ship_on,
+       json_build_array(c.held_orders, c.confirmed_orders, c.held_units, c.confirmed_units) AS found,
+       json_build_array(o.held_orders, o.confirmed_orders, o.held_units, o.confirmed_units) AS expected
 FROM network.capacity c
-FULL JOIN (SELECT location_id, ship_on, count(*) AS orders FROM orders.capacity_claims GROUP BY location_id, ship_on) o
-    USING (location_id, ship_on)
-WHERE coalesce(c.used, 0) <> coalesce(o.orders, 0);
+FULL JOIN (SELECT location_id, ship_on, count(*) FILTER (WHERE confirmed_units = 0) AS held_orders,
+                  count(*) FILTER (WHERE confirmed_units > 0) AS confirmed_orders,
+                  sum(held_units) AS held_units, sum(confirmed_units) AS confirmed_units
+           FROM orders.capacity_claims GROUP BY location_id, ship_on) o USING (location_id, ship_on)
+WHERE (coalesce(c.held_orders, 0), coalesce(c.confirmed_orders, 0), coalesce(c.held_units, 0), coalesce(c.confirmed_units, 0))
+   IS DISTINCT FROM (coalesce(o.held_orders, 0), coalesce(o.confirmed_orders, 0), coalesce(o.held_units, 0),
+                     coalesce(o.confirmed_units, 0));
+
+-- name: claims_are_of_allocated_units
+-- CAP-2: Of a limited location, an order of which nothing was picked claims what it has allocated there at most, and has confirmed what is released at most.
+SELECT order_id, location_id, json_build_array(c.units, c.confirmed) AS found,
+       json_build_array(coalesce(a.quantity, 0), coalesce(a.released, 0)) AS expected
+FROM (SELECT order_id, location_id, sum(held_units + confirmed_units) AS units, sum(confirmed_units) AS confirmed
+      FROM orders.capacity_claims GROUP BY order_id, location_id) c
+LEFT JOIN (SELECT order_id, location_id, sum(quantity) AS quantity, sum(released) AS released
+           FROM orders.allocations WHERE order_id IN (SELECT order_id FROM orders.capacity_claims)
+           GROUP BY order_id, location_id) a USING (order_id, location_id)
+WHERE (c.units > coalesce(a.quantity, 0) OR c.confirmed > coalesce(a.released, 0))
+  AND NOT EXISTS (SELECT FROM orders.moves m WHERE m.order_id = c.order_id AND m.to_state = 'picked');
 
 -- money ----------------------------------------------------------------------------------------------------------------
 

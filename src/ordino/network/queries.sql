@@ -214,34 +214,50 @@ SELECT country, postal_code, latitude, longitude FROM network.postal_codes;
 
 -- name: capacity_used
 -- What limited locations have taken on, from a day on.
-SELECT location_id, ship_on, used FROM network.capacity
-WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date;
+SELECT location_id, ship_on, held_orders + confirmed_orders AS orders, held_units + confirmed_units AS units
+FROM network.capacity WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date;
 
 -- name: open_capacity
 -- A day begins empty; one that is there already stays.
-INSERT INTO network.capacity (location_id, ship_on, used)
-SELECT DISTINCT d.location_id, d.ship_on, 0 FROM unnest(:location_ids::int[], :ship_ons::date[]) AS d (location_id, ship_on)
+INSERT INTO network.capacity (location_id, ship_on)
+SELECT DISTINCT d.location_id, d.ship_on FROM unnest(:location_ids::int[], :ship_ons::date[]) AS d (location_id, ship_on)
 ORDER BY 1, 2
 ON CONFLICT DO NOTHING;
 
 -- name: lock_capacity
 -- Held until the transaction ends, in key order.
-SELECT location_id, ship_on, used FROM network.capacity
-WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date ORDER BY location_id, ship_on FOR NO KEY UPDATE;
+SELECT location_id, ship_on, held_orders + confirmed_orders AS orders, held_units + confirmed_units AS units
+FROM network.capacity WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date
+ORDER BY location_id, ship_on FOR NO KEY UPDATE;
 
 -- name: move_capacity
--- Days fill up to their limit and no further; a day that would overflow does not come back.
+-- Days fill up to their limits and no further; a day that would overflow does not come back.
 WITH wanted AS (
-    SELECT c.location_id, c.ship_on, w.delta, w.capacity
+    SELECT w.*
     FROM network.capacity c
-    JOIN unnest(:location_ids::int[], :ship_ons::date[], :deltas::int[], :limits::int[])
-        AS w (location_id, ship_on, delta, capacity) USING (location_id, ship_on)
+    JOIN unnest(:location_ids::int[], :ship_ons::date[], :held_orders::int[], :confirmed_orders::int[], :held_units::bigint[],
+                :confirmed_units::bigint[], :order_limits::int[], :unit_limits::bigint[])
+        AS w (location_id, ship_on, held_orders, confirmed_orders, held_units, confirmed_units, order_limit, unit_limit)
+        USING (location_id, ship_on)
     ORDER BY 1, 2
     FOR NO KEY UPDATE OF c
 )
-UPDATE network.capacity c SET used = c.used + w.delta FROM wanted w
-WHERE c.location_id = w.location_id AND c.ship_on = w.ship_on AND (w.delta <= 0 OR c.used + w.delta <= w.capacity)
+UPDATE network.capacity c
+SET held_orders = c.held_orders + w.held_orders, confirmed_orders = c.confirmed_orders + w.confirmed_orders,
+    held_units = c.held_units + w.held_units, confirmed_units = c.confirmed_units + w.confirmed_units
+FROM wanted w
+WHERE c.location_id = w.location_id AND c.ship_on = w.ship_on
+  AND (w.held_orders + w.confirmed_orders <= 0
+       OR c.held_orders + c.confirmed_orders + w.held_orders + w.confirmed_orders <= w.order_limit)
+  AND (w.held_units + w.confirmed_units <= 0
+       OR c.held_units + c.confirmed_units + w.held_units + w.confirmed_units <= w.unit_limit)
 RETURNING c.location_id, c.ship_on;
+
+-- name: capacity_between
+-- What has been taken on for some days.
+SELECT location_id, ship_on, held_orders, confirmed_orders, held_units, confirmed_units
+FROM network.capacity WHERE location_id = any(:location_ids::int[]) AND ship_on BETWEEN :first::date AND :last::date
+ORDER BY location_id, ship_on;
 
 -- closures ---------------------------------------------------------------------------------------------------------
 

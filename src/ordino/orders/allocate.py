@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -47,10 +47,11 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     if not waiting:
         return {}
     network = await facts(tx)
-    requests = await _requests(tx, [orders[i] for i in order_ids if i in waiting], waiting, network, at)
+    units = {i: [(line, line.backordered - line.stop_wanted) for line in of] for i, of in waiting.items()}
+    requests = await requests_of(tx, [orders[i] for i in order_ids if i in waiting], units, network, at)
     servings = {request.network.network_id: request.network for request in requests}
-    used = await capacity.used(tx, network, servings, at, lock=True)
     policy = await profiles(tx)
+    used = await capacity.used(tx, network, servings, at, lock=True, backlog_days=policy.backlog_days)
     sku_ids = stocked(requests)
     free, book = await on_shelf(tx, sku_ids, lock=True)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
@@ -66,14 +67,19 @@ async def waiting_for(tx: Tx, sku_ids: Sequence[int], *, limit: int, after: UUID
     return [row["order_id"] for row in rows]
 
 
-async def _requests(
-    tx: Tx, orders: Sequence[OrderRow], waiting: dict[UUID, list[LineRow]], network: NetworkFacts, at: datetime
+async def requests_of(
+    tx: Tx,
+    orders: Sequence[OrderRow],
+    wanted: Mapping[UUID, Sequence[tuple[LineRow, int]]],
+    network: NetworkFacts,
+    at: datetime,
 ) -> list[Request]:
+    """What orders ask of sourcing again: so many units of some of their lines. One whose channel no network serves asks nothing."""
     destinations = {
         row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])
     }
-    skus = await skus_of(tx, {line.sku_id for lines in waiting.values() for line in lines})
-    parts = await _parts(tx, waiting)
+    skus = await skus_of(tx, {line.sku_id for lines in wanted.values() for line, _ in lines})
+    parts = await _parts(tx, [line for lines in wanted.values() for line, _ in lines])
     requests = []
     for order in dict.fromkeys(orders):
         serving = network.channels_by_id[order.channel_id].network
@@ -84,14 +90,14 @@ async def _requests(
             [
                 skus[line.sku_id].need(
                     line.line_no,
-                    line.backordered - line.stop_wanted,
+                    units,
                     backorderable=True,
                     excluded=tuple(line.excluded_location_ids),
                     parts=parts.get((order.order_id, line.line_no), ()),
                     group=line.group_code,
                     unit_price_minor=line.unit_price_minor,
                 )
-                for line in waiting[order.order_id]
+                for line, units in wanted[order.order_id]
             ]
         )
         channel = network.channels_by_id[order.channel_id]
@@ -120,10 +126,10 @@ async def _requests(
     return requests
 
 
-async def _parts(tx: Tx, waiting: Mapping[UUID, Sequence[LineRow]]) -> Mapping[tuple[UUID, int], Parts]:
+async def _parts(tx: Tx, some: Sequence[LineRow]) -> Mapping[tuple[UUID, int], Parts]:
     """What kits among these lines were made of when they were ordered."""
     ever = (await kits(tx)).ever
-    lines = [(line.order_id, line.line_no) for of in waiting.values() for line in of if line.sku_id in ever]
+    lines = [(line.order_id, line.line_no) for line in some if line.sku_id in ever]
     return await kit_ledger.frozen(tx, lines) if lines else {}
 
 
@@ -137,13 +143,13 @@ async def _write(
     ids = new_ids(at, len(decisions))
     events, unit_moves, stock_moves = [], [], []
     rows: list[tuple[Any, ...]] = []
-    days: list[tuple[UUID, int, date]] = []
+    claims: list[capacity.Claim] = []
     promises: list[tuple[UUID, datetime]] = []
     for event_id, decision in zip(ids, decisions, strict=True):
         order = orders[decision.request_id]
         by_line: dict[int, int] = defaultdict(int)
         for leg in decision.legs:
-            days += capacity.day(network, order.order_id, leg.location_id, leg.ship_by_at)
+            claims += capacity.claims_of(network, order.order_id, leg)
             for units in leg.units:
                 by_line[units.line_no] += units.quantity
                 rows.append(
@@ -194,5 +200,5 @@ async def _write(
         at=at,
     )
     await record(tx, events)
-    await capacity.claim(tx, network, days)
+    await capacity.claim(tx, network, claims)
     await stock.post(tx, stock_moves, at=at, guarded=False)

@@ -1,84 +1,233 @@
-"""The days of limited locations: what placement counts against them, and what cancellation gives back."""
+"""The days of limited locations: places and units are held at placement, confirmed at release, and given back on cancellation."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
+from msgspec import Struct
+
 from ordino.core.database import Raced, Tx
+from ordino.core.errors import Invalid
 from ordino.core.statements import statements
-from ordino.network.facts import NetworkFacts, Serving
+from ordino.network.facts import NetworkFacts, Serving, facts
+from ordino.sourcing.model import Leg
 
 sql = statements("ordino.orders")
 network_sql = statements("ordino.network")
+Day = tuple[int, date]
+"""(location id, day of shipping)"""
+LONGEST_DAYS = 100
+_NO_LIMIT = 2**31 - 1
+
+
+class Claim(Struct, frozen=True):
+    """What an order takes of a limited location's day: a place, and so many units."""
+
+    order_id: UUID
+    location_id: int
+    ship_on: date
+    units: int
+
+
+class CapacityView(Struct, frozen=True):
+    """A location's day: limits (none: no limit), what is held for orders that are not released, what is confirmed, what is left."""
+
+    location: str
+    ship_on: date
+    order_limit: int | None
+    held_orders: int
+    confirmed_orders: int
+    orders_left: int | None
+    unit_limit: int | None
+    held_units: int
+    confirmed_units: int
+    units_left: int | None
+
+
+class _Delta(Struct):
+    held_orders: int = 0
+    confirmed_orders: int = 0
+    held_units: int = 0
+    confirmed_units: int = 0
 
 
 async def used(
-    tx: Tx, network: NetworkFacts, servings: Mapping[int, Serving], at: datetime, lock: bool
-) -> dict[tuple[int, date], tuple[int, int]]:
-    """(location id, day) -> orders taken on, for limited locations, from yesterday on; held if ``lock``."""
-    limited = sorted(
-        {
-            location_id
-            for serving in servings.values()
-            for location_id in serving.buffers
-            if network.locations[location_id].daily_capacity is not None
-        }
-    )
+    tx: Tx, network: NetworkFacts, servings: Mapping[int, Serving], at: datetime, lock: bool, backlog_days: int = 0
+) -> dict[Day, tuple[int, int]]:
+    """Orders and units taken on for limited locations' days, from yesterday on; with ``lock``, held for as long as may be used."""
+    members = {location_id for serving in servings.values() for location_id in serving.buffers}
+    limited = sorted(members & network.limited)
     if not limited:
         return {}
-    since = (at - timedelta(days=1)).date()
     if lock:
         days = [
-            (location_id, network.ship_by(location_id, at).astimezone(network.locations[location_id].zone).date())
-            for location_id in limited
+            (n, network.ship_by(n, at, None, after).astimezone(network.locations[n].zone).date())
+            for n in limited
+            for after in range(backlog_days + 1)
         ]
         await network_sql.open_capacity(tx, location_ids=[d[0] for d in days], ship_ons=[d[1] for d in days])
     read = network_sql.lock_capacity if lock else network_sql.capacity_used
-    rows = await read(tx, location_ids=limited, since=since)
-    return {(row["location_id"], row["ship_on"]): (row["used"], 0) for row in rows}
+    rows = await read(tx, location_ids=limited, since=(at - timedelta(days=1)).date())
+    return {(row["location_id"], row["ship_on"]): (row["orders"], row["units"]) for row in rows}
 
 
-def day(
-    network: NetworkFacts, order_id: UUID, location_id: int, ship_by_at: datetime
-) -> Iterator[tuple[UUID, int, date]]:
+def claims_of(network: NetworkFacts, order_id: UUID, leg: Leg) -> list[Claim]:
     """The claim that an order makes on a location, if the location is limited."""
-    location = network.locations[location_id]
-    if location.daily_capacity is not None:
-        yield order_id, location_id, ship_by_at.astimezone(location.zone).date()
+    if leg.location_id not in network.limited:
+        return []
+    return [Claim(order_id, leg.location_id, leg.ship_on, sum(units.quantity for units in leg.units))]
 
 
-async def claim(tx: Tx, network: NetworkFacts, days: Sequence[tuple[UUID, int, date]]) -> None:
-    """Count each order once against its days. Raises ``Raced`` when a day is full meanwhile."""
-    if not days:
+async def claim(tx: Tx, network: NetworkFacts, claims: Sequence[Claim]) -> None:
+    """Count each order once against its days, and its units. Raises ``Raced`` when a day is full meanwhile."""
+    if not claims:
         return
     rows = await sql.claim_capacity(
-        tx, order_ids=[d[0] for d in days], location_ids=[d[1] for d in days], ship_ons=[d[2] for d in days]
+        tx,
+        order_ids=[c.order_id for c in claims],
+        location_ids=[c.location_id for c in claims],
+        ship_ons=[c.ship_on for c in claims],
+        units=[c.units for c in claims],
     )
-    await _move(tx, network, Counter((row["location_id"], row["ship_on"]) for row in rows))
+    deltas: dict[Day, _Delta] = defaultdict(_Delta)
+    for row in rows:
+        deltas[row["location_id"], row["ship_on"]].held_orders += row["new"]
+    for one in claims:
+        deltas[one.location_id, one.ship_on].held_units += one.units
+    await _move(tx, network, deltas)
+
+
+async def claimed(tx: Tx, order_ids: Sequence[UUID]) -> dict[UUID, list[tuple[int, date, int, int]]]:
+    """Order id -> (location id, day, orders, units) of its claims."""
+    found: dict[UUID, list[tuple[int, date, int, int]]] = defaultdict(list)
+    for row in await sql.claims(tx, order_ids=list(order_ids)):
+        units = row["held_units"] + row["confirmed_units"]
+        found[row["order_id"]].append((row["location_id"], row["ship_on"], 1, units))
+    return found
+
+
+async def confirm(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> None:
+    """What these orders hold is firm. They must be locked."""
+    if not network.limited or not order_ids:
+        return
+    deltas: dict[Day, _Delta] = defaultdict(_Delta)
+    for row in await sql.claims(tx, order_ids=list(order_ids)):
+        if not row["held_units"]:
+            continue
+        delta = deltas[row["location_id"], row["ship_on"]]
+        delta.held_units -= row["held_units"]
+        delta.confirmed_units += row["held_units"]
+        if not row["confirmed_units"]:
+            delta.held_orders -= 1
+            delta.confirmed_orders += 1
+    if deltas:
+        await sql.confirm_claims(tx, order_ids=list(order_ids))
+        await _move(tx, network, deltas)
 
 
 async def give_back(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> None:
-    """Days of locations that have nothing left to do for these orders."""
-    rows = await sql.return_capacity(tx, order_ids=list(order_ids))
-    returned = Counter((row["location_id"], row["ship_on"]) for row in rows)
-    await _move(tx, network, Counter({key: -count for key, count in returned.items()}))
+    """What these orders no longer have at a location; its last day first. Once something of an order was picked, that day's work is
+    done, and stays counted.
+    """
+    claims: dict[tuple[UUID, int], list[tuple[date, int, int]]] = defaultdict(list)
+    too_many: dict[tuple[UUID, int], int] = {}
+    for row in await sql.claims(tx, order_ids=list(order_ids)):
+        if not row["picked"]:
+            key = (row["order_id"], row["location_id"])
+            claims[key].append((row["ship_on"], row["held_units"], row["confirmed_units"]))
+            too_many[key] = too_many.get(key, -row["allocated"]) + row["held_units"] + row["confirmed_units"]
+    dropped: list[tuple[UUID, int, date]] = []
+    reduced: list[tuple[UUID, int, date, int, int]] = []
+    deltas: dict[Day, _Delta] = defaultdict(_Delta)
+    for (order_id, location_id), days in claims.items():
+        left = too_many[order_id, location_id]
+        for ship_on, held, confirmed in sorted(days, reverse=True):
+            if left <= 0:
+                break
+            less = min(left, held)
+            firm = min(left - less, confirmed)
+            left -= less + firm
+            delta = deltas[location_id, ship_on]
+            delta.held_units -= less
+            delta.confirmed_units -= firm
+            if less + firm == held + confirmed:
+                dropped.append((order_id, location_id, ship_on))
+                delta.confirmed_orders -= 1 if confirmed else 0
+                delta.held_orders -= 0 if confirmed else 1
+            else:
+                reduced.append((order_id, location_id, ship_on, less, firm))
+                if confirmed and firm == confirmed:  # what is left of it is held only
+                    delta.confirmed_orders -= 1
+                    delta.held_orders += 1
+    await _give_back(tx, dropped, reduced)
+    await _move(tx, network, deltas)
 
 
-async def _move(tx: Tx, network: NetworkFacts, deltas: Mapping[tuple[int, date], int]) -> None:
+async def _give_back(
+    tx: Tx, dropped: Sequence[tuple[UUID, int, date]], reduced: Sequence[tuple[UUID, int, date, int, int]]
+) -> None:
+    if dropped:
+        order_ids, location_ids, ship_ons = (list(column) for column in zip(*dropped, strict=True))
+        await sql.drop_claims(tx, order_ids=order_ids, location_ids=location_ids, ship_ons=ship_ons)
+    if reduced:
+        names = ("order_ids", "location_ids", "ship_ons", "held", "confirmed")
+        columns = dict(zip(names, (list(column) for column in zip(*reduced, strict=True)), strict=True))
+        await sql.reduce_claims(tx, **columns)
+
+
+async def _move(tx: Tx, network: NetworkFacts, deltas: Mapping[Day, _Delta]) -> None:
+    """In key order. Raises ``Raced`` when a day would overflow."""
     if not deltas:
         return
     keys = sorted(deltas)
     columns = {"location_ids": [key[0] for key in keys], "ship_ons": [key[1] for key in keys]}
     await network_sql.open_capacity(tx, **columns)
-    limits = [network.locations[location_id].daily_capacity for location_id, _ in keys]
+    order_limits = [network.order_limit(*key) for key in keys]
+    unit_limits = [network.unit_limit(*key) for key in keys]
     rows = await network_sql.move_capacity(
         tx,
         **columns,
-        deltas=[deltas[key] for key in keys],
-        limits=[2**31 - 1 if limit is None else limit for limit in limits],
+        held_orders=[deltas[key].held_orders for key in keys],
+        confirmed_orders=[deltas[key].confirmed_orders for key in keys],
+        held_units=[deltas[key].held_units for key in keys],
+        confirmed_units=[deltas[key].confirmed_units for key in keys],
+        order_limits=[_NO_LIMIT if limit is None else limit for limit in order_limits],
+        unit_limits=[_NO_LIMIT if limit is None else limit for limit in unit_limits],
     )
     if len(rows) < len(keys):
         raise Raced([])
+
+
+async def capacity_of(tx: Tx, locations: Iterable[str], first: date, last: date) -> list[CapacityView]:
+    """The days of some locations, or of all that are limited, by location and day. Raises ``NotFound`` and ``Invalid``."""
+    if not first <= last <= first + timedelta(days=LONGEST_DAYS):
+        raise Invalid(f"Ask for up to {LONGEST_DAYS} days, from the first to the last.")
+    network = await facts(tx)
+    ids = [network.location_id(code) for code in locations] or sorted(network.limited)
+    rows = await network_sql.capacity_between(tx, location_ids=ids, first=first, last=last)
+    taken = {(row["location_id"], row["ship_on"]): tuple(row)[2:] for row in rows}
+    found = []
+    for location_id in ids:
+        for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+            if not network.works(network.locations[location_id], day) and (location_id, day) not in taken:
+                continue
+            held, confirmed, held_units, confirmed_units = taken.get((location_id, day), (0, 0, 0, 0))
+            orders, units = network.order_limit(location_id, day), network.unit_limit(location_id, day)
+            found.append(
+                CapacityView(
+                    network.locations[location_id].code,
+                    day,
+                    orders,
+                    held,
+                    confirmed,
+                    None if orders is None else max(0, orders - held - confirmed),
+                    units,
+                    held_units,
+                    confirmed_units,
+                    None if units is None else max(0, units - held_units - confirmed_units),
+                )
+            )
+    return found

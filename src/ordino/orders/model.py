@@ -10,7 +10,8 @@ MON-2  Refunded never exceeds captured.
 MON-3  A payment's amounts are the sums of its moves.
 MON-4  An order's total is the amounts of its lines and its shipping, and nothing more is authorized.
 MON-5  No more is captured than the shipped units and the shipping are worth.
-CAP-1  What a limited location has taken on for a day is the number of orders that claim it.
+CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
+CAP-2  An order claims of a limited location what it has allocated there at most, and has confirmed what is released at most.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
 

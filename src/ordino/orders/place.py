@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -329,7 +329,12 @@ async def _plan(
             )
         )
     used = await capacity.used(
-        tx, network, {channels[index][1].network_id: channels[index][1] for index in chosen}, at, tx.careful
+        tx,
+        network,
+        {channels[index][1].network_id: channels[index][1] for index in chosen},
+        at,
+        tx.careful,
+        policy.backlog_days,
     )
     sku_ids = stocked(requests)
     free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
@@ -451,7 +456,16 @@ async def write(
         at=at,
     )
     await record(tx, [event for plan in planned for event in _events(plan, at)])
-    await capacity.claim(tx, network, list(_days(planned, network)))
+    await capacity.claim(
+        tx,
+        network,
+        [
+            claim
+            for plan in planned
+            for leg in plan.decision.legs
+            for claim in capacity.claims_of(network, plan.order_id, leg)
+        ],
+    )
     await kit_ledger.freeze(
         tx,
         {
@@ -495,12 +509,6 @@ async def write(
                 )
     await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
     return {row["order_id"]: row["status"] for row in rows}
-
-
-def _days(planned: Sequence[PlannedOrder], network: NetworkFacts) -> Iterator[tuple[UUID, int, date]]:
-    for plan in planned:
-        for leg in plan.decision.legs:
-            yield from capacity.day(network, plan.order_id, leg.location_id, leg.ship_by_at)
 
 
 def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:

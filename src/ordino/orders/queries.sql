@@ -217,21 +217,39 @@ WITH o AS (
 SELECT order_id, status FROM headers;
 
 -- name: claim_capacity
--- An order counts once against a limited location's day.
-INSERT INTO orders.capacity_claims (order_id, location_id, ship_on)
-SELECT * FROM unnest(:order_ids::uuid[], :location_ids::int[], :ship_ons::date[])
-ON CONFLICT DO NOTHING
-RETURNING location_id, ship_on;
+-- An order takes a place of a limited location's day, and so many units of it; or more units, where it has a place.
+INSERT INTO orders.capacity_claims AS c (order_id, location_id, ship_on, held_units)
+SELECT * FROM unnest(:order_ids::uuid[], :location_ids::int[], :ship_ons::date[], :units::bigint[])
+ON CONFLICT (order_id, location_id, ship_on) DO UPDATE SET held_units = c.held_units + excluded.held_units
+RETURNING location_id, ship_on, xmax = 0 AS new;
 
--- name: return_capacity
--- A location that no longer works for an order gets its days back.
+-- name: claims
+-- What these orders claim, beside what they still have at the location, and whether anything of them was picked.
+SELECT c.order_id, c.location_id, c.ship_on, c.held_units, c.confirmed_units,
+       coalesce((SELECT sum(a.quantity) FROM orders.allocations a
+                 WHERE a.order_id = c.order_id AND a.location_id = c.location_id), 0)::bigint AS allocated,
+       EXISTS (SELECT FROM orders.moves m WHERE m.order_id = c.order_id AND m.to_state = 'picked') AS picked
+FROM orders.capacity_claims c WHERE c.order_id = any(:order_ids::uuid[]) ORDER BY c.order_id, c.location_id, c.ship_on;
+
+-- name: confirm_claims
+-- What was held is firm.
+UPDATE orders.capacity_claims SET confirmed_units = confirmed_units + held_units, held_units = 0
+WHERE order_id = any(:order_ids::uuid[]) AND held_units > 0;
+
+-- name: drop_claims
+-- Places that are given back.
 DELETE FROM orders.capacity_claims c
-WHERE c.order_id = any(:order_ids::uuid[])
-  AND NOT EXISTS (SELECT FROM orders.allocations a
-                  WHERE a.order_id = c.order_id AND a.location_id = c.location_id AND a.quantity > 0)
-  AND NOT EXISTS (SELECT FROM orders.moves m
-                  WHERE m.order_id = c.order_id AND m.to_state = 'picked')
-RETURNING c.location_id, c.ship_on;
+USING unnest(:order_ids::uuid[], :location_ids::int[], :ship_ons::date[]) AS d (order_id, location_id, ship_on)
+WHERE c.order_id = d.order_id AND c.location_id = d.location_id AND c.ship_on = d.ship_on
+  /* on shards: AND c.order_id = any(:order_ids::uuid[]) */;
+
+-- name: reduce_claims
+-- Units that are given back, of places that are kept.
+UPDATE orders.capacity_claims c SET held_units = c.held_units - d.held, confirmed_units = c.confirmed_units - d.confirmed
+FROM unnest(:order_ids::uuid[], :location_ids::int[], :ship_ons::date[], :held::bigint[], :confirmed::bigint[])
+    AS d (order_id, location_id, ship_on, held, confirmed)
+WHERE c.order_id = d.order_id AND c.location_id = d.location_id AND c.ship_on = d.ship_on
+  /* on shards: AND c.order_id = any(:order_ids::uuid[]) */;
 
 -- allocation of what waits ---------------------------------------------------------------------------------------------
 
@@ -269,6 +287,15 @@ WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 AND order_id > :after::u
 SELECT DISTINCT l.sku_id
 FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no) JOIN orders.lines l USING (order_id, line_no)
 /* on shards: WHERE l.order_id = any(:order_ids::uuid[]) */;
+
+-- name: tentative_orders
+-- Orders whose allocations nobody works on yet, first placed first, a page at a time.
+SELECT o.order_id, o.placed_at FROM orders.orders o
+WHERE o.placed_at >= :since::timestamptz AND (o.placed_at, o.order_id) > (:after_at::timestamptz, :after_id::uuid)
+  AND o.status IN ('allocated', 'partially_backordered')
+  AND EXISTS (SELECT FROM orders.allocations a WHERE a.order_id = o.order_id AND a.quantity > 0)
+  AND NOT EXISTS (SELECT FROM orders.allocations a WHERE a.order_id = o.order_id AND a.released > 0)
+ORDER BY o.placed_at, o.order_id LIMIT :limit::int;
 
 -- reading ------------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ declare(
     units_backordered="Units of a new order wait for stock.",
     promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
     condition_failed="A strategy's condition could not be evaluated on the order; the strategy was passed over.",
+    order_resourced="Units that nobody works on yet come from elsewhere, for less.",
     order_allocated="Units that waited have found a location.",
     units_cancelled="Units are no longer owed to the customer.",
     cancellation_wanted="Units that the warehouse has are to be stopped.",

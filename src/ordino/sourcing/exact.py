@@ -30,13 +30,17 @@ CANDIDATES = 16
 """So many locations an order may choose among: the cheapest that have everything, and the cheapest a unit."""
 SECONDS = 20.0
 GAP = 0.0005
+Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class Solved(Struct, frozen=True):
-    """Decisions for all requests, in order; ``bound_minor`` is what no plan over the same candidates undercuts."""
+    """Decisions for all requests, in order; ``before_minor`` is what they cost one by one (or as they were), ``bound_minor`` what
+    no plan over the same candidates undercuts.
+    """
 
     decisions: list[Decision]
     cost_minor: int
+    before_minor: int
     bound_minor: float
     improved: bool
 
@@ -51,9 +55,15 @@ def exact(
     outlook: Outlook = NO_OUTLOOK,
     *,
     seconds: float = SECONDS,
+    current: Mapping[int, Plan] | None = None,
 ) -> Solved:
-    """Decide a set of orders together. Costs at most what deciding them one by one costs. Nothing passed in is changed."""
-    first = decide(requests, stock, facts, policy, capacity, book, outlook)
+    """Decide a set of orders together. Costs at most what deciding them one by one costs, or what the ``current`` plans cost
+    (by the requests' places in the sequence), where they are given. Nothing passed in is changed.
+    """
+    if current is None:
+        first = decide(requests, stock, facts, policy, capacity, book, outlook)
+    else:
+        first = _decisions(requests, stock, facts, policy, capacity, book, outlook, current)
     left = Left(stock, facts, capacity or {}, book)
     sittings = [Sitting(request, left, profile_of(policy, request), outlook) for request in requests]
     model = _Model(left)
@@ -67,8 +77,8 @@ def exact(
     together = _decisions(requests, stock, facts, policy, capacity, book, outlook, plans)
     was, now = _worth(first), _worth(together)
     if now < was:
-        return Solved(together, now[1], bound, True)
-    return Solved(first, was[1], bound, False)
+        return Solved(together, now[1], was[1], bound, True)
+    return Solved(first, was[1], was[1], bound, False)
 
 
 def _worth(decisions: Sequence[Decision]) -> tuple[int, int]:
@@ -112,6 +122,7 @@ class _Model:
         self._units: dict[tuple[int, int, int], int] = {}  # (order, location, SKU) -> column
         self._steps: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (order, location) -> (column, grams)
         self._lines: dict[tuple[int, int, int], int] = {}
+        self._unsplit = 0  # each leg costs a split; the first one of an order does not
 
     def _column(self, cost: float, upper: float) -> int:
         self._cost.append(cost)
@@ -166,7 +177,7 @@ class _Model:
             )
         if view.strategy.most_locations is not None:
             self._rows.append((legs, [1.0] * len(legs), -math.inf, float(view.strategy.most_locations)))
-        self._constant = getattr(self, "_constant", 0.0) - split
+        self._unsplit += split
 
     def solve(self, first: Sequence[Decision], seconds: float) -> tuple[dict[int, Plan], float]:
         """Order number -> plan, of the orders that were added and get something; and the proven lower bound of the cost."""
@@ -182,22 +193,19 @@ class _Model:
             if units < NO_LIMIT:
                 columns = self._pieces[location_id]
                 rows.append((columns, [1.0] * len(columns), -math.inf, float(units)))
-        solver = _solver(self._cost, self._upper, rows, seconds)
         values = self._values_of(first)
-        solution = highspy.HighsSolution()
-        solution.col_value = values.tolist()
-        solver.setSolution(solution)
-        solver.run()
-        found = np.rint(np.asarray(solver.getSolution().col_value)) if solver.getSolution().col_value else values
-        if len(found) != len(self._cost):
+        found, bound = _solved(self._cost, self._upper, rows, seconds, values)
+        if found is None:  # a solution that presolve finds can get lost beside one to begin with
+            found, bound = _solved(self._cost, self._upper, rows, seconds, None)
+        if found is None:
             found = values
         plans: dict[int, Plan] = {}
         for (number, location_id, sku_id), column in self._units.items():
             if found[column] > 0:
                 plans.setdefault(number, {}).setdefault(location_id, {})[sku_id] = int(found[column])
-        return plans, solver.getInfo().mip_dual_bound + getattr(self, "_constant", 0.0)
+        return plans, bound - self._unsplit
 
-    def _values_of(self, first: Sequence[Decision]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _values_of(self, first: Sequence[Decision]) -> Values:
         """The decisions one by one, as a solution to begin with."""
         values = np.zeros(len(self._cost))
         for number, decision in enumerate(first):
@@ -231,6 +239,26 @@ def _candidates(view: View) -> list[int]:
     return list(chosen)
 
 
+def _solved(
+    cost: Sequence[float],
+    upper: Sequence[float],
+    rows: Sequence[tuple[list[int], list[float], float, float]],
+    seconds: float,
+    begin: Values | None,
+) -> tuple[Values | None, float]:
+    """The solution, if the solver has one that is worth what it says, and the bound."""
+    solver = _solver(cost, upper, rows, seconds)
+    if begin is not None:
+        solution = highspy.HighsSolution()
+        solution.col_value = begin.tolist()
+        solver.setSolution(solution)
+    solver.run()
+    info = solver.getInfo()
+    found = np.rint(np.asarray(solver.getSolution().col_value, dtype=np.float64))
+    worth = len(found) == len(cost) and abs(float(np.dot(found, cost)) - info.objective_function_value) < 0.5
+    return (found if worth else None), float(info.mip_dual_bound)
+
+
 def _solver(
     cost: Sequence[float],
     upper: Sequence[float],
@@ -250,7 +278,7 @@ def _solver(
     lp.a_matrix_.value_ = np.array([value for row in rows for value in row[1]])
     lp.integrality_ = [highspy.HighsVarType.kInteger] * len(cost)
     solver: highspy.Highs = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
+    solver.setOptionValue("output_flag", False)
     solver.setOptionValue("time_limit", float(seconds))
     solver.setOptionValue("mip_rel_gap", GAP)
     solver.setOptionValue("random_seed", 1)

@@ -53,3 +53,15 @@ SELECT cause_id, profile_version, at, explanation FROM sourcing.decisions WHERE 
 -- name: outlook
 -- What is expected to be asked of positions, and what a unit less costs there later.
 SELECT sku_id, location_id, weekly_units, price_minor FROM sourcing.outlook WHERE sku_id = any(:sku_ids::int[]);
+
+-- reevaluation -------------------------------------------------------------------------------------------------------
+
+-- name: record_reevaluation
+-- What a run has looked at, and saved.
+INSERT INTO sourcing.reevaluations (reevaluation_id, at, orders, changed, before_minor, after_minor)
+VALUES (:reevaluation_id::uuid, :at::timestamptz, :orders::int, :changed::int, :before::bigint, :after::bigint);
+
+-- name: reevaluations
+-- One page of runs, newest first.
+SELECT reevaluation_id, at, orders, changed, before_minor, after_minor FROM sourcing.reevaluations
+WHERE reevaluation_id < :before::uuid ORDER BY reevaluation_id DESC LIMIT :limit::int;

@@ -51,6 +51,7 @@ class Profiles:
     def __init__(self, active: list[Profile], shadows: list[Profile]) -> None:
         self.active = sorted(active, key=lambda profile: (-profile.scope.weight, profile.name))
         self.shadows = tuple(shadows)
+        self.backlog_days = max((profile.backlog_days for profile in (*active, *shadows)), default=0)
         self.looks_ahead = any(profile.looks_ahead for profile in (*active, *shadows))
         self._packaged = parse(packaged())
         self._places = any(profile.scope.destinations for profile in active)

@@ -10,9 +10,11 @@ from uuid import UUID
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
-from ordino.network.facts import facts
+from ordino.network.facts import Location, facts
+from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import AllocationRow
+from ordino.sourcing.costs import handling
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import Released, WorkRefusal, WorkRefused
 
@@ -32,11 +34,16 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
         ids = new_ids(at, len(parts))
         for fulfillment_order_id, (order_id, location_id, _) in zip(ids, parts, strict=True):
             made.setdefault(order_id, []).append((fulfillment_order_id, location_id))
-        locations = (await facts(tx)).locations
+        network = await facts(tx)
+        locations = network.locations
         await sql.write_fulfillment_orders(
-            tx, **_columns(ids, parts), at=at, handling_costs=[locations[key[1]].handling_cost_minor for key in parts]
+            tx,
+            **_columns(ids, parts),
+            at=at,
+            handling_costs=[_handling(locations[key[1]], rows) for key, rows in parts.items()],
         )
         await orders_ledger.release_allocations(tx, list(made))
+        await capacity.confirm(tx, network, list(made))
         events = []
         for event_id, (order_id, new) in zip(new_ids(at, len(made)), made.items(), strict=True):
             data = {"fulfillment_orders": [{"id": id, "location": locations[place].code} for id, place in new]}
@@ -50,6 +57,13 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
             detail = f"There is no order {order_id}."
             outcomes.append(WorkRefused(order_id, None, WorkRefusal.UNKNOWN, detail, "/order_id"))
     return outcomes
+
+
+def _handling(location: Location, rows: Sequence[AllocationRow]) -> int:
+    given: dict[int, int] = {}
+    for row in rows:
+        given[row.sku_id] = given.get(row.sku_id, 0) + row.quantity - row.released
+    return handling(location, given)
 
 
 def _columns(ids: Sequence[UUID], parts: dict[tuple[UUID, int, int], list[AllocationRow]]) -> dict[str, list[Any]]:

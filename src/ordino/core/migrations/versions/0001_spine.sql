@@ -332,13 +332,16 @@ CREATE TABLE network.capacity_days (
     CONSTRAINT a_day_is_not_negative CHECK (least(orders, units) >= 0)
 );
 
--- How many orders a limited location has taken on for a day of shipping.
+-- What a limited location has taken on for a day of shipping: held at placement, confirmed at release.
 CREATE TABLE network.capacity (
     location_id int NOT NULL,
     ship_on date NOT NULL,
-    used int NOT NULL,
+    held_orders int NOT NULL DEFAULT 0,
+    confirmed_orders int NOT NULL DEFAULT 0,
+    held_units bigint NOT NULL DEFAULT 0,
+    confirmed_units bigint NOT NULL DEFAULT 0,
     CONSTRAINT capacity_pk PRIMARY KEY (location_id, ship_on),
-    CONSTRAINT capacity_used_is_not_negative CHECK (used >= 0)
+    CONSTRAINT capacity_used_is_not_negative CHECK (least(held_orders, confirmed_orders, held_units, confirmed_units) >= 0)
 );
 
 -- inventory ----------------------------------------------------------------------------------------------------------
@@ -784,6 +787,18 @@ CREATE TABLE sourcing.decisions (
     CONSTRAINT decisions_pk PRIMARY KEY (order_id, cause_id)
 );
 
+-- Runs that looked for better plans for orders that nobody works on yet, and what they saved.
+CREATE TABLE sourcing.reevaluations (
+    reevaluation_id uuid NOT NULL,
+    at timestamptz NOT NULL,
+    orders int NOT NULL,               -- that were looked at
+    changed int NOT NULL,
+    before_minor bigint NOT NULL,
+    after_minor bigint NOT NULL,
+    CONSTRAINT reevaluations_pk PRIMARY KEY (reevaluation_id),
+    CONSTRAINT a_run_never_costs CHECK (after_minor <= before_minor AND changed BETWEEN 0 AND orders)
+);
+
 -- What is expected to be asked of positions, and what a unit less costs there later; computed from demand, or loaded.
 CREATE TABLE sourcing.outlook (
     sku_id int NOT NULL,
@@ -953,12 +968,15 @@ CREATE TABLE orders.allocations (
     CONSTRAINT only_allocated_units_are_released CHECK (released BETWEEN 0 AND quantity)
 ) WITH (fillfactor = 70);
 
--- The days on which an order counts against the capacity of a limited location.
+-- What an order claims of a limited location's day: a place, and so many units; confirmed once they are released.
 CREATE TABLE orders.capacity_claims (
     order_id uuid NOT NULL,
     location_id int NOT NULL,
     ship_on date NOT NULL,
-    CONSTRAINT capacity_claims_pk PRIMARY KEY (order_id, location_id, ship_on)
+    held_units bigint NOT NULL,
+    confirmed_units bigint NOT NULL DEFAULT 0,
+    CONSTRAINT capacity_claims_pk PRIMARY KEY (order_id, location_id, ship_on),
+    CONSTRAINT a_claim_claims_something CHECK (least(held_units, confirmed_units) >= 0 AND held_units + confirmed_units > 0)
 );
 
 -- The balance of the money ledger. What is owed follows the demand: cancelled units are not owed.

@@ -1,0 +1,300 @@
+"""Orders that nobody works on yet are decided anew, together: until release an allocation is tentative.
+
+After Xu, Allgor and Graves (2009), "Benefits of reevaluating real-time order fulfillment decisions": what was best when each order
+came is often not best once others have come. No order gets less than it has, and none arrives later than it was promised, or
+than it would arrive as it stands. Stock, allocations and places of days move in one transaction a set.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ordino.core.database import Database, Tx
+from ordino.core.events import Event, record
+from ordino.core.ids import new_id, new_ids
+from ordino.core.statements import statements
+from ordino.inventory import ledger as stock
+from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.shelf import on_shelf
+from ordino.network.facts import NetworkFacts, facts
+from ordino.orders import capacity, ledger
+from ordino.orders.allocate import requests_of
+from ordino.orders.ledger import AllocationKey
+from ordino.orders.model import AllocationRow, LineRow, OrderRow
+from ordino.sourcing.decide import stocked
+from ordino.sourcing.exact import exact
+from ordino.sourcing.model import Decision, Leg, Request
+from ordino.sourcing.outlook import outlook_for
+from ordino.sourcing.plans import Plan
+from ordino.sourcing.versions import profiles
+
+sql = statements("ordino.orders")
+sourcing_sql = statements("ordino.sourcing")
+_encode = msgspec.json.Encoder().encode
+
+SET = 100
+"""So many orders share a transaction, and are locked as long as it is solved."""
+MOST = 5000
+"""So many orders a run looks at, first placed first."""
+LOOK_BACK = timedelta(days=30)
+SECONDS = 2.0
+"""So long may one set be solved."""
+ROUNDS = 3
+NIL = UUID(int=0)
+LAST = UUID(int=(1 << 128) - 1)
+
+
+class Reevaluated(Struct, frozen=True):
+    """What a run has looked at, and what it saved (minor units, in the orders' own currencies)."""
+
+    reevaluation_id: UUID
+    at: datetime
+    orders: int
+    changed: int
+    before_minor: int
+    after_minor: int
+
+    @property
+    def saved_minor(self) -> int:
+        return self.before_minor - self.after_minor
+
+
+class _Result(Struct):
+    orders: int = 0
+    changed: int = 0
+    before_minor: int = 0
+    after_minor: int = 0
+
+
+async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seconds: float = SECONDS) -> Reevaluated:
+    """Look at the tentative orders, set by set, each set in a transaction of its own; and write down what came of it."""
+    result, after_at, after_id = _Result(), at - LOOK_BACK, NIL
+    while result.orders < most:
+        page = await database.read(
+            lambda tx, a=after_at, i=after_id: sql.tentative_orders(  # type: ignore[misc]
+                tx, since=at - LOOK_BACK, after_at=a, after_id=i, limit=min(SET, most - result.orders)
+            )
+        )
+        if not page:
+            break
+        after_at, after_id = page[-1]["placed_at"], page[-1]["order_id"]
+        some = await database.transact(
+            lambda tx, ids=[row["order_id"] for row in page]: improve(tx, ids, at=at, seconds=seconds)  # type: ignore[misc]
+        )
+        for name in _Result.__struct_fields__:
+            setattr(result, name, getattr(result, name) + getattr(some, name))
+        if len(page) < SET:
+            break
+    run = Reevaluated(new_id(at), at, result.orders, result.changed, result.before_minor, result.after_minor)
+    await database.transact(
+        lambda tx: sourcing_sql.record_reevaluation(
+            tx,
+            reevaluation_id=run.reevaluation_id,
+            at=at,
+            orders=run.orders,
+            changed=run.changed,
+            before=run.before_minor,
+            after=run.after_minor,
+        )
+    )
+    return run
+
+
+async def reevaluations(tx: Tx, before: UUID = LAST, limit: int = 100) -> list[Reevaluated]:
+    """One page of runs, newest first."""
+    return [Reevaluated(**row) for row in await sourcing_sql.reevaluations(tx, before=before, limit=limit)]
+
+
+async def improve(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, seconds: float = SECONDS) -> _Result:
+    """Decide a set of orders anew; whoever was released or cancelled meanwhile is left alone."""
+    orders = await ledger.lock(tx, order_ids)
+    rows: dict[UUID, list[AllocationRow]] = defaultdict(list)
+    for row in await ledger.allocations(tx, orders):
+        rows[row.order_id].append(row)
+    tentative = {i: of for i, of in rows.items() if not any(row.released for row in of)}
+    if not tentative:
+        return _Result()
+    network = await facts(tx)
+    units: dict[tuple[UUID, int], int] = defaultdict(int)
+    for order_id, of in tentative.items():
+        for row in of:
+            units[order_id, row.line_no] += row.quantity
+    lines: dict[UUID, list[tuple[LineRow, int]]] = defaultdict(list)
+    for (order_id, line_no), line in (await ledger.lines(tx, tentative)).items():
+        if units.get((order_id, line_no)):
+            lines[order_id].append((line, units[order_id, line_no]))
+    asked = await requests_of(tx, [orders[i] for i in order_ids if i in tentative], lines, network, at)
+    requests = [_in_time(request, orders[request.request_id], tentative[request.request_id]) for request in asked]
+    servings = {request.network.network_id: request.network for request in requests}
+    used = dict(await capacity.used(tx, network, servings, at, lock=True))
+    policy = await profiles(tx)
+    sku_ids = stocked(requests)
+    free, book = await on_shelf(tx, sku_ids, lock=True)
+    outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
+    claims = await capacity.claimed(tx, list(tentative))
+    plans = {request.request_id: _plan(tentative[request.request_id]) for request in requests}
+    candidates = list(requests)
+    for _ in range(ROUNDS):
+        pool = {sku_id: dict(places) for sku_id, places in free.items()}
+        left = dict(used)
+        for request in candidates:
+            _add(pool, request, plans[request.request_id])
+            for location_id, day, orders_, pieces in claims.get(request.request_id, ()):
+                before = left.get((location_id, day), (0, 0))
+                left[location_id, day] = (before[0] - orders_, before[1] - pieces)
+        solved = exact(
+            candidates,
+            pool,
+            network,
+            policy.for_request,
+            left,
+            book,
+            outlook,
+            seconds=seconds,
+            current={number: plans[request.request_id] for number, request in enumerate(candidates)},
+        )
+        worse = {
+            request.request_id
+            for request, decision in zip(candidates, solved.decisions, strict=True)
+            if _is_worse(request, decision)
+        }
+        if not worse:
+            break
+        candidates = [request for request in candidates if request.request_id not in worse]
+    else:
+        return _Result(len(requests))
+    if not solved.improved:
+        return _Result(len(requests), 0, solved.before_minor, solved.before_minor)
+    changed = {
+        request.request_id: decision
+        for request, decision in zip(candidates, solved.decisions, strict=True)
+        if {leg.location_id: leg for leg in decision.legs} and _given(decision) != plans[request.request_id]
+    }
+    await _move(tx, changed, orders, tentative, network, at)
+    return _Result(len(requests), len(changed), solved.before_minor, solved.cost_minor)
+
+
+def _in_time(request: Request, order: OrderRow, rows: Sequence[AllocationRow]) -> Request:
+    """Held to the promise; where that is lost already, to the day on which it would arrive as it stands."""
+    arrives_at = max(row.promised_at for row in rows)
+    return replace(request, promised_at=max(order.promised_at or arrives_at, arrives_at))
+
+
+def _plan(rows: Sequence[AllocationRow]) -> Plan:
+    plan: Plan = {}
+    for row in rows:
+        there = plan.setdefault(row.location_id, {})
+        there[row.sku_id] = there.get(row.sku_id, 0) + row.quantity
+    return plan
+
+
+def _add(pool: dict[int, dict[int, int]], request: Request, plan: Plan) -> None:
+    """What an order holds is free for the set."""
+    parts = {need.sku_id: need.parts or ((need.sku_id, 1),) for need in request.needs}
+    for location_id, given in plan.items():
+        for sku_id, units in given.items():
+            for part, each in parts[sku_id]:
+                there = pool.setdefault(part, {})
+                there[location_id] = there.get(location_id, 0) + units * each
+
+
+def _given(decision: Decision) -> Plan:
+    plan: Plan = {}
+    for leg in decision.legs:
+        there = plan.setdefault(leg.location_id, {})
+        for units in leg.units:
+            there[units.sku_id] = there.get(units.sku_id, 0) + units.quantity
+    return plan
+
+
+def _is_worse(request: Request, decision: Decision) -> bool:
+    late = decision.promised_at is None or (
+        request.promised_at is not None and decision.promised_at > request.promised_at
+    )
+    return bool(decision.short or decision.dropped or decision.refused or late)
+
+
+async def _move(
+    tx: Tx,
+    changed: Mapping[UUID, Decision],
+    orders: Mapping[UUID, OrderRow],
+    rows: Mapping[UUID, Sequence[AllocationRow]],
+    network: NetworkFacts,
+    at: datetime,
+) -> None:
+    """Reservations, allocations and places of days of these orders, from where they were to where they are better."""
+    if not changed:
+        return
+    ids = dict(zip(changed, new_ids(at, len(changed)), strict=True))
+    moves: list[StockMove] = []
+    taken: dict[AllocationKey, tuple[int, int]] = {}
+    added: list[tuple[Any, ...]] = []
+    claims: list[capacity.Claim] = []
+    events = []
+    for order_id, decision in changed.items():
+        was = {(row.line_no, row.location_id): row for row in rows[order_id]}
+        now: dict[tuple[int, int], tuple[int, Leg]] = {}
+        for leg in decision.legs:
+            for units in leg.units:
+                now[units.line_no, leg.location_id] = (units.quantity, leg)
+        skus = {row.line_no: row.sku_id for row in rows[order_id]}
+        stays = {location_id for _, location_id in was} & {location_id for _, location_id in now}
+        for line_no, location_id in sorted({*was, *now}):
+            old = was[line_no, location_id].quantity if (line_no, location_id) in was else 0
+            new, to = now.get((line_no, location_id), (0, None))
+            if new < old:
+                taken[order_id, line_no, location_id] = (old - new, 0)
+            elif new > old and to is not None:
+                kept = next((row for (_, n), row in was.items() if n == location_id), None)  # its day there stays
+                dates = (to.service_id, to.ship_by_at, to.promised_at)
+                if kept is not None:
+                    dates = (kept.service_id, kept.ship_by_at, kept.promised_at)
+                added.append((order_id, line_no, location_id, skus[line_no], new - old, *dates))
+            if new != old:
+                kind = MoveKind.RESERVED if new > old else MoveKind.RELEASED
+                moves.append(
+                    StockMove(
+                        skus[line_no],
+                        location_id,
+                        ids[order_id],
+                        kind,
+                        reserved_delta=new - old,
+                        reason="reevaluated",
+                        order_id=order_id,
+                        line_no=line_no,
+                        channel_id=orders[order_id].channel_id,
+                    )
+                )
+        for leg in decision.legs:
+            if leg.location_id not in stays:
+                claims += capacity.claims_of(network, order_id, leg)
+        data = {
+            "from": sorted({network.locations[n].code for _, n in was}),
+            "to": sorted({network.locations[n].code for _, n in now}),
+        }
+        events.append(Event(order_id, ids[order_id], "order_resourced", at, data, orders[order_id].flow_version))
+    await ledger.take_allocations(tx, taken)
+    names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
+    if added:
+        columns = dict(zip(names, (list(column) for column in zip(*added, strict=True)), strict=True))
+        await sql.add_allocations(tx, **columns)
+    await sourcing_sql.record_decisions(
+        tx,
+        order_ids=list(changed),
+        cause_ids=[ids[order_id] for order_id in changed],
+        profile_versions=[decision.profile_version for decision in changed.values()],
+        explanations=[_encode(decision.explanation).decode() for decision in changed.values()],
+        at=at,
+    )
+    await record(tx, events)
+    await capacity.give_back(tx, network, list(changed))
+    await capacity.claim(tx, network, claims)
+    await stock.post(tx, moves, at=at, guarded=False)

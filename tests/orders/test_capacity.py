@@ -1,0 +1,158 @@
+"""Capacity in orders and in units: held at placement, confirmed at release, given back; never exceeded, however many come at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+
+from ordino.core.database import Database
+from ordino.core.errors import Invalid
+from ordino.network.days import CapacityDay, upsert_capacity_days
+from ordino.network.facts import NetworkFacts
+from ordino.network.read import locations as read_locations
+from ordino.network.upsert import upsert_locations
+from ordino.orders.cancel import Cancellation, cancel
+from ordino.orders.capacity import CapacityView, capacity_of
+from ordino.orders.model import Placed
+from ordino.orders.place import place
+from ordino.warehouse.release import release
+from steps import assert_clean, in_one
+from world import World, small_world, sure
+
+MONDAY = datetime(2027, 3, 1, 15, 0, tzinfo=UTC)  # 10:00 in New York
+TODAY = date(2027, 3, 1)
+
+
+async def limited(database: Database, world: World, **changes: Any) -> None:
+    for code in world.locations:
+        [location] = await database.read(lambda tx, code=code: read_locations(tx, [code]))
+        sure(await in_one(database, upsert_locations, [msgspec.structs.replace(location, **changes)], MONDAY))
+
+
+async def day(database: Database, location: str, on: date = TODAY) -> CapacityView:
+    [view] = await database.read(lambda tx: capacity_of(tx, [location], on, on))
+    return view
+
+
+async def put(database: Database, world: World, units: int = 1, **more: Any) -> UUID:
+    [placed] = await in_one(database, place, [world.order(f"c-{uuid4()}", units, **more)], MONDAY)
+    assert isinstance(placed, Placed), placed
+    return placed.order_id
+
+
+async def test_a_place_is_held_then_confirmed_and_given_back(database: Database) -> None:
+    world = await small_world(database, prefix="ca-", locations=1)
+    await limited(database, world, daily_capacity=10, daily_unit_capacity=20)
+    kept, gone = await put(database, world, 3), await put(database, world, 4)
+    held = await day(database, world.location)
+    assert (held.held_orders, held.held_units, held.orders_left, held.units_left) == (2, 7, 8, 13)
+    await in_one(database, release, [kept, gone], MONDAY)
+    firm = await day(database, world.location)
+    assert (firm.held_orders, firm.confirmed_orders, firm.confirmed_units) == (0, 2, 7)
+    unreleased = await put(database, world, 2)
+    await in_one(database, cancel, [Cancellation(order_id=unreleased)], MONDAY)
+    after = await day(database, world.location)
+    assert (after.held_orders, after.held_units, after.confirmed_units) == (0, 0, 7)
+    await assert_clean(database)
+
+
+async def test_units_of_a_line_that_is_cancelled_are_given_back(database: Database) -> None:
+    world = await small_world(database, prefix="cb-", locations=1)
+    await limited(database, world, daily_unit_capacity=20)
+    order = await put(database, world, {world.skus[0]: 5, world.skus[1]: 3})
+    part = msgspec.convert({"order_id": str(order), "lines": [{"line_no": 1, "quantity": 2}]}, Cancellation)
+    await in_one(database, cancel, [part], MONDAY)
+    left = await day(database, world.location)
+    assert (left.held_orders, left.held_units) == (1, 6)
+    await assert_clean(database)
+
+
+async def test_a_day_of_another_capacity_counts_and_the_next_takes_the_rest(database: Database) -> None:
+    world = await small_world(database, prefix="cc-", locations=1, daily_capacity=5)
+    sure(
+        await in_one(
+            database, upsert_capacity_days, [CapacityDay(location=world.location, ship_on=TODAY, orders=1)], MONDAY
+        )
+    )
+    await put(database, world)
+    [full] = await in_one(database, place, [world.order("full")], MONDAY)
+    assert not isinstance(full, Placed)
+    view = await day(database, world.location)
+    assert (view.order_limit, view.orders_left) == (1, 0)
+    [later] = await in_one(database, place, [world.order("later")], MONDAY + timedelta(days=1))
+    assert isinstance(later, Placed)
+
+
+async def _race(database: Database, prefix: str) -> tuple[World, Counter[str], int]:
+    """Ten batches at once against three locations with eight places and thirteen units each. Returns units placed as well."""
+    world = await small_world(database, prefix=prefix, locations=3, stock=1000)
+    await limited(database, world, daily_capacity=8, daily_unit_capacity=13)
+    dice = random.Random(prefix)
+    batches = [
+        [world.order(f"r-{n}-{m}", dice.randint(1, 3), channel=world.channels["backorder"]) for m in range(6)]
+        for n in range(10)
+    ]
+    answers = await asyncio.gather(*(in_one(database, place, batch, MONDAY) for batch in batches))
+    placed = [one for some in answers for one in some if isinstance(one, Placed)]
+    units = await database.pool.fetchval(
+        "SELECT sum(allocated) FROM orders.orders WHERE order_id = any($1)", [one.order_id for one in placed]
+    )
+    return world, Counter(one.status for one in placed), int(units or 0)
+
+
+async def test_cap_1_racing_batches_fill_days_exactly(database: Database) -> None:
+    world, _, units = await _race(database, "cd-")
+    views = [await day(database, code) for code in world.locations]
+    for view in views:
+        assert view.held_orders <= 8
+        assert view.held_units <= 13
+        assert view.orders_left == 0 or view.units_left == 0  # nothing that could be taken on was refused
+    assert units == sum(view.held_units for view in views)
+    await assert_clean(database)
+
+
+async def test_without_the_guard_days_overflow(database: Database) -> None:
+    """The negative control: the same race, with limits that the guarded update does not know."""
+    known = NetworkFacts.order_limit
+
+    def order_limit(self: NetworkFacts, location_id: int, on: date) -> int | None:
+        import sys
+
+        caller = sys._getframe(1).f_code.co_name
+        return None if caller in ("_move", "<listcomp>") else known(self, location_id, on)
+
+    with (
+        patch.object(NetworkFacts, "order_limit", order_limit),
+        patch.object(NetworkFacts, "unit_limit", lambda *_: None),
+    ):
+        world, _, _ = await _race(database, "ce-")
+    views = [await day(database, code) for code in world.locations]
+    assert any(view.held_orders > 8 for view in views)
+
+
+async def test_cancelling_while_others_place_leaves_what_orders_claim(database: Database) -> None:
+    world = await small_world(database, prefix="cf-", locations=2, stock=1000)
+    await limited(database, world, daily_capacity=12, daily_unit_capacity=30)
+    first = [await put(database, world, 2) for _ in range(10)]
+
+    async def let_go(order_id: UUID) -> None:
+        await in_one(database, cancel, [Cancellation(order_id=order_id)], MONDAY)
+
+    orders = [world.order(f"x-{n}", 1) for n in range(20)]
+    await asyncio.gather(*(let_go(i) for i in first), *(in_one(database, place, [order], MONDAY) for order in orders))
+    views = [await day(database, code) for code in world.locations]
+    assert sum(view.held_orders for view in views) >= 20
+    await assert_clean(database)
+
+
+async def test_days_are_asked_for_within_reason(database: Database) -> None:
+    with pytest.raises(Invalid, match="up to 100 days"):
+        await database.read(lambda tx: capacity_of(tx, [], TODAY, TODAY + timedelta(days=1000)))

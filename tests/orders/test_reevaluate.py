@@ -1,0 +1,137 @@
+"""Tentative orders decided anew: cheaper together, never later, nothing lost; released orders stay."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from ordino.core.database import Database
+from ordino.inventory.adjust import Receipt, receive
+from ordino.orders.cancel import Cancellation, cancel
+from ordino.orders.model import Placed
+from ordino.orders.place import place
+from ordino.orders.reevaluate import improve, reevaluate, reevaluations
+from ordino.warehouse.release import release
+from steps import assert_clean, events, in_one
+from world import PLACES, World, small_world
+
+MONDAY = datetime(2027, 3, 1, 15, 0, tzinfo=UTC)
+LATER = MONDAY + timedelta(minutes=20)
+
+
+async def put(database: Database, world: World, quantities: Any, postal_code: str = PLACES[0][0], **more: Any) -> UUID:
+    order = world.order(f"e-{uuid4()}", quantities, postal_code=postal_code, **more)
+    [placed] = await in_one(database, place, [order], MONDAY)
+    assert isinstance(placed, Placed), placed
+    return placed.order_id
+
+
+async def where(database: Database, world: World, order_id: UUID) -> dict[str, int]:
+    codes = {location_id: code for code, location_id in world.location_ids.items()}
+    rows = await database.pool.fetch(
+        "SELECT location_id, sum(quantity)::int AS units FROM orders.allocations WHERE order_id = $1 AND quantity > 0 GROUP BY 1",
+        order_id,
+    )
+    return {codes[row["location_id"]]: row["units"] for row in rows}
+
+
+async def test_an_order_moves_to_where_it_costs_less(database: Database) -> None:
+    # loc-1 lies in Columbus, loc-5 in New York; the order to New York came when only Columbus had the goods
+    world = await small_world(database, prefix="ra-", locations=5, skus=1, stock={("ra-sku-1", "ra-loc-1"): 5})
+    order = await put(database, world, 2, PLACES[4][0])
+    assert await where(database, world, order) == {"ra-loc-1": 2}
+    await in_one(
+        database, receive, [Receipt(sku="ra-sku-1", location="ra-loc-5", quantity=5, reason="delivery")], MONDAY
+    )
+    result = await database.transact(lambda tx: improve(tx, [order], at=LATER))
+    assert (result.orders, result.changed) == (1, 1)
+    assert result.after_minor < result.before_minor
+    assert await where(database, world, order) == {"ra-loc-5": 2}
+    [told] = await events(database, order, "order_resourced")
+    assert told == {"from": ["ra-loc-1"], "to": ["ra-loc-5"]}
+    again = await database.transact(lambda tx: improve(tx, [order], at=LATER))
+    assert again.changed == 0
+    await assert_clean(database)
+
+
+async def test_two_orders_swap_what_each_can_use_better(database: Database) -> None:
+    # one unit in Columbus and one in New York: the first order (New York) took Columbus while New York was empty
+    world = await small_world(database, prefix="rb-", locations=5, skus=1, stock={("rb-sku-1", "rb-loc-1"): 1})
+    east = await put(database, world, 1, PLACES[4][0])
+    await in_one(
+        database, receive, [Receipt(sku="rb-sku-1", location="rb-loc-5", quantity=1, reason="delivery")], MONDAY
+    )
+    middle = await put(database, world, 1, PLACES[0][0])
+    assert (await where(database, world, east), await where(database, world, middle)) == (
+        {"rb-loc-1": 1},
+        {"rb-loc-5": 1},
+    )
+    await database.transact(lambda tx: improve(tx, [east, middle], at=LATER))
+    assert (await where(database, world, east), await where(database, world, middle)) == (
+        {"rb-loc-5": 1},
+        {"rb-loc-1": 1},
+    )
+    await assert_clean(database)
+
+
+async def test_a_released_order_stays_and_a_promise_is_not_made_worse(database: Database) -> None:
+    world = await small_world(database, prefix="rc-", locations=5, skus=1, stock={("rc-sku-1", "rc-loc-1"): 9})
+    firm, tentative = await put(database, world, 1, PLACES[4][0]), await put(database, world, 1, PLACES[4][0])
+    await in_one(database, release, [firm], MONDAY)
+    await in_one(
+        database, receive, [Receipt(sku="rc-sku-1", location="rc-loc-5", quantity=5, reason="delivery")], MONDAY
+    )
+    before = await database.pool.fetchval("SELECT promised_at FROM orders.orders WHERE order_id = $1", tentative)
+    run = await reevaluate(database, at=LATER)
+    assert run.changed >= 1
+    assert await where(database, world, firm) == {"rc-loc-1": 1}
+    assert await where(database, world, tentative) == {"rc-loc-5": 1}
+    after = await database.pool.fetchval("SELECT promised_at FROM orders.orders WHERE order_id = $1", tentative)
+    assert after == before
+    arrives = await database.pool.fetchval(
+        "SELECT max(promised_at) FROM orders.allocations WHERE order_id = $1 AND quantity > 0", tentative
+    )
+    assert arrives <= before
+    [newest, *_] = await database.read(reevaluations)
+    assert (newest.reevaluation_id, newest.changed) == (run.reevaluation_id, run.changed)
+    await assert_clean(database)
+
+
+async def test_racing_with_placement_release_and_cancellation_nothing_is_lost(database: Database) -> None:
+    world = await small_world(database, prefix="rd-", locations=5, skus=3, stock=12, daily_capacity=40)
+    dice = random.Random(3)
+
+    def some() -> dict[str, int]:
+        return {sku: dice.randint(1, 2) for sku in dice.sample(world.skus, dice.randint(1, 2))}
+
+    channel = world.channels["backorder"]
+    mine = [await put(database, world, some(), dice.choice(PLACES)[0], channel=channel) for _ in range(40)]
+    await in_one(
+        database,
+        receive,
+        [Receipt(sku=s, location=n, quantity=4, reason="more") for s in world.skus for n in world.locations],
+        MONDAY,
+    )
+    new = [world.order(f"new-{n}", some(), postal_code=dice.choice(PLACES)[0], channel=channel) for n in range(20)]
+    before = await database.pool.fetchval("SELECT sum(allocated) FROM orders.orders WHERE order_id = any($1)", mine)
+    cancelled, released = mine[:8], mine[8:16]
+    await asyncio.gather(
+        *(database.transact(lambda tx, n=n: improve(tx, mine[n::4], at=LATER)) for n in range(4)),
+        *(in_one(database, place, [order], MONDAY) for order in new),
+        *(in_one(database, cancel, [Cancellation(order_id=i)], LATER) for i in cancelled),
+        *(in_one(database, release, [i], LATER) for i in released),
+    )
+    after = await database.pool.fetchval(
+        "SELECT sum(allocated + cancelled) FROM orders.orders WHERE order_id = any($1)", mine
+    )
+    assert after >= before  # of those that were cancelled, the units that waited count, too
+    late = await database.pool.fetchval(
+        "SELECT count(*) FROM orders.orders o JOIN orders.allocations a USING (order_id)"
+        " WHERE o.order_id = any($1) AND a.quantity > 0 AND o.promised_at IS NOT NULL AND a.promised_at > o.promised_at",
+        mine,
+    )
+    assert late == 0
+    await assert_clean(database)
