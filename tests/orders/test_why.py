@@ -10,13 +10,15 @@ import pytest
 
 from ordino.core.database import Database
 from ordino.network.closures import Closure, upsert_closures
-from ordino.orders.api import routes
+from ordino.orders.api import routes as order_routes
 from ordino.orders.model import Placed
 from ordino.orders.place import place
+from ordino.orders.sourcing_api import routes as sourcing_routes
 from ordino.sourcing import versions
 from steps import assert_clean, client, events, in_one
 from world import World, small_world
 
+routes = [*order_routes, *sourcing_routes]
 AT = datetime(2027, 3, 1, 12, tzinfo=UTC)  # a Monday, later than the stock came
 
 

@@ -21,6 +21,7 @@ import ordino.insights.api
 import ordino.inventory.api
 import ordino.network.api
 import ordino.orders.api
+import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
@@ -36,10 +37,11 @@ from ordino.core.settings import Settings
 from ordino.inventory.api.stock import Reader, Totaler
 from ordino.inventory.availability import Ask, Availability, available
 from ordino.inventory.totals import totals
-from ordino.orders.api import Placer, Promiser
+from ordino.orders.api import Placer
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest, promise
+from ordino.orders.sourcing_api import Promiser
 
 log = logging.getLogger("ordino.api")
 
@@ -49,6 +51,7 @@ STAGES = (
     ordino.inventory.api,
     ordino.sourcing.api,
     ordino.orders.api,
+    ordino.orders.sourcing_api,
     ordino.warehouse.api,
     ordino.tracking.api,
     ordino.aftercare.api,

@@ -20,6 +20,7 @@ from rich.table import Column, Table
 from ordino.api.server import refuse_taken_port
 from ordino.cli import running
 from ordino.cli.demo.baskets import ORDINARY_MONTH
+from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.settings import Settings
@@ -32,6 +33,7 @@ app.command(keys_app)
 app.command(letters_app)
 app.command(flows_app)
 app.command(stock_app)
+app.command(sourcing_app)
 
 console = Console()
 CHILD_VARIABLE = "ORDINO_CHILD"
@@ -127,6 +129,7 @@ def work() -> None:
 async def _work(settings: Settings, url: str) -> None:
     from ordino.core.reactions import Worker
     from ordino.inventory.folder import Folder
+    from ordino.orders.reevaluate import again_and_again
 
     async with running.opened(settings, url) as database:
         worker = Worker(
@@ -142,6 +145,8 @@ async def _work(settings: Settings, url: str) -> None:
         tasks = [worker.run(stop)]
         if settings.feed_directory is not None:
             tasks.append(Folder(database, settings.feed_directory).watch(stop))
+        if settings.reevaluate_minutes:
+            tasks.append(again_and_again(database, 60.0 * settings.reevaluate_minutes, stop))
         await asyncio.gather(*tasks)
 
 
@@ -195,7 +200,9 @@ def verify(*, json: Annotated[bool, Parameter(help="One JSON document.", negativ
 
 @app.command
 def bench(
-    name: Annotated[str, Parameter(help="place, hot, life, atp, stores, feed, snapshot, verify or all")] = "place",
+    name: Annotated[
+        str, Parameter(help="place, hot, life, atp, stores, feed, snapshot, verify, sourcing, year or all")
+    ] = "place",
     *,
     seconds: Annotated[float, Parameter(help="How long each figure is measured.")] = 10,
     json: Annotated[bool, Parameter(help="One JSON object a figure.", negative="")] = False,

@@ -133,6 +133,10 @@ SELECT EXISTS (SELECT FROM core.api_keys WHERE revoked_at IS NULL) AS is_there;
 -- A duty that nobody has done yet.
 INSERT INTO core.duties (name, done_at) VALUES (:name::text, to_timestamp(0)) ON CONFLICT (name) DO NOTHING;
 
+-- name: take_turn
+-- A row comes back if nobody has done this since then: it is ours.
+UPDATE core.duties SET done_at = :at::timestamptz WHERE name = :name::text AND done_at <= :since::timestamptz RETURNING name;
+
 -- name: hold_duty
 -- A duty for the rest of the transaction; no row back means that another worker is at it.
 UPDATE core.duties d SET done_at = :at::timestamptz

@@ -16,6 +16,7 @@ from ordino.core.errors import OrdinoError
 PREFIX = "ORDINO_"
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0, le=10_000)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86_400)]
 
 
@@ -79,6 +80,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="A folder that workers watch for feeds: files dropped into its `incoming` are taken in."),
     ] = None
+    reevaluate_minutes: Annotated[
+        NotNegative,
+        Meta(description="How often workers decide orders anew that are not released yet; 0: never."),
+    ] = 15
     worker_batch_size: Annotated[
         AtLeastOne, Meta(description="How many reactions of one kind a worker claims at once at most.")
     ] = 500

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,22 +23,15 @@ from ordino.inventory.history import LAST
 from ordino.inventory.shortfalls import Closed, Closure, close
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
-from ordino.orders.capacity import CapacityView, capacity_of
 from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
-from ordino.orders.preview import Preview, PreviewRequest, preview
-from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest
 from ordino.orders.read import OrderHead, OrderView, TimelineEntry
-from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
 from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
-PROMISES = Body("promises", PromiseRequest, most=500)
-Promiser = Batcher[PromiseRequest, Promise | PromiseRefused]
-PREVIEWS = msgspec.json.Decoder(PreviewRequest)
 CANCELLATIONS = Body("cancellations", Cancellation)
 REFUSED = {"repeated_with_changes": 409, "invalid": 400, "unknown_order": 404, "too_late": 409, "too_many": 409}
 
@@ -191,86 +184,6 @@ async def post_cancellations(request: Request[Any, Any, Any], database: NamedDep
     return await command(request, database, CANCELLATIONS, cancel, CancelRefused, statuses=REFUSED)
 
 
-@post(
-    "/v1/sourcing/preview",
-    summary="Where would it come from?",
-    tags=["sourcing"],
-    status_code=200,
-    operation_class=described(PreviewRequest, Preview),
-)
-async def post_preview(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Preview:
-    """The decision that placement would make now, with its reasons. Nothing is reserved or written."""
-    wanted = decode(await request.body(), PREVIEWS)
-    return await database.read(lambda tx: preview(tx, wanted, at=database.clock.now()))
-
-
-@post(
-    "/v1/promises",
-    summary="What can be promised?",
-    tags=["sourcing"],
-    status_code=200,
-    operation_class=described(PROMISES, Promise | PromiseRefused),
-)
-async def post_promises(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Of one cart, a list, or `{"promises": [...]}`: delivery options with dates and costs, and stores to collect at. What an order
-    names of an option, placement keeps. Nothing is reserved.
-    """
-    status, body = await answer_promises(request.app.state.promiser, await request.body())
-    return Response(body, status_code=status, media_type=JSON)
-
-
-async def answer_promises(promiser: Promiser, body: bytes) -> tuple[int, bytes]:
-    """The status and the body of the answer. A refusal of a single question is raised; in a list it is a value."""
-    asked, alone = PROMISES.decode(body)
-    if not alone:
-        return 200, encode(Batch(await asyncio.gather(*(promiser.submit(one) for one in asked))))
-    answer = await promiser.submit(asked[0])
-    if isinstance(answer, PromiseRefused):
-        raise as_error(answer)
-    return 200, encode(answer)
-
-
-class CapacityDays(Struct, frozen=True):
-    """By location and day."""
-
-    capacity: list[CapacityView]
-
-
-@get("/v1/capacity", summary="What locations have taken on, day by day", tags=["network"])
-async def get_capacity(
-    database: NamedDependency[Database],
-    first: FromQuery[date],
-    last: FromQuery[date],
-    location: FromQuery[list[str] | None] = None,
-) -> CapacityDays:
-    """Of some locations, or of all that are limited: limits, what is held until release, what is confirmed, and what is left."""
-    return CapacityDays(await database.read(lambda tx: capacity_of(tx, location or [], first, last)))
-
-
-class Reevaluations(Struct, frozen=True):
-    """Newest first; ``next`` is the ``before`` of the page that follows, if there may be one."""
-
-    reevaluations: list[Reevaluated]
-    next: UUID | None
-
-
-@post("/v1/sourcing/reevaluations", summary="Decide tentative orders anew", tags=["sourcing"], status_code=201)
-async def post_reevaluation(database: NamedDependency[Database]) -> Reevaluated:
-    """All orders that are not released yet, together; no promise gets worse. Workers do so by themselves, too, and once more does
-    no harm.
-    """
-    return await reevaluate(database, at=database.clock.now())
-
-
-@get("/v1/sourcing/reevaluations", summary="What deciding anew has saved", tags=["sourcing"])
-async def get_reevaluations(
-    database: NamedDependency[Database], before: FromQuery[UUID] = LAST, limit: Limit = 100
-) -> Reevaluations:
-    """Run by run, newest first."""
-    found = await database.read(lambda tx: reevaluations(tx, before, limit))
-    return Reevaluations(found, found[-1].reevaluation_id if len(found) == limit else None)
-
-
 @get("/v1/shortfalls", summary="Units that were promised and are not there", tags=["inventory"])
 async def get_shortfalls(
     database: NamedDependency[Database],
@@ -323,9 +236,4 @@ routes = [
     get_why_not,
     post_cancellation,
     post_cancellations,
-    post_preview,
-    post_promises,
-    post_reevaluation,
-    get_reevaluations,
-    get_capacity,
 ]

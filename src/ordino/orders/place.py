@@ -42,6 +42,7 @@ from ordino.orders.model import (
     Placed,
     Refusal,
 )
+from ordino.orders.replay import cast_shadows
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -343,6 +344,8 @@ async def _plan(
     if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
         free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
         decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
+    if policy.shadows:
+        await cast_shadows(tx, policy, requests, decisions, network, (free, used, book, outlook), at)
     accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []

@@ -288,6 +288,33 @@ SELECT DISTINCT l.sku_id
 FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no) JOIN orders.lines l USING (order_id, line_no)
 /* on shards: WHERE l.order_id = any(:order_ids::uuid[]) */;
 
+-- name: placed_orders
+-- Orders placed within some time, oldest first, a page at a time.
+SELECT order_id, channel_id, placed_at, promised_at, type, service_level, total_minor, currency FROM orders.orders
+WHERE placed_at >= :after_at::timestamptz AND placed_at < :until::timestamptz
+  AND (placed_at, order_id) > (:after_at::timestamptz, :after_id::uuid) AND channel_id = any(:channel_ids::int[])
+ORDER BY placed_at, order_id LIMIT :limit::int;
+
+-- name: free_before
+-- What was free of some SKUs before a time, by the moves.
+SELECT sku_id, location_id, sum(on_hand_delta - reserved_delta)::bigint AS free FROM inventory.moves
+WHERE sku_id = any(:sku_ids::int[]) AND at < :at::timestamptz GROUP BY sku_id, location_id;
+
+-- name: moves_between
+-- What moved of some SKUs within some time, in order.
+SELECT sku_id, location_id, at, cause_id, on_hand_delta - reserved_delta AS delta FROM inventory.moves
+WHERE sku_id = any(:sku_ids::int[]) AND at >= :since::timestamptz AND at <= :until::timestamptz
+  AND on_hand_delta <> reserved_delta
+ORDER BY at, cause_id;
+
+-- name: demand_by_region
+-- What was ordered since a time, by SKU and by the beginning of the postal code.
+SELECT l.sku_id, a.country, left(a.postal_code, 3) AS region, min(a.postal_code) AS postal_code, sum(l.ordered)::bigint AS units
+FROM orders.orders o
+JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'
+JOIN orders.lines l ON l.order_id = o.order_id
+WHERE o.placed_at >= :since::timestamptz GROUP BY l.sku_id, a.country, left(a.postal_code, 3);
+
 -- name: tentative_orders
 -- Orders whose allocations nobody works on yet, first placed first, a page at a time.
 SELECT o.order_id, o.placed_at FROM orders.orders o

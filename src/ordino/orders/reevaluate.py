@@ -7,6 +7,8 @@ than it would arrive as it stands. Stock, allocations and places of days move in
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -18,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordino.core.database import Database, Tx
+from ordino.core.errors import OrdinoError
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
@@ -38,6 +41,9 @@ from ordino.sourcing.versions import profiles
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
+core_sql = statements("ordino.core")
+log = logging.getLogger("ordino.orders")
+POLL_SECONDS = 30.0
 _encode = msgspec.json.Encoder().encode
 
 SET = 100
@@ -106,6 +112,26 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
         )
     )
     return run
+
+
+async def again_and_again(database: Database, every_seconds: float, stop: asyncio.Event) -> None:
+    """Until told to stop. Of several workers, one at a time does it."""
+    name = "reevaluate"
+    await database.transact(lambda tx: core_sql.know_duty(tx, name=name))
+    while not stop.is_set():
+        at = database.clock.now()
+        try:
+            turn = await database.transact(
+                lambda tx, at=at: core_sql.take_turn(tx, name=name, at=at, since=at - timedelta(seconds=every_seconds))  # type: ignore[misc]
+            )
+            if turn:
+                await reevaluate(database, at=at)
+        except OrdinoError as error:
+            log.warning("tentative orders are not decided anew now: %s", error)
+        try:
+            await asyncio.wait_for(stop.wait(), min(every_seconds, POLL_SECONDS))
+        except TimeoutError:
+            continue
 
 
 async def reevaluations(tx: Tx, before: UUID = LAST, limit: int = 100) -> list[Reevaluated]:

@@ -25,6 +25,7 @@ from ordino.sourcing.decide import NO_OUTLOOK, Policy, Sitting, View, decide, gi
 from ordino.sourcing.left import NO_LIMIT, Capacity, Left, Stock
 from ordino.sourcing.model import Decision, Outlook, Request
 from ordino.sourcing.plans import Plan, within
+from ordino.sourcing.solver import solver as quiet_solver
 
 CANDIDATES = 16
 """So many locations an order may choose among: the cheapest that have everything, and the cheapest a unit."""
@@ -277,11 +278,8 @@ def _solver(
     lp.a_matrix_.index_ = np.array([column for row in rows for column in row[0]], dtype=np.int32)
     lp.a_matrix_.value_ = np.array([value for row in rows for value in row[1]])
     lp.integrality_ = [highspy.HighsVarType.kInteger] * len(cost)
-    solver: highspy.Highs = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.setOptionValue("output_flag", False)
+    solver = quiet_solver()
     solver.setOptionValue("time_limit", float(seconds))
     solver.setOptionValue("mip_rel_gap", GAP)
-    solver.setOptionValue("random_seed", 1)
-    solver.setOptionValue("threads", 1)
     solver.passModel(lp)
     return solver

@@ -54,6 +54,14 @@ SELECT cause_id, profile_version, at, explanation FROM sourcing.decisions WHERE 
 -- What is expected to be asked of positions, and what a unit less costs there later.
 SELECT sku_id, location_id, weekly_units, price_minor FROM sourcing.outlook WHERE sku_id = any(:sku_ids::int[]);
 
+-- name: write_outlook
+-- Expected demand and prices, in place of what was expected before.
+INSERT INTO sourcing.outlook (sku_id, location_id, weekly_units, price_minor, at)
+SELECT o.*, :at::timestamptz
+FROM unnest(:sku_ids::int[], :location_ids::int[], :weekly::float8[], :prices::bigint[]) AS o (sku_id, location_id, weekly, price)
+ON CONFLICT (sku_id, location_id) DO UPDATE
+SET weekly_units = excluded.weekly_units, price_minor = excluded.price_minor, at = excluded.at;
+
 -- reevaluation -------------------------------------------------------------------------------------------------------
 
 -- name: record_reevaluation
@@ -65,3 +73,22 @@ VALUES (:reevaluation_id::uuid, :at::timestamptz, :orders::int, :changed::int, :
 -- One page of runs, newest first.
 SELECT reevaluation_id, at, orders, changed, before_minor, after_minor FROM sourcing.reevaluations
 WHERE reevaluation_id < :before::uuid ORDER BY reevaluation_id DESC LIMIT :limit::int;
+
+-- replay and shadows -------------------------------------------------------------------------------------------------
+
+-- name: first_decisions
+-- What was decided of these orders when they were placed.
+SELECT DISTINCT ON (order_id) order_id, cause_id, at, explanation FROM sourcing.decisions
+WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, at, cause_id;
+
+-- name: record_shadows
+-- What candidates would have made of these orders.
+INSERT INTO sourcing.shadows (order_id, version, wanted, live, shadow, at)
+SELECT s.order_id, s.version, s.wanted, s.live, s.shadow, :at::timestamptz
+FROM unnest(:order_ids::uuid[], :versions::int[], :wanted::bigint[], :lives::json[], :shadows::json[])
+    AS s (order_id, version, wanted, live, shadow);
+
+-- name: shadows
+-- One page of what a candidate would have made of orders.
+SELECT order_id, wanted, live, shadow FROM sourcing.shadows
+WHERE version = :version::int AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;

@@ -33,6 +33,12 @@ function request()
     for n = 1, places do numbers[n] = math.random(1, skus) end
     return wrk.format("GET", string.format(path, unpack(numbers)))
   end
+  if kind == "promise" then
+    local body = string.format(
+      '{"channel":"bench","country":"DE","postal_code":"%05d","lines":[{"sku":"B%05d","quantity":1},{"sku":"B%05d","quantity":2}]}',
+      math.random(0, 99) * 1000, math.random(1, skus), math.random(1, skus))
+    return wrk.format("POST", path, json, body)
+  end
   local a, b = math.random(1, skus), math.random(1, skus - 1)
   if b >= a then b = b + 1 end
   local p, q = math.random(1, 3), math.random(1, 3)
@@ -43,7 +49,7 @@ function request()
 end
 
 function response(status, headers, body)
-  if kind == "get" then
+  if kind == "get" or kind == "promise" then
     if status == 200 then good = good + 1 end
   elseif (status == 200 or status == 201) and string.find(body, '"outcome":"placed"', 1, true) then
     good = good + 1

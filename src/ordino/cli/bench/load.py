@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from ordino.cli.bench.world import SKUS, new_order
+from ordino.cli.bench.world import SKUS, new_cart, new_order
 
 BODIES = 4096
 _NAME = b"@" * 24
@@ -29,7 +29,7 @@ _HEAD = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """``kind`` is ``place``, ``hot`` or ``get``; of a ``get``, ``path`` holds ``%05d`` for each SKU's number.
+    """``kind`` is ``place``, ``hot``, ``promise`` or ``get``; of a ``get``, ``path`` holds ``%05d`` for each SKU's number.
 
     ``run`` is part of every external id, so that no two runs place the same orders. With ``acknowledged``, the external
     id of every order that was answered as placed is appended to that file as soon as the answer is there.
@@ -125,6 +125,9 @@ class _Load:
             draws = (tuple(self._dice.randint(1, self.plan.skus) for _ in range(count)) for _ in range(BODIES))
             return [(b"GET " + path % draw + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"") for draw in draws]
         requests = []
+        if self.plan.kind == "promise":
+            bodies = [msgspec.json.encode(new_cart(self._dice, skus=self.plan.skus)) for _ in range(BODIES)]
+            return [(_HEAD % (path, len(body)) + body, b"") for body in bodies]
         for _ in range(BODIES):
             order = new_order(_NAME.decode(), self._dice, skus=self.plan.skus, hot=self.plan.kind == "hot")
             body = msgspec.json.encode(order)

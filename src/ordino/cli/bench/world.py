@@ -25,10 +25,15 @@ SKUS = 10_000
 READY_SECONDS = 60.0
 
 
-async def fill(url: str, *, skus: int = SKUS, hot: int = 0, locations: int = 10) -> None:
-    """Fill an empty, migrated database; ``hot`` units of the hot SKU can be sold."""
+async def fill(url: str, *, skus: int = SKUS, hot: int = 0, locations: int = 10, each: int | None = None) -> None:
+    """Fill an empty, migrated database; ``hot`` units of the hot SKU can be sold; ``each`` SKU lies at so many locations (all)."""
     connection = await asyncpg.connect(url)
-    values = {"skus": skus, "locations": locations, "hot": hot + 1 if hot else 0}  # its location keeps a buffer of one
+    values = {
+        "skus": skus,
+        "locations": locations,
+        "hot": hot + 1 if hot else 0,
+        "each": each or locations,
+    }  # its location keeps a buffer of one
     try:
         async with connection.transaction():
             for statement in sql:
@@ -60,6 +65,12 @@ def new_order(external_id: str, dice: random.Random, *, skus: int = SKUS, hot: b
         total_minor=goods + 495,
         ship_to=Address(name="A Buyer", line1="Some Street 1", city="Somewhere", postal_code=postal_code, country="DE"),
     )
+
+
+def new_cart(dice: random.Random, *, skus: int = SKUS) -> dict[str, Any]:
+    """What a buyer asks a promise of: two SKUs, to one of a hundred places."""
+    lines = [{"sku": sku_code(number), "quantity": 1} for number in dice.sample(range(1, skus + 1), 2)]
+    return {"channel": "bench", "country": "DE", "postal_code": f"{dice.randrange(100) * 1000:05d}", "lines": lines}
 
 
 def free_port() -> int:

@@ -21,10 +21,12 @@ INSERT INTO catalog.skus (sku_id, code, name, weight_grams, length_mm, width_mm,
 SELECT sku_id, code, 'Bench ' || code, 200 + sku_id % 1800, 200, 150, 100, 0, false FROM catalog.sku_codes;
 
 -- name: locations
--- Ten warehouses (or more, each at the place of one of the ten) without a limit, open every day, spread over one country.
+-- Ten warehouses (or more) without a limit, open every day, spread over one country.
 INSERT INTO network.locations (location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days,
                                cut_off, handling_cost_minor, serves_countries)
-SELECT n, 'W' || n, 'Warehouse ' || n, 'warehouse', 'DE', lpad((p * 9000)::text, 5, '0'), 48 + p * 0.6, 8 + p * 7 % 6, 'Europe/Berlin',
+SELECT n, 'W' || n, 'Warehouse ' || n, 'warehouse', 'DE', lpad((p * 9000)::text, 5, '0'),
+       CASE WHEN n <= 10 THEN 48 + p * 0.6 ELSE 47.5 + n * 37 % 700 / 100.0 END,
+       CASE WHEN n <= 10 THEN 8 + p * 7 % 6 ELSE 6.5 + n * 53 % 800 / 100.0 END, 'Europe/Berlin',
        '{1,2,3,4,5,6,7}', '14:00', 150 + n, '{DE}'
 FROM (SELECT n, (n - 1) % 10 + 1 AS p FROM generate_series(1, :locations::int) n) w;
 
@@ -65,6 +67,7 @@ SELECT 'DE', lpad((n * 1000)::text, 5, '0'), 47.5 + n * 37 % 70 / 10.0, 6.5 + n 
 INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta, at)
 SELECT sku_id, '01970000-0000-7000-8000-000000000000'::uuid, location_id, 0, 'received', 1000000, 0, 0, timestamptz '2026-01-01'
 FROM generate_series(2, :skus::int + 1) sku_id, generate_series(1, :locations::int) location_id
+WHERE (location_id * 31 + sku_id * 17) % :locations::int < :each::int
 UNION ALL
 SELECT 1, '01970000-0000-7000-8000-000000000000'::uuid, 1, 0, 'received', :hot::bigint, 0, 0, timestamptz '2026-01-01' WHERE :hot::bigint > 0;
 

@@ -787,6 +787,18 @@ CREATE TABLE sourcing.decisions (
     CONSTRAINT decisions_pk PRIMARY KEY (order_id, cause_id)
 );
 
+-- What a candidate profile would have made of an order, beside what was made of it.
+CREATE TABLE sourcing.shadows (
+    order_id uuid NOT NULL,
+    version int NOT NULL,
+    wanted bigint NOT NULL,
+    live json NOT NULL,
+    shadow json NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT shadows_pk PRIMARY KEY (order_id, version)
+);
+CREATE INDEX shadows_by_version ON sourcing.shadows (version, order_id);
+
 -- Runs that looked for better plans for orders that nobody works on yet, and what they saved.
 CREATE TABLE sourcing.reevaluations (
     reevaluation_id uuid NOT NULL,

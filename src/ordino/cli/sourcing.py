@@ -1,0 +1,355 @@
+"""``ordino sourcing``: routing profiles, what they would do, and why they did it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.table import Table
+
+from ordino.cli.stock import Json, console, instant, on_database, show
+from ordino.core.database import Database
+from ordino.core.errors import Invalid, OrdinoError
+
+sourcing_app = App(name="sourcing", help="Routing profiles: what decides where orders come from, and why.")
+
+
+def read_document(path: Path) -> str:
+    """A profile's text. Raises ``OrdinoError``."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OrdinoError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise OrdinoError(f"{path} is not text in UTF-8.") from error
+
+
+def with_lines(path: Path, work: Callable[[], None]) -> None:
+    """Every fault of a document on a line of its own, as editors read them."""
+    try:
+        work()
+    except Invalid as error:
+        for fault in error.faults:
+            print(f"{path}: {fault.detail}", file=sys.stderr)
+        if not error.faults:
+            print(f"{path}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@sourcing_app.command
+def validate(path: Path) -> None:
+    """Check a profile, line by line, without a database."""
+    from ordino.sourcing.document import parse
+
+    def check() -> None:
+        profile = parse(read_document(path))
+        console.print(f"{profile.name}: {len(profile.strategies)} strategies. Codes are checked when it is drafted.")
+
+    with_lines(path, check)
+
+
+@sourcing_app.command
+def schema() -> None:
+    """The form of a profile, as JSON Schema."""
+    from ordino.sourcing.document import json_schema
+
+    print(msgspec.json.format(msgspec.json.encode(json_schema())).decode())
+
+
+@sourcing_app.command
+def draft(path: Path) -> None:
+    """Keep a profile under a new version; nothing is decided by it yet."""
+    from ordino.sourcing import versions
+
+    text = read_document(path)
+
+    async def keep(database: Database) -> int:
+        at = database.clock.now()
+        return await database.transact(lambda tx: versions.draft(tx, text, at=at))
+
+    with_lines(path, lambda: console.print(f"Version {on_database(keep)} is kept; `activate` lets it decide."))
+
+
+@sourcing_app.command
+def activate(version: int) -> None:
+    """Decide by a version, in place of the active one of its name. An older version rolls back."""
+    from ordino.sourcing import versions
+
+    async def run(database: Database) -> None:
+        at = database.clock.now()
+        await database.transact(lambda tx: versions.activate(tx, version, at=at))
+
+    on_database(run)
+    console.print(f"Version {version} decides from now on.")
+
+
+@sourcing_app.command
+def retire(name: str) -> None:
+    """No version of this name decides any more."""
+    from ordino.sourcing import versions
+
+    version = on_database(lambda database: database.transact(lambda tx: versions.retire(tx, name)))
+    console.print(f"Version {version} no longer decides.")
+
+
+@sourcing_app.command
+def shadow(version: int, *, off: Annotated[bool, Parameter(help="End the trial.", negative="")] = False) -> None:
+    """Let a version decide beside the active ones on live orders, changing nothing."""
+    from ordino.sourcing import versions
+
+    on_database(lambda database: database.transact(lambda tx: versions.shadow(tx, version, on=not off)))
+    console.print(
+        f"Version {version} is tried no more." if off else f"Version {version} is tried; `report {version}` compares."
+    )
+
+
+@sourcing_app.command(name="list")
+def list_profiles(*, json: Json = False) -> None:
+    """Every version, newest first."""
+    from ordino.sourcing import versions
+
+    found = on_database(lambda database: database.read(versions.heads))
+
+    def table() -> Table:
+        table = Table("version", "name", "state", "made", "activated")
+        for head in found:
+            state = " ".join(word for word, on in (("active", head.active), ("shadow", head.shadow)) if on) or "draft"
+            activated = f"{head.activated_at:%Y-%m-%d %H:%M}" if head.activated_at else ""
+            table.add_row(str(head.version), head.name, state, f"{head.created_at:%Y-%m-%d %H:%M}", activated)
+        return table
+
+    show(found, table, json=json)
+
+
+@sourcing_app.command(name="show")
+def show_profile(version: int) -> None:
+    """A version as it was written; 0 comes with Ordino."""
+    from ordino.sourcing import versions
+
+    found = on_database(lambda database: database.read(lambda tx: versions.profile(tx, version)))
+    print(found.document, end="" if found.document.endswith("\n") else "\n")
+
+
+@sourcing_app.command
+def why(
+    order_id: UUID,
+    *,
+    not_from: Annotated[str | None, Parameter(help="Why not from this location?")] = None,
+    json: Json = False,
+) -> None:
+    """Why an order's units come from where they come from, or why not from a location."""
+    from ordino.orders.why import decisions, why_not
+
+    if not_from is not None:
+        answer = on_database(lambda database: database.read(lambda tx: why_not(tx, order_id, not_from)))
+        print(msgspec.json.encode(answer).decode() if json else answer.sentence)
+        return
+    found = on_database(lambda database: database.read(lambda tx: decisions(tx, order_id)))
+    if json:
+        print(msgspec.json.encode(found).decode())
+        return
+    for decision in found:
+        console.print(f"[bold]{decision.at:%Y-%m-%d %H:%M}[/bold] {decision.why.sentence}", highlight=False)
+
+
+@sourcing_app.command
+def preview(
+    channel: str,
+    country: str,
+    postal_code: str,
+    lines: Annotated[list[str], Parameter(help="SKU or SKU=units, one or more.")],
+    *,
+    profile: Annotated[int | None, Parameter(help="Try this version.")] = None,
+    json: Json = False,
+) -> None:
+    """Where an order would come from now, and why. Nothing is reserved."""
+    from ordino.orders.preview import PreviewLine, PreviewRequest
+    from ordino.orders.preview import preview as preview_of
+
+    wanted = []
+    for line in lines:
+        sku, _, units = line.partition("=")
+        if units and not units.isdigit():
+            raise Invalid(f"{line!r} is no line; write SKU or SKU=units.")
+        wanted.append(PreviewLine(sku=sku, quantity=int(units or 1)))
+    asked = PreviewRequest(
+        channel=channel, country=country, postal_code=postal_code, lines=wanted, profile_version=profile
+    )
+
+    async def ask(database: Database) -> object:
+        at = database.clock.now()
+        return await database.read(lambda tx: preview_of(tx, asked, at=at))
+
+    found = on_database(ask)
+    print(msgspec.json.encode(found).decode() if json else found.why.sentence)  # type: ignore[attr-defined]
+
+
+@sourcing_app.command
+def promise(
+    channel: str,
+    country: str,
+    postal_code: str,
+    lines: Annotated[list[str], Parameter(help="SKU or SKU=units, one or more.")],
+    *,
+    pickups: Annotated[int, Parameter(help="So many stores to collect at.")] = 3,
+    json: Json = False,
+) -> None:
+    """What a buyer can be promised: options by service level, and stores to collect at."""
+    from ordino.orders.promise import Promise, PromiseLine, PromiseRefused, PromiseRequest
+    from ordino.orders.promise import promise as promise_of
+
+    wanted = [
+        PromiseLine(sku=sku, quantity=int(units or 1)) for sku, _, units in (line.partition("=") for line in lines)
+    ]
+    asked = PromiseRequest(channel=channel, country=country, postal_code=postal_code, lines=wanted, pickups=pickups)
+
+    async def ask(database: Database) -> Promise | PromiseRefused:
+        at = database.clock.now()
+        return (await database.read(lambda tx: promise_of(tx, [asked], at=at)))[0]
+
+    found = on_database(ask)
+    if isinstance(found, PromiseRefused):
+        raise Invalid(found.detail)
+
+    def table() -> Table:
+        table = Table("how", "when", "order by", "from", "cost", "confidence", caption=found.detail)
+        for option in found.delivery:
+            places = ", ".join(f"{leg.units} x {leg.location}" for leg in option.legs)
+            by = f"{option.order_by_at:%Y-%m-%d %H:%M} UTC"
+            row = (option.service_level, option.promised_on.isoformat(), by, places, str(option.cost_minor))
+            table.add_row(*row, option.confidence)
+        for store in found.pickup:
+            km = "" if store.distance_km is None else f" ({store.distance_km:,.0f} km)"
+            table.add_row(
+                "collect", f"{store.ready_at:%Y-%m-%d %H:%M} UTC", "", store.location + km, "", store.confidence
+            )
+        return table
+
+    show(found, table, json=json)
+
+
+@sourcing_app.command
+def replay(
+    *,
+    profile: Annotated[Path, Parameter(help="The candidate's document.")],
+    from_: Annotated[str, Parameter(name="--from", help="Orders placed from then on, e.g. 2026-11-01.")],
+    to: Annotated[str, Parameter(help="Until before then.")],
+    channel: Annotated[str | None, Parameter(help="Of this channel only.")] = None,
+    most: Annotated[int, Parameter(help="So many orders at most.")] = 1_000_000,
+    json: Json = False,
+) -> None:
+    """Try a profile on past orders, against the stock as it then was."""
+    from ordino.orders.replay import replay as replayed
+    from ordino.sourcing.compare import Report
+
+    text, since, until = read_document(profile), instant(from_), instant(to)
+    assert since is not None, "it is given"
+    assert until is not None, "it is given"
+
+    def run() -> None:
+        found: Report = on_database(lambda database: replayed(database, text, since, until, channel=channel, most=most))
+        show(found, lambda: report_table(found, "happened"), json=json)
+
+    with_lines(profile, run)
+
+
+@sourcing_app.command
+def report(version: int, *, json: Json = False) -> None:
+    """How a version that was tried on live orders compares."""
+    from ordino.orders.replay import shadow_report
+
+    found = on_database(lambda database: database.read(lambda tx: shadow_report(tx, version)))
+    show(found, lambda: report_table(found, "live"), json=json)
+
+
+def report_table(found: object, before: str) -> Table:
+    """A report as people read it."""
+    from ordino.sourcing.compare import Report, Side
+
+    assert isinstance(found, Report), "it reports"
+    said = f"{found.differ} of {found.orders} orders differ; {found.saved_minor:,} minor units less"
+    table = Table("", before, found.profile, title=f"{found.orders} orders, {found.units} units", caption=said)
+
+    def row(name: str, of: Callable[[Side], object]) -> None:
+        table.add_row(name, str(of(found.before)), str(of(found.after)))
+
+    row("carrier and handling, minor units", lambda side: f"{side.cost_minor:,}")
+    row("per order", lambda side: f"{side.cost_per_order_minor:,}")
+    row("orders filled", lambda side: f"{side.fill_rate:.1%}")
+    row("units filled", lambda side: f"{side.unit_fill_rate:.1%}")
+    row("orders split", lambda side: side.split_orders)
+    row("packages", lambda side: side.packages)
+    row("km a package", lambda side: f"{side.km_per_package:,}")
+    row("on time", lambda side: "" if side.on_time_rate is None else f"{side.on_time_rate:.1%}")
+    row("busiest", lambda side: ", ".join(f"{code} {n}" for code, n in list(side.load.items())[:5]))
+    return table
+
+
+@sourcing_app.command
+def reevaluate(*, json: Json = False) -> None:
+    """Decide orders anew that are not released yet, together; no promise gets worse."""
+    from ordino.orders.reevaluate import Reevaluated
+    from ordino.orders.reevaluate import reevaluate as reevaluated
+
+    async def run(database: Database) -> Reevaluated:
+        return await reevaluated(database, at=database.clock.now())
+
+    found = on_database(run)
+    if json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        console.print(
+            f"{found.changed} of {found.orders} orders come from elsewhere now, for {found.saved_minor:,} minor units less."
+        )
+
+
+@sourcing_app.command
+def outlook(
+    *,
+    weeks: Annotated[int, Parameter(help="From the orders of so many weeks.")] = 8,
+    horizon: Annotated[float, Parameter(help="Weeks until the next replenishment.")] = 2.0,
+) -> None:
+    """Work out weekly demand by position, and what the last units there are worth."""
+    from ordino.orders.outlook import Foreseen, foresee
+
+    async def run(database: Database) -> Foreseen:
+        at = database.clock.now()
+        return await database.transact(lambda tx: foresee(tx, at=at, weeks=weeks, horizon_weeks=horizon))
+
+    console.print(f"The outlook of {on_database(run).positions} positions is worked out.")
+
+
+@sourcing_app.command
+def capacity(
+    locations: Annotated[list[str] | None, Parameter(help="Some locations; by default all that are limited.")] = None,
+    *,
+    first: Annotated[date | None, Parameter(help="From this day on; by default today.")] = None,
+    days: int = 7,
+    json: Json = False,
+) -> None:
+    """What locations have taken on, day by day."""
+    from ordino.orders.capacity import CapacityView, capacity_of
+
+    async def ask(database: Database) -> list[CapacityView]:
+        begin = first or database.clock.now().date()
+        return await database.read(lambda tx: capacity_of(tx, locations or [], begin, begin + timedelta(days=days - 1)))
+
+    found = on_database(ask)
+
+    def table() -> Table:
+        table = Table("location", "day", "orders held", "confirmed", "left", "units held", "confirmed", "left")
+        for day in found:
+            left = ["no limit" if n is None else str(n) for n in (day.orders_left, day.units_left)]
+            orders = (str(day.held_orders), str(day.confirmed_orders), left[0])
+            table.add_row(
+                day.location, day.ship_on.isoformat(), *orders, str(day.held_units), str(day.confirmed_units), left[1]
+            )
+        return table
+
+    show(found, table, json=json)

@@ -1,0 +1,234 @@
+"""Past orders under a candidate profile, against the stock as it then was; and candidates that run as shadows of the live ones.
+
+Each order is decided as of the moment before its own decision: what was free then is worked out from the moves. One decision
+does not change the stock of the next, for what the others took is what happened. Rules, closures and the network are those of
+today; a limited location's days fill up as the candidate fills them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record
+
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Invalid
+from ordino.core.statements import statements
+from ordino.inventory.rules import Book, book
+from ordino.network.facts import NetworkFacts, facts
+from ordino.orders.asking import skus_of
+from ordino.sourcing.compare import Comparison, Outcome, Report, outcome
+from ordino.sourcing.decide import decide, stocked
+from ordino.sourcing.document import parse
+from ordino.sourcing.model import Decision, Explanation, Outlook, Request, ShortPolicy
+from ordino.sourcing.outlook import outlook_for
+from ordino.sourcing.profile import Profile
+from ordino.sourcing.versions import Profiles, by_version, vocabulary
+
+sql = statements("ordino.orders")
+sourcing_sql = statements("ordino.sourcing")
+AT_ONCE = 1000
+MOST = 1_000_000
+NIL = UUID(int=0)
+_decode = msgspec.json.Decoder(Explanation).decode
+_outcome = msgspec.json.Decoder(Outcome).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def replay(
+    database: Database, document: str, since: datetime, until: datetime, *, channel: str | None = None, most: int = MOST
+) -> Report:
+    """What the orders placed from ``since`` until before ``until`` would have come to. Raises ``Invalid`` for a faulty document."""
+    if since.tzinfo is None or until.tzinfo is None or until <= since:
+        raise Invalid("Say from when until when, each with its offset, as in 2026-11-01T00:00:00Z.")
+    profile = parse(document, await database.read(vocabulary))
+    network = await database.read(facts)
+    if channel is not None and channel not in network.channels:
+        raise Invalid(f"There is no channel {channel!r}.")
+    comparison = Comparison(profile.name, network)
+    channels = [one.channel_id for code, one in network.channels.items() if channel in (None, code)]
+    after_at, after_id, seen = since, NIL, 0
+    used: dict[tuple[int, date], tuple[int, int]] = {}
+    while seen < most:
+        rows = await database.read(
+            lambda tx, at=after_at, i=after_id, left=most - seen: sql.placed_orders(  # type: ignore[misc]
+                tx, after_at=at, after_id=i, until=until, channel_ids=channels, limit=min(AT_ONCE, left)
+            )
+        )
+        if not rows:
+            break
+        await database.read(lambda tx, rows=rows: _replayed(tx, rows, profile, network, used, comparison))  # type: ignore[misc]
+        after_at, after_id, seen = rows[-1]["placed_at"], rows[-1]["order_id"], seen + len(rows)
+    return comparison.report()
+
+
+async def _replayed(
+    tx: Tx,
+    rows: Sequence[Record],
+    profile: Profile,
+    network: NetworkFacts,
+    used: dict[tuple[int, date], tuple[int, int]],
+    comparison: Comparison,
+) -> None:
+    requests = await _requests(tx, rows, network)
+    decided = {row["order_id"]: row for row in await sourcing_sql.first_decisions(tx, order_ids=list(requests))}
+    mine = [request for request in requests.values() if request.request_id in decided]
+    mine.sort(key=lambda request: (request.at, decided[request.request_id]["cause_id"]))
+    if not mine:
+        return
+    sku_ids = stocked(mine)
+    history = _History(
+        await sql.free_before(tx, sku_ids=sku_ids, at=mine[0].at),
+        await sql.moves_between(tx, sku_ids=sku_ids, since=mine[0].at, until=mine[-1].at),
+    )
+    rules, outlook = await book(tx, sku_ids), await outlook_for(tx, profile.looks_ahead, sku_ids)
+    told = {row["order_id"]: row["promised_at"] for row in rows}
+    for request in mine:
+        row = decided[request.request_id]
+        stock = history.before(request.at, row["cause_id"], stocked([request]))
+        decision = _as_of(request, stock, network, profile, used, rules, outlook)
+        was = _decode(row["explanation"])
+        routes = network.destination(request.country, request.postal_code)
+        km = sum(routes.km(n) or 0.0 for n, _ in was.plan)
+        cost = was.terms.get("carrier", 0) + was.terms.get("handling", 0)
+        happened = Outcome(cost, was.plan, round(km, 1), told[request.request_id])
+        wanted = sum(need.quantity for need in request.needs)
+        comparison.add(
+            request.request_id, wanted, told[request.request_id], happened, outcome(decision, request, network)
+        )
+
+
+def _as_of(
+    request: Request,
+    stock: Mapping[int, Mapping[int, int]],
+    network: NetworkFacts,
+    profile: Profile,
+    used: dict[tuple[int, date], tuple[int, int]],
+    rules: Book | None,
+    outlook: Outlook,
+) -> Decision:
+    [decision] = decide([request], stock, network, profile, used, rules, outlook, tell=False)
+    for leg in decision.legs:
+        if leg.location_id in network.limited:
+            orders, units = used.get((leg.location_id, leg.ship_on), (0, 0))
+            used[leg.location_id, leg.ship_on] = (orders + 1, units + sum(part.quantity for part in leg.units))
+    return decision
+
+
+class _History:
+    """What was free of some SKUs, going forward in time."""
+
+    def __init__(self, free: Sequence[Record], moves: Sequence[Record]) -> None:
+        self._free: dict[int, dict[int, int]] = defaultdict(dict)
+        for row in free:
+            self._free[row["sku_id"]][row["location_id"]] = row["free"]
+        self._moves = moves
+        self._next = 0
+
+    def before(self, at: datetime, cause_id: UUID, sku_ids: Sequence[int]) -> dict[int, dict[int, int]]:
+        """As it was before a cause; never asked of an earlier one than before."""
+        while self._next < len(self._moves):
+            move = self._moves[self._next]
+            if (move["at"], move["cause_id"]) >= (at, cause_id):
+                break
+            there = self._free[move["sku_id"]]
+            there[move["location_id"]] = there.get(move["location_id"], 0) + move["delta"]
+            self._next += 1
+        return {sku_id: {n: units for n, units in self._free[sku_id].items() if units > 0} for sku_id in sku_ids}
+
+
+async def _requests(tx: Tx, rows: Sequence[Record], network: NetworkFacts) -> dict[UUID, Request]:
+    """The orders as they were placed."""
+    order_ids = [row["order_id"] for row in rows]
+    lines: dict[UUID, list[Any]] = defaultdict(list)
+    for line in await sql.lines(tx, order_ids=order_ids):
+        lines[line["order_id"]].append(line)
+    skus = await skus_of(tx, {line["sku_id"] for of in lines.values() for line in of})
+    there = {row["order_id"]: row for row in await sql.destinations(tx, order_ids=order_ids)}
+    found = {}
+    for row in rows:
+        channel = network.channels_by_id[row["channel_id"]]
+        order_id, destination = row["order_id"], there.get(row["order_id"])
+        if channel.network is None or destination is None:
+            continue
+        needs = tuple(
+            skus[line["sku_id"]].need(
+                line["line_no"],
+                line["ordered"],
+                group=line["group_code"],
+                unit_price_minor=line["unit_price_minor"],
+            )
+            for line in lines[order_id]
+        )
+        found[order_id] = Request(
+            order_id,
+            channel.network,
+            destination["country"],
+            destination["postal_code"],
+            row["placed_at"],
+            needs,
+            ShortPolicy(channel.short_policy),
+            channel.channel_id,
+            network.closed(channel.channel_id, row["placed_at"]),
+            channel=channel.code,
+            seller=channel.seller,
+            order_type=row["type"],
+            service_level=row["service_level"],
+            region=destination["region"],
+            city=destination["city"],
+            total_minor=row["total_minor"],
+            currency=row["currency"],
+        )
+    return found
+
+
+# -- shadows -----------------------------------------------------------------------------------------------------------------
+
+
+async def cast_shadows(
+    tx: Tx,
+    policy: Profiles,
+    requests: Sequence[Request],
+    decisions: Sequence[Decision],
+    network: NetworkFacts,
+    seen: tuple[Any, Any, Any, Any],
+    at: datetime,
+) -> None:
+    """What each candidate would have decided on what the live profiles have ``seen`` (stock, capacity, rules, outlook), written
+    down beside what they did.
+    """
+    placed = [n for n, decision in enumerate(decisions) if not decision.refused]
+    if not placed or not policy.shadows:
+        return
+    stock, used, rules, outlook = seen
+    rows: list[tuple[int, UUID, int, str, str]] = []
+    for profile in policy.shadows:
+        would = decide(requests, stock, network, profile, used, rules, outlook, tell=False)
+        for n in placed:
+            wanted = sum(need.quantity for need in requests[n].needs)
+            live, other = (outcome(one[n], requests[n], network) for one in (decisions, would))
+            rows.append(
+                (profile.version, requests[n].request_id, wanted, _encode(live).decode(), _encode(other).decode())
+            )
+    versions, order_ids, wanted_, lives, others = (list(column) for column in zip(*rows, strict=True))
+    await sourcing_sql.record_shadows(
+        tx, versions=versions, order_ids=order_ids, wanted=wanted_, lives=lives, shadows=others, at=at
+    )
+
+
+async def shadow_report(tx: Tx, version: int) -> Report:
+    """The live profiles (before) beside a candidate (after), over all orders that it was a shadow of. Raises ``NotFound``."""
+    profile, network = await by_version(tx, version), await facts(tx)
+    comparison = Comparison(profile.name, network)
+    after = NIL
+    while rows := await sourcing_sql.shadows(tx, version=version, after=after, limit=10_000):
+        for row in rows:
+            live, other = _outcome(row["live"]), _outcome(row["shadow"])
+            comparison.add(row["order_id"], row["wanted"], live.arrives_at, live, other)
+        after = rows[-1]["order_id"]
+    return comparison.report()

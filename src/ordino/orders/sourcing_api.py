@@ -1,0 +1,220 @@
+"""What would be decided, promised and saved, over HTTP: previews, promises, capacity, reevaluations, replays and shadows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import date, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import Meta, Struct
+
+from ordino.core.batcher import Batcher
+from ordino.core.bulk import Limit
+from ordino.core.database import Database
+from ordino.core.errors import Invalid
+from ordino.core.http import JSON, Batch, Body, answer_once, as_error, decode, described, encode
+from ordino.core.upserts import NotUpserted, Updated
+from ordino.inventory.history import LAST
+from ordino.orders.capacity import CapacityView, capacity_of
+from ordino.orders.model import Code
+from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, foresee, load_outlook
+from ordino.orders.preview import Preview, PreviewRequest, preview
+from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest
+from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
+from ordino.orders.replay import replay, shadow_report
+from ordino.sourcing.compare import Report
+from ordino.sourcing.versions import profile as profile_view
+
+PREVIEWS = msgspec.json.Decoder(PreviewRequest)
+OUTLOOKS = Body("positions", PositionOutlook)
+PROMISES = Body("promises", PromiseRequest, most=500)
+Promiser = Batcher[PromiseRequest, Promise | PromiseRefused]
+
+
+@post(
+    "/v1/sourcing/preview",
+    summary="Where would it come from?",
+    tags=["sourcing"],
+    status_code=200,
+    operation_class=described(PreviewRequest, Preview),
+)
+async def post_preview(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Preview:
+    """The decision that placement would make now, with its reasons. Nothing is reserved or written."""
+    wanted = decode(await request.body(), PREVIEWS)
+    return await database.read(lambda tx: preview(tx, wanted, at=database.clock.now()))
+
+
+@post(
+    "/v1/promises",
+    summary="What can be promised?",
+    tags=["sourcing"],
+    status_code=200,
+    operation_class=described(PROMISES, Promise | PromiseRefused),
+)
+async def post_promises(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Of one cart, a list, or `{"promises": [...]}`: delivery options with dates and costs, and stores to collect at. What an order
+    names of an option, placement keeps. Nothing is reserved.
+    """
+    status, body = await answer_promises(request.app.state.promiser, await request.body())
+    return Response(body, status_code=status, media_type=JSON)
+
+
+async def answer_promises(promiser: Promiser, body: bytes) -> tuple[int, bytes]:
+    """The status and the body of the answer. A refusal of a single question is raised; in a list it is a value."""
+    asked, alone = PROMISES.decode(body)
+    if not alone:
+        return 200, encode(Batch(await asyncio.gather(*(promiser.submit(one) for one in asked))))
+    answer = await promiser.submit(asked[0])
+    if isinstance(answer, PromiseRefused):
+        raise as_error(answer)
+    return 200, encode(answer)
+
+
+class CapacityDays(Struct, frozen=True):
+    """By location and day."""
+
+    capacity: list[CapacityView]
+
+
+@get("/v1/capacity", summary="What locations have taken on, day by day", tags=["network"])
+async def get_capacity(
+    database: NamedDependency[Database],
+    first: FromQuery[date],
+    last: FromQuery[date],
+    location: FromQuery[list[str] | None] = None,
+) -> CapacityDays:
+    """Of some locations, or of all that are limited: limits, what is held until release, what is confirmed, and what is left."""
+    return CapacityDays(await database.read(lambda tx: capacity_of(tx, location or [], first, last)))
+
+
+class Reevaluations(Struct, frozen=True):
+    """Newest first; ``next`` is the ``before`` of the page that follows, if there may be one."""
+
+    reevaluations: list[Reevaluated]
+    next: UUID | None
+
+
+@post("/v1/sourcing/reevaluations", summary="Decide tentative orders anew", tags=["sourcing"], status_code=201)
+async def post_reevaluation(database: NamedDependency[Database]) -> Reevaluated:
+    """All orders that are not released yet, together; no promise gets worse. Workers do so by themselves, too, and once more does
+    no harm.
+    """
+    return await reevaluate(database, at=database.clock.now())
+
+
+@get("/v1/sourcing/reevaluations", summary="What deciding anew has saved", tags=["sourcing"])
+async def get_reevaluations(
+    database: NamedDependency[Database], before: FromQuery[UUID] = LAST, limit: Limit = 100
+) -> Reevaluations:
+    """Run by run, newest first."""
+    found = await database.read(lambda tx: reevaluations(tx, before, limit))
+    return Reevaluations(found, found[-1].reevaluation_id if len(found) == limit else None)
+
+
+class ReplayRequest(Struct, frozen=True, kw_only=True):
+    """A candidate: a document, or a version that is kept; and the orders placed from ``since`` until before ``until``."""
+
+    since: datetime
+    until: datetime
+    document: Annotated[str, Meta(max_length=50_000)] | None = None
+    profile_version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    channel: Code | None = None
+    most: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+
+
+REPLAYS = msgspec.json.Decoder(ReplayRequest)
+
+
+@post(
+    "/v1/sourcing/replays",
+    summary="Try a routing profile on past orders",
+    tags=["sourcing"],
+    status_code=200,
+    operation_class=described(ReplayRequest, Report),
+)
+async def post_replay(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Report:
+    """Against the stock as it then was: cost, splits, distance, on-time, fill rate and load beside what happened, and the orders
+    that differ. Nothing is changed.
+    """
+    wanted = decode(await request.body(), REPLAYS)
+    if (wanted.document is None) == (wanted.profile_version is None):
+        raise Invalid("Name a candidate by `document` or by `profile_version`, one of the two.")
+    document = wanted.document
+    if document is None:
+        version = wanted.profile_version or 0
+        document = (await database.read(lambda tx: profile_view(tx, version))).document
+    return await replay(database, document, wanted.since, wanted.until, channel=wanted.channel, most=wanted.most)
+
+
+@get("/v1/sourcing/profiles/{version:int}/report", summary="A trial beside the live profiles", tags=["sourcing"])
+async def get_shadow_report(database: NamedDependency[Database], version: FromPath[int]) -> Report:
+    """Over all orders that were placed while the version was a shadow."""
+    return await database.read(lambda tx: shadow_report(tx, version))
+
+
+class ForeseeRequest(Struct, frozen=True, kw_only=True):
+    """From the orders of so many ``weeks``; ``horizon_weeks`` until the next replenishment; what a unit that is missed costs."""
+
+    weeks: Annotated[int, Meta(ge=1, le=104)] = 8
+    horizon_weeks: Annotated[float, Meta(gt=0, le=104)] = 2.0
+    missed_minor: Annotated[int, Meta(ge=0, le=10**9)] = MISSED_MINOR
+
+
+FORESEES = msgspec.json.Decoder(ForeseeRequest)
+
+
+@post(
+    "/v1/sourcing/outlook",
+    summary="Work out what is expected of positions",
+    tags=["sourcing"],
+    status_code=200,
+    operation_class=described(ForeseeRequest, Foreseen, required=False),
+)
+async def post_outlook(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Foreseen:
+    """Weekly demand and the price of the last units: profiles may count them (`stock_out_minor`, `overstock_minor`, `last_units`)."""
+    body = await request.body()
+    asked = decode(body, FORESEES) if body.strip() else ForeseeRequest()
+    at = database.clock.now()
+    return await database.transact(
+        lambda tx: foresee(
+            tx, at=at, weeks=asked.weeks, horizon_weeks=asked.horizon_weeks, missed_minor=asked.missed_minor
+        )
+    )
+
+
+@put(
+    "/v1/sourcing/outlook",
+    summary="Load what is expected of positions",
+    tags=["sourcing"],
+    operation_class=described(OUTLOOKS, Updated | NotUpserted),
+)
+async def put_outlook(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """From a forecast of your own: one position, a list, or `{"positions": [...]}`."""
+    positions, _ = OUTLOOKS.decode(await request.body())
+    at = database.clock.now()
+    return await answer_once(
+        request, database, lambda tx: _batch(load_outlook(tx, positions, at=at)), body=await request.body()
+    )
+
+
+async def _batch(outcomes: Awaitable[list[Any]]) -> Batch:
+    return Batch(await outcomes)
+
+
+routes: list[Any] = [
+    post_outlook,
+    put_outlook,
+    post_preview,
+    post_promises,
+    post_replay,
+    get_shadow_report,
+    post_reevaluation,
+    get_reevaluations,
+    get_capacity,
+]

@@ -1,0 +1,142 @@
+"""Two ways to decide the same orders, side by side: what each would cost, split, send how far, and have there in time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from ordino.network.facts import NetworkFacts
+from ordino.sourcing.model import Decision, Request
+
+DIFFERENCES = 200
+"""So many orders that differ are told, the first ones."""
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """What a decision comes to. ``cost_minor`` is carrier and handling, which every profile can be compared by; ``km`` is the
+    distance that the packages go, together; ``arrives_at`` the last of them, if nothing is short.
+    """
+
+    cost_minor: int
+    plan: tuple[tuple[int, int], ...]  # (location id, units)
+    km: float
+    arrives_at: datetime | None
+
+
+def outcome(decision: Decision, request: Request, network: NetworkFacts) -> Outcome:
+    routes = network.destination(request.country, request.postal_code)
+    return Outcome(
+        sum(leg.carrier_cost_minor + leg.handling_cost_minor for leg in decision.legs),
+        tuple((leg.location_id, sum(units.quantity for units in leg.units)) for leg in decision.legs),
+        round(sum(routes.km(leg.location_id) or 0.0 for leg in decision.legs), 1),
+        decision.promised_at,
+    )
+
+
+class Side(Struct):
+    """One of the two. ``split_orders`` come from several locations; ``load`` is orders by location."""
+
+    cost_minor: int = 0
+    cost_per_order_minor: float = 0
+    filled_orders: int = 0
+    fill_rate: float = 0
+    unit_fill_rate: float = 0
+    split_orders: int = 0
+    packages: int = 0
+    km_per_package: float = 0
+    on_time_rate: float | None = None
+    load: dict[str, int] = {}
+
+
+class Difference(Struct, frozen=True):
+    """An order that the two decide otherwise: units by location, and what it costs."""
+
+    order_id: UUID
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    before_minor: int
+    after_minor: int
+
+
+class Report(Struct):
+    """``before`` is what happened (or the live profile), ``after`` the candidate; ``on_time_rate`` is of orders that were told a
+    date.
+    """
+
+    profile: str
+    orders: int
+    units: int
+    differ: int
+    saved_minor: int
+    before: Side
+    after: Side
+    differences: list[Difference]
+
+
+class Comparison:
+    """Adds up, order by order."""
+
+    def __init__(self, profile: str, network: NetworkFacts) -> None:
+        self._profile = profile
+        self._network = network
+        self._orders = self._units = self._differ = self._told = 0
+        self._sides = (Side(load={}), Side(load={}))
+        self._given = [0, 0]
+        self._km = [0.0, 0.0]
+        self._in_time = [0, 0]
+        self._differences: list[Difference] = []
+
+    def add(self, order_id: UUID, wanted: int, promised_at: datetime | None, before: Outcome, after: Outcome) -> None:
+        self._orders += 1
+        self._units += wanted
+        self._told += promised_at is not None
+        for place, one in enumerate((before, after)):
+            side = self._sides[place]
+            given = sum(units for _, units in one.plan)
+            self._given[place] += given
+            self._km[place] += one.km
+            side.cost_minor += one.cost_minor
+            side.packages += len(one.plan)
+            side.split_orders += len(one.plan) > 1
+            side.filled_orders += given == wanted
+            if promised_at is not None and one.arrives_at is not None and one.arrives_at <= promised_at:
+                self._in_time[place] += 1
+            for location_id, _ in one.plan:
+                code = self._network.locations[location_id].code
+                side.load[code] = side.load.get(code, 0) + 1
+        if Counter(dict(before.plan)) != Counter(dict(after.plan)):
+            self._differ += 1
+            if len(self._differences) < DIFFERENCES:
+                self._differences.append(
+                    Difference(order_id, self._codes(before), self._codes(after), before.cost_minor, after.cost_minor)
+                )
+
+    def _codes(self, one: Outcome) -> dict[str, int]:
+        return {self._network.locations[n].code: units for n, units in one.plan}
+
+    def report(self) -> Report:
+        for place, side in enumerate(self._sides):
+            if self._orders:
+                side.cost_per_order_minor = round(side.cost_minor / self._orders, 1)
+                side.fill_rate = round(side.filled_orders / self._orders, 4)
+                side.unit_fill_rate = round(self._given[place] / max(1, self._units), 4)
+            if side.packages:
+                side.km_per_package = round(self._km[place] / side.packages, 1)
+            if self._told:
+                side.on_time_rate = round(self._in_time[place] / self._told, 4)
+            side.load = dict(sorted(side.load.items(), key=lambda item: (-item[1], item[0])))
+        before, after = self._sides
+        return Report(
+            self._profile,
+            self._orders,
+            self._units,
+            self._differ,
+            before.cost_minor - after.cost_minor,
+            before,
+            after,
+            self._differences,
+        )

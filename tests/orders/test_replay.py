@@ -1,0 +1,143 @@
+"""Candidates on past orders, against the stock as it then was, and as shadows of the live profiles; nothing is changed."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from ordino.core.database import Database
+from ordino.core.errors import Invalid
+from ordino.inventory.adjust import Receipt, receive
+from ordino.orders.model import Placed
+from ordino.orders.place import place
+from ordino.orders.replay import replay, shadow_report
+from ordino.orders.sourcing_api import routes
+from ordino.sourcing import versions
+from ordino.sourcing.document import packaged
+from steps import assert_clean, client, in_one
+from world import PLACES, World, small_world
+
+MONDAY = datetime(2027, 3, 1, 15, 0, tzinfo=UTC)
+ONLY_FAR = "name: far\nstrategies:\n  - name: far\n    fences: {{locations: [{location}]}}\n"
+
+
+async def put(database: Database, world: World, quantities: Any, at: datetime, **more: Any) -> Placed:
+    [placed] = await in_one(database, place, [world.order(f"t-{uuid4()}", quantities, **more)], at)
+    assert isinstance(placed, Placed), placed
+    return placed
+
+
+async def counts(database: Database) -> list[int]:
+    tables = (
+        "inventory.moves",
+        "orders.orders",
+        "sourcing.decisions",
+        "core.events",
+        "core.reactions",
+        "orders.allocations",
+    )
+    return [await database.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
+
+
+async def test_the_same_profile_decides_as_it_did(database: Database) -> None:
+    """Whatever has happened to the stock since: it is seen as it then was."""
+    world = await small_world(database, prefix="sa-", locations=5, skus=4, stock=6)
+    dice = random.Random(1)
+    for n in range(60):
+        at = MONDAY + timedelta(minutes=n)
+        batch = [
+            world.order(f"b-{n}-{m}", {dice.choice(world.skus): dice.randint(1, 2)}, postal_code=dice.choice(PLACES)[0],
+                        channel=world.channels["backorder"])
+            for m in range(2)
+        ]  # fmt: skip
+        await in_one(database, place, batch, at)
+        if n % 20 == 10:
+            await in_one(
+                database,
+                receive,
+                [Receipt(sku=s, location=world.locations[n % 5], quantity=5, reason="more") for s in world.skus],
+                at,
+            )
+    before = await counts(database)
+    report = await replay(
+        database, packaged(), MONDAY, MONDAY + timedelta(hours=2), channel=world.channels["backorder"]
+    )
+    assert (report.orders, report.differ, report.saved_minor) == (120, 0, 0)
+    assert report.before.load == report.after.load
+    assert report.before.unit_fill_rate == report.after.unit_fill_rate
+    assert await counts(database) == before
+
+
+async def test_a_candidate_is_held_against_what_happened(database: Database) -> None:
+    world = await small_world(database, prefix="sb-", locations=5, skus=1, stock=10)
+    orders = [await put(database, world, 1, MONDAY + timedelta(minutes=n)) for n in range(3)]
+    far = ONLY_FAR.format(location=world.locations[4])
+    report = await replay(database, far, MONDAY, MONDAY + timedelta(hours=1), channel=world.channel)
+    assert (report.orders, report.differ) == (3, 3)
+    assert report.before.load == {world.locations[0]: 3}
+    assert report.after.load == {world.locations[4]: 3}
+    assert report.saved_minor == report.before.cost_minor - report.after.cost_minor < 0
+    assert report.after.km_per_package > report.before.km_per_package
+    assert report.differences[0].order_id == orders[0].order_id
+    assert (report.differences[0].before, report.differences[0].after) == (
+        {world.locations[0]: 1},
+        {world.locations[4]: 1},
+    )
+
+
+async def test_what_came_later_was_not_there_then(database: Database) -> None:
+    world = await small_world(database, prefix="sc-", locations=5, skus=1, stock={("sc-sku-1", "sc-loc-1"): 10})
+    await put(database, world, 1, MONDAY)
+    await in_one(
+        database,
+        receive,
+        [Receipt(sku="sc-sku-1", location="sc-loc-5", quantity=9, reason="more")],
+        MONDAY + timedelta(minutes=5),
+    )
+    await put(database, world, 1, MONDAY + timedelta(minutes=9))
+    far = ONLY_FAR.format(location="sc-loc-5")
+    report = await replay(database, far, MONDAY, MONDAY + timedelta(hours=1), channel=world.channel)
+    assert (report.orders, report.after.filled_orders, report.after.load) == (2, 1, {"sc-loc-5": 1})
+
+
+async def test_a_shadow_decides_beside_the_live_profile_and_changes_nothing(database: Database) -> None:
+    world = await small_world(database, prefix="sd-", locations=5, skus=1, stock=10)
+    text = ONLY_FAR.format(location=world.locations[4])
+    version = await database.transact(lambda tx: versions.draft(tx, text, at=MONDAY))
+    await put(database, world, 1, MONDAY)
+    await database.transact(lambda tx: versions.shadow(tx, version, on=True))
+    for _ in range(3):
+        await put(database, world, 1, MONDAY)
+    [refused] = await in_one(database, place, [world.order("too-many", 1000)], MONDAY)
+    assert not isinstance(refused, Placed)
+    await database.transact(lambda tx: versions.shadow(tx, version, on=False))
+    await put(database, world, 1, MONDAY)
+    report = await database.read(lambda tx: shadow_report(tx, version))
+    assert (report.profile, report.orders, report.differ) == ("far", 3, 3)
+    assert report.before.load == {world.locations[0]: 3}
+    assert report.after.load == {world.locations[4]: 3}
+    await assert_clean(database)
+
+
+async def test_what_cannot_be_replayed_is_refused(database: Database) -> None:
+    with pytest.raises(Invalid, match="until when"):
+        await replay(database, packaged(), MONDAY, MONDAY)
+    with pytest.raises(Invalid, match="There is no channel"):
+        await replay(database, packaged(), MONDAY, MONDAY + timedelta(hours=1), channel="nope")
+    with pytest.raises(Invalid, match="Line 1"):
+        await replay(database, "name: x", MONDAY, MONDAY + timedelta(hours=1))
+
+
+async def test_replays_over_http(database: Database) -> None:
+    world = await small_world(database, prefix="se-", locations=2, skus=1, stock=10)
+    await put(database, world, 1, MONDAY)
+    asked = {"since": "2027-03-01T00:00:00Z", "until": "2027-03-02T00:00:00Z", "channel": world.channel}
+    async with client(database, routes) as http:
+        done = await http.post("/v1/sourcing/replays", json={**asked, "profile_version": 0})
+        neither = await http.post("/v1/sourcing/replays", json=asked)
+    assert (done.json()["orders"], done.json()["differ"]) == (1, 0)
+    assert "one of the two" in neither.json()["detail"]

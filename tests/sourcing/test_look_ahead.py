@@ -1,0 +1,61 @@
+"""What the last units are worth, worked by hand; and as the tests of the cost use them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from ordino.core.database import Database
+from ordino.orders.outlook import PositionOutlook, foresee, load_outlook
+from ordino.orders.place import place
+from ordino.sourcing.look_ahead import prices
+from ordino.sourcing.outlook import outlook_for
+from steps import in_one
+from world import PLACES, small_world
+
+COSTS = {("near", "town"): 300, ("far", "town"): 700, ("far", "plains"): 400}
+
+
+def test_a_scarce_unit_is_worth_what_its_absence_costs() -> None:
+    # two are wanted in town, one lies near: the other comes from far, for 400 more
+    assert prices({"near": 1, "far": 9}, {"town": 2.0}, COSTS, 5000) == {"near": 400, "far": 0}
+
+
+def test_where_more_lies_than_is_wanted_a_unit_is_worth_nothing() -> None:
+    assert prices({"near": 5, "far": 9}, {"town": 2.0}, COSTS, 5000) == {"near": 0, "far": 0}
+
+
+def test_a_unit_that_is_missed_everywhere_is_worth_the_miss() -> None:
+    # one near and one far for three in town: one goes missing; a unit near saves 5,000 - 300, one far 5,000 - 700
+    assert prices({"near": 1, "far": 1}, {"town": 3.0}, COSTS, 5000) == {"near": 4700, "far": 4300}
+
+
+def test_nobody_can_be_served_from_nowhere() -> None:
+    assert prices({"near": 3}, {"plains": 2.0}, COSTS, 5000) == {"near": 0}
+    assert prices({}, {"town": 2.0}, COSTS, 5000) == {}
+
+
+async def test_an_outlook_is_worked_out_from_orders_and_can_be_loaded(database: Database) -> None:
+    at = datetime(2027, 3, 1, 15, tzinfo=UTC)
+    # Columbus has 4 left of 10 after six orders to Columbus in a week; New York has plenty
+    world = await small_world(
+        database, prefix="la-", locations=5, skus=1, stock={("la-sku-1", "la-loc-1"): 10, ("la-sku-1", "la-loc-5"): 50}
+    )
+    for _ in range(6):
+        await in_one(
+            database, place, [world.order(f"la-{uuid4()}", 1, postal_code=PLACES[0][0])], at - timedelta(days=1)
+        )
+    done = await database.transact(lambda tx: foresee(tx, at=at, weeks=1, horizon_weeks=1.0))
+    assert done.positions >= 2
+    sku, (near, far) = world.sku_ids["la-sku-1"], (world.location_ids["la-loc-1"], world.location_ids["la-loc-5"])
+    seen = await database.read(lambda tx: outlook_for(tx, True, [sku]))
+    assert seen.weekly == {(sku, near): 6.0, (sku, far): 0.0}
+    # six are expected and four lie near: the next comes from New York, 768 km away, for 800 instead of 500
+    assert seen.prices == {(sku, near): 300}
+    assert (await database.read(lambda tx: outlook_for(tx, False, [sku]))).weekly == {}
+    mine = PositionOutlook(sku="la-sku-1", location="la-loc-1", weekly_units=2.5, price_minor=77)
+    wrong = PositionOutlook(sku="nope", location="la-loc-1", weekly_units=1)
+    answers = await in_one(database, load_outlook, [mine, wrong], at)
+    assert answers[1].pointer == "/sku"
+    seen = await database.read(lambda tx: outlook_for(tx, True, [sku]))
+    assert (seen.weekly[sku, near], seen.prices[sku, near]) == (2.5, 77)
