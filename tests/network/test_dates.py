@@ -135,3 +135,14 @@ def test_lanes_win_over_distance_the_longest_prefixes_first() -> None:
     assert found == {"90210": "x", "90299": "l", "33101": "f", "10002": "n"}
     assert facts.destination("US", "10002").km(1) == pytest.approx(11.1, abs=0.1)
     assert facts.destination("US", "00000").km(1) is None
+
+
+def test_any_number_of_services_has_its_zones() -> None:
+    """More of them than one number could tell apart."""
+    zones = tuple(Zone(f"z{n}", 100.0 * n, 1, (1000,), (n,)) for n in range(1, 60))
+    services = {k: Service(k, f"s{k}", "C", "S", "USD", WEEKDAYS, 1000, zones, {}) for k in range(1, 20)}
+    facts = NetworkFacts({1: PLAIN}, services, {}, {}, {("US", "x"): (42.0, -74.0), ("US", "y"): (40.2, -74.0)})
+    far = facts.destination("US", "x")[1]
+    assert [(service.service_id, zone.zone) for service, zone in far.ways] == [(k, "z3") for k in services]  # 211 km
+    assert {zone.zone for _, zone in facts.destination("US", "y")[1].ways} == {"z1"}
+    assert facts.destination("US", "nowhere")[1].ways == ()

@@ -7,6 +7,7 @@ A zone comes from a lane (a pair of postal prefixes, the longest pair wins) or e
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,9 +28,11 @@ sql = statements("ordino.network")
 
 EARTH_RADIUS_KM = 6371.0088
 MEMO_LIMIT = 100_000
-MEMO_ENTRIES = 5_000_000
+MEMO_BYTES = 100_000_000
 YEAR_DAYS = 366
+LARGEST_CODE = 1 << 62
 Kilometers = np.ndarray[tuple[int], np.dtype[np.float64]]
+Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 DELIVERED_BY = time(20, 0)  # a parcel that arrives on a day is promised for the end of the delivery round
 
 
@@ -65,11 +68,6 @@ class Location(Struct, frozen=True):
     pickup_ready_minutes: int = 120
     opens: time = time(9, 0)
     closes: time = time(20, 0)
-
-    @property
-    def handles_by_unit(self) -> bool:
-        """Whether lines and units cost something, beside the order."""
-        return bool(self.handling_line_cost_minor or self.handling_unit_cost_minor)
 
 
 class Zone(Struct, frozen=True):
@@ -172,7 +170,7 @@ class Route:
         may weigh or measure goes as several.
         """
         if level is not None:
-            return self._of(level).quotes(grams, cubic_cm)
+            return self.of(level).quotes(grams, cubic_cm)
         if cubic_cm and self._measures:
             key = (grams, cubic_cm)
             found = self._measured.get(key)
@@ -189,7 +187,8 @@ class Route:
             quotes = self._by_step[step] = self._asked(grams, 0)
         return quotes
 
-    def _of(self, level: str) -> Route:
+    def of(self, level: str) -> Route:
+        """The services of a level alone."""
         route = self._levels.get(level)
         if route is None:
             route = self._levels[level] = Route(tuple(way for way in self.ways if way[0].level == level))
@@ -214,18 +213,76 @@ class Route:
 
 
 class _Places:
-    """Where all locations are, for one look at all of them; and the lanes that lead from them."""
+    """All locations at once: where they are, and by which zones of which services an address is reached from each of them.
 
-    def __init__(self, locations: Mapping[int, Location]) -> None:
+    A zone is a number among its service's zones, 0 is none; the zones of all services together make one code a location, and
+    locations with the same code share a route.
+    """
+
+    def __init__(self, locations: Mapping[int, Location], services: Sequence[Service]) -> None:
         self.index = {location_id: place for place, location_id in enumerate(locations)}
-        self.postal_codes = [location.postal_code for location in locations.values()]
+        self._postal_codes = [location.postal_code for location in locations.values()]
         self._latitudes = np.radians([location.latitude for location in locations.values()])
         self._longitudes = np.radians([location.longitude for location in locations.values()])
         self._cosines = np.cos(self._latitudes)
-        self._rows: dict[tuple[int, tuple[str | None, ...]], list[Zone | None]] = {}
-        self._lengths: dict[int, tuple[list[tuple[int, int]], dict[int, frozenset[str]]]] = {}
+        self._reaches = [_Reach(service) for service in services]
+        codes = math.prod(reach.base for reach in self._reaches)
+        self._fits = codes < LARGEST_CODE
+        self._kind, self._type = ("H", "uint16") if codes <= 1 << 16 else ("q", "int64")
+        self.bytes = len(self.index) * np.dtype(self._type).itemsize  # of what is kept of one address
+        self._interned: dict[bytes, int] = {}  # of zones, where there are too many services for one number
+        self._zones: list[bytes] = []
+        self._rows: dict[tuple[int, tuple[str | None, ...]], Numbers] = {}
+        self.routes: dict[int, Route] = {}
 
-    def km(self, there: tuple[float, float]) -> Kilometers:
+    def codes(self, postal_code: str, there: tuple[float, float] | None) -> array[int]:
+        """One code a location, in the order of the index."""
+        km = None if there is None else self._km(there)
+        found: Numbers = np.zeros(len(self.index), dtype=np.int64)
+        several: list[Numbers] = []
+        for number, reach in enumerate(self._reaches):
+            zones = np.zeros(len(self.index), dtype=np.int64)
+            if km is not None:
+                zones = reach.by_distance[np.searchsorted(reach.limits, km)]
+            if reach.pairs:
+                lanes = self._lanes(number, reach, postal_code)
+                zones = np.where(lanes > 0, lanes, zones)
+            if self._fits:
+                found = found * reach.base + zones
+            else:
+                several.append(zones)
+        if several:
+            rows = np.stack(several, axis=1).astype(np.uint16)
+            return array("q", [self._intern(row.tobytes()) for row in rows])
+        return array(self._kind, found.astype(self._type).tobytes())
+
+    def _intern(self, zones: bytes) -> int:
+        code = self._interned.get(zones)
+        if code is None:
+            code = self._interned[zones] = len(self._zones)
+            self._zones.append(zones)
+        return code
+
+    def _numbers(self, code: int) -> list[int]:
+        """The zones of a code, one a service."""
+        if not self._fits:
+            return list(memoryview(self._zones[code]).cast("H"))
+        found = []
+        for reach in reversed(self._reaches):
+            code, zone = divmod(code, reach.base)
+            found.append(zone)
+        return found[::-1]
+
+    def route(self, code: int) -> Route:
+        """What a code says."""
+        route = self.routes.get(code)
+        if route is None:
+            zones = zip(self._reaches, self._numbers(code), strict=True)
+            ways = tuple((reach.service, reach.zones[zone - 1]) for reach, zone in zones if zone)
+            route = self.routes[code] = Route(ways)
+        return route
+
+    def _km(self, there: tuple[float, float]) -> Kilometers:
         """The great-circle distances from all locations, by the haversine formula."""
         latitude, longitude = math.radians(there[0]), math.radians(there[1])
         h = (
@@ -235,76 +292,69 @@ class _Places:
         found: Kilometers = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(1.0, np.sqrt(h)))
         return found
 
-    def lanes(self, service: Service, postal_code: str) -> list[Zone | None] | None:
-        """The zone that a lane says, of every location; destinations with the same prefixes share a row. None: no lanes."""
-        if not service.lanes:
-            return None
-        lengths = self._lengths.get(service.service_id)
-        if lengths is None:
-            pairs = sorted({(len(origin), len(there)) for origin, there in service.lanes}, reverse=True)
-            prefixes = {
-                length: frozenset(there for _, there in service.lanes if len(there) == length)
-                for length in {pair[1] for pair in pairs}
-            }
-            lengths = self._lengths[service.service_id] = (pairs, prefixes)
-        pairs, prefixes = lengths
-        heads = {n: postal_code[:n] if postal_code[:n] in known else None for n, known in prefixes.items()}
-        key = (service.service_id, tuple(heads[n] for n in sorted(heads)))
+    def _lanes(self, number: int, reach: _Reach, postal_code: str) -> Numbers:
+        """The zone that a lane says, of every location; destinations with the same prefixes share a row."""
+        heads = {n: postal_code[:n] if postal_code[:n] in known else None for n, known in reach.prefixes.items()}
+        key = (number, tuple(heads.values()))
         row = self._rows.get(key)
         if row is None:
-            row = [_lane(service, origin, pairs, heads) for origin in self.postal_codes]
-            if len(self._rows) * len(row) > MEMO_ENTRIES:
+            if len(self._rows) * len(self.index) * 8 > MEMO_BYTES:
                 self._rows.clear()
-            self._rows[key] = row
+            row = self._rows[key] = np.array(
+                [reach.lane(origin, heads) for origin in self._postal_codes], dtype=np.int64
+            )
         return row
 
 
-def _lane(
-    service: Service, origin: str, pairs: Sequence[tuple[int, int]], heads: Mapping[int, str | None]
-) -> Zone | None:
-    for origin_length, length in pairs:  # the longest origin first, then the longest destination
-        head = heads[length]
-        if head is not None and len(origin) >= origin_length:
-            lane = service.lanes.get((origin[:origin_length], head))
-            if lane is not None:
-                return lane
-    return None
+class _Reach:
+    """A service's zones by number, by distance and by lane."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.zones = list(dict.fromkeys((*service.zones, *service.lanes.values())))
+        self.base = len(self.zones) + 1
+        numbers = {zone: number for number, zone in enumerate(self.zones, 1)}
+        by_distance = [zone for zone in service.zones if zone.up_to_km is not None]
+        self.limits = np.array([zone.up_to_km for zone in by_distance], dtype=np.float64)
+        self.by_distance = np.array([*(numbers[zone] for zone in by_distance), 0], dtype=np.int64)
+        self._lanes = {pair: numbers[zone] for pair, zone in service.lanes.items()}
+        self.pairs = sorted({(len(origin), len(there)) for origin, there in service.lanes}, reverse=True)
+        self.prefixes = {
+            length: frozenset(there for _, there in service.lanes if len(there) == length)
+            for length in sorted({pair[1] for pair in self.pairs})
+        }
+
+    def lane(self, origin: str, heads: Mapping[int, str | None]) -> int:
+        """The longest origin first, then the longest destination."""
+        for origin_length, length in self.pairs:
+            head = heads[length]
+            if head is not None and len(origin) >= origin_length:
+                zone = self._lanes.get((origin[:origin_length], head))
+                if zone is not None:
+                    return zone
+        return 0
 
 
-class Destination(dict[int, Route]):
+class Destination:
     """Location id -> the route from there to one address."""
 
+    __slots__ = ("_codes", "_facts", "_index", "_routes", "_there")
+
     def __init__(self, facts: NetworkFacts, postal_code: str, there: tuple[float, float] | None) -> None:
-        super().__init__()
         self._facts = facts
-        self._km = None if there is None else facts.places.km(there)
-        self._zones = [
-            (
-                service,
-                facts.places.lanes(service, postal_code),
-                None if self._km is None else np.searchsorted(limits, self._km),
-            )
-            for service, limits in facts.reaches
-        ]
+        self._there = there
+        self._codes = facts.places.codes(postal_code, there)
+        self._index = facts.places.index
+        self._routes = facts.places.routes
+
+    def __getitem__(self, location_id: int) -> Route:
+        code = self._codes[self._index[location_id]]
+        return self._routes.get(code) or self._facts.places.route(code)
 
     def km(self, location_id: int) -> float | None:
         """The great-circle distance from a location; None if nobody knows where the address is."""
-        return None if self._km is None else float(self._km[self._facts.places.index[location_id]])
-
-    def __missing__(self, location_id: int) -> Route:
-        place = self._facts.places.index[location_id]
-        found = []
-        for service, lanes, by_distance in self._zones:
-            zone = None if lanes is None else lanes[place]
-            if zone is None and by_distance is not None:
-                step = by_distance[place]
-                zone = service.zones[step] if step < len(service.zones) else None
-                if zone is not None and zone.up_to_km is None:
-                    zone = None
-            if zone is not None:
-                found.append((service, zone))
-        route = self[location_id] = self._facts.route(found)
-        return route
+        location = self._facts.locations[location_id]
+        return None if self._there is None else distance_km((location.latitude, location.longitude), self._there)
 
 
 class NetworkFacts:
@@ -323,11 +373,7 @@ class NetworkFacts:
     ) -> None:
         self.locations = locations
         self.location_ids = {location.code: location.location_id for location in locations.values()}
-        self.places = _Places(locations)
-        self.reaches = [
-            (service, np.array([z.up_to_km for z in service.zones if z.up_to_km is not None]))
-            for service in services.values()
-        ]
+        self.places = _Places(locations, list(services.values()))
         self.binned = frozenset(n for n, location in locations.items() if location.bins)
         self.services = services
         self.channels = channels
@@ -341,6 +387,10 @@ class NetworkFacts:
             if location.daily_capacity is not None or location.daily_unit_capacity is not None
         ) | {location_id for location_id, _ in capacity_days}
         self.levels = frozenset(service.level for service in services.values())
+        self.handling = {n: location.handling_cost_minor for n, location in locations.items()}
+        self.handles_by_unit = frozenset(
+            n for n, at in locations.items() if at.handling_line_cost_minor or at.handling_unit_cost_minor
+        )
         self.least_handling_minor = min((at.handling_cost_minor for at in locations.values()), default=0)
         self.least_rate_minor = min((z.costs[0] for s in services.values() for z in s.zones), default=0)
         self.measures = any(service.measures for service in services.values())
@@ -348,7 +398,6 @@ class NetworkFacts:
         self._postal_codes = places
         self._closures = closures
         self._destinations: dict[tuple[str, str], Destination] = {}
-        self._routes: dict[tuple[int, ...], Route] = {}
         self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
         self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime]] = {}
         self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
@@ -425,18 +474,10 @@ class NetworkFacts:
         key = (country, postal_code)
         destination = self._destinations.get(key)
         if destination is None:
-            if len(self._destinations) * (len(self.locations) + 1) > MEMO_ENTRIES:
+            if len(self._destinations) * (self.places.bytes + 500) > MEMO_BYTES:
                 self._destinations.clear()
             destination = self._destinations[key] = Destination(self, postal_code, self.place(country, postal_code))
         return destination
-
-    def route(self, ways: Sequence[tuple[Service, Zone]]) -> Route:
-        """Addresses that are served in the same way share a route."""
-        key = tuple([id(part) for way in ways for part in way])  # all of them live as long as these facts
-        route = self._routes.get(key)
-        if route is None:
-            route = self._routes[key] = Route(tuple(ways))
-        return route
 
     def quotes(self, location_id: int, country: str, postal_code: str, grams: int) -> tuple[Quote, ...]:
         """Every service that reaches the postal code from the location, cheapest first, with the cost of ``grams``."""

@@ -177,7 +177,7 @@ FORESEES = msgspec.json.Decoder(ForeseeRequest)
     operation_class=described(ForeseeRequest, Foreseen, required=False),
 )
 async def post_outlook(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Foreseen:
-    """Weekly demand and the price of the last units: profiles may count them (`stock_out_minor`, `overstock_minor`, `last_units`)."""
+    """Weekly demand and the price of last units: profiles may count them (`stock_out_minor`, `overstock_minor`, `last_units`)."""
     body = await request.body()
     asked = decode(body, FORESEES) if body.strip() else ForeseeRequest()
     at = database.clock.now()

@@ -7,7 +7,7 @@ half to even, once a unit or once a leg, as its term says.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ordino.network.facts import Destination, Location, NetworkFacts, Quote
@@ -45,6 +45,9 @@ class Costs:
         self._routes = routes
         self._rooms = rooms
         self._level = request.service_level
+        self._carrier = cost.carrier
+        self._handling = left.facts.handling if cost.handling else None
+        self._by_unit = left.facts.handles_by_unit
         self._given: Cover | None = None  # what was weighed last
         self._weight = self._volume = 0
         self.only_in_time = only_in_time
@@ -58,14 +61,14 @@ class Costs:
         if self._more:
             return sum(self.terms(location_id, given).values())
         cost = 0
-        if self.cost.carrier:
-            cost = (
-                self._routes[location_id]
-                .quotes(self.weight(given), self.volume(given), self.request.service_level)[0]
-                .cost_minor
-            )
-        if self.cost.handling:
-            cost += handling(self.facts.locations[location_id], given)
+        if self._carrier:
+            if given is not self._given:
+                self._weigh(given)
+            cost = self._routes[location_id].quotes(self._weight, self._volume, self._level)[0].cost_minor
+        if self._handling is not None:
+            if location_id in self._by_unit:
+                return cost + handling(self.facts.locations[location_id], given)
+            cost += self._handling[location_id]
         return cost
 
     def terms(self, location_id: int, given: Cover) -> dict[str, int]:
@@ -129,14 +132,15 @@ class Costs:
             minor += self.facts.locations[location_id].handling_cost_minor
         return minor + (self._pressure(location_id) if cost.capacity_minor else 0)
 
-    def least(self, location_id: int, units: int) -> int:
-        """No leg of up to so many units from there costs less."""
-        cost = 0
-        if self.cost.carrier:
-            cost = self._routes[location_id].least_minor
-        if self.cost.handling:
-            cost += self.facts.locations[location_id].handling_cost_minor
-        return cost - self.cost.overstock_minor * units
+    def least(self, locations: Iterable[int], units: int) -> list[int]:
+        """No leg of up to so many units from these locations costs less."""
+        routes, asked = self._routes, self._handling
+        relief = self.cost.overstock_minor * units
+        if not self._carrier:
+            return [(0 if asked is None else asked[n]) - relief for n in locations]
+        if asked is None:
+            return [routes[n].least_minor - relief for n in locations]
+        return [routes[n].least_minor + asked[n] - relief for n in locations]
 
     def floor(self, units: int) -> int:
         """No leg of up to so many units from anywhere costs less."""
@@ -177,9 +181,11 @@ class Costs:
 
     def quotes(self, location_id: int, given: Cover) -> Sequence[Quote]:
         if given is not self._given:
-            self._given, self._weight = given, self.weight(given)
-            self._volume = self.volume(given)
+            self._weigh(given)
         return self._routes[location_id].quotes(self._weight, self._volume, self._level)
+
+    def _weigh(self, given: Cover) -> None:
+        self._given, self._weight, self._volume = given, self.weight(given), self.volume(given)
 
     def ship_by(self, location_id: int, service_id: int | None) -> datetime:
         return self.facts.ship_by(location_id, self.request.at, service_id, self._rooms.after(location_id))
@@ -278,6 +284,6 @@ def _place(order: Sequence[str], names: Sequence[str] | frozenset[str]) -> int:
 def handling(location: Location, given: Cover) -> int:
     """What a location asks for an order, each of its SKUs and each unit."""
     cost = location.handling_cost_minor
-    if location.handles_by_unit:
+    if location.handling_line_cost_minor or location.handling_unit_cost_minor:
         cost += location.handling_line_cost_minor * len(given) + location.handling_unit_cost_minor * sum(given.values())
     return cost

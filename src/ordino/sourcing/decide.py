@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from heapq import nsmallest
 from typing import Any
+
+from msgspec import Struct
 
 from ordino.catalog.kits import Parts
 from ordino.inventory.rules import Book
@@ -37,6 +40,9 @@ from ordino.sourcing.profile import Fallback, Keep, Partial, Profile, Strategy
 EXPLAINED = 10
 """So many candidates are kept in an explanation."""
 
+TRIES = 4
+"""So often an order asks others of its set to give way."""
+
 Policy = Profile | Callable[[Request], Profile]
 NO_OUTLOOK = Outlook()
 
@@ -51,15 +57,99 @@ def decide(
     outlook: Outlook = NO_OUTLOOK,
     *,
     tell: bool = True,
+    exchange: bool = True,
 ) -> list[Decision]:
     """One decision a request, in order: earlier requests take first. Nothing that is passed in is changed.
 
     ``policy`` is one profile for all, or chooses one for each request. ``book`` holds the rules over the stock; without it,
     only the networks' own buffers withhold units. ``outlook`` is asked where a profile looks at demand. Without ``tell``, the
-    candidates that lost are not told.
+    candidates that lost are not told. With ``exchange``, an order gives way to a later one of the set where both cost less
+    together for it, both are filled as before, and no promise breaks.
     """
     left = Left(stock, facts, capacity or {}, book)
-    return [Sitting(request, left, profile_of(policy, request), outlook, tell=tell).answer() for request in requests]
+    sittings = [Sitting(request, left, profile_of(policy, request), outlook, tell=tell) for request in requests]
+    decisions = [sitting.answer() for sitting in sittings]
+    if exchange and len(sittings) > 1:
+        for index in exchanged(sittings):
+            decisions[index] = sittings[index].decision()
+    return decisions
+
+
+def exchanged(sittings: Sequence[Sitting]) -> list[int]:
+    """Which orders of a set are better served because an earlier one gave way, and which gave way.
+
+    Only where the set has used up a position: who holds its last units is decided anew without them, after who could use them
+    better, and that stands if both together cost less.
+    """
+    left = sittings[0].left
+    holders: dict[tuple[int, int], list[int]] = {}
+    for index, sitting in enumerate(sittings):
+        if sitting.whole and not sitting.kits:
+            buffers = sitting.request.network.buffers
+            for n, given in sitting.takes[0].plan.items():
+                for sku_id in given:
+                    if left.free(sku_id)[n] <= buffers.get(n, 0):
+                        holders.setdefault((sku_id, n), []).append(index)
+    if not holders:
+        return []
+    by_sku: dict[int, list[int]] = {}
+    for sku_id, n in holders:
+        by_sku.setdefault(sku_id, []).append(n)
+    changed: set[int] = set()
+    for index, sitting in enumerate(sittings):
+        if sitting.whole and not sitting.kits:
+            changed |= _exchanged(index, sittings, holders, by_sku)
+    return sorted(changed)
+
+
+def _exchanged(
+    index: int,
+    sittings: Sequence[Sitting],
+    holders: Mapping[tuple[int, int], Sequence[int]],
+    by_sku: Mapping[int, Sequence[int]],
+) -> set[int]:
+    """One order asks those before it to give way."""
+    mine, tries = sittings[index], 0
+    changed: set[int] = set()
+    for sku_id in dict.fromkeys(need.sku_id for need in mine.request.needs if need.sku_id in by_sku):
+        for n in _tempting(mine, sku_id, by_sku[sku_id]):
+            for other in holders[sku_id, n]:
+                holder = sittings[other]
+                if other >= index or tries >= TRIES or not holder.whole or n not in holder.takes[0].plan:
+                    continue
+                tries += 1
+                if _give_way(holder, mine):
+                    changed |= {index, other}
+                    break
+    return changed
+
+
+def _tempting(sitting: Sitting, sku_id: int, places: Sequence[int]) -> list[int]:
+    """Where this order would rather have a SKU from than where it has it from, the cheapest first."""
+    [take] = sitting.takes
+    total, here, request = take.view.costs.total, take.plan, sitting.request
+    serving = sitting.facts.serving_country(request.country)
+    most = max((total(n, given) for n, given in here.items() if sku_id in given), default=0)
+    one = {sku_id: 1}
+    found = sorted(
+        (total(n, one), n)
+        for n in places
+        if n not in here and n in serving and n in request.network.buffers and sitting.routes[n].ways
+    )
+    return [n for cost, n in found[:2] if cost < most or len(here) > 1]
+
+
+def _give_way(holder: Sitting, other: Sitting) -> bool:
+    """Whether both cost less together when the holder lets go, the other chooses first, and the holder anew."""
+    before, was = holder.cost() + other.cost(), (holder.found, other.found)
+    had = holder.let_go(), other.let_go()
+    if other.take_again() and holder.take_again() and holder.cost() + other.cost() < before:
+        return True
+    holder.let_go()
+    other.let_go()
+    holder.put_back(had[0], was[0])
+    other.put_back(had[1], was[1])
+    return False
 
 
 def stocked(requests: Iterable[Request]) -> list[int]:
@@ -87,6 +177,17 @@ class _Take:
         self.terms = {n: view.costs.terms(n, given) for n, given in plan.items()}
 
 
+class _Found(Struct, frozen=True):
+    """What came of a request beside what it takes."""
+
+    looks: list[Look]
+    last: View | None
+    kept: bool | None
+    short: dict[int, int]
+    dropped: frozenset[int]
+    refused: bool
+
+
 class Sitting:
     """One request before the profile's strategies."""
 
@@ -107,7 +208,7 @@ class Sitting:
             self.grams[sku_id] = need.grams
             if need.parts:
                 self.kits[sku_id] = need.parts
-            if need.cubic_mm:
+            if need.cubic_mm and self.facts.measures:
                 self.cubic_mm[sku_id] = need.cubic_mm
             if need.classes:
                 self.classes[sku_id] = need.classes
@@ -116,6 +217,8 @@ class Sitting:
         self.routes: Destination = self.facts.destination(request.country, request.postal_code)
         self._asked: dict[str, Any] | None = None
         self._at: set[int] = set()
+        self.takes: list[_Take] = []
+        self.found = _Found([], None, None, {}, frozenset(), False)
         self.days: dict[int, int] = {}  # location id -> working days of backlog, where the order has a place already
 
     def view(self) -> View | None:
@@ -138,16 +241,57 @@ class Sitting:
             rest = _wanted(need for need in request.needs if need.line_no not in dropped)
             takes, looks, last, kept = self._in_time_if_possible(rest)
             short, _, refused = _shortage(request, _given(takes), dropped)
-        if refused or not takes:
+        if refused:
             self._give_back(takes)
-            if refused:
-                self.left.hold(request, -1)
-            explanation = self._explain([], wanted, looks, last, None)
-            stopped = last is not None and bool(last.fenced) and not last.covers
-            return Decision(request.request_id, (), short, dropped, refused, stopped, explanation, self.profile.version)
-        legs = self._legs(takes, dropped)
-        explanation = self._explain(takes, wanted, looks, last, kept)
-        return Decision(request.request_id, legs, short, dropped, False, False, explanation, self.profile.version)
+            takes = []
+            self.left.hold(request, -1)
+        self.takes, self.found = takes, _Found(looks, last, kept, short, dropped, refused)
+        return self.decision()
+
+    def decision(self) -> Decision:
+        """What was found, as it stands."""
+        request, found, version = self.request, self.found, self.profile.version
+        wanted = _wanted(request.needs)
+        explanation = self._explain(self.takes, wanted, found.looks, found.last, found.kept if self.takes else None)
+        legs = self._legs(self.takes, found.dropped)
+        last = found.last
+        stopped = not legs and last is not None and bool(last.fenced) and not last.covers
+        return Decision(
+            request.request_id, legs, found.short, found.dropped, found.refused, stopped, explanation, version
+        )
+
+    # -- exchange ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def whole(self) -> bool:
+        """Everything is given, by one strategy: such an order may give way to another, or be given way."""
+        found = self.found
+        given = len(self.takes) == 1 and not (found.short or found.dropped or found.refused)
+        return given and not self.request.held and found.kept is not False
+
+    def cost(self) -> int:
+        """What the plan costs, with its split."""
+        [take] = self.takes
+        split = take.view.strategy.cost.split_minor * (len(take.plan) - 1)
+        return split + sum(sum(terms.values()) for terms in take.terms.values())
+
+    def let_go(self) -> list[_Take]:
+        """The plan goes; what it was comes back."""
+        takes, self.takes = self.takes, []
+        self._give_back(takes)
+        return takes
+
+    def take_again(self) -> bool:
+        """Decide anew; whether that gives everything, as before."""
+        wanted = _wanted(self.request.needs)
+        self.takes, looks, last, kept = self._in_time_if_possible(wanted)
+        self.found = _Found(looks, last, kept, {}, frozenset(), False)
+        return len(self.takes) == 1 and _given(self.takes) == wanted and kept is not False
+
+    def put_back(self, takes: list[_Take], found: _Found) -> None:
+        """As it was."""
+        self.takes, self.found = takes, found
+        self._go_back(takes)
 
     # -- strategies --------------------------------------------------------------------------------------------------------
 
@@ -212,10 +356,7 @@ class Sitting:
             if all(n in view.covers and within(given, view.covers[n]) == given for n, given in plan.items()):
                 view.single_minor = last.single_minor
                 return [self._take(view, plan)], view
-        for take in takes:
-            self._at |= take.new
-            self.days |= {n: take.view.rooms.after(n) for n in take.new}
-            self._move(take, 1)
+        self._go_back(takes)
         return takes, last
 
     def _passes_over(self, strategy: Strategy) -> Look | None:
@@ -244,6 +385,13 @@ class Sitting:
             for n in take.new:
                 self.days.pop(n, None)
             self._move(take, -1)
+
+    def _go_back(self, takes: Iterable[_Take]) -> None:
+        """What was given back goes again."""
+        for take in takes:
+            self._at |= take.new
+            self.days |= {n: take.view.rooms.after(n) for n in take.new}
+            self._move(take, 1)
 
     def _move(self, take: _Take, sign: int) -> None:
         for n, given in take.plan.items():
@@ -364,7 +512,6 @@ class View:
             or fences.within_km is not None
             or fences.capacity_left is not None
             or self.costs.only_in_time
-            or sitting.request.service_level
         )
 
     @cached_property
@@ -386,11 +533,11 @@ class View:
         sitting = self.sitting
         facts, routes, request = sitting.facts, sitting.routes, sitting.request
         barred, serving, limited = _barred(facts, self.strategy), facts.serving_country(request.country), facts.limited
-        closed, keep, plain = request.closed, self.strategy.keep, self._plain
+        closed, keep, plain, level = request.closed, self.strategy.keep, self._plain, request.service_level
         passed: dict[int, Cover] = {}
         for n, cover in found.items():
             if plain and n in serving and n not in closed and n not in barred and n not in limited:
-                if routes[n].ways:
+                if routes[n].ways if level is None else routes[n].of(level).ways:
                     given = self._together(cover) if keep else cover
                     if given:
                         passed[n] = given
@@ -561,7 +708,7 @@ class View:
         if len(self.covers) < 2:
             return 1 << 62
         units = sum(target.values())
-        least = sorted([self.costs.least(n, units) for n in self.covers])
+        least = nsmallest(2, self.costs.least(self.covers, units))
         return least[0] + least[1] + self.strategy.cost.split_minor
 
     def most(self, wanted: Cover) -> Cover:

@@ -12,6 +12,10 @@ from ordino.sourcing.left import Cover
 
 PAIRED = 8
 """So many of the best candidates are tried in pairs."""
+ALIKE = 3
+"""Of candidates that could give just the same, so many of the cheapest are looked at."""
+MANY = 16
+"""Up to so many candidates, all are looked at."""
 
 Plan = dict[int, Cover]
 LegCost = Callable[[int, Cover], int]
@@ -53,7 +57,7 @@ def cheapest(
 
 
 def _several(target: Cover, covers: Mapping[int, Cover], cost: LegCost, split_minor: int) -> Iterable[Plan]:
-    useful = {n: given for n, cover in covers.items() if (given := within(target, cover))}
+    useful = _without_dearer({n: given for n, cover in covers.items() if (given := within(target, cover))}, cost)
 
     def per_unit(n: int, given: Cover, left: Cover) -> tuple[float, ...]:
         units = sum(given.values())
@@ -67,6 +71,23 @@ def _several(target: Cover, covers: Mapping[int, Cover], cost: LegCost, split_mi
         plan = fill(target, [(n, useful[n]) for n in pair])
         if plan is not None and len(plan) == 2:
             yield plan
+
+
+def _without_dearer(useful: dict[int, Cover], cost: LegCost) -> dict[int, Cover]:
+    """Without candidates beside which enough cheaper ones could give just the same."""
+    if len(useful) <= MANY:
+        return useful
+    alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for n, given in useful.items():
+        alike.setdefault(tuple(given.items()), []).append(n)
+    kept: dict[int, Cover] = {}
+    for places in alike.values():
+        if len(places) > ALIKE:
+            given = useful[places[0]]
+            places = [n for _, n in sorted([(cost(n, given), n) for n in places])[:ALIKE]]
+        for n in places:
+            kept[n] = useful[n]
+    return kept
 
 
 def _promising(target: Cover, useful: Mapping[int, Cover], cost: LegCost) -> list[int]:
@@ -95,8 +116,10 @@ def greedy(
             if n in order:
                 continue
             given = within(left, cover)
-            if given and (best is None or (key(n, given, left), n) < best):
-                best = (key(n, given, left), n)
+            if given:
+                found = (key(n, given, left), n)
+                if best is None or found < best:
+                    best = found
         if best is None:
             return None
         order.append(best[1])

@@ -1,4 +1,4 @@
-"""Where a retailer's locations and buyers are: real coordinates and carrier zones if they lie on this machine, else drawn by a seed.
+"""Where a retailer's locations and buyers are: real coordinates and carrier zones if they lie on this machine, else drawn by seed.
 
 ``ORDINO_TEST_DATA`` names the folder of the real ones (``geo/stores``, ``geo/zip``, ``carrier_zones``).
 """

@@ -2,8 +2,8 @@
 
 * ``sourcing``: decisions a second with ``fast``, in sets of 100, as placement makes them. The floor finds the locations that have
   everything, of the same orders, and nothing more.
-* ``sourcing_exact``: sets of 200 orders that share scarce stock; the rate is orders a second of the exact program; the conditions say
-  how much dearer ``fast`` is, set by set.
+* ``sourcing_exact``: sets of 200 orders that share scarce stock; the rate is orders a second of the exact program; the
+  conditions say how much dearer ``fast`` is, set by set.
 * ``promises``: one cart of two SKUs a request; ``place_1000``: orders of two lines, both through the real server.
 """
 

@@ -26,7 +26,7 @@ READY_SECONDS = 60.0
 
 
 async def fill(url: str, *, skus: int = SKUS, hot: int = 0, locations: int = 10, each: int | None = None) -> None:
-    """Fill an empty, migrated database; ``hot`` units of the hot SKU can be sold; ``each`` SKU lies at so many locations (all)."""
+    """Fill an empty, migrated database; ``hot`` units of the hot SKU can be sold; ``each`` SKU lies at so many locations."""
     connection = await asyncpg.connect(url)
     values = {
         "skus": skus,

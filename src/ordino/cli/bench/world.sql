@@ -63,11 +63,11 @@ INSERT INTO network.postal_codes (country, postal_code, latitude, longitude)
 SELECT 'DE', lpad((n * 1000)::text, 5, '0'), 47.5 + n * 37 % 70 / 10.0, 6.5 + n * 53 % 80 / 10.0 FROM generate_series(0, 99) n;
 
 -- name: receipts
--- Plenty of everything everywhere, and of the hot SKU as much as was asked for, at one location.
+-- Plenty of everything everywhere (or at the first ten, and of each SKU at some more), and of the hot SKU as much as was asked for, at one location.
 INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta, at)
 SELECT sku_id, '01970000-0000-7000-8000-000000000000'::uuid, location_id, 0, 'received', 1000000, 0, 0, timestamptz '2026-01-01'
 FROM generate_series(2, :skus::int + 1) sku_id, generate_series(1, :locations::int) location_id
-WHERE (location_id * 31 + sku_id * 17) % :locations::int < :each::int
+WHERE location_id <= 10 OR (location_id * 31 + sku_id * 17) % :locations::int < :each::int - 10
 UNION ALL
 SELECT 1, '01970000-0000-7000-8000-000000000000'::uuid, 1, 0, 'received', :hot::bigint, 0, 0, timestamptz '2026-01-01' WHERE :hot::bigint > 0;
 
