@@ -218,6 +218,11 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             INSERT INTO network.capacity (location_id, ship_on, held_orders, held_units) VALUES (1, '2026-01-01', 1, 1000)""",
         set(),
     ),
+    "exceptions_have_tries_behind_them": (
+        f"""INSERT INTO orders.exceptions (order_id, exception_id, kind, line_no, detail, at)
+            VALUES ({_of("allocated")}, {_NO_CAUSE}, 'not_sourced', 1, '', now())""",
+        set(),
+    ),
     "an_order_costs_what_its_lines_cost": (
         f"UPDATE orders.orders SET total_minor = total_minor + 1 WHERE order_id = {_of('delivered')}",
         set(),

@@ -361,6 +361,12 @@ LEFT JOIN (SELECT order_id, location_id, sum(quantity) AS quantity, sum(released
 WHERE (c.units > coalesce(a.quantity, 0) OR c.confirmed > coalesce(a.released, 0))
   AND NOT EXISTS (SELECT FROM orders.moves m WHERE m.order_id = c.order_id AND m.to_state = 'picked');
 
+-- name: exceptions_have_tries_behind_them
+-- EXC-1: A line with an open exception has failed at least once.
+SELECT e.order_id, e.line_no, l.tries AS found, 1 AS expected
+FROM orders.exceptions e JOIN orders.lines l USING (order_id, line_no)
+WHERE e.resolved_at IS NULL AND e.kind = 'not_sourced' AND l.tries < 1;
+
 -- money ----------------------------------------------------------------------------------------------------------------
 
 -- name: an_order_costs_what_its_lines_cost

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
@@ -22,11 +23,12 @@ from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.asking import skus_of
+from ordino.orders.exceptions import give_up
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
-from ordino.sourcing.versions import profiles
+from ordino.sourcing.versions import Profiles, profiles
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
@@ -49,8 +51,11 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     network = await facts(tx)
     units = {i: [(line, line.backordered - line.stop_wanted) for line in of] for i, of in waiting.items()}
     requests = await requests_of(tx, [orders[i] for i in order_ids if i in waiting], units, network, at)
-    servings = {request.network.network_id: request.network for request in requests}
     policy = await profiles(tx)
+    requests = await _without_hopeless(tx, requests, waiting, orders, policy, at)
+    if not requests:
+        return {}
+    servings = {request.network.network_id: request.network for request in requests}
     used = await capacity.used(tx, network, servings, at, lock=True, backlog_days=policy.backlog_days)
     sku_ids = stocked(requests)
     free, book = await on_shelf(tx, sku_ids, lock=True)
@@ -59,6 +64,26 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     if decisions:
         await _write(tx, decisions, orders, network, at)
     return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}
+
+
+async def _without_hopeless(
+    tx: Tx,
+    requests: Sequence[Request],
+    waiting: Mapping[UUID, Sequence[LineRow]],
+    orders: Mapping[UUID, OrderRow],
+    policy: Profiles,
+    at: datetime,
+) -> list[Request]:
+    """Without lines that have failed as often as the profile lets them: those need a person."""
+    found, given_up = [], []
+    for request in requests:
+        most = policy.for_request(request).most_tries
+        hopeless = {line.line_no for line in waiting[request.request_id] if line.tries >= most}
+        given_up += [line for line in waiting[request.request_id] if line.line_no in hopeless]
+        if needs := tuple(need for need in request.needs if need.line_no not in hopeless):
+            found.append(request if not hopeless else replace(request, needs=needs))
+    await give_up(tx, given_up, orders, at=at)
+    return found
 
 
 async def waiting_for(tx: Tx, sku_ids: Sequence[int], *, limit: int, after: UUID = NIL) -> list[UUID]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -118,6 +118,18 @@ async def exclude_locations(tx: Tx, excluded: Iterable[AllocationKey]) -> None:
     for keys in rounds:  # a statement changes a row once
         order_ids, line_nos, location_ids = (list(column) for column in zip(*keys, strict=True))
         await sql.exclude_locations(tx, order_ids=order_ids, line_nos=line_nos, location_ids=location_ids)
+
+
+async def count_tries(tx: Tx, lines: Iterable[tuple[UUID, int]]) -> None:
+    """A location could not supply units of these lines. The orders must be locked."""
+    counted = Counter(lines)
+    if counted:
+        await sql.count_tries(
+            tx,
+            order_ids=[order_id for order_id, _ in counted],
+            line_nos=[line_no for _, line_no in counted],
+            tries=list(counted.values()),
+        )
 
 
 async def want_stops(tx: Tx, deltas: Mapping[tuple[UUID, int], int]) -> None:

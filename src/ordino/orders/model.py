@@ -12,6 +12,7 @@ MON-4  An order's total is the amounts of its lines and its shipping, and nothin
 MON-5  No more is captured than the shipped units and the shipping are worth.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated there at most, and has confirmed what is released at most.
+EXC-1  A line with an open exception has failed somewhere.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
 
@@ -220,6 +221,7 @@ class LineRow(Struct, frozen=True, gc=False):
     stop_wanted: int
     excluded_location_ids: list[int]
     group_code: str | None
+    tries: int
 
 
 class AllocationRow(Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ FROM orders.orders WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id FO
 -- name: lines
 -- The lines of these orders with their counts.
 SELECT order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed, shipped,
-       delivered, returned, cancelled, stop_wanted, excluded_location_ids, group_code
+       delivered, returned, cancelled, stop_wanted, excluded_location_ids, group_code, tries
 FROM orders.lines WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, line_no;
 
 -- name: allocations
@@ -88,6 +88,16 @@ UPDATE orders.lines l SET excluded_location_ids = l.excluded_location_ids || d.l
 FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[]) AS d (order_id, line_no, location_id)
 WHERE l.order_id = d.order_id AND l.line_no = d.line_no /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
   AND NOT d.location_id = any(l.excluded_location_ids);
+
+-- name: count_tries
+-- A location could not supply units of these lines.
+UPDATE orders.lines l SET tries = l.tries + d.tries
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :tries::int[]) AS d (order_id, line_no, tries)
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no /* on shards: AND l.order_id = any(:order_ids::uuid[]) */;
+
+-- name: forget_tries
+-- Every location may be asked again.
+UPDATE orders.lines SET tries = 0, excluded_location_ids = '{}' WHERE order_id = :order_id::uuid AND line_no = :line_no::int;
 
 -- name: want_stops
 -- Units whose cancellation the warehouse is asked for (or has answered, with a negative delta).
@@ -314,6 +324,34 @@ FROM orders.orders o
 JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'
 JOIN orders.lines l ON l.order_id = o.order_id
 WHERE o.placed_at >= :since::timestamptz GROUP BY l.sku_id, a.country, left(a.postal_code, 3);
+
+-- name: open_exceptions
+-- One exception a line, unless one of its kind is open.
+INSERT INTO orders.exceptions (order_id, exception_id, kind, line_no, detail, at)
+SELECT order_id, exception_id, :kind::text, line_no, detail, :at::timestamptz
+FROM unnest(:order_ids::uuid[], :exception_ids::uuid[], :line_nos::int[], :details::text[])
+    AS e (order_id, exception_id, line_no, detail)
+ON CONFLICT (order_id, line_no, kind) WHERE resolved_at IS NULL DO NOTHING
+RETURNING order_id, line_no, exception_id;
+
+-- name: exceptions
+-- One page of exceptions, newest first.
+SELECT e.exception_id, e.order_id, o.external_id, e.kind, e.line_no, s.code AS sku, l.backordered - l.stop_wanted AS units, e.detail, e.at,
+       e.resolved_at, e.resolution, e.resolved_by
+FROM orders.exceptions e
+JOIN orders.orders o ON o.order_id = e.order_id
+JOIN orders.lines l ON l.order_id = e.order_id AND l.line_no = e.line_no
+JOIN catalog.skus s ON s.sku_id = l.sku_id
+WHERE e.exception_id < :before::uuid AND (:all::boolean OR e.resolved_at IS NULL) ORDER BY e.exception_id DESC LIMIT :limit::int;
+
+-- name: exception
+-- One exception.
+SELECT order_id, line_no, resolved_at, resolution FROM orders.exceptions WHERE exception_id = :exception_id::uuid;
+
+-- name: resolve_exception
+-- A person has seen to it.
+UPDATE orders.exceptions SET resolved_at = :at::timestamptz, resolution = :resolution::text, resolved_by = :resolved_by::text
+WHERE order_id = :order_id::uuid AND exception_id = :exception_id::uuid;
 
 -- name: tentative_orders
 -- Orders whose allocations nobody works on yet, first placed first, a page at a time.

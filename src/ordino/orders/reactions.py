@@ -29,6 +29,8 @@ declare(
     order_placed="An order was accepted.",
     units_backordered="Units of a new order wait for stock.",
     promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
+    sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
+    exception_resolved="A person has seen to an exception.",
     condition_failed="A strategy's condition could not be evaluated on the order; the strategy was passed over.",
     order_resourced="Units that nobody works on yet come from elsewhere, for less.",
     order_allocated="Units that waited have found a location.",

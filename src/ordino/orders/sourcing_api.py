@@ -22,6 +22,7 @@ from ordino.core.http import JSON, Batch, Body, answer_once, as_error, decode, d
 from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
 from ordino.orders.capacity import CapacityView, capacity_of
+from ordino.orders.exceptions import ExceptionView, Resolve, Resolved, exceptions, resolve
 from ordino.orders.model import Code
 from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, foresee, load_outlook
 from ordino.orders.preview import Preview, PreviewRequest, preview
@@ -74,6 +75,43 @@ async def answer_promises(promiser: Promiser, body: bytes) -> tuple[int, bytes]:
     if isinstance(answer, PromiseRefused):
         raise as_error(answer)
     return 200, encode(answer)
+
+
+class Exceptions(Struct, frozen=True):
+    """Newest first; ``next`` is the ``before`` of the page that follows, if there may be one."""
+
+    exceptions: list[ExceptionView]
+    next: UUID | None
+
+
+RESOLVES = msgspec.json.Decoder(Resolve)
+
+
+@get("/v1/exceptions", summary="What needs a person", tags=["orders"])
+async def get_exceptions(
+    database: NamedDependency[Database],
+    before: FromQuery[UUID] = LAST,
+    limit: Limit = 100,
+    all: FromQuery[bool] = False,
+) -> Exceptions:
+    """Newest first; those that are open, or all."""
+    found = await database.read(lambda tx: exceptions(tx, before, limit, all=all))
+    return Exceptions(found, found[-1].exception_id if len(found) == limit else None)
+
+
+@post(
+    "/v1/exceptions/{exception_id:uuid}/resolution",
+    summary="See to an exception",
+    tags=["orders"],
+    status_code=200,
+    operation_class=described(Resolve, Resolved),
+)
+async def post_resolution(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], exception_id: FromPath[UUID]
+) -> Response[bytes]:
+    """Source again, cancel what waits, or close it."""
+    wish = decode(await request.body(), RESOLVES)
+    return await answer_once(request, database, lambda tx: resolve(tx, exception_id, wish, at=database.clock.now()))
 
 
 class CapacityDays(Struct, frozen=True):
@@ -208,6 +246,8 @@ async def _batch(outcomes: Awaitable[list[Any]]) -> Batch:
 
 
 routes: list[Any] = [
+    get_exceptions,
+    post_resolution,
     post_outlook,
     put_outlook,
     post_preview,

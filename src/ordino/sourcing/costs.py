@@ -73,26 +73,39 @@ class Costs:
 
     def terms(self, location_id: int, given: Cover) -> dict[str, int]:
         """What a leg costs, by term; terms that are switched off or nothing are left out."""
+        if not self._more:
+            return self._plain_terms(location_id, given)
         cost, terms = self.cost, {}
         quote = self.quote(location_id, given)
         if cost.carrier:
             terms["carrier"] = quote.cost_minor
         if cost.handling:
             terms["handling"] = handling(self.facts.locations[location_id], given)
-        if self._more:
-            if cost.capacity_minor:
-                terms["capacity"] = self._pressure(location_id)
-            if cost.late_minor:
-                terms["late"] = self._late(location_id, quote)
-            if cost.carbon_minor:
-                terms["carbon"] = self._carbon(location_id, quote, given)
-            if cost.stock_out_minor:
-                terms["stock_out"] = sum(self._stock_out(location_id, *item) for item in given.items())
-            if cost.overstock_minor:
-                terms["overstock"] = -sum(self._overstock(location_id, *item) for item in given.items())
-            if cost.last_units:
-                terms["last_units"] = sum(self._last_units(location_id, *item) for item in given.items())
+        if cost.capacity_minor:
+            terms["capacity"] = self._pressure(location_id)
+        if cost.late_minor:
+            terms["late"] = self._late(location_id, quote)
+        if cost.carbon_minor:
+            terms["carbon"] = self._carbon(location_id, quote, given)
+        if cost.stock_out_minor:
+            terms["stock_out"] = sum(self._stock_out(location_id, *item) for item in given.items())
+        if cost.overstock_minor:
+            terms["overstock"] = -sum(self._overstock(location_id, *item) for item in given.items())
+        if cost.last_units:
+            terms["last_units"] = sum(self._last_units(location_id, *item) for item in given.items())
         return {name: minor for name, minor in terms.items() if minor}
+
+    def _plain_terms(self, location_id: int, given: Cover) -> dict[str, int]:
+        terms: dict[str, int] = {}
+        if self._carrier and (minor := self.quotes(location_id, given)[0].cost_minor):
+            terms["carrier"] = minor
+        if self._handling is not None:
+            minor = self._handling[location_id]
+            if location_id in self._by_unit:
+                minor = handling(self.facts.locations[location_id], given)
+            if minor:
+                terms["handling"] = minor
+        return terms
 
     def by_unit(self, location_id: int, sku_id: int) -> int:
         """What one unit costs beside rates and handling, as the position stands."""

@@ -308,6 +308,9 @@ async def _write(tx: Tx, result: _Result, at: datetime) -> dict[Key, Any]:
     statuses = await ledger.move(tx, result.line_moves, result.labor_seconds, picked_at=at)
     await orders_ledger.take_allocations(tx, result.taken)
     await orders_ledger.exclude_locations(tx, result.excluded)
+    await orders_ledger.count_tries(
+        tx, [(m.order_id, m.line_no) for m in result.unit_moves if m.to_state is State.BACKORDERED]
+    )
     await orders_ledger.move_units(tx, result.unit_moves, at=at)
     await record(tx, result.events)
     if result.gave_up:

@@ -931,6 +931,7 @@ CREATE TABLE orders.lines (
     stop_wanted bigint NOT NULL DEFAULT 0,  -- units whose cancellation the warehouse has still to answer
     excluded_location_ids int[] NOT NULL DEFAULT '{}',
     group_code text,                   -- lines that the channel wants from one location
+    tries int NOT NULL DEFAULT 0,      -- how often a location could not supply units of it
     CONSTRAINT lines_pk PRIMARY KEY (order_id, line_no),
     CONSTRAINT a_line_belongs_to_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
     CONSTRAINT a_line_orders_something CHECK (ordered > 0),
@@ -941,6 +942,25 @@ CREATE TABLE orders.lines (
         (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
 ) WITH (fillfactor = 70);
 CREATE INDEX lines_waiting ON orders.lines (sku_id, order_id) WHERE backordered > 0;
+
+-- What needs a person before it hurts a promise.
+CREATE TABLE orders.exceptions (
+    order_id uuid NOT NULL,
+    exception_id uuid NOT NULL,
+    kind text NOT NULL,
+    line_no int NOT NULL,
+    detail text NOT NULL,
+    at timestamptz NOT NULL,
+    resolved_at timestamptz,
+    resolution text,
+    resolved_by text,
+    CONSTRAINT exceptions_pk PRIMARY KEY (order_id, exception_id),
+    CONSTRAINT an_exception_is_of_a_line FOREIGN KEY (order_id, line_no) REFERENCES orders.lines,
+    CONSTRAINT exception_kinds CHECK (kind IN ('not_sourced')),
+    CONSTRAINT resolutions CHECK (resolution IN ('retry', 'cancel', 'close') AND (resolution IS NULL) = (resolved_at IS NULL))
+);
+CREATE UNIQUE INDEX one_exception_of_a_kind_is_open ON orders.exceptions (order_id, line_no, kind) WHERE resolved_at IS NULL;
+CREATE INDEX exceptions_by_age ON orders.exceptions (exception_id);
 
 -- The demand ledger: one cause moves a line's units between two states at most once. The first move comes from 'ordered'.
 CREATE TABLE orders.moves (

@@ -1,0 +1,125 @@
+"""Refused work goes elsewhere, a bounded number of times; then a person is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from ordino.core.database import Database
+from ordino.core.errors import Conflict, NotFound
+from ordino.orders.allocate import allocate
+from ordino.orders.exceptions import Resolve, exceptions, resolve
+from ordino.orders.sourcing_api import routes
+from ordino.sourcing import versions
+from ordino.warehouse.model import Pick, PickLine
+from ordino.warehouse.pick import pick
+from ordino.warehouse.release import release
+from steps import assert_clean, client, events, in_one, line, placed
+from world import World, small_world
+
+AT = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+
+
+async def refuse(database: Database, order_id: UUID, reason: str = "refused") -> int:
+    """Release, refuse everything, and source again. Returns the location that refused."""
+    await in_one(database, release, [order_id], AT)
+    rows = await database.pool.fetch(
+        "SELECT fulfillment_order_id, location_id FROM warehouse.fulfillment_orders WHERE order_id = $1 AND open > 0",
+        order_id,
+    )
+    [row] = rows
+    told = PickLine(line_no=1, short=2, short_reason=reason)
+    item = Pick(order_id=order_id, fulfillment_order_id=row["fulfillment_order_id"], lines=[told])
+    await in_one(database, pick, [item], AT)
+    await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
+    location_id: int = row["location_id"]
+    return location_id
+
+
+@pytest.fixture
+async def world(database: Database, request: pytest.FixtureRequest) -> World:
+    prefix = request.node.name[5:20]
+    found = await small_world(database, prefix=prefix, locations=4, skus=1)
+    text = f"name: {prefix}\nfor: {{channels: [{found.channel}]}}\nstrategies: [{{name: s}}]\nmost_tries: 2\n"
+    version = await database.transact(lambda tx: versions.draft(tx, text, at=AT))
+    await database.transact(lambda tx: versions.activate(tx, version, at=AT))
+    return found
+
+
+async def given_up(database: Database, world: World) -> UUID:
+    order_id = await placed(database, world.order("hopeless", 2), AT)
+    assert await refuse(database, order_id) != await refuse(database, order_id)
+    return order_id
+
+
+async def test_after_so_many_tries_a_person_is_asked(database: Database, world: World) -> None:
+    order_id = await given_up(database, world)
+    counts = await line(database, order_id)
+    assert (counts["tries"], counts["backordered"], counts["allocated"]) == (2, 2, 0)  # two other locations have it
+    [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
+    assert (open_.kind, open_.line_no, open_.units, open_.sku) == ("not_sourced", 1, 2, world.sku)
+    assert open_.detail == "2 tries have failed, at 2 locations."
+    await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
+    assert len(await events(database, order_id, "sourcing_given_up")) == 1
+    await assert_clean(database)
+
+
+async def test_retrying_forgets_what_failed(database: Database, world: World) -> None:
+    order_id = await given_up(database, world)
+    [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
+    await database.transact(lambda tx: resolve(tx, open_.exception_id, Resolve(action="retry"), at=AT))
+    queued = await database.pool.fetchval(
+        "SELECT count(*) FROM core.reactions WHERE kind = 'source' AND subject_id = $1 AND data = '{}'", order_id
+    )
+    assert queued == 1
+    assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {order_id: 2}
+    again = await database.transact(lambda tx: resolve(tx, open_.exception_id, Resolve(action="retry"), at=AT))
+    assert again.resolution == "retry"
+    with pytest.raises(Conflict, match="resolved before: retry"):
+        await database.transact(lambda tx: resolve(tx, open_.exception_id, Resolve(action="cancel"), at=AT))
+    await assert_clean(database)
+
+
+async def test_cancelling_cancels_what_waits(database: Database, world: World) -> None:
+    order_id = await given_up(database, world)
+    [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
+    wishes = [Resolve(action="cancel"), Resolve(action="cancel")]
+    await asyncio.gather(
+        *(database.transact(lambda tx, wish=wish: resolve(tx, open_.exception_id, wish, at=AT)) for wish in wishes)
+    )
+    counts = await line(database, order_id)
+    assert (counts["cancelled"], counts["backordered"]) == (2, 0)
+    await assert_clean(database)
+
+
+async def test_damaged_units_count_as_a_try_though_the_location_may_be_asked_again(
+    database: Database, world: World
+) -> None:
+    order_id = await placed(database, world.order("damaged", 2), AT)
+    first, second = await refuse(database, order_id, "damaged"), await refuse(database, order_id, "damaged")
+    assert first == second
+    assert (await line(database, order_id))["tries"] == 2
+    assert [one for one in await database.read(exceptions) if one.order_id == order_id]
+
+
+async def test_exceptions_over_http(database: Database, world: World) -> None:
+    order_id = await given_up(database, world)
+    async with client(database, routes) as http:
+        found = (await http.get("/v1/exceptions")).json()["exceptions"]
+        mine = next(one for one in found if one["order_id"] == str(order_id))
+        path = f"/v1/exceptions/{mine['exception_id']}/resolution"
+        wrong = await http.post(path, json={"action": "forget"})
+        done = await http.post(path, json={"action": "close"})
+        other = await http.post(path, json={"action": "cancel"})
+        still = (await http.get("/v1/exceptions")).json()["exceptions"]
+        every = (await http.get("/v1/exceptions?all=true")).json()["exceptions"]
+    assert wrong.status_code == 400
+    assert done.json()["resolution"] == "close"
+    assert other.status_code == 409
+    assert mine["exception_id"] not in {one["exception_id"] for one in still}
+    assert mine["exception_id"] in {one["exception_id"] for one in every}
+    with pytest.raises(NotFound):
+        await database.transact(lambda tx: resolve(tx, order_id, Resolve(action="close"), at=AT))
