@@ -156,3 +156,24 @@ async def test_cancelling_while_others_place_leaves_what_orders_claim(database: 
 async def test_days_are_asked_for_within_reason(database: Database) -> None:
     with pytest.raises(Invalid, match="up to 100 days"):
         await database.read(lambda tx: capacity_of(tx, [], TODAY, TODAY + timedelta(days=1000)))
+
+
+async def test_who_waited_for_a_full_day_gets_the_next_one(database: Database) -> None:
+    from ordino.core.reactions import Task
+    from ordino.orders.reactions import fill_backorders, source_waiting
+
+    world = await small_world(database, prefix="cg-", locations=1, skus=1, daily_capacity=1)
+    channel = world.channels["backorder"]
+    await put(database, world, 1, channel=channel)
+    waits = await put(database, world, 1, channel=channel)
+    assert (await database.pool.fetchval("SELECT backordered FROM orders.orders WHERE order_id = $1", waits)) == 1
+    tomorrow = MONDAY + timedelta(days=1)
+    await database.transact(lambda tx: source_waiting(tx, MONDAY, tomorrow))
+    rows = await database.pool.fetch(
+        "SELECT bucket, id, kind, subject_id, event_id, due_at, data FROM core.reactions WHERE kind = 'fill_backorders' AND due_at = $1",
+        tomorrow,
+    )
+    tasks = [Task(*tuple(row)[:6], msgspec.json.decode(row["data"]), 0) for row in rows]
+    await database.transact(lambda tx: fill_backorders(tx, tasks, tomorrow))
+    assert (await database.pool.fetchval("SELECT allocated FROM orders.orders WHERE order_id = $1", waits)) == 1
+    await assert_clean(database)

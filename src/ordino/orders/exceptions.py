@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, NotFound
-from ordino.core.events import Event, record
+from ordino.core.events import BUCKETS, Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.orders import ledger
@@ -110,7 +110,7 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
         await sql.forget_tries(tx, order_id=order_id, line_no=line_no)
         await core_sql.enqueue(
             tx,
-            buckets=[order_id.int % 64],
+            buckets=[order_id.int % BUCKETS],
             ids=new_ids(at, 1),
             kinds=["source"],
             subject_ids=[order_id],

@@ -287,6 +287,10 @@ SET promised_at = greatest(p.promised_at, (SELECT max(a.promised_at) FROM orders
 FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, promised_at)
 WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
 
+-- name: waiting_skus
+-- What is waited for.
+SELECT DISTINCT sku_id FROM orders.lines WHERE backordered > stop_wanted AND backordered > 0;
+
 -- name: waiting_orders
 -- Who waits for these SKUs, first placed first, a page at a time.
 SELECT DISTINCT order_id FROM orders.lines

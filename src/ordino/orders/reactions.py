@@ -11,7 +11,7 @@ import msgspec
 
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
+from ordino.core.events import BUCKETS, Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
@@ -91,6 +91,26 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
             due_ats=[at],
             data=[msgspec.json.encode({"sku_ids": left, "after": waiting[-1]}).decode()],
         )
+
+
+async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
+    """Who waits though stock is there (its location's day was full, or it was closed) is looked at again, first placed first."""
+    sku_ids = sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)]))
+    if sku_ids:
+        [id] = new_ids(at, 1)
+        await core_sql.enqueue(
+            tx,
+            buckets=[id.int % BUCKETS],
+            ids=[id],
+            kinds=["fill_backorders"],
+            subject_ids=[id],
+            event_ids=[id],
+            due_ats=[at],
+            data=[msgspec.json.encode({"sku_ids": sku_ids}).decode()],
+        )
+
+
+registry.duty("source_waiting", every_seconds=3600)(source_waiting)
 
 
 @registry.reaction("source_anew")

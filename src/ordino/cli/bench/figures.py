@@ -14,7 +14,7 @@ import asyncpg
 from rich.console import Console
 
 from ordino.cli import running
-from ordino.cli.bench import atp, feed, life, place, snapshot, sourcing, synthetic
+from ordino.cli.bench import atp, feed, life, place, snapshot, sourcing, synthetic, year
 from ordino.cli.bench.figure import Figure, show
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
@@ -58,6 +58,7 @@ FIGURES: dict[str, Measure] = {
     "snapshot": snapshot.measure,
     "verify": _verify,
     "sourcing": sourcing.measure,
+    "year": year.measure,
 }
 IN_ALL = ("place", "hot", "life", "atp", "feed")  # a million of something takes some minutes to make
 
