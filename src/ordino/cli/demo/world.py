@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from importlib.resources import files
 from typing import Any
 
 from msgspec import Struct
@@ -33,6 +34,7 @@ from ordino.network.upsert import (
     upsert_networks,
     upsert_postal_codes,
 )
+from ordino.sourcing import versions
 
 sql = statements("ordino.insights")
 
@@ -154,12 +156,19 @@ async def build(database: Database, world: World, *, at: datetime, told: Callabl
     await upsert(upsert_locations, world.locations)
     await upsert(upsert_carrier_services, SERVICES)
     await upsert(upsert_networks, world.networks)
+    await database.transact(lambda tx: _route(tx, at))
     told(f"{len(world.skus):,} SKUs")
     await upsert(upsert_skus, world.skus)
     told(f"{len(world.opening):,} stock positions")
     middle = len(world.opening) // 2
     await asyncio.gather(upsert(receive, world.opening[:middle]), upsert(receive, world.opening[middle:]))
     await database.read(lambda tx: sql.analyze_stock(tx))
+
+
+async def _route(tx: Tx, at: datetime) -> None:
+    """The demo's own routing profile decides."""
+    document = files("ordino.cli.demo").joinpath("profile.yaml").read_text(encoding="utf-8")
+    await versions.activate(tx, await versions.draft(tx, document, at=at), at=at)
 
 
 def _sku(product: Product, dice: Dice) -> Sku:

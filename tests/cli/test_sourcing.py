@@ -1,0 +1,74 @@
+"""``ordino sourcing`` as people type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ordino.core.database import Database
+from ordino.orders.place import place
+from steps import in_one
+from world import World, small_world
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    return await small_world(database, prefix="cli-", locations=3, skus=1)
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path) -> object:
+    def ordino(*words: str, fails: bool = False) -> str:
+        environment = {**os.environ, "ORDINO_DATABASE_URL": database_url}
+        done = subprocess.run(
+            [sys.executable, "-m", "ordino", "sourcing", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stderr if fails else done.stdout
+
+    return ordino
+
+
+async def test_a_profile_is_checked_tried_activated_and_explained(
+    database: Database, world: World, run: object, tmp_path: Path
+) -> None:
+    assert callable(run)
+    wrong, right = tmp_path / "wrong.yaml", tmp_path / "right.yaml"
+    wrong.write_text("name: x\nstrategies:\n  - name: s\n    split: sometimes\n")
+    assert f"{wrong}: Line 4: `split` is never" in run("validate", str(wrong), fails=True)
+    right.write_text(
+        f"name: far\nfor: {{channels: [{world.channel}]}}\nstrategies:\n  - name: s\n    ranked: [{{location: [cli-loc-3]}}]\n"
+    )
+    assert "1 strategies" in run("validate", str(right))
+    [placed] = await in_one(database, place, [world.order("before")], datetime.now(UTC))
+    now = datetime.now(UTC)
+    since, until = ((now + timedelta(hours=h)).strftime("%Y-%m-%dT%H:%M:%SZ") for h in (-2, 2))
+    report = json.loads(
+        run("replay", "--profile", str(right), "--from", since, "--to", until, "--channel", world.channel, "--json")
+    )
+    assert (report["orders"], report["after"]["load"]) == (1, {"cli-loc-3": 1})
+    assert "is kept" in run("draft", str(right))
+    version = str(json.loads(run("list", "--json"))[0]["version"])
+    run("activate", version)
+    assert json.loads(run("list", "--json"))[0]["active"]
+    assert run("show", version) == right.read_text()
+    assert "from cli-loc-3" in run("preview", world.channel, "US", "43215", world.sku)
+    assert "from cli-loc-1" in run("why", str(placed.order_id))
+    assert run("why", str(placed.order_id), "--not-from", "cli-loc-3").startswith("Not from cli-loc-3")
+    options = json.loads(run("promise", world.channel, "US", "43215", f"{world.sku}=2", "--json"))
+    assert options["delivery"][0]["legs"][0]["location"] == "cli-loc-3"
+    assert "orders come from elsewhere" in run("reevaluate")
+    run("outlook", "--weeks", "1")
+    assert json.loads(run("capacity", "--json")) == []
+    assert json.loads(run("schema"))["title"] == "Routing profile"
+    run("retire", "far")
