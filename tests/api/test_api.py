@@ -338,6 +338,7 @@ async def test_health_schema_and_readiness(client: Client) -> None:
         "/v1/orders/{order_id}/fulfillment_orders",
         "/v1/sourcing/profiles/{name}/retirement",
         "/v1/sourcing/profiles/{version}/activation",
+        "/v1/sourcing/reevaluations",
         "/v1/transfers/{transfer_id}/cancellation",
     }
     bodiless = {path for path, item in schema["paths"].items() if "post" in item and "requestBody" not in item["post"]}

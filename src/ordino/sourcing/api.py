@@ -12,7 +12,7 @@ from msgspec import Struct
 from ordino.core.bulk import PathCode
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid
-from ordino.core.http import JSON, answer_once, described, encode
+from ordino.core.http import answer_once, described
 from ordino.sourcing import versions
 from ordino.sourcing.document import json_schema
 from ordino.sourcing.versions import ProfileHead, ProfileView
@@ -60,10 +60,10 @@ class Shadowing(Struct, frozen=True):
 
 
 @get("/v1/sourcing/profiles", summary="List the versions of the routing profiles", tags=["sourcing"])
-async def list_profiles(database: NamedDependency[Database]) -> Response[bytes]:
+async def list_profiles(database: NamedDependency[Database]) -> Response[ProfileVersions]:
     """Newest first."""
     found = await database.read(_listed)
-    return Response(encode(found), media_type=JSON, headers={"ETag": found.etag})
+    return Response(found, headers={"ETag": found.etag})
 
 
 async def _listed(tx: Tx) -> ProfileVersions:
