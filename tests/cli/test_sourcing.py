@@ -11,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from ordino.cli.running import load_stages
 from ordino.core.database import Database
+from ordino.flows import versions as flows
+from ordino.flows.document import packaged
+from ordino.flows.versions import flow_plans
+from ordino.orders.allocate import allocate
 from ordino.orders.place import place
+from ordino.warehouse.release import release
 from steps import in_one
 from world import World, small_world
 
@@ -72,3 +78,34 @@ async def test_a_profile_is_checked_tried_activated_and_explained(
     assert json.loads(run("capacity", "--json")) == []
     assert json.loads(run("schema"))["title"] == "Routing profile"
     run("retire", "far")
+
+
+async def test_refused_work_is_sourced_again_until_a_person_is_asked(
+    database: Database, database_url: str, world: World, run: object, tmp_path: Path
+) -> None:
+    assert callable(run)
+    load_stages()
+    now = datetime.now(UTC)
+    flow = await database.transact(lambda tx: flows.draft(tx, packaged(), at=now))
+    await database.transact(lambda tx: flows.activate(tx, flow, at=now))
+    path = tmp_path / "once.yaml"
+    path.write_text(f"name: once\nfor: {{channels: [{world.channel}]}}\nstrategies: [{{name: s}}]\nmost_tries: 1\n")
+    run("draft", str(path))
+    run("activate", str(json.loads(run("list", "--json"))[0]["version"]))
+    async with await Database.open(database_url, plans=flow_plans()) as flowing:
+        [order] = await in_one(flowing, place, [world.order("refused", 2)], now)
+        await in_one(flowing, release, [order.order_id], now)
+    assert "one of damaged" in run("reject", str(order.order_id), "cli-loc-1", "--reason", "bored", fails=True)
+    assert "2 units go back" in run("reject", str(order.order_id), "cli-loc-1")
+    assert "Nothing of the order is open" in run("reject", str(order.order_id), "cli-loc-1", fails=True)
+    async with await Database.open(database_url, plans=flow_plans()) as flowing:
+        await flowing.transact(lambda tx: allocate(tx, [order.order_id], at=datetime.now(UTC)))
+    [open_] = json.loads(run("exceptions", "--json"))
+    assert (open_["order_id"], open_["units"]) == (str(order.order_id), 2)
+    assert f"2 x {world.sku} (line 1) of refused wait. Failed once; not asked again: cli-loc-1." in run("exceptions")
+    assert run("resolve", open_["exception_id"], "cancel") == "Resolved: cancel.\n"
+    assert json.loads(run("exceptions", "--json")) == []
+    assert json.loads(run("exceptions", "--all", "--json"))[0]["resolved_by"] == "ordino sourcing"
+    assert isinstance(json.loads(run("reevaluations", "--json")), list)
+    assert "is no line" in run("promise", world.channel, "US", "43215", f"{world.sku}=x", fails=True)
+    run("retire", "once")

@@ -14,8 +14,10 @@ from ordino.orders.allocate import allocate
 from ordino.orders.exceptions import Resolve, exceptions, resolve
 from ordino.orders.sourcing_api import routes
 from ordino.sourcing import versions
-from ordino.warehouse.model import Pick, PickLine
+from ordino.warehouse.api import routes as warehouse_routes
+from ordino.warehouse.model import Pick, PickLine, Rejected, Rejection
 from ordino.warehouse.pick import pick
+from ordino.warehouse.reject import reject
 from ordino.warehouse.release import release
 from steps import assert_clean, client, events, in_one, line, placed
 from world import World, small_world
@@ -61,7 +63,7 @@ async def test_after_so_many_tries_a_person_is_asked(database: Database, world: 
     assert (counts["tries"], counts["backordered"], counts["allocated"]) == (2, 2, 0)  # two other locations have it
     [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
     assert (open_.kind, open_.line_no, open_.units, open_.sku) == ("not_sourced", 1, 2, world.sku)
-    assert open_.detail == "2 tries have failed, at 2 locations."
+    assert open_.detail.startswith("Failed 2 times; not asked again: ")
     await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
     assert len(await events(database, order_id, "sourcing_given_up")) == 1
     await assert_clean(database)
@@ -123,3 +125,68 @@ async def test_exceptions_over_http(database: Database, world: World) -> None:
     assert mine["exception_id"] in {one["exception_id"] for one in every}
     with pytest.raises(NotFound):
         await database.transact(lambda tx: resolve(tx, order_id, Resolve(action="close"), at=AT))
+
+
+async def test_a_location_gives_back_what_is_open_there(database: Database, world: World) -> None:
+    order_id = await placed(database, world.order("given back", 3), AT)
+    await in_one(database, release, [order_id], AT)
+    rows = await database.pool.fetch("SELECT * FROM warehouse.fulfillment_orders WHERE order_id = $1", order_id)
+    [here] = [code for code, id in world.location_ids.items() if id == rows[0]["location_id"]]
+    one = PickLine(line_no=1, picked=1)
+    work = rows[0]["fulfillment_order_id"]
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[one])], AT)
+    mine = Rejection(order_id=order_id, location=here)
+    outcomes = await in_one(
+        database,
+        reject,
+        [
+            Rejection(order_id=order_id, location=here, reason="bored"),
+            mine,
+            mine,
+            Rejection(order_id=order_id, location="nowhere"),
+            Rejection(order_id=work, location=here),
+        ],
+        AT,
+    )
+    assert [getattr(one, "reason", None) for one in outcomes] == [
+        "unknown_reason",
+        "repeated",
+        "repeated",
+        "unknown",
+        "unknown",
+    ]
+    [done, again] = [(await in_one(database, reject, [mine], AT))[0] for _ in range(2)]
+    assert done == Rejected(order_id, here, 2)
+    assert getattr(again, "reason", None) == "done"
+    counts = await line(database, order_id)
+    assert (counts["picked"], counts["backordered"], counts["excluded_location_ids"]) == (
+        1,
+        2,
+        [rows[0]["location_id"]],
+    )
+    await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
+    assert (await line(database, order_id))["allocated"] == 2
+    await assert_clean(database)
+
+
+async def test_reasons_are_the_retailers_own(database: Database, world: World) -> None:
+    order_id = await placed(database, world.order("own reason", 2), AT)
+    async with client(database, [*routes, *warehouse_routes]) as http:
+        mine = {"code": "overrun", "sentence": "Too busy.", "stock_effect": "none", "excludes_location": False}
+        made = await http.put("/v1/short_reasons", json=mine)
+        same = await http.put("/v1/short_reasons", json=[mine, {**mine, "stock_effect": "some"}])
+        listed = (await http.get("/v1/short_reasons")).json()["short_reasons"]
+        await http.post(f"/v1/orders/{order_id}/fulfillment_orders")
+        location = (await http.get(f"/v1/orders/{order_id}/fulfillment_orders")).json()["fulfillment_orders"][0][
+            "location"
+        ]
+        given = await http.post(f"/v1/orders/{order_id}/rejections", json={"location": location, "reason": "overrun"})
+        twice = await http.post("/v1/rejections", json=[{"order_id": str(order_id), "location": location}])
+    assert made.json() == {"outcome": "created", "code": "overrun"}
+    assert [one["outcome"] for one in same.json()["outcomes"]] == ["unchanged", "refused"]
+    assert mine in listed
+    assert (given.status_code, given.json()["units"]) == (201, 2)
+    assert twice.json()["outcomes"][0]["reason"] == "done"
+    assert (await line(database, order_id))["excluded_location_ids"] == []  # as this reason says
+    await database.pool.execute("DELETE FROM warehouse.short_reasons WHERE code = 'overrun'")
+    await assert_clean(database)

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
+from rich.markup import escape
 from rich.table import Table
 
-from ordino.cli.stock import Json, console, instant, on_database, show
+from ordino.cli.terminal import Json, console, instant, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
 
@@ -40,6 +41,14 @@ def with_lines(path: Path, work: Callable[[], None]) -> None:
         if not error.faults:
             print(f"{path}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def line_of(text: str) -> tuple[str, int]:
+    """SKU and units of ``SKU`` or ``SKU=units``."""
+    sku, _, units = text.partition("=")
+    if units and not (units.isascii() and units.isdigit()):
+        raise Invalid(f"{text!r} is no line; write SKU or SKU=units.")
+    return sku, int(units or 1)
 
 
 @sourcing_app.command
@@ -172,12 +181,7 @@ def preview(
     from ordino.orders.preview import PreviewLine, PreviewRequest
     from ordino.orders.preview import preview as preview_of
 
-    wanted = []
-    for line in lines:
-        sku, _, units = line.partition("=")
-        if units and not units.isdigit():
-            raise Invalid(f"{line!r} is no line; write SKU or SKU=units.")
-        wanted.append(PreviewLine(sku=sku, quantity=int(units or 1)))
+    wanted = [PreviewLine(sku=sku, quantity=units) for sku, units in map(line_of, lines)]
     asked = PreviewRequest(
         channel=channel, country=country, postal_code=postal_code, lines=wanted, profile_version=profile
     )
@@ -204,9 +208,7 @@ def promise(
     from ordino.orders.promise import Promise, PromiseLine, PromiseRefused, PromiseRequest
     from ordino.orders.promise import promise as promise_of
 
-    wanted = [
-        PromiseLine(sku=sku, quantity=int(units or 1)) for sku, _, units in (line.partition("=") for line in lines)
-    ]
+    wanted = [PromiseLine(sku=sku, quantity=units) for sku, units in map(line_of, lines)]
     asked = PromiseRequest(channel=channel, country=country, postal_code=postal_code, lines=wanted, pickups=pickups)
 
     async def ask(database: Database) -> Promise | PromiseRefused:
@@ -307,6 +309,86 @@ def reevaluate(*, json: Json = False) -> None:
         console.print(
             f"{found.changed} of {found.orders} orders come from elsewhere now, for {found.saved_minor:,} minor units less."
         )
+
+
+@sourcing_app.command
+def reevaluations(*, most: Annotated[int, Parameter(help="The newest so many.")] = 20, json: Json = False) -> None:
+    """What deciding anew has saved, run by run."""
+    from ordino.orders.reevaluate import reevaluations as runs
+
+    found = on_database(lambda database: database.read(lambda tx: runs(tx, limit=most)))
+
+    def table() -> Table:
+        table = Table("at", "orders", "from elsewhere now", "minor units less")
+        for run in found:
+            table.add_row(f"{run.at:%Y-%m-%d %H:%M} UTC", str(run.orders), str(run.changed), f"{run.saved_minor:,}")
+        return table
+
+    show(found, table, json=json)
+
+
+@sourcing_app.command
+def reject(
+    order_id: UUID,
+    location: str,
+    *,
+    reason: Annotated[str, Parameter(help="A code of GET /v1/short_reasons.")] = "refused",
+    json: Json = False,
+) -> None:
+    """A location gives work back: what is open there of an order is sourced again, as the reason says."""
+    from ordino.warehouse.model import Rejected, Rejection, WorkRefused
+    from ordino.warehouse.reject import reject as rejected
+
+    async def run(database: Database) -> Rejected | WorkRefused:
+        item, at = Rejection(order_id=order_id, location=location, reason=reason), database.clock.now()
+        return (await database.transact(lambda tx: rejected(tx, [item], at=at)))[0]
+
+    found = on_database(run)
+    if isinstance(found, WorkRefused):
+        raise Invalid(found.detail)
+    if json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        console.print(f"{found.units} units go back to sourcing; a worker looks for another location.")
+
+
+@sourcing_app.command
+def exceptions(
+    *,
+    all: Annotated[bool, Parameter(help="Those that are resolved, too.", negative="")] = False,
+    most: Annotated[int, Parameter(help="The newest so many.")] = 50,
+    json: Json = False,
+) -> None:
+    """What could not be sourced, and needs a person."""
+    from ordino.orders.exceptions import exceptions as exceptions_of
+
+    found = on_database(lambda database: database.read(lambda tx: exceptions_of(tx, limit=most, all=all)))
+
+    if json:
+        print(msgspec.json.encode(found).decode())
+        return
+    for one in found:
+        since = f"{one.at:%Y-%m-%d %H:%M} UTC" + (f", resolved: {one.resolution}" if one.resolution else "")
+        what = f"{one.units} x {one.sku} (line {one.line_no}) of {one.external_id} wait"
+        console.print(f"[bold]{one.exception_id}[/bold] {since}", highlight=False)
+        console.print(f"  {escape(what)}. {escape(one.detail)}", highlight=False, soft_wrap=True)
+
+
+@sourcing_app.command
+def resolve(
+    exception_id: UUID, action: Literal["retry", "cancel", "close"], *, reason: str | None = None, json: Json = False
+) -> None:
+    """See to an exception: source again, cancel the units that wait, or close it."""
+    from ordino.orders.exceptions import Resolve, Resolved
+    from ordino.orders.exceptions import resolve as resolved
+
+    async def run(database: Database) -> Resolved:
+        at = database.clock.now()
+        wish = Resolve(action=action, reason=reason)
+        return await database.transact(lambda tx: resolved(tx, exception_id, wish, at=at))
+
+    found = on_database(run)
+    print(msgspec.json.encode(found).decode() if json else f"Resolved: {found.resolution}.")
 
 
 @sourcing_app.command

@@ -14,6 +14,7 @@ from ordino.core.errors import Conflict, NotFound
 from ordino.core.events import BUCKETS, Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
+from ordino.network.facts import facts
 from ordino.orders import ledger
 from ordino.orders.cancel import Cancellation, LineCancellation, cancel
 from ordino.orders.model import LineRow, OrderRow
@@ -61,12 +62,19 @@ async def give_up(tx: Tx, lines: Sequence[LineRow], orders: Mapping[UUID, OrderR
     """These lines are no longer sourced; each gets an exception, if it has none that is open. The orders must be locked."""
     if not lines:
         return
+    network = await facts(tx)
+
+    def said(line: LineRow) -> str:
+        places = ", ".join(network.locations[id].code for id in line.excluded_location_ids)
+        times = "once" if line.tries == 1 else f"{line.tries} times"
+        return f"Failed {times}" + (f"; not asked again: {places}." if places else ".")
+
     rows = await sql.open_exceptions(
         tx,
         exception_ids=new_ids(at, len(lines)),
         order_ids=[line.order_id for line in lines],
         line_nos=[line.line_no for line in lines],
-        details=[f"{line.tries} tries have failed, at {len(line.excluded_location_ids)} locations." for line in lines],
+        details=[said(line) for line in lines],
         kind=NOT_SOURCED,
         at=at,
     )

@@ -13,6 +13,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct, structs
 
+from ordino.core import bulk
+from ordino.core.bulk import Kind
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
 from ordino.core.http import Body, command, command_one, decode, described
@@ -24,6 +26,9 @@ from ordino.warehouse.model import (
     Pick,
     Picked,
     PickWork,
+    Rejected,
+    Rejection,
+    RejectWork,
     Released,
     Ship,
     Shipped,
@@ -32,8 +37,10 @@ from ordino.warehouse.model import (
     WorkRefused,
 )
 from ordino.warehouse.pack import pack
-from ordino.warehouse.pick import ShortReason, pick, short_reasons
+from ordino.warehouse.pick import pick
 from ordino.warehouse.read import FulfillmentOrderView, WorkItem
+from ordino.warehouse.reasons import ShortReason, short_reasons, upsert_short_reasons
+from ordino.warehouse.reject import reject
 from ordino.warehouse.release import release
 from ordino.warehouse.ship import ship
 
@@ -48,9 +55,11 @@ class Release(Struct, frozen=True):
 
 RELEASES = Body("releases", Release)
 PICKS = Body("picks", Pick)
+REJECTIONS = Body("rejections", Rejection)
 PACKS = Body("packs", Pack)
 SHIPS = Body("shipments", Ship)
 PICK_WORK = msgspec.json.Decoder(PickWork)
+REJECT_WORK = msgspec.json.Decoder(RejectWork)
 PACK_WORK = msgspec.json.Decoder(PackWork)
 SHIP_WORK = msgspec.json.Decoder(ShipWork)
 REFUSED = {
@@ -181,7 +190,7 @@ async def post_pick(
     order_id: FromPath[UUID],
     fulfillment_order_id: FromPath[UUID],
 ) -> Response[bytes]:
-    """Without a body, everything open was picked."""
+    """Without a body, everything open was picked; with a `short_reason` alone, everything open is short."""
     work = await _work(request, PICK_WORK)
     item = Pick(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
     return await command_one(request, database, item, pick, WorkRefused, status=201, statuses=REFUSED)
@@ -197,6 +206,33 @@ async def post_pick(
 async def post_picks(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One pick or a list, each with its order_id and fulfillment_order_id."""
     return await command(request, database, PICKS, pick, WorkRefused, status=201, statuses=REFUSED)
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/rejections",
+    summary="A location gives work back",
+    tags=["warehouse"],
+    status_code=201,
+    operation_class=described(RejectWork, Rejected),
+)
+async def post_rejection(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
+) -> Response[bytes]:
+    """What is open there of the order is sourced again; whether from the same location, the reason says."""
+    item = Rejection(order_id=order_id, **await _work(request, REJECT_WORK))
+    return await command_one(request, database, item, reject, WorkRefused, status=201, statuses=REFUSED)
+
+
+@post(
+    "/v1/rejections",
+    summary="Work of many orders is given back",
+    tags=["warehouse"],
+    status_code=201,
+    operation_class=described(REJECTIONS, Rejected | WorkRefused),
+)
+async def post_rejections(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One rejection or a list, each with its order_id."""
+    return await command(request, database, REJECTIONS, reject, WorkRefused, status=201, statuses=REFUSED)
 
 
 @post(
@@ -261,15 +297,22 @@ async def post_ships(request: Request[Any, Any, Any], database: NamedDependency[
     return await command(request, database, SHIPS, ship, WorkRefused, status=201, statuses=REFUSED)
 
 
-routes = [
+routes: list[Any] = [
     get_work_queue,
     get_short_reasons,
+    *bulk.upserts(
+        Kind("short_reasons", ShortReason, upsert_short_reasons),
+        "warehouse",
+        note="Each by its code: what it says of the stock, and whether the location is asked for the line again.",
+    ),
     get_fulfillment_orders,
     get_fulfillment_order,
     post_release,
     post_releases,
     post_pick,
     post_picks,
+    post_rejection,
+    post_rejections,
     post_pack,
     post_packs,
     post_ship,

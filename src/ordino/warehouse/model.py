@@ -83,9 +83,10 @@ class PickLine(Struct, frozen=True, kw_only=True):
 
 
 class PickWork(Struct, frozen=True, kw_only=True):
-    """Units were picked, or could not be. Without lines, everything open was picked."""
+    """Units were picked, or could not be. Without lines, everything open was picked; with a `short_reason`, it is short."""
 
     lines: list[PickLine] | None = None
+    short_reason: Code | None = None
     labor_seconds: LaborSeconds = 0
     worker: Annotated[str, Meta(max_length=200, pattern=_NO_NUL)] | None = None
 
@@ -93,6 +94,18 @@ class PickWork(Struct, frozen=True, kw_only=True):
 class Pick(PickWork, frozen=True, kw_only=True):
     order_id: UUID
     fulfillment_order_id: UUID
+
+
+class RejectWork(Struct, frozen=True, kw_only=True):
+    """A location cannot do what is open there of an order. ``reason`` is a code of ``GET /v1/short_reasons``."""
+
+    location: Code
+    reason: Code = "refused"
+    worker: Annotated[str, Meta(max_length=200, pattern=_NO_NUL)] | None = None
+
+
+class Rejection(RejectWork, frozen=True, kw_only=True):
+    order_id: UUID
 
 
 class PackLine(Struct, frozen=True, kw_only=True):
@@ -175,6 +188,14 @@ class Picked(Struct, frozen=True, tag_field="outcome", tag="picked"):
     picked: int
     short: int
     status: Status
+
+
+class Rejected(Struct, frozen=True, tag_field="outcome", tag="rejected"):
+    """So many units go back to sourcing."""
+
+    order_id: UUID
+    location: str
+    units: int
 
 
 class Packed(Struct, frozen=True, tag_field="outcome", tag="packed"):

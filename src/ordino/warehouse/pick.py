@@ -24,7 +24,7 @@ from ordino.orders import ledger as orders_ledger
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import State, UnitMove
 from ordino.warehouse import ledger
-from ordino.warehouse.ledger import Key, refuse, sql
+from ordino.warehouse.ledger import Key, refuse
 from ordino.warehouse.model import (
     MAX_LABOR_SECONDS,
     FulfillmentLine,
@@ -36,17 +36,9 @@ from ordino.warehouse.model import (
     WorkRefusal,
     WorkRefused,
 )
+from ordino.warehouse.reasons import ShortReason, short_reasons
 
 inventory_sql = statements("ordino.inventory")
-
-
-class ShortReason(Struct, frozen=True):
-    """Why units can be short, and what follows for the stock and for sourcing."""
-
-    code: str
-    sentence: str
-    stock_effect: StockEffect
-    excludes_location: bool
 
 
 class _Result(Struct):
@@ -63,14 +55,6 @@ class _Result(Struct):
     gave_up: set[UUID]
 
 
-async def short_reasons(tx: Tx) -> list[ShortReason]:
-    """What may be said of units that could not be picked."""
-    return [
-        ShortReason(row["code"], row["sentence"], StockEffect(row["stock_effect"]), row["excludes_location"])
-        for row in await sql.short_reasons(tx)
-    ]
-
-
 async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | WorkRefused]:
     """One outcome an item, in order. A pick is done as told, or refused whole.
 
@@ -79,7 +63,7 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     """
     floor = await ledger.load(tx, [p.order_id for p in picks])
     reasons: dict[str, ShortReason] = {}
-    if any(line.short for p in picks for line in p.lines or ()):
+    if any(p.short_reason is not None or any(line.short for line in p.lines or ()) for p in picks):
         reasons = {reason.code: reason for reason in await short_reasons(tx)}
     refusals = ledger.doubtful(floor, picks)
     result = _Result([], [], [], [], {}, [], {}, [], set())
@@ -116,9 +100,14 @@ def _told(
     if not 0 <= item.labor_seconds <= MAX_LABOR_SECONDS:
         detail = f"Work takes 0 to {MAX_LABOR_SECONDS} seconds, not {item.labor_seconds}."
         return refuse(item, WorkRefusal.INVALID, detail, "/labor_seconds")
+    if item.short_reason is not None and item.short_reason not in reasons:
+        return _unknown_reason(item, reasons, "/short_reason")
     told = item.lines
     if told is None:
-        told = [PickLine(line_no=line.line_no, picked=line.open) for line in lines.values() if line.open]
+        told = [_all_of(line, item.short_reason) for line in lines.values() if line.open]
+    elif item.short_reason is not None:
+        detail = "Name lines with their reasons, or one reason for all that is open."
+        return refuse(item, WorkRefusal.INVALID, detail, "/short_reason")
     seen: set[int] = set()
     for index, asked in enumerate(told):
         pointer = f"/lines/{index}"
@@ -134,8 +123,7 @@ def _told(
             detail = f"Say how many units were picked or short: {asked.picked} and {asked.short} say nothing."
             return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/{'short' if asked.short < 0 else 'picked'}")
         if asked.short and asked.short_reason not in reasons:
-            detail = f"Say why the units are short: one of {', '.join(sorted(reasons))}."
-            return refuse(item, WorkRefusal.UNKNOWN_REASON, detail, f"{pointer}/short_reason")
+            return _unknown_reason(item, reasons, f"{pointer}/short_reason")
         if not line.open:
             detail = f"Nothing of line {asked.line_no} is open: it was picked, short or cancelled before."
             return refuse(item, WorkRefusal.DONE, detail, pointer)
@@ -145,6 +133,17 @@ def _told(
     if not told:
         return refuse(item, WorkRefusal.DONE, "Nothing is open: everything was picked, short or cancelled before.")
     return told
+
+
+def _unknown_reason(item: Pick, reasons: Mapping[str, ShortReason], pointer: str) -> WorkRefused:
+    detail = f"Say why the units are short: one of {', '.join(sorted(reasons))}."
+    return refuse(item, WorkRefusal.UNKNOWN_REASON, detail, pointer)
+
+
+def _all_of(line: FulfillmentLine, short_reason: str | None) -> PickLine:
+    if short_reason is None:
+        return PickLine(line_no=line.line_no, picked=line.open)
+    return PickLine(line_no=line.line_no, short=line.open, short_reason=short_reason)
 
 
 class _Trail(Struct):

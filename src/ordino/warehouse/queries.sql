@@ -58,6 +58,15 @@ RETURNING f.order_id, f.fulfillment_order_id, f.status;
 -- Why units can be short, and what that says of the stock.
 SELECT code, sentence, stock_effect, excludes_location FROM warehouse.short_reasons ORDER BY code;
 
+-- name: write_short_reasons
+-- A row comes back if it is new or differed.
+INSERT INTO warehouse.short_reasons AS r (code, sentence, stock_effect, excludes_location)
+SELECT * FROM unnest(:codes::text[], :sentences::text[], :stock_effects::text[], :excludes::boolean[])
+ON CONFLICT (code) DO UPDATE
+SET sentence = excluded.sentence, stock_effect = excluded.stock_effect, excludes_location = excluded.excludes_location
+WHERE r.* IS DISTINCT FROM excluded.*
+RETURNING r.code, r.xmax = 0 AS new;
+
 -- name: sku_weights
 -- What a unit of each SKU weighs.
 SELECT sku_id, weight_grams FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);

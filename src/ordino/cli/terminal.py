@@ -1,0 +1,54 @@
+"""What commands share that ask a database and show what they found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from ordino.cli import running
+from ordino.core.database import ACTOR, Database
+from ordino.core.errors import Invalid
+from ordino.core.settings import Settings
+
+T = TypeVar("T")
+console = Console()
+Json = Annotated[bool, Parameter(help="One JSON document.", negative="")]
+
+
+def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run on the database that the settings name, under the name of this command."""
+    settings = Settings.from_environment()
+    running.load_stages()
+    with running.database_url(settings) as url:
+
+        async def run() -> T:
+            ACTOR.set(" ".join(["ordino", *sys.argv[1:2]]))
+            async with running.opened(settings, url) as database:
+                return await work(database)
+
+        return running.run(run())
+
+
+def show(found: Any, table: Callable[[], Table], *, json: bool) -> None:
+    if json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        console.print(table())
+
+
+def instant(text: str | None) -> datetime | None:
+    """A time as people type it; without an offset it is UTC."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is not a time; write one such as 2026-11-27T08:00:00Z.") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
