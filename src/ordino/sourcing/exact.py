@@ -21,11 +21,13 @@ from msgspec import Struct
 
 from ordino.inventory.rules import Book
 from ordino.network.facts import NetworkFacts
-from ordino.sourcing.decide import NO_OUTLOOK, Policy, Sitting, View, decide, given_by, profile_of
+from ordino.sourcing.decide import NO_OUTLOOK, Policy, decide, profile_of
 from ordino.sourcing.left import NO_LIMIT, Capacity, Left, Stock
 from ordino.sourcing.model import Decision, Outlook, Request
 from ordino.sourcing.plans import Plan, within
+from ordino.sourcing.sitting import Sitting, given_by
 from ordino.sourcing.solver import solver as quiet_solver
+from ordino.sourcing.view import View
 
 CANDIDATES = 16
 """So many locations an order may choose among: the cheapest that have everything, and the cheapest a unit."""
@@ -132,7 +134,7 @@ class _Model:
 
     def add(self, number: int, view: View) -> None:
         """An order, with the locations that it may come from."""
-        costs, wanted, kits = view.costs, view.wanted, view.sitting.kits
+        costs, wanted, kits = view.costs, view.wanted, view.case.kits
         split = view.strategy.cost.split_minor
         legs: list[int] = []
         by_sku: dict[int, list[int]] = {sku_id: [] for sku_id in wanted}
@@ -152,10 +154,10 @@ class _Model:
                 self._units[number, location_id, sku_id] = column
                 by_sku[sku_id].append(column)
                 mine.append(column)
-                weights.append(view.sitting.grams[sku_id])
+                weights.append(view.case.grams[sku_id])
                 for part, each in kits.get(sku_id) or ((sku_id, 1),):
                     self._positions.setdefault((part, location_id), []).append((column, each))
-                    able = self._left.able(view.sitting.request, part, location_id, view.strategy.fences.stock_left)
+                    able = self._left.able(view.case.request, part, location_id, view.strategy.fences.stock_left)
                     self._free[part, location_id] = max(able, self._free.get((part, location_id), 0))
                 if view.strategy.cost.handling and location.handling_line_cost_minor:
                     line = self._lines[number, location_id, sku_id] = self._column(location.handling_line_cost_minor, 1)
