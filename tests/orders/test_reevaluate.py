@@ -8,12 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from ordino.core.database import Database
+from ordino.core.errors import Unavailable
 from ordino.inventory.adjust import Receipt, receive
+from ordino.orders import reevaluate as reevaluate_
 from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.model import Placed
 from ordino.orders.place import place
-from ordino.orders.reevaluate import improve, reevaluate, reevaluations
+from ordino.orders.reevaluate import improve, look, move, reevaluate, reevaluations, think
 from ordino.warehouse.release import release
 from steps import assert_clean, events, in_one
 from world import PLACES, World, small_world
@@ -46,13 +50,13 @@ async def test_an_order_moves_to_where_it_costs_less(database: Database) -> None
     await in_one(
         database, receive, [Receipt(sku="ra-sku-1", location="ra-loc-5", quantity=5, reason="delivery")], MONDAY
     )
-    result = await database.transact(lambda tx: improve(tx, [order], at=LATER))
+    result = await improve(database, [order], at=LATER)
     assert (result.orders, result.changed) == (1, 1)
     assert result.after_minor < result.before_minor
     assert await where(database, world, order) == {"ra-loc-5": 2}
     [told] = await events(database, order, "order_resourced")
     assert told == {"from": ["ra-loc-1"], "to": ["ra-loc-5"]}
-    again = await database.transact(lambda tx: improve(tx, [order], at=LATER))
+    again = await improve(database, [order], at=LATER)
     assert again.changed == 0
     await assert_clean(database)
 
@@ -69,7 +73,7 @@ async def test_two_orders_swap_what_each_can_use_better(database: Database) -> N
         {"rb-loc-1": 1},
         {"rb-loc-5": 1},
     )
-    await database.transact(lambda tx: improve(tx, [east, middle], at=LATER))
+    await improve(database, [east, middle], at=LATER)
     assert (await where(database, world, east), await where(database, world, middle)) == (
         {"rb-loc-5": 1},
         {"rb-loc-1": 1},
@@ -100,6 +104,50 @@ async def test_a_released_order_stays_and_a_promise_is_not_made_worse(database: 
     await assert_clean(database)
 
 
+async def better(database: Database, prefix: str) -> tuple[World, list[UUID], Any, Any]:
+    """Two orders to New York came when only Columbus had the goods; two units have come to New York since."""
+    world = await small_world(
+        database, prefix=prefix, locations=5, skus=1, stock={(f"{prefix}sku-1", f"{prefix}loc-1"): 5}
+    )
+    orders = [await put(database, world, 1, PLACES[4][0]) for _ in range(2)]
+    came = Receipt(sku=f"{prefix}sku-1", location=f"{prefix}loc-5", quantity=2, reason="delivery")
+    await in_one(database, receive, [came], MONDAY)
+    seen = await database.read(lambda tx: look(tx, orders, at=LATER))
+    assert seen is not None
+    found = think(seen)
+    assert set(found.plans) == set(orders)
+    return world, orders, seen, found
+
+
+@pytest.mark.parametrize("meanwhile", ["cancelled", "released", "one sold", "both sold", "nothing"])
+async def test_what_was_found_holds_only_as_far_as_nothing_has_changed(database: Database, meanwhile: str) -> None:
+    world, [first, second], seen, found = await better(database, f"re-{meanwhile}-".replace(" ", "-"))
+    if meanwhile == "cancelled":
+        await in_one(database, cancel, [Cancellation(order_id=first)], LATER)
+    elif meanwhile == "released":
+        await in_one(database, release, [first], LATER)
+    elif meanwhile != "nothing":
+        for _ in range(1 if meanwhile == "one sold" else 2):
+            assert await where(database, world, await put(database, world, 1, PLACES[4][0])) == {world.locations[4]: 1}
+    changed, saved = await database.transact(lambda tx: move(tx, seen, found.plans, at=LATER))
+    assert changed == {"cancelled": 1, "released": 1, "one sold": 1, "both sold": 0, "nothing": 2}[meanwhile]
+    assert (saved > 0) == (changed > 0)
+    moved = [order for order in (first, second) if await where(database, world, order) == {world.locations[4]: 1}]
+    assert len(moved) == changed
+    assert first not in moved or meanwhile in ("nothing", "one sold")
+    await assert_clean(database)
+
+
+async def test_without_a_second_look_units_would_be_promised_twice(database: Database) -> None:
+    world, _, seen, found = await better(database, "rf-")
+    for _ in range(2):
+        await put(database, world, 1, PLACES[4][0])
+    stale = {decision.request_id: decision for decision in seen.decided(seen.requests, found.plans)}
+    with pytest.raises(Unavailable):  # the table itself refuses to reserve what is not there, try after try
+        await database.transact(lambda tx: reevaluate_._move(tx, stale, seen.orders, seen.rows, seen.network, LATER))
+    await assert_clean(database)
+
+
 async def test_racing_with_placement_release_and_cancellation_nothing_is_lost(database: Database) -> None:
     world = await small_world(database, prefix="rd-", locations=5, skus=3, stock=12, daily_capacity=40)
     dice = random.Random(3)
@@ -119,7 +167,7 @@ async def test_racing_with_placement_release_and_cancellation_nothing_is_lost(da
     before = await database.pool.fetchval("SELECT sum(allocated) FROM orders.orders WHERE order_id = any($1)", mine)
     cancelled, released = mine[:8], mine[8:16]
     await asyncio.gather(
-        *(database.transact(lambda tx, n=n: improve(tx, mine[n::4], at=LATER)) for n in range(4)),
+        *(improve(database, mine[n::4], at=LATER) for n in range(4)),
         *(in_one(database, place, [order], MONDAY) for order in new),
         *(in_one(database, cancel, [Cancellation(order_id=i)], LATER) for i in cancelled),
         *(in_one(database, release, [i], LATER) for i in released),

@@ -20,6 +20,11 @@ async def lock(tx: Tx, order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
     return {row["order_id"]: OrderRow(**row) for row in rows}
 
 
+async def orders(tx: Tx, order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
+    """The orders as they stand; others may change them meanwhile."""
+    return {row["order_id"]: OrderRow(**row) for row in await sql.orders(tx, order_ids=list(order_ids))}
+
+
 async def lines(tx: Tx, order_ids: Iterable[UUID]) -> dict[tuple[UUID, int], LineRow]:
     """(order id, line number) -> the line with its counts."""
     rows = await sql.lines(tx, order_ids=list(order_ids))

@@ -4,6 +4,12 @@ SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, s
        promised_at, status, type, service_level
 FROM orders.orders WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id FOR NO KEY UPDATE;
 
+-- name: orders
+-- Orders as they stand.
+SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
+       promised_at, status, type, service_level
+FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
+
 -- name: lines
 -- The lines of these orders with their counts.
 SELECT order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed, shipped,

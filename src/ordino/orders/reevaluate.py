@@ -2,7 +2,8 @@
 
 After Xu, Allgor and Graves (2009), "Benefits of reevaluating real-time order fulfillment decisions": what was best when each order
 came is often not best once others have come. No order gets less than it has, and none arrives later than it was promised, or
-than it would arrive as it stands. Stock, allocations and places of days move in one transaction a set.
+than it would arrive as it stands. A set is solved beside everything else that goes on, with nothing locked; what comes of it is
+held against what has changed meanwhile, and stock, allocations and places of days move in one transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,15 +27,16 @@ from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.rules import Book
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.allocate import requests_of
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, LineRow, OrderRow
-from ordino.sourcing.decide import stocked
-from ordino.sourcing.exact import exact
-from ordino.sourcing.model import Decision, Leg, Request
+from ordino.sourcing.decide import Policy, stocked
+from ordino.sourcing.exact import Solved, exact, follow
+from ordino.sourcing.model import Decision, Leg, Outlook, Request
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.plans import Plan
 from ordino.sourcing.versions import profiles
@@ -47,7 +49,7 @@ POLL_SECONDS = 30.0
 _encode = msgspec.json.Encoder().encode
 
 SET = 100
-"""So many orders share a transaction, and are locked as long as it is solved."""
+"""So many orders are decided together."""
 MOST = 5000
 """So many orders a run looks at, first placed first."""
 LOOK_BACK = timedelta(days=30)
@@ -81,7 +83,7 @@ class _Result(Struct):
 
 
 async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seconds: float = SECONDS) -> Reevaluated:
-    """Look at the tentative orders, set by set, each set in a transaction of its own; and write down what came of it."""
+    """Look at the tentative orders, set by set; and write down what came of it."""
     result, after_at, after_id = _Result(), at - LOOK_BACK, NIL
     while result.orders < most:
         page = await database.read(
@@ -92,9 +94,7 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
         if not page:
             break
         after_at, after_id = page[-1]["placed_at"], page[-1]["order_id"]
-        some = await database.transact(
-            lambda tx, ids=[row["order_id"] for row in page]: improve(tx, ids, at=at, seconds=seconds)  # type: ignore[misc]
-        )
+        some = await improve(database, [row["order_id"] for row in page], at=at, seconds=seconds)
         for name in _Result.__struct_fields__:
             setattr(result, name, getattr(result, name) + getattr(some, name))
         if len(page) < SET:
@@ -139,15 +139,79 @@ async def reevaluations(tx: Tx, before: UUID = LAST, limit: int = 100) -> list[R
     return [Reevaluated(**row) for row in await sourcing_sql.reevaluations(tx, before=before, limit=limit)]
 
 
-async def improve(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, seconds: float = SECONDS) -> _Result:
-    """Decide a set of orders anew; whoever was released or cancelled meanwhile is left alone."""
-    orders = await ledger.lock(tx, order_ids)
+async def improve(database: Database, order_ids: Sequence[UUID], *, at: datetime, seconds: float = SECONDS) -> _Result:
+    """Decide a set of orders anew: look, think beside everything else that goes on, and then move what still can be moved."""
+    seen = await database.read(lambda tx: look(tx, order_ids, at=at))
+    if seen is None:
+        return _Result()
+    better = await asyncio.to_thread(think, seen, seconds)
+    if not better.plans:
+        return _Result(len(seen.requests), 0, better.before_minor, better.before_minor)
+    changed, saved = await database.transact(lambda tx: move(tx, seen, better.plans, at=at))
+    return _Result(len(seen.requests), changed, better.before_minor, better.before_minor - saved)
+
+
+class _Set(Struct, frozen=True):
+    """Tentative orders with all that their decisions look at. ``plans`` says where they come from as it stands, ``free`` is what
+    nobody holds, and ``used`` counts what they take on of days, which ``claims`` tells by order.
+    """
+
+    requests: list[Request]
+    orders: dict[UUID, OrderRow]
+    rows: dict[UUID, list[AllocationRow]]
+    plans: dict[UUID, Plan]
+    claims: Mapping[UUID, Sequence[tuple[int, date, int, int]]]
+    free: Mapping[int, Mapping[int, int]]
+    used: Mapping[tuple[int, date], tuple[int, int]]
+    network: NetworkFacts
+    policy: Policy
+    book: Book | None
+    outlook: Outlook
+
+    def decided(self, requests: Sequence[Request], plans: Mapping[UUID, Plan]) -> list[Decision]:
+        """The decisions that follow these plans, among these requests."""
+        pool, left = self._without(requests)
+        numbered = {number: plans[request.request_id] for number, request in enumerate(requests)}
+        return follow(requests, pool, self.network, self.policy, left, self.book, self.outlook, numbered)
+
+    def solved(self, requests: Sequence[Request], seconds: float) -> Solved:
+        """These requests decided together."""
+        pool, left = self._without(requests)
+        current = {number: self.plans[request.request_id] for number, request in enumerate(requests)}
+        return exact(
+            requests, pool, self.network, self.policy, left, self.book, self.outlook, seconds=seconds, current=current
+        )
+
+    def _without(
+        self, requests: Sequence[Request]
+    ) -> tuple[dict[int, dict[int, int]], dict[tuple[int, date], tuple[int, int]]]:
+        """Stock and days as they would be without what these requests hold."""
+        pool = {sku_id: dict(places) for sku_id, places in self.free.items()}
+        left = dict(self.used)
+        for request in requests:
+            _add(pool, request, self.plans[request.request_id])
+            for location_id, day, orders, pieces in self.claims.get(request.request_id, ()):
+                before = left.get((location_id, day), (0, 0))
+                left[location_id, day] = (before[0] - orders, before[1] - pieces)
+        return pool, left
+
+
+class _Better(Struct, frozen=True):
+    """Plans of the orders that are better served from elsewhere, and what the whole set costs as it stands."""
+
+    plans: dict[UUID, Plan]
+    before_minor: int
+
+
+async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = False) -> _Set | None:
+    """The tentative ones of these orders; None if there are none. With ``lock``, what is seen stands until the transaction ends."""
+    orders = await (ledger.lock(tx, order_ids) if lock else ledger.orders(tx, order_ids))
     rows: dict[UUID, list[AllocationRow]] = defaultdict(list)
     for row in await ledger.allocations(tx, orders):
         rows[row.order_id].append(row)
     tentative = {i: of for i, of in rows.items() if not any(row.released for row in of)}
     if not tentative:
-        return _Result()
+        return None
     network = await facts(tx)
     units: dict[tuple[UUID, int], int] = defaultdict(int)
     for order_id, of in tentative.items():
@@ -160,33 +224,21 @@ async def improve(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, seconds: f
     asked = await requests_of(tx, [orders[i] for i in order_ids if i in tentative], lines, network, at)
     requests = [_in_time(request, orders[request.request_id], tentative[request.request_id]) for request in asked]
     servings = {request.network.network_id: request.network for request in requests}
-    used = dict(await capacity.used(tx, network, servings, at, lock=True))
+    used = await capacity.used(tx, network, servings, at, lock=lock)
     policy = await profiles(tx)
     sku_ids = stocked(requests)
-    free, book = await on_shelf(tx, sku_ids, lock=True)
+    free, book = await on_shelf(tx, sku_ids, lock=lock, decides=lock)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     claims = await capacity.claimed(tx, list(tentative))
-    plans = {request.request_id: _plan(tentative[request.request_id]) for request in requests}
-    candidates = list(requests)
+    plans = {order_id: _plan(of) for order_id, of in tentative.items()}
+    return _Set(requests, orders, tentative, plans, claims, free, used, network, policy.for_request, book, outlook)
+
+
+def think(seen: _Set, seconds: float = SECONDS) -> _Better:
+    """Who of the set is better served from elsewhere. No order gets less or comes later for it."""
+    candidates = list(seen.requests)
     for _ in range(ROUNDS):
-        pool = {sku_id: dict(places) for sku_id, places in free.items()}
-        left = dict(used)
-        for request in candidates:
-            _add(pool, request, plans[request.request_id])
-            for location_id, day, orders_, pieces in claims.get(request.request_id, ()):
-                before = left.get((location_id, day), (0, 0))
-                left[location_id, day] = (before[0] - orders_, before[1] - pieces)
-        solved = exact(
-            candidates,
-            pool,
-            network,
-            policy.for_request,
-            left,
-            book,
-            outlook,
-            seconds=seconds,
-            current={number: plans[request.request_id] for number, request in enumerate(candidates)},
-        )
+        solved = seen.solved(candidates, seconds)
         worse = {
             request.request_id
             for request, decision in zip(candidates, solved.decisions, strict=True)
@@ -196,16 +248,40 @@ async def improve(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, seconds: f
             break
         candidates = [request for request in candidates if request.request_id not in worse]
     else:
-        return _Result(len(requests))
-    if not solved.improved:
-        return _Result(len(requests), 0, solved.before_minor, solved.before_minor)
-    changed = {
-        request.request_id: decision
-        for request, decision in zip(candidates, solved.decisions, strict=True)
-        if {leg.location_id: leg for leg in decision.legs} and _given(decision) != plans[request.request_id]
-    }
-    await _move(tx, changed, orders, tentative, network, at)
-    return _Result(len(requests), len(changed), solved.before_minor, solved.cost_minor)
+        return _Better({}, 0)
+    plans = {decision.request_id: _given(decision) for decision in solved.decisions if solved.improved}
+    changed = {order_id: plan for order_id, plan in plans.items() if plan and plan != seen.plans[order_id]}
+    return _Better(changed, solved.before_minor)
+
+
+async def move(tx: Tx, seen: _Set, plans: Mapping[UUID, Plan], *, at: datetime) -> tuple[int, int]:
+    """Follow the plans as far as that is still possible and still saves something. Orders that were released, cancelled or changed
+    since they were seen stay as they are. Returns how many came to be served from elsewhere, and what that saves.
+    """
+    now = await look(tx, list(plans), at=at, lock=True)
+    if now is None:
+        return 0, 0
+    candidates = [one for one in now.requests if now.plans[one.request_id] == seen.plans[one.request_id]]
+    while candidates:
+        decisions = now.decided(candidates, plans)
+        wrong = {
+            request.request_id
+            for request, decision in zip(candidates, decisions, strict=True)
+            if _is_worse(request, decision) or _given(decision) != plans[request.request_id]
+        }
+        if not wrong:
+            saved = _cost(now.decided(candidates, now.plans)) - _cost(decisions)
+            if saved <= 0:
+                return 0, 0
+            changed = {decision.request_id: decision for decision in decisions}
+            await _move(tx, changed, now.orders, now.rows, now.network, at)
+            return len(changed), saved
+        candidates = [request for request in candidates if request.request_id not in wrong]
+    return 0, 0
+
+
+def _cost(decisions: Sequence[Decision]) -> int:
+    return sum(decision.explanation.cost_minor or 0 for decision in decisions)
 
 
 def _in_time(request: Request, order: OrderRow, rows: Sequence[AllocationRow]) -> Request:
@@ -257,8 +333,6 @@ async def _move(
     at: datetime,
 ) -> None:
     """Reservations, allocations and places of days of these orders, from where they were to where they are better."""
-    if not changed:
-        return
     ids = dict(zip(changed, new_ids(at, len(changed)), strict=True))
     moves: list[StockMove] = []
     taken: dict[AllocationKey, tuple[int, int]] = {}

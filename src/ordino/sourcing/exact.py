@@ -66,7 +66,7 @@ def exact(
     if current is None:
         first = decide(requests, stock, facts, policy, capacity, book, outlook)
     else:
-        first = _decisions(requests, stock, facts, policy, capacity, book, outlook, current)
+        first = follow(requests, stock, facts, policy, capacity, book, outlook, current)
     left = Left(stock, facts, capacity or {}, book)
     sittings = [Sitting(request, left, profile_of(policy, request), outlook) for request in requests]
     model = _Model(left)
@@ -77,7 +77,7 @@ def exact(
             model.add(number, view)
         left.hold(sitting.request, -1)
     plans, bound = model.solve(first, seconds)
-    together = _decisions(requests, stock, facts, policy, capacity, book, outlook, plans)
+    together = follow(requests, stock, facts, policy, capacity, book, outlook, plans)
     was, now = _worth(first), _worth(together)
     if now < was:
         return Solved(together, now[1], was[1], bound, True)
@@ -90,7 +90,7 @@ def _worth(decisions: Sequence[Decision]) -> tuple[int, int]:
     return short, sum(d.explanation.cost_minor or 0 for d in decisions)
 
 
-def _decisions(
+def follow(
     requests: Sequence[Request],
     stock: Stock,
     facts: NetworkFacts,
