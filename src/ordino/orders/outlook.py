@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -74,6 +75,7 @@ async def foresee(
     """
     network = await facts(tx)
     demand = await _demand(tx, at - timedelta(weeks=weeks), weeks)
+    shared = (await sql.units_per_order(tx, since=at - timedelta(weeks=weeks)))[0]["units"] or 1.0
     written = 0
     ids = sorted(demand)
     for start in range(0, len(ids), SKUS_AT_ONCE):
@@ -81,7 +83,16 @@ async def foresee(
         stock, skus = await ledger.free(tx, some), await skus_of(tx, some)
         rows: dict[tuple[int, int], tuple[float, int]] = {}
         for sku_id in some:
-            rows |= _of_sku(skus[sku_id], demand[sku_id], stock.get(sku_id, {}), network, horizon_weeks, missed_minor)
+            rows |= await asyncio.to_thread(
+                _of_sku,
+                skus[sku_id],
+                demand[sku_id],
+                stock.get(sku_id, {}),
+                network,
+                horizon_weeks,
+                missed_minor,
+                shared,
+            )
         await _write(tx, rows, at)
         written += len(rows)
     return Foreseen(written, weeks)
@@ -106,7 +117,9 @@ def _of_sku(
     network: NetworkFacts,
     horizon_weeks: float,
     missed_minor: int,
+    shared: float,
 ) -> dict[tuple[int, int], tuple[float, int]]:
+    """``shared``: so many units go in a package, and share what it costs."""
     costs: dict[tuple[int, Region], int] = {}
     weekly: dict[int, float] = dict.fromkeys(stock, 0.0)
     for region, (units, postal_code) in demand.items():
@@ -115,7 +128,7 @@ def _of_sku(
             location = network.locations[n]
             quotes = routes[n].quotes(sku.weight_grams)
             if quotes and location.active and region[0] in location.serves_countries:
-                costs[n, region] = quotes[0].cost_minor + location.handling_cost_minor
+                costs[n, region] = round((quotes[0].cost_minor + location.handling_cost_minor) / shared)
         near = min((n for n in stock if (n, region) in costs), key=lambda n: (costs[n, region], n), default=None)
         if near is not None:
             weekly[near] += units

@@ -335,6 +335,11 @@ JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'
 JOIN orders.lines l ON l.order_id = o.order_id
 WHERE o.placed_at >= :since::timestamptz GROUP BY l.sku_id, a.country, left(a.postal_code, 3);
 
+-- name: units_per_order
+-- How many units an order has, in the mean, since a time.
+SELECT (sum(l.ordered) / nullif(count(DISTINCT o.order_id), 0))::float8 AS units
+FROM orders.orders o JOIN orders.lines l ON l.order_id = o.order_id WHERE o.placed_at >= :since::timestamptz;
+
 -- name: open_exceptions
 -- One exception a line, unless one of its kind is open.
 INSERT INTO orders.exceptions (order_id, exception_id, kind, line_no, detail, at)

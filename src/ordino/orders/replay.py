@@ -7,6 +7,7 @@ today; a limited location's days fill up as the candidate fills them.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -87,7 +88,22 @@ async def _replayed(
         await sql.moves_between(tx, sku_ids=sku_ids, since=mine[0].at, until=mine[-1].at),
     )
     rules, outlook = await book(tx, sku_ids), await outlook_for(tx, profile.looks_ahead, sku_ids)
-    told = {row["order_id"]: row["promised_at"] for row in rows}
+    await asyncio.to_thread(
+        _compared, mine, decided, {row["order_id"]: row["promised_at"] for row in rows}, history,
+        (network, profile, rules, outlook), used, comparison,
+    )  # fmt: skip
+
+
+def _compared(
+    mine: Sequence[Request],
+    decided: Mapping[UUID, Record],
+    told: Mapping[UUID, datetime | None],
+    history: _History,
+    seen: tuple[NetworkFacts, Profile, Book | None, Outlook],
+    used: dict[tuple[int, date], tuple[int, int]],
+    comparison: Comparison,
+) -> None:
+    network, profile, rules, outlook = seen
     for request in mine:
         row = decided[request.request_id]
         stock = history.before(request.at, row["cause_id"], stocked([request]))

@@ -93,6 +93,8 @@ class _World:
         self.taste = {code[:1]: dice.sample(self.popular, SKUS) for code in self.zips}
         self.days = [self._day(day, random.Random(f"day {day}")) for day in range(DAYS)]
         self.usual = self._usual()
+        sizes = [sum(need.quantity for need in request.needs) for day in self.days for request in day]
+        self.shared = sum(sizes) / len(sizes)  # so many units share a package
 
     def _day(self, day: int, dice: random.Random) -> list[Request]:
         season = 1 + 0.35 * math.sin(2 * math.pi * (day - 250) / 364) + (0.8 if 320 <= day < 350 else 0)
@@ -136,7 +138,7 @@ class _World:
 
 
 def _outlook(world: _World, stock: Stock, week: int, ahead_days: int) -> Outlook:
-    """What the last units are worth until the next delivery, by the usual week of each region and the season."""
+    """What the last units are worth until the next delivery, by the usual week of each region and the season; worked out daily."""
     season = 1 + 0.35 * math.sin(2 * math.pi * (week * WEEK - 250) / 364) + (0.8 if 320 <= week * WEEK < 350 else 0)
     centre = {code[:1]: code for code in sorted(world.zips)}
     found: dict[tuple[int, int], int] = {}
@@ -149,7 +151,8 @@ def _outlook(world: _World, stock: Stock, week: int, ahead_days: int) -> Outlook
             for region, code in centre.items():
                 quotes = facts.destination("US", code)[n].quotes(grams)
                 if quotes:
-                    costs[n, region] = quotes[0].cost_minor + facts.locations[n].handling_cost_minor
+                    cost = quotes[0].cost_minor + facts.locations[n].handling_cost_minor
+                    costs[n, region] = round(cost / world.shared)
         for n, price in prices(places, demand, costs, MISSED_MINOR).items():
             if price:
                 found[sku, n] = price
@@ -166,7 +169,7 @@ def live(world: _World, policy: Policy, said: Callable[[str], None] = lambda _: 
         if day % WEEK == 0:
             for (sku, n), level in levels.items():
                 stock[sku][n] = max(stock[sku].get(n, 0), level)
-        if policy.profile.looks_ahead and day % WEEK in (0, 3):
+        if policy.profile.looks_ahead:
             outlook = _outlook(world, stock, day // WEEK, WEEK - day % WEEK)
         decisions = _day(world, policy, orders, stock, outlook)
         for request, decision in zip(orders, decisions, strict=True):
