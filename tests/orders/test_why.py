@@ -126,7 +126,7 @@ async def test_a_promise_that_nothing_keeps_is_told_as_an_event(database: Databa
 
 async def test_a_condition_that_fails_never_stops_an_order_and_is_told(database: Database, world: World) -> None:
     text = (
-        "name: odd\nstrategies:\n  - name: odd\n    when: order.total_minor / (order.size - 1) > 5\n  - name: all\n"
+        "name: odd\nstrategies:\n  - name: odd\n    when: order.total_minor / (order.size - order.units + 1) > 5\n  - name: all\n"
         f"for: {{channels: [{world.channel}]}}\n"
     )
     version = await database.transact(lambda tx: versions.draft(tx, text, at=AT))

@@ -333,9 +333,10 @@ def test_a_condition_chooses_whose_orders_a_strategy_is_for() -> None:
 
 def test_a_condition_that_fails_makes_its_strategy_not_match_and_is_told() -> None:
     failing = profile(
-        Strategy("odd", CelCondition("order.total_minor / (order.size - 1) > 5")), Strategy("all", fences=STORES)
+        Strategy("odd", CelCondition("order.total_minor / (order.size - order.units + 1) > 5")),
+        Strategy("all", fences=STORES),
     )
-    decision = one(request((7, 1)), BOTH, network(STORE_1, HOUSE_3), failing)
+    decision = one(request((7, 2)), BOTH, network(STORE_1, HOUSE_3), failing)
     assert places(decision) == [1]
     assert decision.explanation.looks[0].failed
     assert "division by zero" in (decision.explanation.looks[0].passed or "")

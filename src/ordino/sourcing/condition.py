@@ -13,6 +13,8 @@ from typing import Any
 
 import cel
 
+from ordino.sourcing.contradiction import RANGES, contradiction, split
+
 LONGEST = 1000
 MOST_OPERATORS = 150  # deeper expressions would exhaust the evaluator's stack
 _OPERATOR = re.compile(r"[-+*/%<>=!&|?:,.\[({]")
@@ -61,6 +63,20 @@ FACTS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Root -> name -> (type, what it says). ``lines`` is a list of such."""
 
+EXAMPLES = {
+    "order.channel": "web",
+    "order.seller": "me",
+    "order.type": "home_delivery",
+    "order.currency": "USD",
+    "lines.sku": "A-1",
+    "destination.country": "US",
+    "clock.date": "2026-11-27",
+}
+"""What is never empty."""
+MOST_LINES = 50
+NAMED = 20
+"""So many numbers and texts of an expression are tried."""
+
 _STRINGS = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''|r?\"(?:\\.|[^\"\\])*\"|r?'(?:\\.|[^'\\])*'", re.DOTALL)
 _PATH = re.compile(r"(?<![\w.])([a-z_]\w*)((?:\s*\.\s*[a-zA-Z_]\w*\b(?!\s*\())*)")
 _COMPARED = re.compile(
@@ -108,6 +124,10 @@ class CelCondition:
             return None
         answer = self.holds({})
         return answer if isinstance(answer, bool) else None
+
+    def impossible(self, known: Mapping[str, frozenset[str]] | None = None) -> str | None:
+        """The fact of which it asks what cannot be; None if it may hold. ``known`` are the only texts that some facts have."""
+        return contradiction(self.source, known)
 
     def holds(self, facts: Mapping[str, Any]) -> bool | str:
         """Whether it holds; the sentence why that cannot be told. Never raises."""
@@ -179,27 +199,7 @@ def _operands(source: str) -> Iterator[str]:
     """What stands beside && and || outside of parentheses, and within parentheses that hold a whole operand: a short circuit
     would hide their faults. An operand that uses a macro's variable is left to its macro.
     """
-    depth, start, quote, parts = 0, 0, None, []
-    index = 0
-    while index < len(source):
-        sign = source[index]
-        if quote:
-            if sign == "\\":
-                index += 1
-            elif sign == quote:
-                quote = None
-        elif sign in "\"'":
-            quote = sign
-        elif sign in "([{":
-            depth += 1
-        elif sign in ")]}":
-            depth -= 1
-        elif depth == 0 and source[index : index + 2] in ("&&", "||"):
-            parts.append(source[start:index])
-            start = index + 2
-            index += 1
-        index += 1
-    parts.append(source[start:])
+    parts = [part for some in split(source, "||") for part in split(some, "&&")]
     for part in (part.strip() for part in parts):
         bare = part.lstrip("! ")
         if bare.startswith("(") and bare.endswith(")") and len(bare) > 2:
@@ -215,26 +215,56 @@ def _check_types(source: str, *, whole: bool) -> None:
         if whole:
             raise
         return  # what was cut out is no expression by itself; the whole one is tried anyway
-    for sample in SAMPLES:
+    failed: Exception | None = None
+    works = False
+    for sample in _samples(source):
         try:
             answer = program.execute(dict(sample))
         except TypeError as error:
             raise Wrong(f"the types do not fit in `{source}`: {_said(error)}.") from error
-        except RuntimeError as error:
-            raise Wrong(f"`{source}`: {_said(error)}.") from error
-        except Exception:  # of this sample's values: a division by zero, an index beyond the end
+        except Exception as error:  # of this sample's values: a division by zero, an index beyond the end
+            failed = error
+            if whole:
+                raise Wrong(
+                    f"`{source}` fails on some orders: {_said(error)}. Ask first, as in size(lines) > 2 && lines[2].kit."
+                ) from error
             continue
+        works = True
         if not isinstance(answer, bool):
             raise Wrong(f"`{source}` is no yes or no, but {type(answer).__name__}: compare it with something.")
+    if failed is not None and not works:
+        raise Wrong(f"`{source}`: {_said(failed)}.") from failed
 
 
-def _sample(few: bool) -> dict[str, Any]:
-    values = {"string": "" if few else "a1", "int": 0 if few else 7, "bool": not few, "list": [] if few else ["a1"]}
+def _sample(number: int, text: str, yes: bool, tags: list[str]) -> dict[str, Any]:
+    """An order that may come, with values near these."""
+    values: dict[str, Any] = {"string": text, "bool": yes, "list": tags}
+
+    def value(root: str, name: str, kind: str) -> Any:
+        if kind == "int":
+            low, high = RANGES[f"{root}.{name}"]
+            return min(max(number, low), high)
+        return EXAMPLES.get(f"{root}.{name}", values[kind]) if kind == "string" and not text else values[kind]
+
     facts: dict[str, Any] = {
-        root: {name: values[kind] for name, (kind, _) in names.items()} for root, names in FACTS.items()
+        root: {name: value(root, name, kind) for name, (kind, _) in names.items()} for root, names in FACTS.items()
     }
-    facts["lines"] = [facts["lines"]] * (1 if few else 3)
+    facts["clock"]["date"] = EXAMPLES["clock.date"]
+    facts["order"]["size"] = min(facts["order"]["size"], MOST_LINES)
+    facts["lines"] = [facts["lines"]] * facts["order"]["size"]
     return facts
 
 
-SAMPLES = (_sample(True), _sample(False))
+_NUMBERS = re.compile(r"(?<![\w.])\d{1,9}(?![\w.])")
+_TEXTS = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
+
+
+def _samples(source: str) -> Iterator[Mapping[str, Any]]:
+    """Orders of all sizes, and such as have the numbers and texts that the expression names."""
+    yield _sample(0, "", False, [])
+    yield _sample(7, "a1", True, ["a1"])
+    yield _sample(3, "7", True, [])
+    for number in sorted({int(found) for found in _NUMBERS.findall(_STRINGS.sub("", source))})[:NAMED]:
+        yield _sample(number, "a1", True, ["a1"])
+    for text in sorted({a or b for a, b in _TEXTS.findall(source)})[:NAMED]:
+        yield _sample(7, text, True, [text])

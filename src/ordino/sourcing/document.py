@@ -99,6 +99,8 @@ class _Reader:
     def __init__(self, vocabulary: Vocabulary | None) -> None:
         self.vocabulary = vocabulary
         self.faults: list[Fault] = []
+        self.scoped: dict[str, frozenset[str]] = {}
+        """What the profile's own scope leaves of facts that conditions ask for."""
 
     def wrong(self, node: yaml.Node | None, detail: str) -> None:
         line = node.start_mark.line + 1 if node is not None else 1
@@ -111,6 +113,16 @@ class _Reader:
         fields = self.mapping(root, "a profile", known)
         name = self.name(fields, root, "a profile")
         scope = self.scope(fields["for"][1]) if "for" in fields else Scope()
+        self.scoped = {
+            fact: names
+            for fact, names in (
+                ("order.channel", scope.channels),
+                ("order.seller", scope.sellers),
+                ("order.type", scope.order_types),
+                ("destination.country", frozenset(place[:2] for place in scope.destinations)),
+            )
+            if names
+        }
         strategies: list[Strategy] = []
         if "strategies" not in fields:
             self.wrong(root, "say under `strategies` how locations are chosen.")
@@ -172,6 +184,8 @@ class _Reader:
         """A strategy that nothing can ever come to is a mistake."""
         if isinstance(strategy.when, CelCondition) and strategy.when.constant is False:
             self.wrong(node, f"{strategy.name!r} can never match: its condition is false for every order.")
+        elif isinstance(strategy.when, CelCondition) and (fact := strategy.when.impossible(self.scoped)):
+            self.wrong(node, f"{strategy.name!r} can never match: no order has such a `{fact}`.")
         fences = strategy.fences
         if clash := fences.all_tags & fences.no_tag:
             self.wrong(node, f"{strategy.name!r} can never match: {min(clash)!r} is wanted and unwanted.")
