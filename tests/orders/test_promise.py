@@ -10,11 +10,13 @@ import msgspec
 import pytest
 
 from ordino.core.database import Database
+from ordino.inventory.adjust import Receipt, receive
 from ordino.inventory.incoming import Incoming, upsert_incoming
 from ordino.network.closures import Closure, upsert_closures
 from ordino.network.model import CarrierService, Rate, Zone
 from ordino.network.read import locations as read_locations
 from ordino.network.upsert import upsert_carrier_services, upsert_locations
+from ordino.orders.allocate import allocate
 from ordino.orders.model import Placed
 from ordino.orders.place import place
 from ordino.orders.promise import Promise, PromiseLine, PromiseRefused, PromiseRequest, promise
@@ -124,20 +126,41 @@ async def test_what_is_not_there_is_promised_from_supply_that_comes(database: Da
         document="PO-1",
     )
     await in_one(database, upsert_incoming, [coming], MONDAY)
-    [found] = await ask(database, cart(world, ("p-sku-4", 2), service_level="express"))
+    channel = world.channels["backorder"]
+    found, refusing = await ask(
+        database,
+        cart(world, ("p-sku-4", 2), service_level="express", channel=channel),
+        cart(world, ("p-sku-4", 2), service_level="express"),  # its channel lets nobody wait
+    )
+    assert not refusing.delivery
     [option] = found.delivery
     assert (option.source, option.confidence) == ("incoming", "low")
     assert (
         option.promised_on.isoformat() == "2027-03-11"
     )  # comes Wednesday the 10th at noon, leaves, arrives on Thursday
-    waits = world.order("waits", {"p-sku-4": 4}, channel=world.channels["backorder"])
+    waits = world.order("waits", {"p-sku-4": 4}, channel=channel)
     [placed] = await in_one(database, place, [waits], MONDAY)
     assert isinstance(placed, Placed)
-    [none] = await ask(database, cart(world, ("p-sku-4", 2)))  # 4 of the 5 are waited for
+    [none] = await ask(database, cart(world, ("p-sku-4", 2), channel=channel))  # 4 of the 5 are waited for
     assert not none.delivery
     assert none.detail is not None
-    [one] = await ask(database, cart(world, ("p-sku-4", 1)))
+    [one] = await ask(database, cart(world, ("p-sku-4", 1), channel=channel))
     assert one.delivery[0].source == "incoming"
+    mine = world.order(
+        "waits too", {"p-sku-4": 1}, channel=channel,
+        service_level=one.delivery[0].service_level, promised_at=one.delivery[0].promised_at,
+    )  # fmt: skip
+    [promised] = await in_one(database, place, [mine], MONDAY)
+    assert isinstance(promised, Placed)
+    assert promised.promised_at == one.delivery[0].promised_at
+    came = coming.expected_at
+    await in_one(database, receive, [Receipt(sku="p-sku-4", location="p-loc-1", quantity=5, document="PO-1")], came)
+    await database.transact(lambda tx: allocate(tx, [placed.order_id, promised.order_id], at=came))
+    arrives = await database.pool.fetchval(
+        "SELECT promised_at FROM orders.allocations WHERE order_id = $1", promised.order_id
+    )
+    assert arrives == one.delivery[0].promised_at
+    assert not await events(database, promised.order_id, "promise_endangered")
 
 
 async def test_stores_are_told_nearest_first_with_the_hour(database: Database, world: World) -> None:

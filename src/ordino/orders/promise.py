@@ -1,9 +1,9 @@
 """What a buyer can be promised: by which service level, by when, at what cost, from where; and where it can be picked up.
 
 An option is the decision that placement would make now for a service level, so what is told is what would be done. What is not
-there can be promised from supply that is announced: units that orders wait for are taken off it first, in order of dates; the
-decision is then made as of the day on which the last of it is there. An order that names the option's ``service_level`` and
-``promised_at`` is held to them (see ``NewOrder``).
+there can be promised from supply that is announced, where the channel and the SKUs let orders wait: units that orders wait for
+are taken off it first, in order of dates; the decision is then made as of the day on which the last of it is there. An order
+that names the option's ``service_level`` and ``promised_at`` is held to them (see ``NewOrder``).
 
 Confidence is `high` where units lie free and stay so after the order; `medium` where the order takes the last units of a
 location, waits for room in a location's day or is split; `low` where it depends on supply to come.
@@ -149,7 +149,9 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
     used = await capacity.used(tx, network, servings, at, lock=False)
     desk = _Desk(network, policy, free, book, used, await outlook_for(tx, policy.looks_ahead, sku_ids), at)
     options = {index: _from_stock(desk, request, asked[index]) for index, request in requests.items()}
-    if short := {index: requests[index] for index, found in options.items() if not found}:
+    if short := {
+        index: requests[index] for index, found in options.items() if not found and _waits(requests[index], network)
+    }:
         supply = await _supply(tx, desk, list(short.values()))
         options |= {
             index: _from_supply(desk, request, asked[index], supply[request.network.network_id])
@@ -277,6 +279,12 @@ def _option(
         sum(leg.packages for leg in decision.legs),
         legs,
     )
+
+
+def _waits(request: Request, network: NetworkFacts) -> bool:
+    """Would placement let all of it wait for supply?"""
+    policy = network.channels_by_id[request.channel_id].short_policy if request.channel_id is not None else None
+    return policy == ShortPolicy.BACKORDER and all(need.backorderable for need in request.needs)
 
 
 # -- supply to come ----------------------------------------------------------------------------------------------------------
