@@ -89,6 +89,27 @@ async def test_a_candidate_is_held_against_what_happened(database: Database) -> 
     )
 
 
+async def test_conditions_see_the_order_as_it_was_placed(database: Database) -> None:
+    """Who ordered, and whether a date was promised: in a replay as when it was placed."""
+    day = MONDAY + timedelta(days=70)
+    world = await small_world(database, prefix="se-", locations=5, skus=1, stock=10)
+    near, far = world.locations[0], world.locations[4]
+    text = (
+        f"name: se\nfor: {{channels: [{world.channel}]}}\nstrategies:\n"
+        f"  - {{name: known, when: 'customer.id == \"c-1\"', fences: {{locations: [{far}]}}}}\n"
+        f"  - {{name: promised, when: order.promised, fences: {{locations: [{far}]}}}}\n"
+        f"  - {{name: others, fences: {{locations: [{near}]}}}}\n"
+    )
+    version = await database.transact(lambda tx: versions.draft(tx, text, at=day))
+    await database.transact(lambda tx: versions.activate(tx, version, at=day))
+    late = day + timedelta(days=30)
+    for n, more in enumerate(({}, {"customer": "c-1"}, {"promised_at": late})):
+        await put(database, world, 1, day + timedelta(minutes=n), **more)
+    report = await replay(database, text, day, day + timedelta(hours=1), channel=world.channel)
+    assert report.before.load == {near: 1, far: 2}
+    assert (report.orders, report.differ, report.after.load) == (3, 0, {near: 1, far: 2})
+
+
 async def test_what_came_later_was_not_there_then(database: Database) -> None:
     world = await small_world(database, prefix="sc-", locations=5, skus=1, stock={("sc-sku-1", "sc-loc-1"): 10})
     await put(database, world, 1, MONDAY)

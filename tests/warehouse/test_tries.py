@@ -107,6 +107,29 @@ async def test_damaged_units_count_as_a_try_though_the_location_may_be_asked_aga
     assert [one for one in await database.read(exceptions) if one.order_id == order_id]
 
 
+async def test_what_is_sourced_again_is_asked_about_as_the_whole_order(database: Database, world: World) -> None:
+    """Who ordered, and how much in all: conditions answer for the units that are left as they did for the order."""
+    text = (
+        f"name: whole\nfor: {{channels: [{world.channel}], order_types: [bulk]}}\nstrategies:\n"
+        f"  - {{name: mine, when: 'customer.known && order.units == 5', fences: {{locations: [{world.locations[2]}]}}}}\n"
+        f"  - {{name: others, fences: {{locations: [{world.locations[3]}]}}}}\n"
+    )
+    version = await database.transact(lambda tx: versions.draft(tx, text, at=AT))
+    await database.transact(lambda tx: versions.activate(tx, version, at=AT))
+    order = world.order("whole", 5, customer="c-1", type="bulk")
+    order_id = await placed(database, order, AT)
+    await in_one(database, release, [order_id], AT)
+    rows = await database.pool.fetch("SELECT * FROM warehouse.fulfillment_orders WHERE order_id = $1", order_id)
+    told = PickLine(line_no=1, picked=3, short=2, short_reason="damaged")
+    work = rows[0]["fulfillment_order_id"]
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[told])], AT)
+    assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {order_id: 2}
+    again = await database.pool.fetchval(
+        "SELECT location_id FROM orders.allocations WHERE order_id = $1 AND quantity > 0", order_id
+    )
+    assert again == rows[0]["location_id"] == world.location_ids[world.locations[2]]
+
+
 async def test_exceptions_over_http(database: Database, world: World) -> None:
     order_id = await given_up(database, world)
     async with client(database, routes) as http:

@@ -11,18 +11,16 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
-from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
-from ordino.orders.asking import skus_of
+from ordino.orders.asking import asked_of
 from ordino.orders.exceptions import give_up
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
 from ordino.sourcing.decide import decide, stocked
@@ -43,14 +41,15 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     """
     orders = await ledger.lock(tx, order_ids)
     waiting: dict[UUID, list[LineRow]] = defaultdict(list)
-    for line in (await ledger.lines(tx, orders)).values():
+    lines = await ledger.lines(tx, orders)
+    for line in lines.values():
         if line.backordered > line.stop_wanted:
             waiting[line.order_id].append(line)
     if not waiting:
         return {}
     network = await facts(tx)
-    units = {i: [(line, line.backordered - line.stop_wanted) for line in of] for i, of in waiting.items()}
-    requests = await requests_of(tx, [orders[i] for i in order_ids if i in waiting], units, network, at)
+    units = {i: {line.line_no: line.backordered - line.stop_wanted for line in of} for i, of in waiting.items()}
+    requests = await requests_of(tx, [orders[i] for i in order_ids if i in waiting], lines, units, network, at)
     policy = await profiles(tx)
     requests = await _without_hopeless(tx, requests, waiting, orders, policy, at)
     if not requests:
@@ -95,67 +94,36 @@ async def waiting_for(tx: Tx, sku_ids: Sequence[int], *, limit: int, after: UUID
 async def requests_of(
     tx: Tx,
     orders: Sequence[OrderRow],
-    wanted: Mapping[UUID, Sequence[tuple[LineRow, int]]],
+    lines: Mapping[tuple[UUID, int], LineRow],
+    wanted: Mapping[UUID, Mapping[int, int]],
     network: NetworkFacts,
     at: datetime,
 ) -> list[Request]:
-    """What orders ask of sourcing again: so many units of some of their lines. One whose channel no network serves asks nothing."""
-    destinations = {
-        row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])
-    }
-    skus = await skus_of(tx, {line.sku_id for lines in wanted.values() for line, _ in lines})
-    parts = await _parts(tx, [line for lines in wanted.values() for line, _ in lines])
-    requests = []
-    for order in dict.fromkeys(orders):
-        serving = network.channels_by_id[order.channel_id].network
-        destination = destinations.get(order.order_id)
-        if serving is None or destination is None:
-            continue
-        needs = tuple(
-            [
-                skus[line.sku_id].need(
-                    line.line_no,
-                    units,
+    """What orders ask of sourcing again: so many units of some of their lines, by line number. Conditions see the whole order."""
+    numbers = {order.order_id for order in orders}
+    asked = await asked_of(tx, orders, {key: line for key, line in lines.items() if key[0] in numbers}, network)
+    promises = {order.order_id: order.promised_at for order in orders}
+    return [
+        replace(
+            request,
+            at=at,
+            needs=tuple(
+                replace(
+                    need,
+                    quantity=wanted[request.request_id][need.line_no],
                     backorderable=True,
-                    excluded=tuple(line.excluded_location_ids),
-                    parts=parts.get((order.order_id, line.line_no), ()),
-                    group=line.group_code,
-                    unit_price_minor=line.unit_price_minor,
+                    excluded=tuple(lines[request.request_id, need.line_no].excluded_location_ids),
                 )
-                for line, units in wanted[order.order_id]
-            ]
+                for need in request.needs
+                if need.line_no in wanted[request.request_id]
+            ),
+            whole=request.needs,
+            short_policy=ShortPolicy.BACKORDER,
+            closed=network.closed(request.channel_id, at),
+            promised_at=promises[request.request_id],
         )
-        channel = network.channels_by_id[order.channel_id]
-        requests.append(
-            Request(
-                order.order_id,
-                serving,
-                destination["country"],
-                destination["postal_code"],
-                at,
-                needs,
-                ShortPolicy.BACKORDER,
-                order.channel_id,
-                network.closed(order.channel_id, at),
-                channel=channel.code,
-                seller=channel.seller,
-                order_type=order.type,
-                service_level=order.service_level,
-                promised_at=order.promised_at,
-                region=destination["region"],
-                city=destination["city"],
-                total_minor=order.total_minor,
-                currency=order.currency,
-            )
-        )
-    return requests
-
-
-async def _parts(tx: Tx, some: Sequence[LineRow]) -> Mapping[tuple[UUID, int], Parts]:
-    """What kits among these lines were made of when they were ordered."""
-    ever = (await kits(tx)).ever
-    lines = [(line.order_id, line.line_no) for line in some if line.sku_id in ever]
-    return await kit_ledger.frozen(tx, lines) if lines else {}
+        for request in asked
+    ]
 
 
 async def _write(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
 
+from asyncpg import Record
 from msgspec import Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
+from ordino.inventory.kits import frozen
 from ordino.network.facts import NetworkFacts
-from ordino.sourcing.model import Need
+from ordino.orders.model import LineRow, OrderRow
+from ordino.sourcing.model import Need, Request, ShortPolicy
 
 sql = statements("ordino.orders")
 
@@ -74,6 +79,67 @@ async def skus_of(tx: Tx, ids: Collection[int]) -> dict[int, Sku]:
         )
         for row in await sql.sold_skus(tx, sku_ids=list(ids))
     }
+
+
+async def asked_of(
+    tx: Tx, orders: Sequence[OrderRow], lines: Mapping[tuple[UUID, int], LineRow], network: NetworkFacts
+) -> list[Request]:
+    """Orders as they were placed, with all of their ``lines``, held to no promise; without those that no network serves."""
+    there = {row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])}
+    skus = await skus_of(tx, {line.sku_id for line in lines.values()})
+    ever = (await kits(tx)).ever
+    of_kits = [key for key, line in lines.items() if line.sku_id in ever]
+    parts = await frozen(tx, of_kits) if of_kits else {}
+    known = sorted({order.customer_id for order in orders if order.customer_id is not None})
+    names = (
+        {row["customer_id"]: row["external_id"] for row in await sql.customer_names(tx, customer_ids=known)}
+        if known
+        else {}
+    )
+    needs: dict[UUID, list[Need]] = defaultdict(list)
+    for key in sorted(lines):
+        line = lines[key]
+        needs[line.order_id].append(
+            skus[line.sku_id].need(
+                line.line_no,
+                line.ordered,
+                parts=parts.get(key, ()),
+                group=line.group_code,
+                unit_price_minor=line.unit_price_minor,
+            )
+        )
+    return [
+        _request(order, network, there[order.order_id], tuple(needs[order.order_id]), names)
+        for order in dict.fromkeys(orders)
+        if order.order_id in there and network.channels_by_id[order.channel_id].network is not None
+    ]
+
+
+def _request(
+    order: OrderRow, network: NetworkFacts, there: Record, needs: tuple[Need, ...], names: Mapping[UUID, str]
+) -> Request:
+    channel = network.channels_by_id[order.channel_id]
+    assert channel.network is not None, "asked before"
+    return Request(
+        order.order_id,
+        channel.network,
+        there["country"],
+        there["postal_code"],
+        order.placed_at,
+        needs,
+        ShortPolicy(channel.short_policy),
+        order.channel_id,
+        network.closed(order.channel_id, order.placed_at),
+        channel=channel.code,
+        seller=channel.seller,
+        order_type=order.type,
+        service_level=order.service_level,
+        region=there["region"],
+        city=there["city"],
+        total_minor=order.total_minor,
+        currency=order.currency,
+        customer=None if order.customer_id is None else names.get(order.customer_id),
+    )
 
 
 def unknown_level(network: NetworkFacts, level: str | None) -> str | None:

@@ -274,6 +274,10 @@ WHERE c.order_id = d.order_id AND c.location_id = d.location_id AND c.ship_on = 
 SELECT a.order_id, a.postal_code, a.country, a.region, a.city FROM orders.addresses a
 WHERE a.order_id = any(:order_ids::uuid[]) AND a.kind = 'ship_to';
 
+-- name: customer_names
+-- What these customers are called by their channels.
+SELECT customer_id, external_id FROM orders.customers WHERE customer_id = any(:customer_ids::uuid[]);
+
 -- name: add_allocations
 -- Units find a location: a new allocation, or more units of one that is there.
 INSERT INTO orders.allocations AS a (order_id, line_no, location_id, sku_id, quantity, released, service_id, ship_by_at, promised_at)
@@ -310,7 +314,9 @@ FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no) JOIN 
 
 -- name: placed_orders
 -- Orders placed within some time, oldest first, a page at a time.
-SELECT order_id, channel_id, placed_at, promised_at, type, service_level, total_minor, currency FROM orders.orders
+SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
+       promised_at, status, type, service_level
+FROM orders.orders
 WHERE placed_at >= :after_at::timestamptz AND placed_at < :until::timestamptz
   AND (placed_at, order_id) > (:after_at::timestamptz, :after_id::uuid) AND channel_id = any(:channel_ids::int[])
 ORDER BY placed_at, order_id LIMIT :limit::int;

@@ -33,7 +33,7 @@ from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.allocate import requests_of
 from ordino.orders.ledger import AllocationKey
-from ordino.orders.model import AllocationRow, LineRow, OrderRow
+from ordino.orders.model import AllocationRow, OrderRow
 from ordino.sourcing.decide import Policy, stocked
 from ordino.sourcing.exact import Solved, exact, follow
 from ordino.sourcing.model import Decision, Leg, Outlook, Request
@@ -213,15 +213,13 @@ async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = 
     if not tentative:
         return None
     network = await facts(tx)
-    units: dict[tuple[UUID, int], int] = defaultdict(int)
+    units: dict[UUID, dict[int, int]] = {}
     for order_id, of in tentative.items():
+        mine = units[order_id] = defaultdict(int)
         for row in of:
-            units[order_id, row.line_no] += row.quantity
-    lines: dict[UUID, list[tuple[LineRow, int]]] = defaultdict(list)
-    for (order_id, line_no), line in (await ledger.lines(tx, tentative)).items():
-        if units.get((order_id, line_no)):
-            lines[order_id].append((line, units[order_id, line_no]))
-    asked = await requests_of(tx, [orders[i] for i in order_ids if i in tentative], lines, network, at)
+            mine[row.line_no] += row.quantity
+    lines = await ledger.lines(tx, tentative)
+    asked = await requests_of(tx, [orders[i] for i in order_ids if i in tentative], lines, units, network, at)
     requests = [_in_time(request, orders[request.request_id], tentative[request.request_id]) for request in asked]
     servings = {request.network.network_id: request.network for request in requests}
     used = await capacity.used(tx, network, servings, at, lock=lock)

@@ -16,17 +16,20 @@ from uuid import UUID
 
 import msgspec
 from asyncpg import Record
+from msgspec.structs import replace
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
 from ordino.core.statements import statements
 from ordino.inventory.rules import Book, book
 from ordino.network.facts import NetworkFacts, facts
-from ordino.orders.asking import skus_of
+from ordino.orders import ledger
+from ordino.orders.asking import asked_of
+from ordino.orders.model import OrderRow
 from ordino.sourcing.compare import Comparison, Outcome, Report, outcome
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.document import parse
-from ordino.sourcing.model import Decision, Explanation, Outlook, Request, ShortPolicy
+from ordino.sourcing.model import Decision, Explanation, Outlook, Request
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.profile import Profile
 from ordino.sourcing.versions import Profiles, by_version, vocabulary
@@ -76,10 +79,18 @@ async def _replayed(
     used: dict[tuple[int, date], tuple[int, int]],
     comparison: Comparison,
 ) -> None:
-    requests = await _requests(tx, rows, network)
-    decided = {row["order_id"]: row for row in await sourcing_sql.first_decisions(tx, order_ids=list(requests))}
-    mine = [request for request in requests.values() if request.request_id in decided]
-    mine.sort(key=lambda request: (request.at, decided[request.request_id]["cause_id"]))
+    orders = {row["order_id"]: OrderRow(**row) for row in rows}
+    decided = {
+        row["order_id"]: (row["cause_id"], _decode(row["explanation"]))
+        for row in await sourcing_sql.first_decisions(tx, order_ids=list(orders))
+    }
+    asked = await asked_of(tx, list(orders.values()), await ledger.lines(tx, orders), network)
+    mine = [
+        replace(request, promised_at=_named(orders[request.request_id], decided[request.request_id][1]))
+        for request in asked
+        if request.request_id in decided
+    ]
+    mine.sort(key=lambda request: (request.at, decided[request.request_id][0]))
     if not mine:
         return
     sku_ids = stocked(mine)
@@ -96,7 +107,7 @@ async def _replayed(
 
 def _compared(
     mine: Sequence[Request],
-    decided: Mapping[UUID, Record],
+    decided: Mapping[UUID, tuple[UUID, Explanation]],
     told: Mapping[UUID, datetime | None],
     history: _History,
     seen: tuple[NetworkFacts, Profile, Book | None, Outlook],
@@ -105,10 +116,9 @@ def _compared(
 ) -> None:
     network, profile, rules, outlook = seen
     for request in mine:
-        row = decided[request.request_id]
-        stock = history.before(request.at, row["cause_id"], stocked([request]))
+        cause_id, was = decided[request.request_id]
+        stock = history.before(request.at, cause_id, stocked([request]))
         decision = _as_of(request, stock, network, profile, used, rules, outlook)
-        was = _decode(row["explanation"])
         routes = network.destination(request.country, request.postal_code)
         km = sum(routes.km(n) or 0.0 for n, _ in was.plan)
         cost = was.terms.get("carrier", 0) + was.terms.get("handling", 0)
@@ -117,6 +127,12 @@ def _compared(
         comparison.add(
             request.request_id, wanted, told[request.request_id], happened, outcome(decision, request, network)
         )
+
+
+def _named(order: OrderRow, was: Explanation) -> datetime | None:
+    """The date that the buyer named, if one was named: then the decision says whether it was kept, or found nothing at all."""
+    named = was.promise_kept is not None or not was.plan
+    return order.promised_at if named else None
 
 
 def _as_of(
@@ -156,51 +172,6 @@ class _History:
             there[move["location_id"]] = there.get(move["location_id"], 0) + move["delta"]
             self._next += 1
         return {sku_id: {n: units for n, units in self._free[sku_id].items() if units > 0} for sku_id in sku_ids}
-
-
-async def _requests(tx: Tx, rows: Sequence[Record], network: NetworkFacts) -> dict[UUID, Request]:
-    """The orders as they were placed."""
-    order_ids = [row["order_id"] for row in rows]
-    lines: dict[UUID, list[Any]] = defaultdict(list)
-    for line in await sql.lines(tx, order_ids=order_ids):
-        lines[line["order_id"]].append(line)
-    skus = await skus_of(tx, {line["sku_id"] for of in lines.values() for line in of})
-    there = {row["order_id"]: row for row in await sql.destinations(tx, order_ids=order_ids)}
-    found = {}
-    for row in rows:
-        channel = network.channels_by_id[row["channel_id"]]
-        order_id, destination = row["order_id"], there.get(row["order_id"])
-        if channel.network is None or destination is None:
-            continue
-        needs = tuple(
-            skus[line["sku_id"]].need(
-                line["line_no"],
-                line["ordered"],
-                group=line["group_code"],
-                unit_price_minor=line["unit_price_minor"],
-            )
-            for line in lines[order_id]
-        )
-        found[order_id] = Request(
-            order_id,
-            channel.network,
-            destination["country"],
-            destination["postal_code"],
-            row["placed_at"],
-            needs,
-            ShortPolicy(channel.short_policy),
-            channel.channel_id,
-            network.closed(channel.channel_id, row["placed_at"]),
-            channel=channel.code,
-            seller=channel.seller,
-            order_type=row["type"],
-            service_level=row["service_level"],
-            region=destination["region"],
-            city=destination["city"],
-            total_minor=row["total_minor"],
-            currency=row["currency"],
-        )
-    return found
 
 
 # -- shadows -----------------------------------------------------------------------------------------------------------------

@@ -9,12 +9,15 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
+from ordino.inventory.rules import book
 from ordino.network.facts import facts
-from ordino.orders.asking import skus_of
+from ordino.orders import ledger
+from ordino.orders.asking import asked_of, skus_of
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Candidate, Explanation, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -83,7 +86,7 @@ async def why_not(tx: Tx, order_id: UUID, location: str) -> WhyNot:
         free[sku_id] = {location_id: 0 if there is None else there["on_hand"] - there["reserved"]}
     profile = await by_version(tx, row["profile_version"])
     outlook = await outlook_for(tx, profile.looks_ahead, sku_ids)
-    [again] = decide([request], free, network, profile, outlook=outlook)
+    [again] = decide([request], free, network, profile, book=await book(tx, sku_ids), outlook=outlook)
     seen = next((one for one in again.explanation.candidates if one.location_id == location_id), None)
     stock = tuple((sku_id, units[location_id]) for sku_id, units in free.items())
     found = candidate_view(seen or Candidate(location_id, stock=stock), told, network, codes, currency)
@@ -111,38 +114,10 @@ async def _decided(tx: Tx, order_id: UUID) -> tuple[list[Any], Mapping[int, str]
 async def _as_asked(tx: Tx, order_id: UUID, at: datetime) -> Request:
     """The order as it was placed, asked at a time."""
     network = await facts(tx)
-    [order] = await sql.order(tx, order_id=order_id)
-    lines = await sql.lines(tx, order_ids=[order_id])
-    [there] = await sql.destinations(tx, order_ids=[order_id])
-    skus = await skus_of(tx, {line["sku_id"] for line in lines})
-    channel = network.channels_by_id[order["channel_id"]]
-    if channel.network is None:
-        raise NotFound(f"No network serves the channel {channel.code!r} any more.")
-    return Request(
-        order_id,
-        channel.network,
-        there["country"],
-        there["postal_code"],
-        at,
-        tuple(
-            skus[line["sku_id"]].need(
-                line["line_no"],
-                line["ordered"],
-                backorderable=True,
-                group=line["group_code"],
-                unit_price_minor=line["unit_price_minor"],
-            )
-            for line in lines
-        ),
-        ShortPolicy.BACKORDER,
-        channel.channel_id,
-        network.closed(channel.channel_id, at),
-        channel=channel.code,
-        seller=channel.seller,
-        order_type=order["type"],
-        service_level=order["service_level"],
-        region=there["region"],
-        city=there["city"],
-        total_minor=order["total_minor"],
-        currency=order["currency"],
-    )
+    orders = await ledger.orders(tx, [order_id])
+    asked = await asked_of(tx, list(orders.values()), await ledger.lines(tx, [order_id]), network)
+    if not asked:
+        raise NotFound("No network serves the order's channel any more.")
+    needs = tuple(replace(need, backorderable=True) for need in asked[0].needs)
+    closed = network.closed(asked[0].channel_id, at)
+    return replace(asked[0], at=at, needs=needs, closed=closed, short_policy=ShortPolicy.BACKORDER)

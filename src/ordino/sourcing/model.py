@@ -74,10 +74,11 @@ class Request(Struct, frozen=True, gc=False):
     total_minor: int = 0
     currency: str = ""
     customer: str | None = None
+    whole: tuple[Need, ...] = ()  # what was ordered, where only some of it is asked for
 
     def facts(self) -> dict[str, Any]:
         """What conditions are asked about."""
-        at = self.at
+        at, ordered = self.at, self.whole or self.needs
         return {
             "order": {
                 "channel": self.channel,
@@ -85,9 +86,9 @@ class Request(Struct, frozen=True, gc=False):
                 "type": self.order_type,
                 "currency": self.currency,
                 "total_minor": self.total_minor,
-                "units": sum(need.quantity for need in self.needs),
-                "size": len(self.needs),
-                "grams": sum(need.grams * need.quantity for need in self.needs),
+                "units": sum(need.quantity for need in ordered),
+                "size": len(ordered),
+                "grams": sum(need.grams * need.quantity for need in ordered),
                 "service_level": self.service_level or "",
                 "promised": self.promised_at is not None,
             },
@@ -102,7 +103,7 @@ class Request(Struct, frozen=True, gc=False):
                     "group": need.group or "",
                     "kit": bool(need.parts),
                 }
-                for need in self.needs
+                for need in ordered
             ],
             "customer": {"id": self.customer or "", "known": self.customer is not None},
             "destination": {

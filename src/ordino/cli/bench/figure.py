@@ -67,6 +67,14 @@ def show(figure: Figure, console: Console, *, json: bool) -> None:
     table.add_row("floor", "none" if figure.floor is None else f"{figure.floor:,.0f} {figure.unit}")
     table.add_row("ratio", "" if figure.ratio is None else f"{figure.ratio:.2f}")
     table.add_row("p50, p99", "" if figure.p50_ms is None else f"{figure.p50_ms:.1f} ms, {figure.p99_ms:.1f} ms")
+    rows: list[dict[str, Any]] = figure.conditions.get("table", [])
     for key, value in figure.conditions.items():
+        if value is rows:
+            continue
         table.add_row(key.replace("_", " "), value if isinstance(value, str) else msgspec.json.encode(value).decode())
     console.print(table)
+    if rows:
+        of_rows = Table(*(key.replace("_", " ") for key in rows[0]))
+        for row in rows:
+            of_rows.add_row(*map(str, row.values()))
+        console.print(of_rows)
