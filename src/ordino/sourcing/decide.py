@@ -20,8 +20,10 @@ from ordino.sourcing.model import (
 from ordino.sourcing.profile import Profile
 from ordino.sourcing.sitting import Sitting
 
-TRIES = 4
+TRIES = 8
 """So often an order asks others of its set to give way."""
+TEMPTING = 4
+"""At so many locations it asks, for each SKU; the cheapest first."""
 
 Policy = Profile | Callable[[Request], Profile]
 NO_OUTLOOK = Outlook()
@@ -129,7 +131,7 @@ def _tempting(sitting: Sitting, sku_id: int, places: Sequence[int]) -> list[int]
         for n in places
         if n not in here and n in serving and n in request.network.buffers and sitting.routes[n].ways
     )
-    return [n for cost, n in found[:2] if cost < most or len(here) > 1]
+    return [n for cost, n in found[:TEMPTING] if cost < most or len(here) > 1]
 
 
 def _give_way(holder: Sitting, other: Sitting) -> bool:
