@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Annotated
 
@@ -65,29 +65,35 @@ async def upsert_carrier_pickups(tx: Tx, pickups: Sequence[CarrierPickup], *, at
     network = await facts(tx)
     services = {row["code"]: row["service_id"] for row in await sql.service_ids(tx, codes=_services(pickups))}
 
-    async def one(pickup: CarrierPickup) -> Outcome:
-        location_id = network.location_ids.get(pickup.location)
-        if location_id is None:
+    def missing(pickup: CarrierPickup) -> NotUpserted | None:
+        if pickup.location not in network.location_ids:
             return _no_location(pickup.code, pickup.location)
         if pickup.carrier_service not in services:
             detail = f"There is no carrier service {pickup.carrier_service!r}; create it with PUT /v1/carrier_services."
             return NotUpserted(pickup.code, Reason.UNKNOWN, detail, "/carrier_service")
-        rows = await sql.write_pickup(
-            tx,
-            code=pickup.code,
-            location_id=location_id,
-            service_id=services[pickup.carrier_service],
-            working_days=sorted(set(pickup.working_days)),
-            at=time.fromisoformat(pickup.at),
-        )
-        return outcome(pickup.code, new=bool(rows) and rows[0]["new"], written=bool(rows))
+        return None
 
     async def apply(batch: Sequence[CarrierPickup]) -> list[Outcome]:
-        return [await one(pickup) for pickup in batch]
+        refused = {pickup.code: said for pickup in batch if (said := missing(pickup)) is not None}
+        sound = [pickup for pickup in batch if pickup.code not in refused]
+        rows = await sql.write_pickups(
+            tx,
+            codes=[pickup.code for pickup in sound],
+            location_ids=[network.location_ids[pickup.location] for pickup in sound],
+            service_ids=[services[pickup.carrier_service] for pickup in sound],
+            working_days=[",".join(map(str, sorted(set(pickup.working_days)))) for pickup in sound],
+            ats=[time.fromisoformat(pickup.at) for pickup in sound],
+        )
+        return _outcomes([pickup.code for pickup in batch], refused, {row["code"]: row["new"] for row in rows})
 
     outcomes = await in_rounds(pickups, code=lambda pickup: pickup.code, fault=_sound, apply=apply)
     await network_changed(tx, outcomes)
     return outcomes
+
+
+def _outcomes(codes: Sequence[str], refused: Mapping[str, NotUpserted], written: Mapping[str, bool]) -> list[Outcome]:
+    """``written``: code -> whether it is new."""
+    return [refused.get(code) or outcome(code, new=written.get(code, False), written=code in written) for code in codes]
 
 
 def _services(pickups: Sequence[CarrierPickup]) -> list[str]:
@@ -123,17 +129,23 @@ async def upsert_capacity_days(tx: Tx, days: Sequence[CapacityDay], *, at: datet
     await hold_network(tx)
     network = await facts(tx)
 
-    async def one(day: CapacityDay) -> Outcome:
-        location_id = network.location_ids.get(day.location)
-        if location_id is None:
-            return _no_location(day.code, day.location)
-        rows = await sql.write_capacity_day(
-            tx, location_id=location_id, ship_on=day.ship_on, orders=day.orders, units=day.units
-        )
-        return outcome(day.code, new=bool(rows) and rows[0]["new"], written=bool(rows))
-
     async def apply(batch: Sequence[CapacityDay]) -> list[Outcome]:
-        return [await one(day) for day in batch]
+        sound = [day for day in batch if day.location in network.location_ids]
+        refused = {
+            day.code: _no_location(day.code, day.location) for day in batch if day.location not in network.location_ids
+        }
+        rows = await sql.write_capacity_days(
+            tx,
+            location_ids=[network.location_ids[day.location] for day in sound],
+            ship_ons=[day.ship_on for day in sound],
+            orders=[day.orders for day in sound],
+            units=[day.units for day in sound],
+        )
+        new = {(row["location_id"], row["ship_on"]): row["new"] for row in rows}
+        written = {
+            day.code: new[key] for day in sound if (key := (network.location_ids[day.location], day.ship_on)) in new
+        }
+        return _outcomes([day.code for day in batch], refused, written)
 
     outcomes = await in_rounds(days, code=lambda day: day.code, fault=_sound, apply=apply)
     await network_changed(tx, outcomes)

@@ -297,10 +297,12 @@ SELECT code FROM network.locations WHERE code = any(:codes::text[]) AND bins;
 
 -- carrier pickups and days of capacity ------------------------------------------------------------------------------
 
--- name: write_pickup
+-- name: write_pickups
 -- A row comes back if it is new or differed.
 INSERT INTO network.carrier_pickups AS p (code, location_id, service_id, working_days, at)
-VALUES (:code::text, :location_id::int, :service_id::int, :working_days::smallint[], :at::time)
+SELECT code, location_id, service_id, string_to_array(working_days, ',')::smallint[], at
+FROM unnest(:codes::text[], :location_ids::int[], :service_ids::int[], :working_days::text[], :ats::time[])
+    AS p (code, location_id, service_id, working_days, at)
 ON CONFLICT (code) DO UPDATE
 SET location_id = excluded.location_id, service_id = excluded.service_id, working_days = excluded.working_days, at = excluded.at
 WHERE p.* IS DISTINCT FROM excluded.*
@@ -324,13 +326,13 @@ SELECT code FROM network.carrier_pickups WHERE code > :after::text ORDER BY code
 -- Every pickup.
 SELECT location_id, service_id, working_days, at FROM network.carrier_pickups;
 
--- name: write_capacity_day
+-- name: write_capacity_days
 -- A row comes back if it is new or differed.
 INSERT INTO network.capacity_days AS d (location_id, ship_on, orders, units)
-VALUES (:location_id::int, :ship_on::date, :orders::int, :units::int)
+SELECT * FROM unnest(:location_ids::int[], :ship_ons::date[], :orders::int[], :units::int[])
 ON CONFLICT (location_id, ship_on) DO UPDATE SET orders = excluded.orders, units = excluded.units
 WHERE d.* IS DISTINCT FROM excluded.*
-RETURNING d.location_id, d.xmax = 0 AS new;
+RETURNING d.location_id, d.ship_on, d.xmax = 0 AS new;
 
 -- name: drop_capacity_day
 -- The day is like any other.
