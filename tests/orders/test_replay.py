@@ -106,6 +106,10 @@ async def test_conditions_see_the_order_as_it_was_placed(database: Database) -> 
     for n, more in enumerate(({}, {"customer": "c-1"}, {"promised_at": late})):
         await put(database, world, 1, day + timedelta(minutes=n), **more)
     report = await replay(database, text, day, day + timedelta(hours=1), channel=world.channel)
+    assert report.before.on_time_rate == report.after.on_time_rate == 1.0
+    hasty = await put(database, world, 1, day + timedelta(minutes=9), promised_at=day + timedelta(minutes=10))
+    late = await replay(database, text, day + timedelta(minutes=9), day + timedelta(hours=1), channel=world.channel)
+    assert (late.orders, late.before.on_time_rate, late.after.on_time_rate) == (1, 0.0, 0.0), hasty
     assert report.before.load == {near: 1, far: 2}
     assert (report.orders, report.differ, report.after.load) == (3, 0, {near: 1, far: 2})
 

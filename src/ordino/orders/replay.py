@@ -122,7 +122,8 @@ def _compared(
         routes = network.destination(request.country, request.postal_code)
         km = sum(routes.km(n) or 0.0 for n, _ in was.plan)
         cost = was.terms.get("carrier", 0) + was.terms.get("handling", 0)
-        happened = Outcome(cost, was.plan, round(km, 1), told[request.request_id])
+        arrives_at = told[request.request_id] if was.promise_kept is not False else None  # as it was decided
+        happened = Outcome(cost, was.plan, round(km, 1), arrives_at)
         wanted = sum(need.quantity for need in request.needs)
         comparison.add(
             request.request_id, wanted, told[request.request_id], happened, outcome(decision, request, network)

@@ -64,7 +64,7 @@ class Difference(Struct, frozen=True):
 
 class Report(Struct):
     """``before`` is what happened (or the live profile), ``after`` the candidate; ``on_time_rate`` is of orders that were told a
-    date.
+    date, by what was decided and not by what the carrier made of it.
     """
 
     profile: str
