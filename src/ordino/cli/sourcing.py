@@ -275,7 +275,8 @@ def report_table(found: object, before: str) -> Table:
     from ordino.sourcing.compare import Report, Side
 
     assert isinstance(found, Report), "it reports"
-    said = f"{found.differ} of {found.orders} orders differ; {found.saved_minor:,} minor units less"
+    word = "less" if found.saved_minor >= 0 else "more"
+    said = f"{found.differ} of {found.orders} orders differ; {abs(found.saved_minor):,} minor units {word}"
     table = Table("", before, found.profile, title=f"{found.orders} orders, {found.units} units", caption=said)
 
     def row(name: str, of: Callable[[Side], object]) -> None:

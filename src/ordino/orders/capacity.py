@@ -206,7 +206,9 @@ async def capacity_of(tx: Tx, locations: Iterable[str], first: date, last: date)
     if not first <= last <= first + timedelta(days=LONGEST_DAYS):
         raise Invalid(f"Ask for up to {LONGEST_DAYS} days, from the first to the last.")
     network = await facts(tx)
-    ids = [network.location_id(code) for code in locations] or sorted(network.limited)
+    ids = [network.location_id(code) for code in locations] or sorted(
+        network.limited, key=lambda n: network.locations[n].code
+    )
     rows = await network_sql.capacity_between(tx, location_ids=ids, first=first, last=last)
     taken = {(row["location_id"], row["ship_on"]): tuple(row)[2:] for row in rows}
     found = []

@@ -81,6 +81,7 @@ SERVICES = (
         max_grams=30_000,
         working_days=MONDAY_TO_SATURDAY,
         zones=_zones((1, 2, 3, 5), 420, 35),
+        holidays="US",
     ),
     CarrierService(
         code="express",
@@ -90,6 +91,8 @@ SERVICES = (
         max_grams=30_000,
         working_days=MONDAY_TO_SATURDAY,
         zones=_zones((1, 1, 1, 2), 990, 90),
+        level="express",
+        holidays="US",
     ),
 )
 
