@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordino.core.database import Database, Tx
-from ordino.core.errors import OrdinoError
+from ordino.core.errors import Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
@@ -94,7 +94,11 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
         if not page:
             break
         after_at, after_id = page[-1]["placed_at"], page[-1]["order_id"]
-        some = await improve(database, [row["order_id"] for row in page], at=at, seconds=seconds)
+        try:
+            some = await improve(database, [row["order_id"] for row in page], at=at, seconds=seconds)
+        except Unavailable as error:
+            log.warning("a set of tentative orders stays as it is for now: %s", error)
+            some = _Result(len(page))
         for name in _Result.__struct_fields__:
             setattr(result, name, getattr(result, name) + getattr(some, name))
         if len(page) < SET:
@@ -117,17 +121,17 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
 async def again_and_again(database: Database, every_seconds: float, stop: asyncio.Event) -> None:
     """Until told to stop. Of several workers, one at a time does it."""
     name = "reevaluate"
-    await database.transact(lambda tx: core_sql.know_duty(tx, name=name))
     while not stop.is_set():
         at = database.clock.now()
         try:
+            await database.transact(lambda tx: core_sql.know_duty(tx, name=name))
             turn = await database.transact(
                 lambda tx, at=at: core_sql.take_turn(tx, name=name, at=at, since=at - timedelta(seconds=every_seconds))  # type: ignore[misc]
             )
             if turn:
                 await reevaluate(database, at=at)
-        except OrdinoError as error:
-            log.warning("tentative orders are not decided anew now: %s", error)
+        except Exception:
+            log.exception("tentative orders could not be decided anew; it is tried again")
         try:
             await asyncio.wait_for(stop.wait(), min(every_seconds, POLL_SECONDS))
         except TimeoutError:
