@@ -12,6 +12,7 @@ import pytest
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.inventory.adjust import Receipt, receive
+from ordino.inventory.holds import Held, HoldLine, NewHold, hold
 from ordino.orders.model import Placed
 from ordino.orders.place import place
 from ordino.orders.replay import replay, shadow_report
@@ -70,6 +71,17 @@ async def test_the_same_profile_decides_as_it_did(database: Database) -> None:
     assert report.before.load == report.after.load
     assert report.before.unit_fill_rate == report.after.unit_fill_rate
     assert await counts(database) == before
+
+
+async def test_what_a_cart_held_is_there_for_its_order(database: Database) -> None:
+    day = MONDAY + timedelta(days=80)
+    world = await small_world(database, prefix="sf-", locations=2, skus=1, stock={("sf-sku-1", "sf-loc-1"): 2})
+    wanted = NewHold(channel=world.channel, lines=[HoldLine(sku=world.sku, quantity=2)])
+    [held] = await in_one(database, hold, [wanted], day)
+    assert isinstance(held, Held)
+    await put(database, world, 2, day + timedelta(minutes=5), hold_id=held.hold_id)
+    report = await replay(database, packaged(), day, day + timedelta(hours=1), channel=world.channel)
+    assert (report.orders, report.differ, report.after.unit_fill_rate) == (1, 0, 1.0)
 
 
 async def test_a_candidate_is_held_against_what_happened(database: Database) -> None:

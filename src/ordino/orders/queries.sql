@@ -328,7 +328,7 @@ WHERE sku_id = any(:sku_ids::int[]) AND at < :at::timestamptz GROUP BY sku_id, l
 
 -- name: moves_between
 -- What moved of some SKUs within some time, in order.
-SELECT sku_id, location_id, at, cause_id, on_hand_delta - reserved_delta AS delta FROM inventory.moves
+SELECT sku_id, location_id, at, cause_id, kind, on_hand_delta - reserved_delta AS delta FROM inventory.moves
 WHERE sku_id = any(:sku_ids::int[]) AND at >= :since::timestamptz AND at <= :until::timestamptz
   AND on_hand_delta <> reserved_delta
 ORDER BY at, cause_id;

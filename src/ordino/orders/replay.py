@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
 from ordino.core.statements import statements
+from ordino.inventory.model import MoveKind
 from ordino.inventory.rules import Book, book
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger
@@ -118,7 +119,8 @@ def _compared(
     for request in mine:
         cause_id, was = decided[request.request_id]
         stock = history.before(request.at, cause_id, stocked([request]))
-        decision = _as_of(request, stock, network, profile, used, rules, outlook)
+        kept = replace(request, held=history.let_go(request.at, cause_id))
+        decision = _as_of(kept, stock, network, profile, used, rules, outlook)
         routes = network.destination(request.country, request.postal_code)
         km = sum(routes.km(n) or 0.0 for n, _ in was.plan)
         cost = was.terms.get("carrier", 0) + was.terms.get("handling", 0)
@@ -173,6 +175,18 @@ class _History:
             there[move["location_id"]] = there.get(move["location_id"], 0) + move["delta"]
             self._next += 1
         return {sku_id: {n: units for n, units in self._free[sku_id].items() if units > 0} for sku_id in sku_ids}
+
+    def let_go(self, at: datetime, cause_id: UUID) -> dict[tuple[int, int], int]:
+        """What a hold kept for the order of this cause, by position; asked after ``before``."""
+        held: dict[tuple[int, int], int] = {}
+        for place in range(self._next, len(self._moves)):
+            move = self._moves[place]
+            if (move["at"], move["cause_id"]) != (at, cause_id):
+                break
+            if move["kind"] == MoveKind.LET_GO:
+                key = (move["sku_id"], move["location_id"])
+                held[key] = held.get(key, 0) + move["delta"]
+        return held
 
 
 # -- shadows -----------------------------------------------------------------------------------------------------------------
