@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from ordino.core.database import Database
 from ordino.core.errors import Conflict, Invalid, NotFound
 from ordino.network.facts import Serving
+from ordino.orders.model import Placed
+from ordino.orders.place import place
 from ordino.sourcing import versions
 from ordino.sourcing.api import routes
 from ordino.sourcing.model import Need, Request, ShortPolicy
-from steps import client
+from steps import client, in_one
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -71,6 +73,20 @@ async def test_the_most_specific_active_profile_decides(database: Database, worl
     assert await decides(database, world, channel=other, seller="x", postal_code="10001") == "all"
     await retire_all(database)
     assert await decides(database, world) == "least_cost"
+
+
+async def test_a_version_that_cannot_be_read_any_more_stops_no_order(
+    database: Database, database_url: str, world: World
+) -> None:
+    version = await drafted(database, "old", "")
+    await activate(database, version)
+    assert await decides(database, world) == "old"
+    await database.pool.execute("UPDATE sourcing.profiles SET document = 'name: 3' WHERE version = $1", version)
+    async with await Database.open(database_url) as fresh:
+        assert await decides(fresh, world) == "least_cost"
+        placed = await in_one(fresh, place, [world.order("goes on")], AT)
+    assert isinstance(placed[0], Placed)
+    await retire_all(database)
 
 
 async def test_a_version_replaces_the_one_of_its_name_and_an_older_one_rolls_back(

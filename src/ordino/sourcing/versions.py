@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from hashlib import blake2b
 
@@ -17,6 +18,7 @@ from ordino.sourcing.profile import Profile
 
 sql = statements("ordino.sourcing")
 core_sql = statements("ordino.core")
+log = logging.getLogger("ordino.sourcing")
 LAST_VERSION = 2**31 - 1
 MOST_SHADOWS = 3
 MEMO_LIMIT = 100_000
@@ -77,11 +79,20 @@ async def profiles(tx: Tx) -> Profiles:
 
 
 async def _load(tx: Tx) -> Profiles:
-    rows = await sql.live_profiles(tx)
-    read = {row["version"]: parse(row["document"], version=row["version"]) for row in rows}
-    return Profiles(
-        [read[row["version"]] for row in rows if row["active"]], [read[row["version"]] for row in rows if row["shadow"]]
-    )
+    """A document that this version of Ordino no longer accepts decides nothing, and stops no order."""
+    active: list[Profile] = []
+    shadows: list[Profile] = []
+    for row in await sql.live_profiles(tx):
+        try:
+            read = parse(row["document"], version=row["version"])
+        except Invalid as error:
+            log.error("version %s of the routing profile %s decides nothing: %s", row["version"], row["name"], error)
+            continue
+        if row["active"]:
+            active.append(read)
+        if row["shadow"]:
+            shadows.append(read)
+    return Profiles(active, shadows)
 
 
 _BY_VERSION: dict[tuple[int, bytes], Profile] = {}
