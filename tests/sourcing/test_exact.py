@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 
+from anything import anything, holds
 from ordino.network.facts import NetworkFacts
 from ordino.sourcing.decide import decide
-from ordino.sourcing.exact import exact
+from ordino.sourcing.exact import exact, follow, worth
 from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
 from ordino.sourcing.profile import Cost, Profile, Strategy
 from paper import FAR_3, NEAR_1, NEAR_2, location, network, request
@@ -95,6 +96,25 @@ def test_together_is_never_worse_and_breaks_nothing(seed: int) -> None:
     for (n, day), count in orders.items():
         assert count <= (facts.order_limit(n, day) or 10**9)
         assert units[n, day] <= (facts.unit_limit(n, day) or 10**9)
+
+
+@pytest.mark.parametrize("begin", range(0, 300, 10))
+def test_under_any_profile_it_is_never_worse_than_one_by_one_or_than_it_was(begin: int) -> None:
+    for seed in range(begin, begin + 10):
+        case, other = anything(seed), anything(seed + 1).profile
+        asked = (case.requests, case.stock, case.facts)
+        solved = exact(*asked, case.profile, outlook=case.outlook)
+        holds(case, solved.decisions)
+        assert worth(solved.decisions) <= worth(decide(*asked, case.profile, outlook=case.outlook))
+        was = {
+            number: {leg.location_id: leg.given() for leg in decision.legs}
+            for number, decision in enumerate(decide(*asked, other, outlook=case.outlook))
+        }
+        before = follow(*asked, case.profile, None, None, case.outlook, was)
+        holds(case, before)
+        again = exact(*asked, case.profile, outlook=case.outlook, current=was)
+        holds(case, again.decisions)
+        assert worth(again.decisions) <= worth(before)
 
 
 @pytest.mark.parametrize("seed", range(100, 130))

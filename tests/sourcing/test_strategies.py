@@ -6,14 +6,13 @@ handling is 100 an order; a unit weighs 400 g; it is Monday noon in New York, an
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from anything import anything, holds
 from ordino.network.facts import NetworkFacts
 from ordino.sourcing.condition import CelCondition
 from ordino.sourcing.decide import decide
@@ -423,99 +422,24 @@ def test_ranked_locations_split_only_where_nobody_has_everything() -> None:
 # -- for any case ------------------------------------------------------------------------------------------------------------
 
 
-def _any_strategy(dice: random.Random, name: str) -> Strategy:
-    fences = Fences(
-        location_types=dice.choice([frozenset(), frozenset({"store"}), frozenset({"warehouse", "3pl"})]),
-        no_tag=dice.choice([frozenset(), frozenset({"outlet"})]),
-        within_km=dice.choice([None, None, 900.0]),
-        stock_left=dice.choice([0, 0, 1]),
-        capacity_left=dice.choice([None, None, 1]),
-    )
-    ranked = dice.choice([(), (), (Ranked(Rating.DISTANCE),), (Ranked(Rating.MOST_STOCK), Ranked(Rating.COST))])
-    cost = Cost(
-        split_minor=dice.choice([0, 200]),
-        capacity_minor=dice.choice([0, 300]),
-        overstock_minor=dice.choice([0, 100]),
-        overstock_weeks=2,
-        stock_out_minor=dice.choice([0, 100]),
-        last_units=dice.choice([0.0, 1.0]),
-        late_minor=dice.choice([0, 100]),
-    )
-    return Strategy(
-        name,
-        dice.choice([None, CelCondition("order.units > 3")]),
-        fences,
-        ranked,
-        cost,
-        dice.choice([None, None, 1, 2]),
-        frozenset(dice.sample(list(Keep), dice.choice([0, 0, 1, 2]))),
-        dice.choice(list(Partial)),
-    )
-
-
-@pytest.mark.parametrize("seed", range(400))
-def test_src_1_to_6_hold_under_any_profile(seed: int) -> None:
-    dice = random.Random(seed)
-    sites = [
-        location(
-            n, dice.uniform(25, 42), handling_cost_minor=dice.randint(0, 300), type=dice.choice(["store", "warehouse"]),
-            tags=frozenset(dice.sample(["outlet", "eco"], dice.randint(0, 2))), active=dice.random() > 0.1,
-            daily_capacity=dice.choice([None, None, 1, 3]), daily_unit_capacity=dice.choice([None, None, 4, 9]),
-        )
-        for n in range(1, dice.randint(3, 8))
-    ]  # fmt: skip
-    facts = network(*sites)
-    stock = {sku: {at.location_id: dice.randint(0, 6) for at in sites if dice.random() < 0.8} for sku in range(1, 5)}
-    by_profile = Profile(
-        "any", strategies=tuple(_any_strategy(dice, f"s{n}") for n in range(dice.randint(1, 3))),
-        fallback=dice.choice(list(Fallback)), backlog_days=dice.choice([0, 0, 2]),
-    )  # fmt: skip
-    outlook = Outlook(
-        {(s, n): dice.uniform(0.1, 3) for s in stock for n in stock[s]},
-        {(s, n): dice.randint(0, 400) for s in stock for n in stock[s]},
-    )
-    requests = []
-    for _ in range(dice.randint(1, 6)):
-        needs = tuple(
-            Need(n, dice.randint(1, 4), dice.randint(1, 4), 400, dice.random() > 0.2, group=dice.choice([None, "a"]))
-            for n in range(1, dice.randint(2, 5))
-        )
-        requests.append(
-            request(
-                needs=needs, policy=dice.choice(list(ShortPolicy)), buffers={at.location_id: 0 for at in sites},
-                promised_at=dice.choice([None, TUESDAY_EVENING]),
-            )
-        )  # fmt: skip
-    decisions = decide(requests, stock, facts, by_profile, outlook=outlook)
-    assert decide(requests, stock, facts, by_profile, outlook=outlook) == decisions  # SRC-3
-    taken: Counter[tuple[int, int]] = Counter()
-    orders: Counter[tuple[int, date]] = Counter()
-    units: Counter[tuple[int, date]] = Counter()
-    for asked, decision in zip(requests, decisions, strict=True):
-        given: Counter[int] = Counter()
-        for leg in decision.legs:
-            at = facts.locations[leg.location_id]
-            assert at.active
-            orders[leg.location_id, leg.ship_on] += 1
-            for part in leg.units:
-                taken[part.sku_id, leg.location_id] += part.quantity
-                units[leg.location_id, leg.ship_on] += part.quantity
-                given[part.line_no] += part.quantity
-        for need in asked.needs:
-            lost = decision.refused or need.line_no in decision.dropped
-            assert given[need.line_no] == (0 if lost else need.quantity - decision.short.get(need.line_no, 0))
-        if not decision.refused and decision.legs:
-            assert decision.explanation.cost_minor == sum(decision.explanation.terms.values())
-            chosen = next(s for s in by_profile.strategies if s.name == decision.explanation.strategy)
-            single = decision.explanation.best_single_cost_minor
-            if not chosen.ranked and single is not None and len({leg.location_id for leg in decision.legs}) > 1:
-                assert decision.explanation.cost_minor < single or len(by_profile.strategies) > 1  # SRC-4
-            if len(by_profile.strategies) == 1:
-                _one_strategy_holds(asked, decision, chosen, facts)
-    assert all(stock[s].get(n, 0) >= u for (s, n), u in taken.items())  # SRC-1
-    for (n, day), count in orders.items():  # SRC-5
-        assert count <= (facts.order_limit(n, day) or 10**9)
-        assert units[n, day] <= (facts.unit_limit(n, day) or 10**9)
+@pytest.mark.parametrize("begin", range(0, 2000, 10))
+def test_src_1_to_6_hold_under_any_profile(begin: int) -> None:
+    for seed in range(begin, begin + 10):
+        case = anything(seed)
+        asked = (case.requests, case.stock, case.facts, case.profile)
+        decisions = decide(*asked, outlook=case.outlook)
+        assert decide(*asked, outlook=case.outlook) == decisions  # SRC-3
+        holds(case, decisions)  # SRC-1, SRC-5
+        for request_, decision in zip(case.requests, decisions, strict=True):
+            if decision.refused or not decision.legs:
+                continue
+            told, strategies = decision.explanation, case.profile.strategies
+            chosen = next(s for s in strategies if s.name == told.strategy)
+            single = told.best_single_cost_minor
+            if not chosen.ranked and single is not None and len(decision.legs) > 1:
+                assert (told.cost_minor or 0) < single or len(strategies) > 1  # SRC-4
+            if len(strategies) == 1:
+                _one_strategy_holds(request_, decision, chosen, case.facts)
 
 
 def _one_strategy_holds(asked: Request, decision: Decision, chosen: Strategy, facts: NetworkFacts) -> None:

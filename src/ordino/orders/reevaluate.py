@@ -311,12 +311,7 @@ def _add(pool: dict[int, dict[int, int]], request: Request, plan: Plan) -> None:
 
 
 def _given(decision: Decision) -> Plan:
-    plan: Plan = {}
-    for leg in decision.legs:
-        there = plan.setdefault(leg.location_id, {})
-        for units in leg.units:
-            there[units.sku_id] = there.get(units.sku_id, 0) + units.quantity
-    return plan
+    return {leg.location_id: leg.given() for leg in decision.legs}
 
 
 def _is_worse(request: Request, decision: Decision) -> bool:

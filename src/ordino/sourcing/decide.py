@@ -122,14 +122,15 @@ def _exchanged(
 def _tempting(sitting: Sitting, sku_id: int, places: Sequence[int]) -> list[int]:
     """Where this order would rather have a SKU from than where it has it from, the cheapest first."""
     [take] = sitting.takes
-    total, here, request = take.view.costs.total, take.plan, sitting.request
+    total, quotes, rooms = take.view.costs.total, take.view.costs.quotes, take.view.rooms
+    here, request = take.plan, sitting.request
     serving = sitting.facts.serving_country(request.country)
     most = max((total(n, given) for n, given in here.items() if sku_id in given), default=0)
     one = {sku_id: 1}
     found = sorted(
         (total(n, one), n)
         for n in places
-        if n not in here and n in serving and n in request.network.buffers and sitting.routes[n].ways
+        if n not in here and n in serving and n in request.network.buffers and quotes(n, one) and rooms.find(n)
     )
     return [n for cost, n in found[:TEMPTING] if cost < most or len(here) > 1]
 

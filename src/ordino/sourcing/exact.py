@@ -25,7 +25,7 @@ from ordino.sourcing.decide import NO_OUTLOOK, Policy, decide, profile_of
 from ordino.sourcing.left import NO_LIMIT, Capacity, Left, Stock
 from ordino.sourcing.model import Decision, Outlook, Request
 from ordino.sourcing.plans import Plan, within
-from ordino.sourcing.sitting import Sitting, given_by
+from ordino.sourcing.sitting import Sitting
 from ordino.sourcing.solver import solver as quiet_solver
 from ordino.sourcing.view import View
 
@@ -69,22 +69,29 @@ def exact(
         first = follow(requests, stock, facts, policy, capacity, book, outlook, current)
     left = Left(stock, facts, capacity or {}, book)
     sittings = [Sitting(request, left, profile_of(policy, request), outlook) for request in requests]
-    model = _Model(left)
+    views: dict[int, View] = {}
     for number, sitting in enumerate(sittings):
         left.hold(sitting.request)
-        view = sitting.view()
-        if view is not None:
-            model.add(number, view)
+        if (view := sitting.view()) is not None:
+            views[number] = view
         left.hold(sitting.request, -1)
+    for number, sitting in enumerate(sittings):  # what several strategies share, or nobody gives, stays as it is
+        if number not in views:
+            left.follow(sitting.request, first[number].legs, sitting.kits)
+    model = _Model(left)
+    for number, seen in views.items():
+        left.hold(sittings[number].request)
+        model.add(number, View(sittings[number], seen.strategy, seen.wanted, seen.costs.only_in_time))
+        left.hold(sittings[number].request, -1)
     plans, bound = model.solve(first, seconds)
     together = follow(requests, stock, facts, policy, capacity, book, outlook, plans)
-    was, now = _worth(first), _worth(together)
+    was, now = worth(first), worth(together)
     if now < was:
         return Solved(together, now[1], was[1], bound, True)
     return Solved(first, was[1], was[1], bound, False)
 
 
-def _worth(decisions: Sequence[Decision]) -> tuple[int, int]:
+def worth(decisions: Sequence[Decision]) -> tuple[int, int]:
     """(units without a location, cost): fewer units short go before less cost."""
     short = sum(sum(d.short.values()) + len(d.dropped) + (10**6 if d.refused else 0) for d in decisions)
     return short, sum(d.explanation.cost_minor or 0 for d in decisions)
@@ -214,7 +221,7 @@ class _Model:
         for number, decision in enumerate(first):
             for leg in decision.legs:
                 grams = 0.0
-                for sku_id, units in given_by(leg).items():
+                for sku_id, units in leg.given().items():
                     column = self._units.get((number, leg.location_id, sku_id))
                     if column is not None:
                         values[column] = units

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from ordino.catalog.kits import Parts
 from ordino.inventory.rules import Book
 from ordino.network.facts import NetworkFacts
-from ordino.sourcing.model import Request
+from ordino.sourcing.model import Leg, Request
 
 Stock = Mapping[int, Mapping[int, int]]
 """SKU id -> location id -> free units."""
@@ -172,7 +172,7 @@ class Left:
         if self.book is not None:
             location, taken = self.facts.locations[location_id], self._taken.get((sku_id, location_id), {})
             withheld = self.book.withheld(request.network, request.channel_id, sku_id, location, taken)
-        return max(held + max(free - held - withheld, 0) - leave, 0)
+        return max(min(held, free) + max(free - held - withheld, 0) - leave, 0)
 
     def take(
         self,
@@ -196,6 +196,16 @@ class Left:
             key = (location_id, room.day)
             taken_on, pieces = self._used.get(key, (0, 0))
             self._used[key] = (taken_on + sign * orders, pieces + sign * sum(given.values()))
+
+    def follow(self, request: Request, legs: Sequence[Leg], kits: Mapping[int, Parts]) -> None:
+        """Units and places go as a decision says; what was kept for the order is free for others."""
+        if legs:
+            self.hold(request)
+        for leg in legs:
+            room = Room(leg.ship_on, 0, NO_LIMIT, NO_LIMIT, None)
+            if leg.location_id in self.facts.limited:
+                room = Room(leg.ship_on, 0, 0, 0, None)
+            self.take(request, leg.location_id, leg.given(), kits, room)
 
     def room(self, location_id: int, at: datetime, days: range, *, has_place: bool = False) -> Room | None:
         """The first of these working days on which it can take on more; None if all are full. An order that ``has_place`` needs

@@ -166,6 +166,13 @@ class Leg(Struct, frozen=True, gc=False):
     packages: int = 1
     grams: int = 0
 
+    def given(self) -> dict[int, int]:
+        """SKU id -> units."""
+        found: dict[int, int] = {}
+        for part in self.units:
+            found[part.sku_id] = found.get(part.sku_id, 0) + part.quantity
+        return found
+
 
 Terms = Mapping[str, int]
 """What a cost is made of: the name of the term -> minor units."""

@@ -36,10 +36,11 @@ class Sitting(Case):
         self.found = Found([], None, None, {}, frozenset(), False)
 
     def view(self) -> View | None:
-        """The order as the strategy sees it that decides it now; None if none gives anything."""
+        """The order as the strategy sees it that decides all of it now; None if none does, or several share it."""
         takes, _, last, _ = self._in_time_if_possible(_wanted(self.request.needs))
         self._give_back(takes)
-        return last if takes else None
+        alone = len(takes) == 1 and takes[0].view is last and last.wanted == _wanted(self.request.needs)
+        return last if alone else None
 
     def answer(self, plan: Plan | None = None) -> Decision:
         """The decision; by ``plan``, if one is given that can be followed."""
@@ -148,9 +149,7 @@ class Sitting(Case):
                 plan = view.plan(some)
                 assert plan is not None, "what can be had together is covered"
                 takes.append(self._take(view, plan))
-                for sku_id, units in some.items():
-                    missing[sku_id] -= units
-                missing = {sku_id: units for sku_id, units in missing.items() if units}
+                missing = {s: left for s, units in missing.items() if (left := units - some.get(s, 0))}
             elif best is None or gives > best[0]:
                 best = gives, strategy
         if best is not None and self.profile.fallback is Fallback.MOST_UNITS:
@@ -324,14 +323,6 @@ def _wanted(needs: Iterable[Need]) -> Cover:
     for need in needs:
         wanted[need.sku_id] = wanted.get(need.sku_id, 0) + need.quantity
     return wanted
-
-
-def given_by(leg: Leg) -> Cover:
-    """What a leg gives, by SKU."""
-    given: Cover = {}
-    for units in leg.units:
-        given[units.sku_id] = given.get(units.sku_id, 0) + units.quantity
-    return given
 
 
 def _given(takes: Iterable[Take]) -> Cover:

@@ -184,12 +184,11 @@ def _day(world: _World, policy: Policy, orders: Sequence[Request], stock: Stock,
     decisions = decide(orders, stock, facts, policy.profile, outlook=outlook, exchange=False)
     if not policy.reevaluates:
         return decisions
-    plans: dict[int, Plan] = {}
-    for number, decision in enumerate(decisions):
-        for leg in decision.legs:
-            there = plans.setdefault(number, {}).setdefault(leg.location_id, {})
-            for units in leg.units:
-                there[units.sku_id] = there.get(units.sku_id, 0) + units.quantity
+    plans: dict[int, Plan] = {
+        number: {leg.location_id: leg.given() for leg in decision.legs}
+        for number, decision in enumerate(decisions)
+        if decision.legs
+    }
     return exact(orders, stock, facts, policy.profile, outlook=outlook, seconds=0.5, current=plans).decisions
 
 
