@@ -54,6 +54,23 @@ async def test_a_decision_is_told_with_codes_and_in_a_sentence(database: Databas
     assert "1 because it was closed" in why["sentence"]
 
 
+async def test_capacity_is_told_as_it_was_seen(database: Database) -> None:
+    world = await small_world(database, prefix="c-", locations=3, skus=1, stock=20, daily_capacity=1)
+    first, second = await put(database, world, 2), await put(database, world, 2)
+    async with client(database, routes) as http:
+        [before] = (await http.get(f"/v1/orders/{first.order_id}/sourcing")).json()["decisions"]
+        [after] = (await http.get(f"/v1/orders/{second.order_id}/sourcing")).json()["decisions"]
+        why_not = (await http.get(f"/v1/orders/{second.order_id}/sourcing/why_not/c-loc-1")).json()
+    seen = {one["location"]: one for one in before["why"]["candidates"]}
+    assert (seen["c-loc-1"]["capacity"]["orders_left"], seen["c-loc-1"]["capacity"]["units_left"]) == (1, None)
+    seen = {one["location"]: one for one in after["why"]["candidates"]}
+    assert (seen["c-loc-1"]["fence"], seen["c-loc-1"]["capacity"]["orders_left"]) == ("no_capacity", 0)
+    assert seen["c-loc-2"]["capacity"]["orders_left"] == 1
+    day = seen["c-loc-1"]["capacity"]["ship_on"]
+    assert why_not["sentence"] == f"Not from c-loc-1, because {day} was full there."
+    assert why_not["candidate"]["capacity"] == seen["c-loc-1"]["capacity"]
+
+
 async def test_why_not_is_answered_of_any_location(database: Database, world: World) -> None:
     order = await put(database, world)
     async with client(database, routes) as http:

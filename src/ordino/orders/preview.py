@@ -14,7 +14,7 @@ from ordino.core.errors import Fault, NotFound, Refused
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
-from ordino.orders.asking import Sku, known_skus, unknown_level
+from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, Code
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
@@ -105,7 +105,9 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     [decision] = decide(
         [request], free, network, chosen, used, book, await outlook_for(tx, chosen.looks_ahead, sku_ids)
     )
-    return _view(decision, network, {sku.sku_id: code for code, sku in skus.items()}, channel.currency)
+    known = await skus_of(tx, {sku_id for one in decision.explanation.candidates for sku_id, _ in one.stock})
+    codes = {sku_id: sku.code for sku_id, sku in known.items()} | {sku.sku_id: code for code, sku in skus.items()}
+    return _view(decision, network, codes, channel.currency)
 
 
 def _request(

@@ -89,6 +89,8 @@ async def why_not(tx: Tx, order_id: UUID, location: str) -> WhyNot:
     [again] = decide([request], free, network, profile, book=await book(tx, sku_ids), outlook=outlook)
     seen = next((one for one in again.explanation.candidates if one.location_id == location_id), None)
     stock = tuple((sku_id, units[location_id]) for sku_id, units in free.items())
+    if seen is not None:  # what its day had left then is not known any more
+        seen = replace(seen, room=None)
     found = candidate_view(seen or Candidate(location_id, stock=stock), told, network, codes, currency)
     if location_id not in request.network.buffers:
         said = f"Not from {location}, because it is not in the network {request.network.code!r}."

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from ordino.catalog.kits import Parts
 from ordino.inventory.rules import Book
 from ordino.network.facts import NetworkFacts
-from ordino.sourcing.model import Leg, Request
+from ordino.sourcing.model import Leg, Request, Seen
 
 Stock = Mapping[int, Mapping[int, int]]
 """SKU id -> location id -> free units."""
@@ -53,6 +53,17 @@ class Rooms:
                 days = range(after, after + 1)
             self._found[location_id] = self._left.room(location_id, self._at, days, has_place=after is not None)
         return self._found[location_id]
+
+    def seen(self, location_id: int) -> Seen | None:
+        """As it is told; None of a location without limits."""
+        if location_id not in self._limited:
+            return None
+        room = self.find(location_id) or self._left.day(location_id, self._at)
+        return Seen(
+            room.day,
+            None if room.orders >= NO_LIMIT else max(0, room.orders),
+            None if room.units >= NO_LIMIT else max(0, room.units),
+        )
 
     def of(self, location_id: int) -> Room:
         """Of a location that has one."""
@@ -211,19 +222,22 @@ class Left:
         """The first of these working days on which it can take on more; None if all are full. An order that ``has_place`` needs
         no other.
         """
-        facts = self.facts
-        zone = facts.locations[location_id].zone
         for after in days:
-            day = facts.ship_by(location_id, at, None, after).astimezone(zone).date()
-            orders, units = facts.order_limit(location_id, day), facts.unit_limit(location_id, day)
-            used = self._used.get((location_id, day), (0, 0))
-            room = Room(
-                day,
-                after,
-                NO_LIMIT if orders is None else orders - used[0],
-                NO_LIMIT if units is None else units - used[1],
-                orders,
-            )
+            room = self.day(location_id, at, after)
             if (room.orders > 0 or has_place) and room.units > 0:
                 return room
         return None
+
+    def day(self, location_id: int, at: datetime, after: int = 0) -> Room:
+        """What its day so many working days from now has left, be it nothing."""
+        facts = self.facts
+        day = facts.ship_by(location_id, at, None, after).astimezone(facts.locations[location_id].zone).date()
+        orders, units = facts.order_limit(location_id, day), facts.unit_limit(location_id, day)
+        used = self._used.get((location_id, day), (0, 0))
+        return Room(
+            day,
+            after,
+            NO_LIMIT if orders is None else orders - used[0],
+            NO_LIMIT if units is None else units - used[1],
+            orders,
+        )

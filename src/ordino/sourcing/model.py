@@ -178,10 +178,18 @@ Terms = Mapping[str, int]
 """What a cost is made of: the name of the term -> minor units."""
 
 
+class Seen(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a limited location's day had left for a decision, in orders and units; None: no limit."""
+
+    day: date
+    orders: int | None = None
+    units: int | None = None
+
+
 class Candidate(Struct, frozen=True, gc=False, omit_defaults=True):
     """A location that was looked at: the fence that stopped it, or what it could give and what sending that would have cost.
 
-    ``stock`` are the units of each SKU that were free there as the decision saw it, by SKU id.
+    ``stock`` are the units of each SKU that were free there as the decision saw it, by SKU id; ``room`` is its day's, if limited.
     """
 
     location_id: int
@@ -190,6 +198,7 @@ class Candidate(Struct, frozen=True, gc=False, omit_defaults=True):
     terms: Terms = {}
     fence: Fence | None = None
     stock: tuple[tuple[int, int], ...] = ()
+    room: Seen | None = None
 
 
 class Look(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -315,14 +315,20 @@ class View:
         skus = [(part, self.case.left.free(part)) for s in wanted for part, _ in self.case.kits.get(s) or ((s, 1),)]
         told = [
             Candidate(
-                n, -covered, cost, self.costs.terms(n, cover), None, tuple([(s, free.get(n, 0)) for s, free in skus])
+                n,
+                -covered,
+                cost,
+                self.costs.terms(n, cover),
+                None,
+                tuple([(s, free.get(n, 0)) for s, free in skus]),
+                self.rooms.seen(n),
             )
             for covered, cost, n, cover in ranked[:EXPLAINED]
         ]
         for n in sorted(self.fenced)[: EXPLAINED - len(told)]:
             stock = tuple([(s, free.get(n, 0)) for s, free in skus])
             covered = units if whole is not None else sum(self.found[n].values())
-            told.append(Candidate(n, covered, fence=self.fenced[n], stock=stock))
+            told.append(Candidate(n, covered, fence=self.fenced[n], stock=stock, room=self.rooms.seen(n)))
         return tuple(told), looked_at + len(self.fenced) - len(told), stopped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from msgspec import Struct
 
@@ -36,9 +37,17 @@ class PlanPart(Struct, frozen=True):
     units: int
 
 
+class CapacitySeen(Struct, frozen=True):
+    """What a limited location's day had left, in orders and units; null: no limit."""
+
+    ship_on: date
+    orders_left: int | None
+    units_left: int | None
+
+
 class CandidateView(Struct, frozen=True):
     """A location that was looked at: what it could give, at what cost, or the fence that stopped it. ``stock`` is what was free
-    there, by SKU, as the decision saw it.
+    there, by SKU, as the decision saw it, and ``capacity`` what its day had left; null where it is not limited.
     """
 
     location: str
@@ -47,6 +56,7 @@ class CandidateView(Struct, frozen=True):
     terms: Mapping[str, int]
     fence: Fence | None
     stock: Mapping[str, int]
+    capacity: CapacitySeen | None
     sentence: str
 
 
@@ -95,15 +105,20 @@ def candidate_view(
 ) -> CandidateView:
     code = network.locations[one.location_id].code
     stock = {skus.get(sku_id, str(sku_id)): units for sku_id, units in one.stock}
-    return CandidateView(
-        code, one.covers, one.cost_minor, one.terms, one.fence, stock, _about(one, code, told, currency)
-    )
+    capacity = None if one.room is None else CapacitySeen(one.room.day, one.room.orders, one.room.units)
+    said = _about(one, code, told, currency)
+    return CandidateView(code, one.covers, one.cost_minor, one.terms, one.fence, stock, capacity, said)
 
 
 def _about(one: Candidate, code: str, told: Explanation, currency: str) -> str:
     """Why (not) from there."""
     if any(n == one.location_id for n, _ in told.plan):
         return f"{code} was chosen."
+    if one.fence is Fence.NO_CAPACITY and (room := one.room) is not None:
+        full = 0 in (room.orders, room.units)
+        return f"Not from {code}, because {room.day} " + (
+            "was full there." if full else f"had only {room.orders} orders left there."
+        )
     if one.fence is not None:
         return f"Not from {code}, because {FENCES[one.fence]}."
     if not one.covers or one.cost_minor is None:
