@@ -63,6 +63,9 @@ async def test_a_profile_is_checked_tried_activated_and_explained(
         run("replay", "--profile", str(right), "--from", since, "--to", until, "--channel", world.channel, "--json")
     )
     assert (report["orders"], report["after"]["load"]) == (1, {"cli-loc-3": 1})
+    shown = run("replay", "--profile", str(right), "--from", since, "--to", until, "--channel", world.channel)
+    assert "1 of 1 orders differ" in shown
+    assert "1 cli-loc-3" in shown  # where it would have come from
     assert "is kept" in run("draft", str(right))
     version = str(json.loads(run("list", "--json"))[0]["version"])
     run("activate", version)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
+from rich.console import Group
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ordino.cli.terminal import Json, console, instant, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
+
+if TYPE_CHECKING:
+    from ordino.sourcing.compare import Report, Side
+
+TOLD = 20
+"""So many orders that differ are shown; all that are kept come with --json."""
 
 sourcing_app = App(name="sourcing", help="Routing profiles: what decides where orders come from, and why.")
 
@@ -248,7 +255,6 @@ def replay(
 ) -> None:
     """Try a profile on past orders, against the stock as it then was."""
     from ordino.orders.replay import replay as replayed
-    from ordino.sourcing.compare import Report
 
     text, since, until = read_document(profile), instant(from_), instant(to)
     assert since is not None, "it is given"
@@ -256,7 +262,7 @@ def replay(
 
     def run() -> None:
         found: Report = on_database(lambda database: replayed(database, text, since, until, channel=channel, most=most))
-        show(found, lambda: report_table(found, "happened"), json=json)
+        show(found, lambda: report_tables(found, "happened"), json=json)
 
     with_lines(profile, run)
 
@@ -267,14 +273,23 @@ def report(version: int, *, json: Json = False) -> None:
     from ordino.orders.replay import shadow_report
 
     found = on_database(lambda database: database.read(lambda tx: shadow_report(tx, version)))
-    show(found, lambda: report_table(found, "live"), json=json)
+    show(found, lambda: report_tables(found, "live"), json=json)
 
 
-def report_table(found: object, before: str) -> Table:
-    """A report as people read it."""
-    from ordino.sourcing.compare import Report, Side
+def report_tables(found: Report, before: str) -> Group:
+    """A report as people read it: the two sides, and the first orders that differ."""
 
-    assert isinstance(found, Report), "it reports"
+    def places(plan: Mapping[str, int]) -> str:
+        return ", ".join(f"{units} {code}" for code, units in plan.items()) or "nothing"
+
+    differing = Table(Column("order", min_width=36), before, found.profile, "minor units", title="The first that differ")
+    for one in found.differences[:TOLD]:
+        more = one.after_minor - one.before_minor
+        differing.add_row(str(one.order_id), places(one.before), places(one.after), f"{more:+,}")
+    return Group(_sides(found, before), differing) if found.differences else Group(_sides(found, before))
+
+
+def _sides(found: Report, before: str) -> Table:
     word = "less" if found.saved_minor >= 0 else "more"
     said = f"{found.differ} of {found.orders} orders differ; {abs(found.saved_minor):,} minor units {word}"
     table = Table("", before, found.profile, title=f"{found.orders} orders, {found.units} units", caption=said)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from ordino.cli import running
@@ -36,7 +36,7 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
         return running.run(run())
 
 
-def show(found: Any, table: Callable[[], Table], *, json: bool) -> None:
+def show(found: Any, table: Callable[[], Table | Group], *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
