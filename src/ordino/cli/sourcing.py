@@ -282,7 +282,9 @@ def report_tables(found: Report, before: str) -> Group:
     def places(plan: Mapping[str, int]) -> str:
         return ", ".join(f"{units} {code}" for code, units in plan.items()) or "nothing"
 
-    differing = Table(Column("order", min_width=36), before, found.profile, "minor units", title="The first that differ")
+    differing = Table(
+        Column("order", min_width=36), before, found.profile, "minor units", title="The first that differ"
+    )
     for one in found.differences[:TOLD]:
         more = one.after_minor - one.before_minor
         differing.add_row(str(one.order_id), places(one.before), places(one.after), f"{more:+,}")
