@@ -49,13 +49,11 @@ LOOK_AHEAD = Profile("look_ahead", strategies=(Strategy("cheapest", cost=Cost(la
 
 
 class Policy(Struct, frozen=True):
-    """``together``: the orders of so many days are decided together at their end; nobody waits for a week, which is what they would
-    cost if they were known beforehand.
-    """
+    """``reevaluates``: a day's orders are decided together at its end, before they are released."""
 
     name: str
     profile: Profile
-    together: int = 0
+    reevaluates: bool = False
 
 
 POLICIES = (
@@ -63,9 +61,8 @@ POLICIES = (
     Policy("rules: centers first, then stores, nearest first", RULES),
     Policy("least cost, order by order", LEAST_COST),
     Policy("least cost with look-ahead", LOOK_AHEAD),
-    Policy("least cost, reevaluated daily", LEAST_COST, 1),
-    Policy("least cost with look-ahead, reevaluated daily", LOOK_AHEAD, 1),
-    Policy("a week's orders known beforehand", LEAST_COST, WEEK),
+    Policy("least cost, reevaluated daily", LEAST_COST, True),
+    Policy("least cost with look-ahead, reevaluated daily", LOOK_AHEAD, True),
 )
 
 
@@ -168,15 +165,13 @@ def live(world: _World, policy: Policy, said: Callable[[str], None] = lambda _: 
     levels = world.levels()
     stock: Stock = defaultdict(dict)
     outlook = Outlook()
-    step = policy.together or 1
-    for day in range(0, DAYS, step):
-        orders = [request for some in world.days[day : day + step] for request in some]
+    for day, orders in enumerate(world.days):
         if day % WEEK == 0:
             for (sku, n), level in levels.items():
                 stock[sku][n] = max(stock[sku].get(n, 0), level)
         if policy.profile.looks_ahead:
             outlook = _outlook(world, stock, day // WEEK, WEEK - day % WEEK)
-        decisions = _decided(world, policy, orders, stock, outlook)
+        decisions = _day(world, policy, orders, stock, outlook)
         for request, decision in zip(orders, decisions, strict=True):
             _count(year, request, decision, stock)
     year.seconds = time.perf_counter() - started
@@ -184,21 +179,17 @@ def live(world: _World, policy: Policy, said: Callable[[str], None] = lambda _: 
     return year
 
 
-def _decided(
-    world: _World, policy: Policy, orders: Sequence[Request], stock: Stock, outlook: Outlook
-) -> list[Decision]:
+def _day(world: _World, policy: Policy, orders: Sequence[Request], stock: Stock, outlook: Outlook) -> list[Decision]:
     facts = world.geo.facts
     decisions = decide(orders, stock, facts, policy.profile, outlook=outlook, exchange=False)
-    if not policy.together:
+    if not policy.reevaluates:
         return decisions
     plans: dict[int, Plan] = {
         number: {leg.location_id: leg.given() for leg in decision.legs}
         for number, decision in enumerate(decisions)
         if decision.legs
     }
-    return exact(
-        orders, stock, facts, policy.profile, outlook=outlook, seconds=0.5 * policy.together, current=plans
-    ).decisions
+    return exact(orders, stock, facts, policy.profile, outlook=outlook, seconds=0.5, current=plans).decisions
 
 
 def _count(year: Year, request: Request, decision: Decision, stock: Stock) -> None:
