@@ -74,7 +74,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     "picked_stock_is_in_the_warehouse": (
         f"""INSERT INTO inventory.moves SELECT sku_id, {_NO_CAUSE}, location_id, 0, 'picked', 0, 0, 1, NULL, NULL, now()
                 FROM orders.allocations WHERE order_id = {_of("allocated")} AND line_no = 1;
-            UPDATE inventory.stock s SET picked = picked + 1 FROM orders.allocations a
+            UPDATE inventory.stock s SET picked = s.picked + 1 FROM orders.allocations a
                 WHERE a.order_id = {_of("allocated")} AND a.line_no = 1 AND s.sku_id = a.sku_id AND s.location_id = a.location_id""",
         set(),
     ),
@@ -182,7 +182,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"""ALTER TABLE orders.moves DROP CONSTRAINT exits;
             DELETE FROM orders.moves WHERE order_id = {_of("packed")} AND line_no = 1 AND to_state = 'picked';
             UPDATE orders.moves SET from_state = 'allocated' WHERE order_id = {_of("packed")} AND line_no = 1 AND to_state = 'packed'""",
-        set(),
+        {"allocations_know_what_was_picked"},
     ),
     "lines_are_the_sums_of_their_moves": (
         f"UPDATE orders.moves SET quantity = quantity + 1 WHERE order_id = {_of('backordered')} AND line_no = 1",
@@ -211,6 +211,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     ),
     "capacity_is_what_orders_claim": (
         "INSERT INTO network.capacity (location_id, ship_on, held_orders, held_units) VALUES (1, '2026-01-01', 1, 1)",
+        set(),
+    ),
+    "allocations_know_what_was_picked": (
+        f"""UPDATE orders.allocations SET picked = picked + 1 WHERE order_id = {_of("allocated")} AND line_no = 1""",
         set(),
     ),
     "claims_are_of_allocated_units": (
@@ -281,7 +285,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
                 WHERE o.order_id = {_of("allocated")} AND l.order_id = o.order_id AND l.line_no = 1;
             UPDATE orders.lines SET allocated = 0, picked = ordered WHERE order_id = {_of("allocated")} AND line_no = 1;
             DELETE FROM orders.allocations WHERE order_id = {_of("allocated")} AND line_no = 1""",
-        {"what_is_reserved_is_what_is_ordered"},
+        {"what_is_reserved_is_what_is_ordered", "allocations_know_what_was_picked"},
     ),
     "packages_hold_what_was_packed": (
         f"UPDATE warehouse.package_lines SET quantity = quantity + 1 WHERE order_id = {_of('packed')} AND line_no = 1",

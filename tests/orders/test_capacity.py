@@ -15,16 +15,20 @@ import pytest
 
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
+from ordino.inventory.adjust import Receipt, receive
 from ordino.network.days import CapacityDay, upsert_capacity_days
 from ordino.network.facts import NetworkFacts
 from ordino.network.read import locations as read_locations
 from ordino.network.upsert import upsert_locations
+from ordino.orders.allocate import allocate
 from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.capacity import CapacityView, capacity_of
 from ordino.orders.model import Placed
 from ordino.orders.place import place
+from ordino.warehouse.model import Pick, PickLine
+from ordino.warehouse.pick import pick
 from ordino.warehouse.release import release
-from steps import assert_clean, in_one
+from steps import assert_clean, in_one, released
 from world import World, small_world, sure
 
 MONDAY = datetime(2027, 3, 1, 15, 0, tzinfo=UTC)  # 10:00 in New York
@@ -176,4 +180,41 @@ async def test_who_waited_for_a_full_day_gets_the_next_one(database: Database) -
     tasks = [Task(*tuple(row)[:6], msgspec.json.decode(row["data"]), 0) for row in rows]
     await database.transact(lambda tx: fill_backorders(tx, tasks, tomorrow))
     assert (await database.pool.fetchval("SELECT allocated FROM orders.orders WHERE order_id = $1", waits)) == 1
+    await assert_clean(database)
+
+
+async def test_work_that_is_given_back_frees_its_day_whatever_was_picked_elsewhere(database: Database) -> None:
+    stock = {("pb-sku-1", "pb-loc-1"): 5, ("pb-sku-2", "pb-loc-2"): 5}
+    world = await small_world(database, prefix="pb-", locations=2, skus=2, stock=stock, daily_capacity=5)
+    order_id, works = await released(database, world.order("two places", {"pb-sku-1": 1, "pb-sku-2": 3}), MONDAY)
+    places = await database.pool.fetch(
+        "SELECT fulfillment_order_id, location_id FROM warehouse.fulfillment_orders WHERE order_id = $1", order_id
+    )
+    at = {row["location_id"]: row["fulfillment_order_id"] for row in places}
+    assert len(works) == 2
+    here, there = (at[world.location_ids[f"pb-loc-{n}"]] for n in (1, 2))
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=here)], MONDAY)
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=there, short_reason="refused")], MONDAY)
+    taken = await database.pool.fetch(
+        "SELECT location_id, confirmed_units FROM orders.capacity_claims WHERE order_id = $1", order_id
+    )
+    assert [tuple(row) for row in taken] == [(world.location_ids["pb-loc-1"], 1)]  # what was picked stays counted
+    await assert_clean(database)
+
+
+async def test_firm_units_that_go_are_no_longer_confirmed(database: Database) -> None:
+    world = await small_world(
+        database, prefix="pf-", locations=1, skus=2, stock={("pf-sku-1", "pf-loc-1"): 5}, daily_capacity=9
+    )
+    order = world.order("firm and held", {"pf-sku-1": 3, "pf-sku-2": 2}, channel=world.channels["backorder"])
+    order_id, [work] = await released(database, order, MONDAY)
+    came = Receipt(sku="pf-sku-2", location="pf-loc-1", quantity=5, reason="delivery")
+    await in_one(database, receive, [came], MONDAY)
+    await database.transact(lambda tx: allocate(tx, [order_id], at=MONDAY))
+    given = PickLine(line_no=1, short=3, short_reason="refused")
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[given])], MONDAY)
+    [claim] = await database.pool.fetch(
+        "SELECT held_units, confirmed_units FROM orders.capacity_claims WHERE order_id = $1", order_id
+    )
+    assert tuple(claim) == (2, 0)
     await assert_clean(database)

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from ordino.core.database import Database
 from ordino.core.errors import Unavailable
 from ordino.inventory.adjust import Receipt, receive
+from ordino.network.read import locations as read_locations
+from ordino.network.upsert import upsert_locations
 from ordino.orders import reevaluate as reevaluate_
 from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.model import Placed
@@ -182,4 +185,43 @@ async def test_racing_with_placement_release_and_cancellation_nothing_is_lost(da
         mine,
     )
     assert late == 0
+    await assert_clean(database)
+
+
+async def test_what_has_become_dear_only_by_the_cut_off_stays(database: Database) -> None:
+    """The first order leaves today, as it stands; made now, it would leave tomorrow, be late, and come from a dearer place."""
+    world = await small_world(
+        database, prefix="rg-", locations=5, skus=2,
+        stock={("rg-sku-1", "rg-loc-1"): 1, ("rg-sku-1", "rg-loc-2"): 1, ("rg-sku-2", "rg-loc-1"): 1},
+    )  # fmt: skip
+    [late] = await database.read(lambda tx: read_locations(tx, ["rg-loc-2"]))
+    dear = msgspec.structs.replace(late, cut_off="23:00", handling_cost_minor=2000)
+    await in_one(database, upsert_locations, [dear], MONDAY)
+    stays = await put(database, world, {"rg-sku-1": 1})
+    moves = await put(database, world, {"rg-sku-2": 1}, PLACES[4][0], promised_at=MONDAY + timedelta(days=9))
+    came = Receipt(sku="rg-sku-2", location="rg-loc-5", quantity=1, reason="delivery")
+    await in_one(database, receive, [came], MONDAY)
+    result = await improve(database, [stays, moves], at=MONDAY + timedelta(hours=6))
+    assert await where(database, world, stays) == {"rg-loc-1": 1}
+    assert await where(database, world, moves) == {"rg-loc-5": 1}
+    assert (
+        result.before_minor - result.after_minor == 300
+    )  # the order that moved: 800 to New York from Columbus, 500 from there
+    await assert_clean(database)
+
+
+async def test_no_units_are_added_to_a_limited_day_that_an_order_has_a_place_on(database: Database) -> None:
+    stock = {("rh-sku-1", "rh-loc-1"): 2, ("rh-sku-1", "rh-loc-2"): 2}
+    world = await small_world(database, prefix="rh-", locations=2, skus=1, stock=stock)
+    for code in world.locations:
+        [one] = await database.read(lambda tx, code=code: read_locations(tx, [code]))
+        await in_one(database, upsert_locations, [msgspec.structs.replace(one, daily_unit_capacity=4)], MONDAY)
+    order = await put(database, world, 4)
+    await in_one(database, receive, [Receipt(sku="rh-sku-1", location="rh-loc-1", quantity=5, reason="more")], MONDAY)
+    await improve(database, [order], at=LATER)
+    claims = await database.pool.fetch(
+        "SELECT location_id, held_units FROM orders.capacity_claims WHERE order_id = $1", order
+    )
+    held = {row["location_id"]: row["held_units"] for row in claims}
+    assert held == {world.location_ids[code]: units for code, units in (await where(database, world, order)).items()}
     await assert_clean(database)

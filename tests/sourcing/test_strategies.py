@@ -243,6 +243,22 @@ def test_a_plan_that_keeps_the_promise_goes_before_a_cheaper_one() -> None:
     assert (places(late), late.explanation.promise_kept) == ([3], False)
 
 
+def test_what_is_there_keeps_the_promise_though_something_else_is_short() -> None:
+    near = msgspec.structs.replace(NEAR_1, handling_cost_minor=9000)
+    facts = network(near, FAR_3)
+    stock = {7: {1: 5, 3: 5}}
+    asked = request((7, 1), (8, 1), policy=ShortPolicy.BACKORDER, promised_at=TUESDAY_EVENING)
+    decision = one(asked, stock, facts, profile())
+    assert (places(decision), decision.explanation.promise_kept) == ([1], True)
+    assert places(one(request((7, 1), (8, 1), policy=ShortPolicy.BACKORDER), stock, facts, profile())) == [3]
+
+
+def test_a_location_that_failed_is_told_as_such() -> None:
+    need = Need(1, 7, 1, 400, excluded=(1,))
+    decision = one(request(needs=(need,)), BOTH, network(NEAR_1, FAR_3), profile())
+    assert (places(decision), fence_of(decision, 1)) == ([3], Fence.REJECTED)
+
+
 def test_a_faster_service_is_taken_where_it_keeps_the_promise() -> None:
     facts = NetworkFacts({3: FAR_3}, {1: GROUND, 2: EXPRESS}, {}, {}, {("US", "10001"): (40.0, -74.0)})
     asked = request((7, 1), promised_at=TUESDAY_EVENING)

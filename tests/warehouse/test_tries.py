@@ -213,3 +213,12 @@ async def test_reasons_are_the_retailers_own(database: Database, world: World) -
     assert (await line(database, order_id))["excluded_location_ids"] == []  # as this reason says
     await database.pool.execute("DELETE FROM warehouse.short_reasons WHERE code = 'overrun'")
     await assert_clean(database)
+
+
+async def test_refused_everywhere_a_person_is_asked_at_once(database: Database) -> None:
+    world = await small_world(database, prefix="nowhere-", locations=1, skus=1)
+    order_id = await placed(database, world.order("nowhere else", 2), AT)
+    await refuse(database, order_id)
+    [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
+    assert open_.detail == "Failed once; not asked again: nowhere-loc-1."
+    assert (await line(database, order_id))["backordered"] == 2

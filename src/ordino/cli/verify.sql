@@ -335,6 +335,14 @@ FULL JOIN (SELECT order_id, line_no, sku_id, sum(quantity) AS quantity FROM orde
            GROUP BY order_id, line_no, sku_id) a USING (order_id, line_no, sku_id)
 WHERE coalesce(l.allocated, 0) <> coalesce(a.quantity, 0);
 
+-- name: allocations_know_what_was_picked
+-- DEM-5: The units of a line that were picked are the sum of what was picked of its allocations.
+SELECT order_id, line_no, coalesce(a.picked, 0) AS found, coalesce(m.picked, 0) AS expected
+FROM (SELECT order_id, line_no, sum(picked) AS picked FROM orders.allocations WHERE picked <> 0 GROUP BY order_id, line_no) a
+FULL JOIN (SELECT order_id, line_no, sum(quantity) AS picked FROM orders.moves
+           WHERE from_state = 'allocated' AND to_state = 'picked' GROUP BY order_id, line_no) m USING (order_id, line_no)
+WHERE coalesce(a.picked, 0) <> coalesce(m.picked, 0);
+
 -- name: capacity_is_what_orders_claim
 -- CAP-1: What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 SELECT location_id, ship_on,
@@ -350,16 +358,15 @@ WHERE (coalesce(c.held_orders, 0), coalesce(c.confirmed_orders, 0), coalesce(c.h
                      coalesce(o.confirmed_units, 0));
 
 -- name: claims_are_of_allocated_units
--- CAP-2: Of a limited location, an order of which nothing was picked claims what it has allocated there at most, and has confirmed what is released at most.
+-- CAP-2: Of a limited location, an order claims what it has allocated there or was picked there at most, and has confirmed what is released or was picked at most.
 SELECT order_id, location_id, json_build_array(c.units, c.confirmed) AS found,
        json_build_array(coalesce(a.quantity, 0), coalesce(a.released, 0)) AS expected
 FROM (SELECT order_id, location_id, sum(held_units + confirmed_units) AS units, sum(confirmed_units) AS confirmed
       FROM orders.capacity_claims GROUP BY order_id, location_id) c
-LEFT JOIN (SELECT order_id, location_id, sum(quantity) AS quantity, sum(released) AS released
+LEFT JOIN (SELECT order_id, location_id, sum(quantity + picked) AS quantity, sum(released + picked) AS released
            FROM orders.allocations WHERE order_id IN (SELECT order_id FROM orders.capacity_claims)
            GROUP BY order_id, location_id) a USING (order_id, location_id)
-WHERE (c.units > coalesce(a.quantity, 0) OR c.confirmed > coalesce(a.released, 0))
-  AND NOT EXISTS (SELECT FROM orders.moves m WHERE m.order_id = c.order_id AND m.to_state = 'picked');
+WHERE c.units > coalesce(a.quantity, 0) OR c.confirmed > coalesce(a.released, 0);
 
 -- name: exceptions_have_tries_behind_them
 -- EXC-1: A line with an open exception has failed at least once.

@@ -51,7 +51,7 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     units = {i: {line.line_no: line.backordered - line.stop_wanted for line in of} for i, of in waiting.items()}
     requests = await requests_of(tx, [orders[i] for i in order_ids if i in waiting], lines, units, network, at)
     policy = await profiles(tx)
-    requests = await _without_hopeless(tx, requests, waiting, orders, policy, at)
+    requests = await _without_hopeless(tx, requests, waiting, orders, policy, network, at)
     if not requests:
         return {}
     servings = {request.network.network_id: request.network for request in requests}
@@ -71,13 +71,20 @@ async def _without_hopeless(
     waiting: Mapping[UUID, Sequence[LineRow]],
     orders: Mapping[UUID, OrderRow],
     policy: Profiles,
+    network: NetworkFacts,
     at: datetime,
 ) -> list[Request]:
-    """Without lines that have failed as often as the profile lets them: those need a person."""
+    """Without lines that have failed as often as the profile lets them, or everywhere: those need a person."""
     found, given_up = [], []
     for request in requests:
         most = policy.for_request(request).most_tries
-        hopeless = {line.line_no for line in waiting[request.request_id] if line.tries >= most}
+        serving = network.serving_country(request.country)
+        places = {n for n in request.network.buffers if n in serving and network.locations[n].active}
+        hopeless = {
+            line.line_no
+            for line in waiting[request.request_id]
+            if line.tries >= most or (line.tries and places.issubset(line.excluded_location_ids))
+        }
         given_up += [line for line in waiting[request.request_id] if line.line_no in hopeless]
         if needs := tuple(need for need in request.needs if need.line_no not in hopeless):
             found.append(request if not hopeless else replace(request, needs=needs))

@@ -236,6 +236,7 @@ async def _write(
             location_ids=list(columns[2]),
             quantities=list(columns[3]),
             released=[0] * len(taken_allocations),
+            picked=[0] * len(taken_allocations),
         )
         await capacity.give_back(tx, await facts(tx), list(results))
     if wishes:

@@ -129,27 +129,28 @@ async def confirm(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> N
 
 
 async def give_back(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> None:
-    """What these orders no longer have at a location; its last day first. Once something of an order was picked, that day's work is
-    done, and stays counted.
-    """
+    """What these orders no longer have at a location, its last day first; the work that was done there stays counted."""
     claims: dict[tuple[UUID, int], list[tuple[date, int, int]]] = defaultdict(list)
-    too_many: dict[tuple[UUID, int], int] = {}
+    over: dict[tuple[UUID, int], list[int]] = {}  # units claimed too many, and units confirmed too many
     for row in await sql.claims(tx, order_ids=list(order_ids)):
-        if not row["picked"]:
-            key = (row["order_id"], row["location_id"])
-            claims[key].append((row["ship_on"], row["held_units"], row["confirmed_units"]))
-            too_many[key] = too_many.get(key, -row["allocated"]) + row["held_units"] + row["confirmed_units"]
+        key = (row["order_id"], row["location_id"])
+        claims[key].append((row["ship_on"], row["held_units"], row["confirmed_units"]))
+        too_many = over.setdefault(key, [-row["units"], -row["firm"]])
+        too_many[0] += row["held_units"] + row["confirmed_units"]
+        too_many[1] += row["confirmed_units"]
     dropped: list[tuple[UUID, int, date]] = []
     reduced: list[tuple[UUID, int, date, int, int]] = []
     deltas: dict[Day, _Delta] = defaultdict(_Delta)
     for (order_id, location_id), days in claims.items():
-        left = too_many[order_id, location_id]
+        left, not_firm = over[order_id, location_id]
         for ship_on, held, confirmed in sorted(days, reverse=True):
             if left <= 0:
                 break
-            less = min(left, held)
-            firm = min(left - less, confirmed)
+            firm = min(left, confirmed, max(0, not_firm))
+            less = min(left - firm, held)
+            firm += min(left - firm - less, confirmed - firm)
             left -= less + firm
+            not_firm -= firm
             delta = deltas[location_id, ship_on]
             delta.held_units -= less
             delta.confirmed_units -= firm

@@ -89,8 +89,12 @@ AllocationKey = tuple[UUID, int, int]
 """(order id, line number, location id)"""
 
 
-async def take_allocations(tx: Tx, taken: Mapping[AllocationKey, tuple[int, int]]) -> None:
-    """Units leave their allocations: (all of them, those of them that were released). The orders must be locked."""
+async def take_allocations(
+    tx: Tx, taken: Mapping[AllocationKey, tuple[int, int]], picked: Mapping[AllocationKey, int] | None = None
+) -> None:
+    """Units leave their allocations: (all of them, those of them that were released); ``picked`` of them were picked. The orders
+    must be locked.
+    """
     if not taken:
         return
     order_ids, line_nos, location_ids = (list(column) for column in zip(*taken, strict=True))
@@ -101,6 +105,7 @@ async def take_allocations(tx: Tx, taken: Mapping[AllocationKey, tuple[int, int]
         location_ids=location_ids,
         quantities=[quantity for quantity, _ in taken.values()],
         released=[released for _, released in taken.values()],
+        picked=[(picked or {}).get(key, 0) for key in taken],
     )
 
 

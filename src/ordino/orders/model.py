@@ -11,7 +11,7 @@ MON-3  A payment's amounts are the sums of its moves.
 MON-4  An order's total is the amounts of its lines and its shipping, and nothing more is authorized.
 MON-5  No more is captured than the shipped units and the shipping are worth.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
-CAP-2  An order claims of a limited location what it has allocated there at most, and has confirmed what is released at most.
+CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception has failed somewhere.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
@@ -115,7 +115,7 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
     hold_id: UUID | None = None  # the cart's hold, which becomes this order's reservations
     type: Code = "home_delivery"  # routing profiles may tell types of order apart
     service_level: Code | None = None
-    promised_at: datetime | None = None
+    promised_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class Refusal(StrEnum):

@@ -163,6 +163,8 @@ def _fault(order: NewOrder) -> OrderRefused | None:
     for name in ("shipping_minor", "tax_minor", "discount_minor", "total_minor"):
         if not 0 <= getattr(order, name) <= MAX_MINOR:
             return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
+    if order.promised_at is not None and order.promised_at.tzinfo is None:
+        return refuse("/promised_at", "Say when with its offset, as in 2026-11-27T18:00:00Z.")
     if not order.external_id or not order.channel:
         return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
     if holds_nul(_encode(order)):

@@ -42,7 +42,7 @@ class PreviewRequest(Struct, frozen=True, kw_only=True):
     region: Annotated[str, Meta(max_length=100)] | None = None
     type: Code = "home_delivery"
     service_level: Code | None = None
-    promised_at: datetime | None = None
+    promised_at: Annotated[datetime, Meta(tz=True)] | None = None
     total_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] | None = None
     customer: Code | None = None
     profile_version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None

@@ -77,9 +77,10 @@ WHERE order_id = any(:order_ids::uuid[]) AND from_state = 'shipped' AND to_state
 
 -- name: take_allocations
 -- Units leave their allocation: picked, short or cancelled. Released units leave first what was released.
-UPDATE orders.allocations a SET quantity = a.quantity - d.quantity, released = a.released - d.released
-FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[], :released::bigint[])
-    AS d (order_id, line_no, location_id, quantity, released)
+UPDATE orders.allocations a
+SET quantity = a.quantity - d.quantity, released = a.released - d.released, picked = a.picked + d.picked
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[], :quantities::bigint[], :released::bigint[], :picked::bigint[])
+    AS d (order_id, line_no, location_id, quantity, released, picked)
 WHERE a.order_id = d.order_id AND a.line_no = d.line_no AND a.location_id = d.location_id
   /* on shards: AND a.order_id = any(:order_ids::uuid[]) */;
 
@@ -240,12 +241,13 @@ ON CONFLICT (order_id, location_id, ship_on) DO UPDATE SET held_units = c.held_u
 RETURNING location_id, ship_on, xmax = 0 AS new;
 
 -- name: claims
--- What these orders claim, beside what they still have at the location, and whether anything of them was picked.
-SELECT c.order_id, c.location_id, c.ship_on, c.held_units, c.confirmed_units,
-       coalesce((SELECT sum(a.quantity) FROM orders.allocations a
-                 WHERE a.order_id = c.order_id AND a.location_id = c.location_id), 0)::bigint AS allocated,
-       EXISTS (SELECT FROM orders.moves m WHERE m.order_id = c.order_id AND m.to_state = 'picked') AS picked
-FROM orders.capacity_claims c WHERE c.order_id = any(:order_ids::uuid[]) ORDER BY c.order_id, c.location_id, c.ship_on;
+-- What these orders claim, beside what the location has still to do or has done for them: in all, and firmly.
+SELECT c.order_id, c.location_id, c.ship_on, c.held_units, c.confirmed_units, coalesce(a.units, 0) AS units, coalesce(a.firm, 0) AS firm
+FROM orders.capacity_claims c
+LEFT JOIN (SELECT order_id, location_id, sum(quantity + picked)::bigint AS units, sum(released + picked)::bigint AS firm
+           FROM orders.allocations WHERE order_id = any(:order_ids::uuid[]) GROUP BY order_id, location_id) a
+       USING (order_id, location_id)
+WHERE c.order_id = any(:order_ids::uuid[]) ORDER BY c.order_id, c.location_id, c.ship_on;
 
 -- name: confirm_claims
 -- What was held is firm.

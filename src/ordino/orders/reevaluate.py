@@ -178,6 +178,32 @@ class _Set(Struct, frozen=True):
         numbered = {number: plans[request.request_id] for number, request in enumerate(requests)}
         return follow(requests, pool, self.network, self.policy, left, self.book, self.outlook, numbered)
 
+    def standing(self, requests: Sequence[Request]) -> list[Request]:
+        """Those whose plans, made now, would be what they are: from there, by these services. What has become late or dear only
+        because time has passed stays as it is.
+        """
+        found = list(requests)
+        while found:
+            same = []
+            for request, decision in zip(found, self.decided(found, self.plans), strict=True):
+                services = {(row.location_id, row.service_id) for row in self.rows[request.request_id]}
+                if _given(decision) == self.plans[request.request_id] and services == {
+                    (leg.location_id, leg.service_id) for leg in decision.legs
+                }:
+                    same.append(request)
+            if len(same) == len(found):
+                break
+            found = same
+        return found
+
+    def adds(self, order_id: UUID, plan: Plan) -> bool:
+        """Whether more units come from a limited location where the order has a place already, on another day maybe."""
+        before = self.plans[order_id]
+        return any(
+            n in before and n in self.network.limited and sum(given.values()) > sum(before[n].values())
+            for n, given in plan.items()
+        )
+
     def solved(self, requests: Sequence[Request], seconds: float) -> Solved:
         """These requests decided together."""
         pool, left = self._without(requests)
@@ -238,7 +264,7 @@ async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = 
 
 def think(seen: _Set, seconds: float = SECONDS) -> _Better:
     """Who of the set is better served from elsewhere. No order gets less or comes later for it."""
-    candidates = list(seen.requests)
+    candidates = seen.standing(seen.requests)
     for _ in range(ROUNDS):
         solved = seen.solved(candidates, seconds)
         worse = {
@@ -263,7 +289,8 @@ async def move(tx: Tx, seen: _Set, plans: Mapping[UUID, Plan], *, at: datetime) 
     now = await look(tx, list(plans), at=at, lock=True)
     if now is None:
         return 0, 0
-    candidates = [one for one in now.requests if now.plans[one.request_id] == seen.plans[one.request_id]]
+    unchanged = [one for one in now.requests if now.plans[one.request_id] == seen.plans[one.request_id]]
+    candidates = [one for one in now.standing(unchanged) if not now.adds(one.request_id, plans[one.request_id])]
     while candidates:
         decisions = now.decided(candidates, plans)
         wrong = {

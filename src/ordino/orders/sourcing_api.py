@@ -158,8 +158,8 @@ async def get_reevaluations(
 class ReplayRequest(Struct, frozen=True, kw_only=True):
     """A candidate: a document, or a version that is kept; and the orders placed from ``since`` until before ``until``."""
 
-    since: datetime
-    until: datetime
+    since: Annotated[datetime, Meta(tz=True)]
+    until: Annotated[datetime, Meta(tz=True)]
     document: Annotated[str, Meta(max_length=50_000)] | None = None
     profile_version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     channel: Code | None = None

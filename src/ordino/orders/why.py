@@ -117,9 +117,13 @@ async def _as_asked(tx: Tx, order_id: UUID, at: datetime) -> Request:
     """The order as it was placed, asked at a time."""
     network = await facts(tx)
     orders = await ledger.orders(tx, [order_id])
-    asked = await asked_of(tx, list(orders.values()), await ledger.lines(tx, [order_id]), network)
+    lines = await ledger.lines(tx, [order_id])
+    asked = await asked_of(tx, list(orders.values()), lines, network)
     if not asked:
         raise NotFound("No network serves the order's channel any more.")
-    needs = tuple(replace(need, backorderable=True) for need in asked[0].needs)
+    needs = tuple(
+        replace(need, backorderable=True, excluded=tuple(lines[order_id, need.line_no].excluded_location_ids))
+        for need in asked[0].needs
+    )
     closed = network.closed(asked[0].channel_id, at)
     return replace(asked[0], at=at, needs=needs, closed=closed, short_policy=ShortPolicy.BACKORDER)

@@ -118,8 +118,12 @@ class Sitting(Case):
         if _given(takes) == wanted:
             return takes, looks, last, True
         self._give_back(takes)
-        takes, looks, last = self._by_strategies(wanted, in_time=False)
-        return takes, looks, last, all(leg_in_time(take) for take in takes) if takes else None
+        late, late_looks, late_last = self._by_strategies(wanted, in_time=False)
+        if takes and sum(_given(takes).values()) >= sum(_given(late).values()):
+            self._give_back(late)
+            self._go_back(takes)
+            return takes, looks, last, True
+        return late, late_looks, late_last, all(leg_in_time(take) for take in late) if late else None
 
     def _by_strategies(self, wanted: Cover, *, in_time: bool) -> tuple[list[Take], list[Look], View | None]:
         takes: list[Take] = []

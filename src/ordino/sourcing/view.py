@@ -102,7 +102,12 @@ class View:
     @cached_property
     def covers(self) -> dict[int, Cover]:
         """What each location may give, after the fences."""
-        return self._through_fences(self.found)
+        passed = self._through_fences(self.found)
+        members = self.case.request.network.buffers
+        for sku_id, barred in self.case.excluded.items():
+            if sku_id in self.wanted:
+                self.fenced |= {n: Fence.REJECTED for n in barred if n in members and n not in passed}
+        return passed
 
     # -- fences ------------------------------------------------------------------------------------------------------------
 
@@ -327,7 +332,7 @@ class View:
         ]
         for n in sorted(self.fenced)[: EXPLAINED - len(told)]:
             stock = tuple([(s, free.get(n, 0)) for s, free in skus])
-            covered = units if whole is not None else sum(self.found[n].values())
+            covered = units if whole is not None else sum(self.found.get(n, {}).values())
             told.append(Candidate(n, covered, fence=self.fenced[n], stock=stock, room=self.rooms.seen(n)))
         return tuple(told), looked_at + len(self.fenced) - len(told), stopped
 

@@ -49,6 +49,7 @@ class _Result(Struct):
     unit_moves: list[UnitMove]
     stock_moves: list[StockMove]
     taken: dict[AllocationKey, tuple[int, int]]
+    picked: dict[AllocationKey, int]
     excluded: list[AllocationKey]
     labor_seconds: dict[Key, int]
     written_off: list[tuple[StockMove, StockEffect]]
@@ -66,7 +67,7 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     if any(p.short_reason is not None or any(line.short for line in p.lines or ()) for p in picks):
         reasons = {reason.code: reason for reason in await short_reasons(tx)}
     refusals = ledger.doubtful(floor, picks)
-    result = _Result([], [], [], [], {}, [], {}, [], set())
+    result = _Result([], [], [], [], {}, {}, [], {}, [], set())
     ids = new_ids(at, 2 * len(picks))
     counted: dict[int, tuple[int, int]] = {}
     trail = await _trail(tx, picks, floor)
@@ -237,6 +238,7 @@ def _count(
         )
         before = result.taken.get(here, (0, 0))[0]
         result.taken[here] = (before + gone, before + gone)
+        result.picked[here] = result.picked.get(here, 0) + asked.picked
         if asked.picked:
             picked.append({"line_no": asked.line_no, "quantity": asked.picked})
             result.unit_moves.append(
@@ -305,7 +307,7 @@ def _count_short(
 
 async def _write(tx: Tx, result: _Result, at: datetime) -> dict[Key, Any]:
     statuses = await ledger.move(tx, result.line_moves, result.labor_seconds, picked_at=at)
-    await orders_ledger.take_allocations(tx, result.taken)
+    await orders_ledger.take_allocations(tx, result.taken, result.picked)
     await orders_ledger.exclude_locations(tx, result.excluded)
     await orders_ledger.count_tries(
         tx, [(m.order_id, m.line_no) for m in result.unit_moves if m.to_state is State.BACKORDERED]

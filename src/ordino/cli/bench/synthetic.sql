@@ -102,9 +102,10 @@ FROM drawn JOIN ways USING (fate) WHERE line_no = 1;
 
 -- name: allocations
 -- Units leave the row when they are picked.
-INSERT INTO orders.allocations (order_id, line_no, location_id, sku_id, quantity, released, service_id, ship_by_at, promised_at)
+INSERT INTO orders.allocations (order_id, line_no, location_id, sku_id, quantity, released, picked, service_id, ship_by_at, promised_at)
 SELECT order_id, line_no, location_id, sku_id, CASE WHEN fate IN ('allocated', 'released') THEN quantity ELSE 0 END,
-       CASE fate WHEN 'released' THEN quantity ELSE 0 END, 1, placed_at + interval '1 day', placed_at + interval '3 days'
+       CASE fate WHEN 'released' THEN quantity ELSE 0 END,
+       CASE WHEN fate IN ('packed', 'delivered', 'returned') THEN quantity ELSE 0 END, 1, placed_at + interval '1 day', placed_at + interval '3 days'
 FROM drawn WHERE fate <> 'backordered';
 
 -- name: payments

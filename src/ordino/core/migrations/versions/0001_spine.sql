@@ -992,6 +992,7 @@ CREATE TABLE orders.allocations (
     sku_id int NOT NULL,
     quantity bigint NOT NULL,          -- units in the state allocated, here
     released bigint NOT NULL,          -- of those, already in a fulfillment order
+    picked bigint NOT NULL DEFAULT 0,  -- units that were picked here, whatever became of them
     service_id int NOT NULL,
     ship_by_at timestamptz NOT NULL,
     promised_at timestamptz NOT NULL,
