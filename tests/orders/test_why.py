@@ -159,3 +159,18 @@ async def test_an_unknown_service_level_is_refused(database: Database, world: Wo
     [refused] = await in_one(database, place, [world.order("level", service_level="drone")], AT)
     assert refused.reason == "unknown_service_level"
     assert "there are standard" in refused.detail
+
+
+async def test_a_date_without_an_offset_is_refused(database: Database, world: World) -> None:
+    local = datetime(2027, 3, 3, 12, 0)
+    [refused] = await in_one(database, place, [world.order("local", 1, promised_at=local)], AT)
+    assert getattr(refused, "pointer", None) == "/promised_at"
+    asked = {
+        "channel": world.channel,
+        "country": "US",
+        "postal_code": "43215",
+        "lines": [{"sku": world.sku, "quantity": 1}],
+    }
+    async with client(database, routes) as http:
+        answer = await http.post("/v1/sourcing/preview", json={**asked, "promised_at": "2027-03-03T12:00:00"})
+    assert answer.status_code == 400

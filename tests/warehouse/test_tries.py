@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from ordino.core.database import Database
 from ordino.core.errors import Conflict, NotFound
+from ordino.inventory.adjust import Receipt, receive
 from ordino.orders.allocate import allocate
+from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.exceptions import Resolve, exceptions, resolve
 from ordino.orders.sourcing_api import routes
 from ordino.sourcing import versions
@@ -222,3 +224,26 @@ async def test_refused_everywhere_a_person_is_asked_at_once(database: Database) 
     [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
     assert open_.detail == "Failed once; not asked again: nowhere-loc-1."
     assert (await line(database, order_id))["backordered"] == 2
+
+
+async def test_closed_is_closed_and_what_was_cancelled_needs_nobody(database: Database, world: World) -> None:
+    closed, cancelled = await given_up(database, world), await placed(database, world.order("hopeless too", 2), AT)
+    await refuse(database, cancelled), await refuse(database, cancelled)
+    mine = {one.order_id: one for one in await database.read(exceptions) if one.order_id in (closed, cancelled)}
+    await database.transact(lambda tx: resolve(tx, mine[closed].exception_id, Resolve(action="close"), at=AT))
+    await in_one(database, cancel, [Cancellation(order_id=cancelled)], AT)
+    await database.transact(lambda tx: allocate(tx, [closed], at=AT))
+    assert not {one.order_id for one in await database.read(exceptions)} & {closed, cancelled}
+    await assert_clean(database)
+
+
+async def test_a_promise_that_later_supply_misses_is_told(database: Database) -> None:
+    world = await small_world(database, prefix="missed-", locations=1, skus=1, stock=0)
+    order = world.order("missed", 1, channel=world.channels["backorder"], promised_at=AT + timedelta(days=3))
+    order_id = await placed(database, order, AT)
+    assert not await events(database, order_id, "promise_endangered")
+    came = AT + timedelta(days=9)
+    await in_one(database, receive, [Receipt(sku=world.sku, location=world.location, quantity=1, reason="late")], came)
+    await database.transact(lambda tx: allocate(tx, [order_id], at=came))
+    [told] = await events(database, order_id, "promise_endangered")
+    assert told["promised_at"] < told["arrives_at"]

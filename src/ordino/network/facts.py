@@ -436,6 +436,15 @@ class NetworkFacts:
             if channel.network is not None and channel.network.network_id == serving.network_id
         ]
 
+    def channels_beside(self, serving: Serving) -> list[int]:
+        """The channels of every network that has a location of this one: what comes there may go to their orders."""
+        members = serving.buffers.keys()
+        return [
+            channel.channel_id
+            for channel in self.channels.values()
+            if channel.network is not None and not members.isdisjoint(channel.network.buffers)
+        ]
+
     def serving_country(self, country: str) -> frozenset[int]:
         """The active locations that ship anywhere in a country."""
         found = self._serving.get(country)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
-from ordino.core.ids import new_ids
+from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
@@ -184,6 +184,9 @@ async def _write(
         ]
         data = {"lines": [{"line_no": n, "quantity": q} for n, q in by_line.items()]}
         events.append(Event(order.order_id, event_id, "order_allocated", at, data, order.flow_version))
+        if decision.explanation.promise_kept is False:
+            dates = {"promised_at": order.promised_at, "arrives_at": max(leg.promised_at for leg in decision.legs)}
+            events.append(Event(order.order_id, new_id(at), "promise_endangered", at, dates, order.flow_version))
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
     await sql.add_allocations(
         tx, **{name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}

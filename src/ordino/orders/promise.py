@@ -300,7 +300,7 @@ async def _supply(
     asked = sorted({*sku_ids, *(kit for sku_id in sku_ids for kit in within.get(sku_id, ()))})
     found = {}
     for serving in {request.network.network_id: request.network for request in requests}.values():
-        rows = await sql.units_waiting(tx, sku_ids=asked, channel_ids=desk.network.channels_of(serving))
+        rows = await sql.units_waiting(tx, sku_ids=asked, channel_ids=desk.network.channels_beside(serving))
         waiting = {row["sku_id"]: row["quantity"] for row in rows}
         found[serving.network_id] = {
             sku_id: _left_over(of, waiting.get(sku_id, 0), serving.buffers) for sku_id, of in coming.items()

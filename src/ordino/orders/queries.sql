@@ -349,11 +349,13 @@ SELECT (sum(l.ordered) / nullif(count(DISTINCT o.order_id), 0))::float8 AS units
 FROM orders.orders o JOIN orders.lines l ON l.order_id = o.order_id WHERE o.placed_at >= :since::timestamptz;
 
 -- name: open_exceptions
--- One exception a line, unless one of its kind is open.
+-- One exception a line, unless one of its kind is open, or somebody has said that its units may wait.
 INSERT INTO orders.exceptions (order_id, exception_id, kind, line_no, detail, at)
 SELECT order_id, exception_id, :kind::text, line_no, detail, :at::timestamptz
 FROM unnest(:order_ids::uuid[], :exception_ids::uuid[], :line_nos::int[], :details::text[])
     AS e (order_id, exception_id, line_no, detail)
+WHERE NOT EXISTS (SELECT FROM orders.exceptions x WHERE x.order_id = e.order_id AND x.line_no = e.line_no AND x.resolution = 'close'
+                  AND x.kind = :kind::text /* on shards: AND x.order_id = any(:order_ids::uuid[]) */)
 ON CONFLICT (order_id, line_no, kind) WHERE resolved_at IS NULL DO NOTHING
 RETURNING order_id, line_no, exception_id;
 
@@ -365,7 +367,7 @@ FROM orders.exceptions e
 JOIN orders.orders o ON o.order_id = e.order_id
 JOIN orders.lines l ON l.order_id = e.order_id AND l.line_no = e.line_no
 JOIN catalog.skus s ON s.sku_id = l.sku_id
-WHERE e.exception_id < :before::uuid AND (:all::boolean OR e.resolved_at IS NULL) ORDER BY e.exception_id DESC LIMIT :limit::int;
+WHERE e.exception_id < :before::uuid AND (:all::boolean OR (e.resolved_at IS NULL AND l.backordered > l.stop_wanted)) ORDER BY e.exception_id DESC LIMIT :limit::int;
 
 -- name: exception
 -- One exception.
