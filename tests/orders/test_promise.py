@@ -20,6 +20,7 @@ from ordino.orders.allocate import allocate
 from ordino.orders.model import Placed
 from ordino.orders.place import place
 from ordino.orders.promise import Promise, PromiseLine, PromiseRefused, PromiseRequest, promise
+from ordino.sourcing import versions
 from steps import assert_clean, events, in_one
 from world import PLACES, World, small_world, sure
 
@@ -228,3 +229,18 @@ async def test_placement_keeps_what_was_promised(database: Database) -> None:
     )
     assert late == 0
     await assert_clean(database)
+
+
+async def test_a_promise_is_asked_as_the_order_will_be(database: Database) -> None:
+    world = await small_world(database, prefix="pt-", locations=5, skus=1, stock=9)
+    text = (
+        f"name: pt\nfor: {{channels: [{world.channel}]}}\nstrategies:\n"
+        "  - {name: dear, when: 'order.total_minor >= 5000 && customer.known', fences: {locations: [pt-loc-5]}}\n"
+        "  - {name: others, fences: {locations: [pt-loc-1]}}\n"
+    )
+    version = await database.transact(lambda tx: versions.draft(tx, text, at=MONDAY))
+    await database.transact(lambda tx: versions.activate(tx, version, at=MONDAY))
+    line = PromiseLine(sku="pt-sku-1", quantity=2, unit_price_minor=2500)
+    fields = {"channel": world.channel, "country": "US", "postal_code": PLACES[0][0], "lines": [line]}
+    known, unknown = await ask(database, PromiseRequest(customer="c-1", **fields), PromiseRequest(**fields))
+    assert [found.delivery[0].legs[0].location for found in (known, unknown)] == ["pt-loc-5", "pt-loc-1"]

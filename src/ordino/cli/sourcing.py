@@ -53,7 +53,7 @@ def with_lines(path: Path, work: Callable[[], None]) -> None:
 def line_of(text: str) -> tuple[str, int]:
     """SKU and units of ``SKU`` or ``SKU=units``."""
     sku, _, units = text.partition("=")
-    if units and not (units.isascii() and units.isdigit()):
+    if units and not (units.isascii() and units.isdigit() and int(units)):
         raise Invalid(f"{text!r} is no line; write SKU or SKU=units.")
     return sku, int(units or 1)
 
@@ -418,6 +418,9 @@ def outlook(
     """Work out weekly demand by position, and what the last units there are worth."""
     from ordino.orders.outlook import Foreseen, foresee
 
+    if weeks < 1 or horizon <= 0:
+        raise Invalid("Ask for 1 week of orders or more, and for a horizon beyond now.")
+
     async def run(database: Database) -> Foreseen:
         at = database.clock.now()
         return await database.transact(lambda tx: foresee(tx, at=at, weeks=weeks, horizon_weeks=horizon))
@@ -434,7 +437,10 @@ def capacity(
     json: Json = False,
 ) -> None:
     """What locations have taken on, day by day."""
-    from ordino.orders.capacity import CapacityView, capacity_of
+    from ordino.orders.capacity import LONGEST_DAYS, CapacityView, capacity_of
+
+    if not 1 <= days <= LONGEST_DAYS:
+        raise Invalid(f"Ask for 1 to {LONGEST_DAYS} days.")
 
     async def ask(database: Database) -> list[CapacityView]:
         begin = first or database.clock.now().date()

@@ -204,7 +204,7 @@ async def _move(tx: Tx, network: NetworkFacts, deltas: Mapping[Day, _Delta]) -> 
 
 async def capacity_of(tx: Tx, locations: Iterable[str], first: date, last: date) -> list[CapacityView]:
     """The days of some locations, or of all that are limited, by location and day. Raises ``NotFound`` and ``Invalid``."""
-    if not first <= last <= first + timedelta(days=LONGEST_DAYS):
+    if not 1900 <= first.year <= last.year <= 9000 or not 0 <= (last - first).days <= LONGEST_DAYS:
         raise Invalid(f"Ask for up to {LONGEST_DAYS} days, from the first to the last.")
     network = await facts(tx)
     ids = [network.location_id(code) for code in locations] or sorted(

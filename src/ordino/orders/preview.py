@@ -89,8 +89,8 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
         raise NotFound(f"There is no channel {wanted.channel!r} that a network serves.")
     skus = await known_skus(tx, {line.sku for line in wanted.lines})
     for index, line in enumerate(wanted.lines):
-        if line.sku not in skus:
-            detail = f"The SKU {line.sku!r} does not exist."
+        if line.sku not in skus or not skus[line.sku].active:
+            detail = f"The SKU {line.sku!r} does not exist, or is no longer sold."
             raise Refused(detail, code="unknown_sku", faults=[Fault(f"/lines/{index}/sku", detail)])
     if (said := unknown_level(network, wanted.service_level)) is not None:
         raise Refused(said, code="unknown_service_level", faults=[Fault("/service_level", said)])

@@ -29,7 +29,7 @@ from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus
-from ordino.orders.model import MAX_QUANTITY, Code
+from ordino.orders.model import MAX_MINOR, MAX_QUANTITY, Code
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.left import Capacity, Left
 from ordino.sourcing.model import Decision, Outlook, Request, ShortPolicy
@@ -50,11 +50,13 @@ class PromiseLine(Struct, frozen=True, gc=False, kw_only=True):
     sku: Code
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)] = 1
     group: Code | None = None
+    unit_price_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
 
 
 class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True):
     """A product page (one line), a cart or a checkout. ``service_level`` asks for one level; left out, for all that there are.
-    ``pickups`` is how many stores, nearest first, are to be told.
+    ``pickups`` is how many stores, nearest first, are to be told. Conditions of a routing profile may ask for the prices, the
+    ``total_minor`` (by default what the lines add up to) and the ``customer``; then say them, as the order will.
     """
 
     channel: Code
@@ -63,6 +65,8 @@ class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True):
     region: Annotated[str, Meta(max_length=100)] | None = None
     lines: Annotated[list[PromiseLine], Meta(min_length=1, max_length=MOST_LINES)]
     type: Code = "home_delivery"
+    total_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] | None = None
+    customer: Code | None = None
     service_level: Code | None = None
     pickups: Annotated[int, Meta(ge=0, le=50)] = 0
 
@@ -195,7 +199,12 @@ def _request(
         one.country,
         one.postal_code,
         at,
-        tuple([skus[line.sku].need(n, line.quantity, group=line.group) for n, line in enumerate(one.lines, 1)]),
+        tuple(
+            [
+                skus[line.sku].need(n, line.quantity, group=line.group, unit_price_minor=line.unit_price_minor)
+                for n, line in enumerate(one.lines, 1)
+            ]
+        ),
         ShortPolicy.REFUSE,
         channel.channel_id,
         network.closed(channel.channel_id, at),
@@ -203,7 +212,11 @@ def _request(
         seller=channel.seller,
         order_type=one.type,
         region=one.region,
+        total_minor=sum(line.quantity * line.unit_price_minor for line in one.lines)
+        if one.total_minor is None
+        else one.total_minor,
         currency=channel.currency,
+        customer=one.customer,
     )
 
 
