@@ -63,6 +63,14 @@ def test_what_a_carrier_collects_leaves_at_its_pickups() -> None:
     assert facts.ship_by(1, local(2026, 3, 3, 9)) == local(2026, 3, 3)
 
 
+def test_nobody_collects_on_the_carriers_holidays_or_where_nobody_works() -> None:
+    daily = {(1, 1): [(frozenset({1, 2, 3, 4, 5, 6, 7}), time(9, 0))]}
+    # ready Wednesday at 16:00; Thanksgiving is the carrier's holiday: Friday at 9
+    assert network(pickups=daily).ship_by(1, local(2026, 11, 25, 12), 1) == local(2026, 11, 27, 9)
+    # ready on Friday at 16:00; nobody hands over parcels on a weekend: Monday at 9
+    assert network(pickups=daily).ship_by(1, local(2026, 3, 6, 10), 1) == local(2026, 3, 9, 9)
+
+
 def test_answers_are_the_same_in_any_order_of_asking() -> None:
     instants = [local(2026, 11, day, hour) for day in range(20, 31) for hour in (1, 9, 15, 17, 23)]
     changes: dict[str, Any] = {"holidays": "US", "processing_days": 1}

@@ -528,8 +528,8 @@ class NetworkFacts:
         for _ in range(location.processing_days + after):
             day = self._working_day(location, day + timedelta(days=1))
         leaves = datetime.combine(day, location.cut_off, location.zone)
-        if collected:
-            leaves = self._collection(location, collected, leaves)
+        if collected and service_id is not None:
+            leaves = self._collection(location, self.services[service_id], collected, leaves)
         ship_by_at = leaves.astimezone(UTC)
         until = datetime.combine(first, location.cut_off, location.zone).astimezone(UTC)
         self._ship_by[key] = (at, until, ship_by_at)
@@ -549,13 +549,13 @@ class NetworkFacts:
         return day
 
     def _collection(
-        self, location: Location, pickups: Sequence[tuple[frozenset[int], time]], ready: datetime
+        self, location: Location, service: Service, pickups: Sequence[tuple[frozenset[int], time]], ready: datetime
     ) -> datetime:
-        """The first pickup at or after a local time."""
+        """The first pickup at or after a local time, on a day on which the location works and the carrier keeps no holiday."""
         for days in range(YEAR_DAYS):
             day = ready.date() + timedelta(days=days)
             times = [at for weekdays, at in pickups if day.isoweekday() in weekdays and (days or at >= ready.time())]
-            if times and not _is_holiday(location.holidays, day):
+            if times and self.works(location, day) and not _is_holiday(service.holidays, day):
                 return datetime.combine(day, min(times), location.zone)
         return ready
 
