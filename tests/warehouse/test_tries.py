@@ -247,3 +247,16 @@ async def test_a_promise_that_later_supply_misses_is_told(database: Database) ->
     await database.transact(lambda tx: allocate(tx, [order_id], at=came))
     [told] = await events(database, order_id, "promise_endangered")
     assert told["promised_at"] < told["arrives_at"]
+
+
+async def test_a_location_that_reports_unit_by_unit_is_one_try(database: Database, world: World) -> None:
+    order_id = await placed(database, world.order("unit by unit", 3), AT)
+    await in_one(database, release, [order_id], AT)
+    work = await database.pool.fetchval(
+        "SELECT fulfillment_order_id FROM warehouse.fulfillment_orders WHERE order_id = $1", order_id
+    )
+    told = PickLine(line_no=1, short=1, short_reason="not_found")
+    for _ in range(3):
+        await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[told])], AT)
+    assert (await line(database, order_id))["tries"] == 1
+    assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {order_id: 3}

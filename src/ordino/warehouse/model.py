@@ -235,6 +235,7 @@ class FulfillmentLine(Struct):
     picked: int
     packed: int
     shipped: int
+    short: int
 
 
 class LineMove(Struct, frozen=True):

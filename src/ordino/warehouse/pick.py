@@ -50,6 +50,7 @@ class _Result(Struct):
     stock_moves: list[StockMove]
     taken: dict[AllocationKey, tuple[int, int]]
     picked: dict[AllocationKey, int]
+    tried: list[tuple[UUID, int]]
     excluded: list[AllocationKey]
     labor_seconds: dict[Key, int]
     written_off: list[tuple[StockMove, StockEffect]]
@@ -67,7 +68,7 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     if any(p.short_reason is not None or any(line.short for line in p.lines or ()) for p in picks):
         reasons = {reason.code: reason for reason in await short_reasons(tx)}
     refusals = ledger.doubtful(floor, picks)
-    result = _Result([], [], [], [], {}, {}, [], {}, [], set())
+    result = _Result([], [], [], [], {}, {}, [], [], {}, [], set())
     ids = new_ids(at, 2 * len(picks))
     counted: dict[int, tuple[int, int]] = {}
     trail = await _trail(tx, picks, floor)
@@ -261,6 +262,9 @@ def _count(
             assert asked.short_reason is not None, "checked before"
             reason = reasons[asked.short_reason]
             short.append({"line_no": asked.line_no, "quantity": asked.short, "reason": reason.code})
+            if not line.short:  # one try of a location, in however many reports it says so
+                result.tried.append((order_id, asked.line_no))
+            line.short += asked.short
             _count_short(order_id, asked, line, reason, short_id, result)
     data = {"fulfillment_order_id": fulfillment_order_id, "lines": picked, "worker": item.worker}
     if picked:
@@ -309,9 +313,7 @@ async def _write(tx: Tx, result: _Result, at: datetime) -> dict[Key, Any]:
     statuses = await ledger.move(tx, result.line_moves, result.labor_seconds, picked_at=at)
     await orders_ledger.take_allocations(tx, result.taken, result.picked)
     await orders_ledger.exclude_locations(tx, result.excluded)
-    await orders_ledger.count_tries(
-        tx, [(m.order_id, m.line_no) for m in result.unit_moves if m.to_state is State.BACKORDERED]
-    )
+    await orders_ledger.count_tries(tx, result.tried)
     await orders_ledger.move_units(tx, result.unit_moves, at=at)
     await record(tx, result.events)
     if result.gave_up:

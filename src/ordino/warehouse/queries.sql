@@ -18,7 +18,7 @@ FROM unnest(:line_order_ids::uuid[], :line_fulfillment_order_ids::uuid[], :line_
 -- name: fulfillment_lines
 -- The lines of these orders' fulfillment orders with their counts.
 SELECT f.order_id, f.fulfillment_order_id, f.location_id, f.service_id, f.promised_at, l.line_no, l.sku_id, l.open, l.picked,
-       l.packed, l.shipped
+       l.packed, l.shipped, l.short
 FROM warehouse.fulfillment_orders f JOIN warehouse.fulfillment_lines l USING (order_id, fulfillment_order_id)
 WHERE f.order_id = any(:order_ids::uuid[]) /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
 ORDER BY f.order_id, f.fulfillment_order_id, l.line_no;
