@@ -17,8 +17,10 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
 from ordino.core.http import problem
 from ordino.core.reactions import Task
+from ordino.inventory import waiting
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import place
+from ordino.orders.reactions import fill_backorders
 from ordino.tracking.model import Kind, Recorded, TrackingEvent
 from ordino.tracking.reactions import watch_parcel
 from ordino.tracking.take_events import take_events
@@ -105,6 +107,13 @@ async def react(
     _reacted.update((reaction, task.event_id) for task in tasks)
     await database.transact(lambda tx: reaction(tx, tasks, at))
     return tasks
+
+
+async def serve_who_waits(database: Database, at: datetime) -> None:
+    """What has become free is offered to the orders that wait, as a worker does it."""
+    while sku_ids := await database.read(lambda tx: waiting.unserved_skus(tx, at=at, limit=1000)):
+        task = Task(0, uuid4(), "test", uuid4(), uuid4(), at, {"sku_ids": sku_ids}, 0)
+        await database.transact(lambda tx, task=task: fill_backorders(tx, [task], at))  # type: ignore[misc]
 
 
 async def line(database: Database, order_id: UUID, line_no: int = 1) -> dict[str, Any]:

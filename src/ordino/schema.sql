@@ -396,6 +396,22 @@ CREATE TABLE inventory.reservations (
 CREATE INDEX reservations_by_hold ON inventory.reservations (order_id) WHERE expires_at IS NOT NULL;
 CREATE INDEX reservations_of_holds ON inventory.reservations (sku_id, expires_at) WHERE expires_at IS NOT NULL;
 
+-- inventory: units that wait
+
+-- What orders of a channel wait for, of kits their components; and whether they have been asked since units became free.
+CREATE TABLE inventory.waiting (
+    sku_id int NOT NULL,
+    channel_id int NOT NULL,
+    quantity bigint NOT NULL,
+    freed bigint NOT NULL,             -- how often units may have become free
+    offered bigint NOT NULL,           -- how often, when the orders were last asked
+    stamp bigint NOT NULL DEFAULT 0,   -- the revisions of what decides, then
+    offered_at timestamptz,
+    CONSTRAINT waiting_pk PRIMARY KEY (sku_id, channel_id),
+    CONSTRAINT wai_1_no_less_than_nothing_waits CHECK (quantity >= 0)
+) WITH (fillfactor = 70);
+CREATE INDEX waiting_now ON inventory.waiting (sku_id) WHERE quantity > 0;
+
 -- inventory: holds
 
 -- Units held for a cart until it expires, is let go or becomes an order. Its reservations have its id and line 0.

@@ -99,6 +99,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
                 VALUES ({_NO_CAUSE}, 1, now(), now(), now(), {_NO_CAUSE})""",
         set(),
     ),
+    "what_waits_is_what_is_backordered": (
+        "UPDATE inventory.waiting SET quantity = quantity + 1 WHERE sku_id = (SELECT min(sku_id) FROM inventory.waiting)",
+        set(),
+    ),
     "feeds_are_the_sums_of_their_sets": (
         """INSERT INTO inventory.feeds (feed, kind, started_at, finished_at, rows, applied)
                 VALUES ('monday', 'counts', now(), now(), 2, 2);
@@ -176,7 +180,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             UPDATE orders.lines SET backordered = backordered - 5, cancelled = cancelled + 5
                 WHERE order_id = {_of("backordered")} AND line_no = 1;
             UPDATE orders.orders SET backordered = backordered - 5, cancelled = cancelled + 5 WHERE order_id = {_of("backordered")}""",
-        {"order_statuses_follow_from_units"},
+        {"order_statuses_follow_from_units", "what_waits_is_what_is_backordered"},
     ),
     "units_leave_states_by_their_exits": (
         f"""ALTER TABLE orders.moves DROP CONSTRAINT exits;

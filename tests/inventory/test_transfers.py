@@ -36,7 +36,7 @@ from ordino.network.closures import Closure, upsert_closures
 from ordino.orders.future import By, Future, future
 from ordino.orders.model import OrderRefused, Placed
 from ordino.orders.place import place
-from steps import assert_clean, in_one, placed, stock, sure
+from steps import assert_clean, in_one, placed, serve_who_waits, stock, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -254,7 +254,8 @@ async def test_receipts_count_towards_what_their_document_announced(database: Da
     assert (row.quantity, row.received) == (30, 28)
     over = Receipt(sku=world.sku, location=world.location, quantity=9, document=one.document)
     sure((await in_one(database, receive, [over], AT))[0], Moved)  # more came than was announced
-    assert (await look(database, world)).by == [By(AT + 5 * DAY, 5, (await look(database, world)).available + 1)]
+    then = await look(database, world)
+    assert (then.available, then.by) == (33, [By(AT + 5 * DAY, 5, 38)])  # four of the 37 are for who waits
     late = await look(database, world, when=AT + 6 * DAY)
     assert (late.by, [one.quantity for one in late.overdue]) == ([], [5])
     [closed] = await in_one(database, upsert_incoming, [announced(world, 5, 5, "PO-2", closed=True)], AT)
@@ -291,6 +292,10 @@ async def test_kits_that_wait_take_what_comes_of_their_components(database: Data
     wanted = world.order("kits", {kit.code: 15}, channel=world.channels["backorder"])
     sure((await in_one(database, place, [wanted], AT))[0], Placed)  # 12 of 20 + 20 components; three kits wait
     await in_one(database, upsert_incoming, [announced(world, 10, 2)], AT)
+    asked_first = await look(database, world)
+    assert (asked_first.available, asked_first.waiting) == (0, 9)  # what is there is still to be offered to who waits
+    assert asked_first.by == [By(AT + 2 * DAY, 10, 5)]
+    await serve_who_waits(database, AT)
     by_itself = await look(database, world)
     assert (by_itself.available, by_itself.waiting) == (4, 9)
     assert by_itself.by == [By(AT + 2 * DAY, 10, 5)]

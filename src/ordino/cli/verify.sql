@@ -100,6 +100,16 @@ SELECT h.hold_id, h.order_id, h.channel_id AS found, o.channel_id AS expected
 FROM inventory.holds h LEFT JOIN orders.orders o USING (order_id)
 WHERE h.order_id IS NOT NULL AND h.channel_id IS DISTINCT FROM o.channel_id;
 
+-- name: what_waits_is_what_is_backordered
+-- WAI-1: What inventory says orders of a channel wait for is what their lines have backordered, of kits their components.
+SELECT sku_id, channel_id, sum(counted) AS found, sum(owed) AS expected
+FROM (SELECT sku_id, channel_id, quantity AS counted, 0 AS owed FROM inventory.waiting WHERE quantity <> 0
+      UNION ALL
+      SELECT coalesce(k.component_sku_id, l.sku_id), o.channel_id, 0, l.backordered * coalesce(k.quantity, 1)
+      FROM orders.lines l JOIN orders.orders o USING (order_id) LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
+      WHERE l.backordered <> 0) both_sides
+GROUP BY sku_id, channel_id HAVING sum(counted) <> sum(owed);
+
 -- rules and closures
 
 -- kits

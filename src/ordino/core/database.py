@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 from asyncpg import Record
@@ -56,10 +56,16 @@ async def _as_it_is(connection: object) -> None:
     """Between users: nobody changes a session beyond their transaction, so there is nothing to ask the server to reset."""
 
 
+class Last(Protocol):
+    """What a transaction gathers, and writes once, last before its commit."""
+
+    async def write(self, tx: Tx) -> None: ...
+
+
 class Tx:
     """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start."""
 
-    __slots__ = ("actor", "careful", "changed", "connection", "kept", "plans", "revisions")
+    __slots__ = ("actor", "careful", "changed", "connection", "kept", "last", "plans", "revisions")
 
     def __init__(
         self, connection: Any, plans: Plans, kept: dict[str, tuple[int, Any]], *, careful: bool = False
@@ -71,6 +77,7 @@ class Tx:
         self.kept = kept
         self.changed: set[str] = set()
         self.revisions: dict[str, int] | None = None
+        self.last: dict[str, Last] = {}
 
     async def fetch(self, query: str, /, *args: Any) -> list[Record]:
         rows: list[Record] = await self.connection.fetch(query, *args)
@@ -147,7 +154,11 @@ class Database:
         for attempt in range(TRIES):
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
-                    return await verb(Tx(connection, self.plans, self.kept, careful=careful))
+                    tx = Tx(connection, self.plans, self.kept, careful=careful)
+                    result = await verb(tx)
+                    for gathered in tx.last.values():
+                        await gathered.write(tx)
+                    return result
             except Raced:
                 careful = True
             except _TRANSIENT:

@@ -1,5 +1,6 @@
-"""Available to promise: on hand - reserved - buffer - what is kept for other channels, location by location, never below 0; a
-network's is the sum. Of a kit it is the number of kits whose components are available at one location.
+"""Available to promise: on hand - reserved - buffer - what is kept for other channels - what waiting orders have first claim to,
+location by location, never below 0; a network's is the sum. Of a kit it is the number of kits whose components are available at
+one location.
 
 What an expired hold has reserved counts as free: whoever asks for it gets it.
 """
@@ -17,14 +18,17 @@ from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
-from ordino.inventory.rules import Book, book
+from ordino.inventory.rules import Book, Position, book
+from ordino.inventory.waiting import claimed, decoded
 from ordino.network.facts import NetworkFacts, Serving, facts
 
 sql = statements("ordino.inventory")
 
 
 class AtLocation(Struct, frozen=True):
-    """One location's part. ``kept`` units are for other channels."""
+    """One location's part. ``kept`` units are for other channels; ``waiting`` units are for orders that wait and are still to be
+    offered them.
+    """
 
     location: str
     on_hand: int
@@ -32,6 +36,7 @@ class AtLocation(Struct, frozen=True):
     buffer: int
     kept: int
     available: int
+    waiting: int = 0
 
 
 class Availability(Struct, frozen=True):
@@ -107,18 +112,41 @@ async def look(tx: Tx, skus: Collection[int], *, at: datetime) -> Shelves:
     parts = (await kits(tx)).parts
     stocked = {part for sku_id in skus for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
     stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
-    return Shelves(await facts(tx), parts, stock, await book(tx, stocked))
+    rules = await book(tx, stocked)
+    return Shelves(await facts(tx), parts, stock, rules, await _claimed(tx, stock, rules, at))
+
+
+async def _claimed(tx: Tx, stock: Mapping[int, Record], rules: Book | None, at: datetime) -> Mapping[Position, int]:
+    """What waiting orders have first claim to, by position."""
+    waiting = [one for row in stock.values() if row["waiting"] is not None for one in decoded(row["waiting"])]
+    if not waiting:
+        return {}
+    free = {
+        sku_id: {
+            location_id: on_hand - reserved
+            for location_id, on_hand, reserved in zip(row["location_ids"], row["on_hand"], row["reserved"], strict=True)
+        }
+        for sku_id, row in stock.items()
+    }
+    lapsed = [sku_id for sku_id, row in stock.items() if row["lapsed"]]
+    return await claimed(tx, waiting, free, rules, at=at, lapsed=lapsed)
 
 
 class Shelves:
     """Some SKUs' stock as it stood when it was read."""
 
     def __init__(
-        self, known: NetworkFacts, kits: Mapping[int, Parts], stock: Mapping[int, Record], rules: Book | None
+        self,
+        known: NetworkFacts,
+        kits: Mapping[int, Parts],
+        stock: Mapping[int, Record],
+        rules: Book | None,
+        claimed: Mapping[Position, int],
     ) -> None:
         self.known = known
         self.kits = kits
         self.rules = rules
+        self.claimed = claimed
         self._stock = stock
 
     def parts(self, reach: Reach, sku_id: int) -> list[AtLocation]:
@@ -132,7 +160,7 @@ class Shelves:
         return [] if row is None else sorted(zip(row["location_ids"], row["on_hand"], row["reserved"], strict=True))
 
     def _units(self, reach: Reach, sku_id: int) -> list[AtLocation]:
-        serving, locations, rules, parts = reach.serving, self.known.locations, self.rules, []
+        serving, locations, rules, claimed, parts = reach.serving, self.known.locations, self.rules, self.claimed, []
         for location_id, on_hand, reserved in self.positions(sku_id):
             buffer = reach.open.get(location_id)
             if buffer is None:
@@ -143,8 +171,9 @@ class Shelves:
                 kept = sum(
                     [units for _, units, _ in rules.kept_for_others(serving, reach.channel_id, sku_id, location)]
                 )
-            free = max(on_hand - reserved - buffer - kept, 0)
-            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free))
+            waiting = claimed.get((sku_id, location_id), 0) if claimed else 0
+            free = max(on_hand - reserved - buffer - kept - waiting, 0)
+            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free, waiting))
         return parts
 
     def _kits(self, reach: Reach, of: Parts) -> list[AtLocation]:
@@ -160,8 +189,11 @@ class Shelves:
             on_hand = min(part.on_hand // each for each, part in found)
             free = min((part.on_hand - part.reserved) // each for each, part in found)
             unbuffered = min(max(part.on_hand - part.reserved - part.buffer, 0) // each for each, part in found)
+            unkept = min(max(part.on_hand - part.reserved - part.buffer - part.kept, 0) // each for each, part in found)
             can = min(part.available // each for each, part in found)
-            whole.append(AtLocation(code, on_hand, on_hand - free, free - unbuffered, unbuffered - can, can))
+            whole.append(
+                AtLocation(code, on_hand, on_hand - free, free - unbuffered, unbuffered - unkept, can, unkept - can)
+            )
         return whole
 
 

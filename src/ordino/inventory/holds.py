@@ -27,8 +27,8 @@ from ordino.core.upserts import Code
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
-from ordino.inventory.rules import Book, Position
-from ordino.inventory.shelf import on_shelf
+from ordino.inventory.rules import Position
+from ordino.inventory.shelf import Shelf, on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
 
 sql = statements("ordino.inventory")
@@ -329,10 +329,10 @@ async def _grant(
     if not wishes:
         return {}
     sku_ids = sorted({sku_id for wish in wishes.values() for sku_id in _stocked(wish)})
-    shelf = await _shelf(tx, sku_ids)
+    shelf = await _shelf(tx, sku_ids, at)
     chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
     if None in chosen.values() and await lapse(tx, sku_ids, at=at):
-        shelf = await _shelf(tx, sku_ids)
+        shelf = await _shelf(tx, sku_ids, at)
         chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
     outcomes: dict[int, Held | HoldRefused] = {}
     granted: dict[int, dict[Position, int]] = {}
@@ -360,9 +360,10 @@ def _too_little(wish: _Wish) -> str:
 class _Shelf:
     """What is left of the stock while wishes are granted."""
 
-    def __init__(self, free: dict[int, dict[int, int]], rules: Book | None) -> None:
-        self._free = free
-        self._rules = rules
+    def __init__(self, seen: Shelf) -> None:
+        self._free = {sku_id: dict(places) for sku_id, places in seen.free.items()}
+        self._rules = seen.book
+        self._claimed = seen.claimed
         self._taken: dict[Position, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self.keep: dict[Position, int] = defaultdict(int)
 
@@ -397,6 +398,7 @@ class _Shelf:
             self._free[sku_id][location_id] -= units
             self._taken[sku_id, location_id][wish.channel.channel_id] += units - wish.had.get((sku_id, location_id), 0)
             withheld = self._withheld(wish, network, sku_id, location_id)
+            withheld += self._claimed.get((sku_id, location_id), 0)
             self.keep[sku_id, location_id] = max(self.keep[sku_id, location_id], withheld)
         return dict(chosen)
 
@@ -432,9 +434,8 @@ def _cover(left: Mapping[_Line, int], able: Mapping[int, int]) -> dict[_Line, in
     return cover
 
 
-async def _shelf(tx: Tx, sku_ids: Sequence[int]) -> _Shelf:
-    free, rules = await on_shelf(tx, sku_ids, lock=tx.careful)
-    return _Shelf({sku_id: dict(places) for sku_id, places in free.items()}, rules)
+async def _shelf(tx: Tx, sku_ids: Sequence[int], at: datetime) -> _Shelf:
+    return _Shelf(await on_shelf(tx, sku_ids, at=at, lock=tx.careful))
 
 
 async def _write(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
-from ordino.inventory import detail, kits, shortfalls
+from ordino.inventory import detail, kits, shortfalls, waiting
 from ordino.inventory.model import StockMove, stock_shard
 
 sql = statements("ordino.inventory")
@@ -38,6 +38,7 @@ async def post(
     await detail.keep(tx, moves, at)
     await _set_aside(tx, moves)
     await _hold(tx, moves)
+    waiting.freed(tx, {m.sku_id for m in moves if m.on_hand_delta > m.reserved_delta})
     await _balance(tx, moves, keep or {}, guarded)
 
 

@@ -3,6 +3,13 @@
 SELECT sku_id, array_agg(location_id) AS location_ids, array_agg(on_hand - reserved) AS free
 FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]) AND on_hand > reserved GROUP BY sku_id;
 
+-- name: shelf
+-- What is free of each SKU, location by location, without a lock; and who waits for it.
+SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand - s.reserved) AS free,
+       (SELECT json_agg(json_build_array(w.sku_id, w.channel_id, w.quantity, w.freed, w.offered, w.stamp, w.offered_at))
+        FROM inventory.waiting w WHERE w.sku_id = s.sku_id AND w.quantity > 0)::text AS waiting
+FROM inventory.stock s WHERE s.sku_id = any(:sku_ids::int[]) AND s.on_hand > s.reserved GROUP BY s.sku_id;
+
 -- name: lock_positions
 -- Every position of these SKUs, held until the transaction ends, in key order.
 SELECT sku_id, location_id, on_hand, reserved, picked FROM inventory.stock
@@ -98,7 +105,9 @@ ORDER BY 1, 2 FOR NO KEY UPDATE OF s;
 -- name: stock_of
 -- Every position of each of these SKUs, in one row; a SKU that has none does not come back. What expired holds have is free.
 SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand) AS on_hand,
-       array_agg(s.reserved - coalesce(l.quantity, 0)) AS reserved
+       array_agg(s.reserved - coalesce(l.quantity, 0)) AS reserved, coalesce(sum(l.quantity), 0) > 0 AS lapsed,
+       (SELECT json_agg(json_build_array(w.sku_id, w.channel_id, w.quantity, w.freed, w.offered, w.stamp, w.offered_at))
+        FROM inventory.waiting w WHERE w.sku_id = s.sku_id AND w.quantity > 0)::text AS waiting
 FROM inventory.stock s
 LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
            WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz GROUP BY sku_id, location_id) l
@@ -114,7 +123,8 @@ WHERE NOT EXISTS (SELECT FROM inventory.touched t WHERE t.sku_id = w.sku_id);
 -- name: versioned_stock
 -- Every position of these SKUs with the version at which it stands so (none while it moves), and until when, for holds expire.
 SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand - s.reserved + coalesce(l.quantity, 0)) AS free,
-       CASE WHEN EXISTS (SELECT FROM inventory.touched t WHERE t.sku_id = s.sku_id) THEN NULL
+       EXISTS (SELECT 1 FROM inventory.waiting w WHERE w.sku_id = s.sku_id AND w.quantity > 0) AS waited_for,
+       CASE WHEN EXISTS (SELECT 1 FROM inventory.touched t WHERE t.sku_id = s.sku_id) THEN NULL
             ELSE coalesce((SELECT c.cursor FROM inventory.changes c WHERE c.sku_id = s.sku_id), 0) END AS version,
        (SELECT min(r.expires_at) FROM inventory.reservations r WHERE r.sku_id = s.sku_id AND r.expires_at > :at::timestamptz) AS until
 FROM inventory.stock s
@@ -135,6 +145,74 @@ WHERE place <= :limit::bigint ORDER BY sku_id, location_id, place;
 -- name: on_hand_of
 -- What lies where of each of these SKUs.
 SELECT sku_id, location_id, on_hand FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]);
+
+-- waiting units --------------------------------------------------------------------------------------------------------
+
+-- name: waiting_of
+-- What waits for these SKUs.
+SELECT sku_id, channel_id, quantity, freed, offered, stamp, offered_at FROM inventory.waiting
+WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0;
+
+-- name: lock_waiting
+-- All rows of these SKUs, held in key order.
+SELECT 1 FROM inventory.waiting WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id, channel_id FOR NO KEY UPDATE;
+
+-- name: more_waiting
+-- More units wait. Units may have become free since it was decided that they do, as ``seen`` tells: then they are to be asked, too.
+WITH touched AS (
+    INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM unnest(:sku_ids::int[]) AS t (sku_id)
+)
+INSERT INTO inventory.waiting AS w (sku_id, channel_id, quantity, freed, offered)
+SELECT sku_id, channel_id, quantity, 1, seen
+FROM unnest(:sku_ids::int[], :channel_ids::int[], :quantities::bigint[], :seen::bigint[]) AS n (sku_id, channel_id, quantity, seen)
+ON CONFLICT (sku_id, channel_id) DO UPDATE
+SET quantity = w.quantity + excluded.quantity, freed = w.freed + (w.freed <> excluded.offered)::int;
+
+-- name: fewer_waiting
+-- Fewer units wait. A server of the release before does not count what waits: nothing goes below 0 for it.
+WITH fewer AS (
+    SELECT w.sku_id, w.channel_id, n.quantity
+    FROM inventory.waiting w
+    JOIN unnest(:sku_ids::int[], :channel_ids::int[], :quantities::bigint[]) AS n (sku_id, channel_id, quantity)
+        USING (sku_id, channel_id)
+    /* on shards: WHERE w.sku_id = any(:sku_ids::int[]) */
+    ORDER BY 1, 2 FOR NO KEY UPDATE OF w
+), touched AS (
+    INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM fewer
+)
+UPDATE inventory.waiting w SET quantity = greatest(w.quantity - f.quantity, 0) FROM fewer f
+WHERE w.sku_id = f.sku_id AND w.channel_id = f.channel_id /* on shards: AND w.sku_id = any(:sku_ids::int[]) */;
+
+-- name: free_for_waiting
+-- Units of these SKUs have become free: who waits is to be asked.
+WITH held AS (
+    SELECT sku_id, channel_id FROM inventory.waiting WHERE sku_id = any(:sku_ids::int[]) ORDER BY 1, 2 FOR NO KEY UPDATE
+)
+UPDATE inventory.waiting w SET freed = w.freed + 1 FROM held h
+WHERE w.sku_id = h.sku_id AND w.channel_id = h.channel_id /* on shards: AND w.sku_id = any(:sku_ids::int[]) */;
+
+-- name: mark_offered
+-- Who waits has been asked, so many times; what they left is available to others.
+WITH asked AS (
+    SELECT w.sku_id, w.channel_id, a.freed
+    FROM inventory.waiting w
+    JOIN unnest(:sku_ids::int[], :channel_ids::int[], :freed::bigint[]) AS a (sku_id, channel_id, freed) USING (sku_id, channel_id)
+    /* on shards: WHERE w.sku_id = any(:sku_ids::int[]) */
+    ORDER BY 1, 2 FOR NO KEY UPDATE OF w
+), touched AS (
+    INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM asked
+)
+UPDATE inventory.waiting w
+SET offered = greatest(w.offered, a.freed), stamp = greatest(w.stamp, :stamp::bigint),
+    offered_at = greatest(w.offered_at, :at::timestamptz)
+FROM asked a
+WHERE w.sku_id = a.sku_id AND w.channel_id = a.channel_id /* on shards: AND w.sku_id = any(:sku_ids::int[]) */;
+
+-- name: unserved
+-- SKUs whose waiting orders have not been asked since units may have become free.
+SELECT DISTINCT sku_id FROM inventory.waiting
+WHERE quantity > 0 AND (offered < freed OR offered_at IS NULL OR stamp < :stamp::bigint OR offered_at < :turned::timestamptz)
+ORDER BY sku_id LIMIT :limit::int;
 
 -- holds ----------------------------------------------------------------------------------------------------------------
 

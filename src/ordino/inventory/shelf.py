@@ -2,22 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct
 
 from ordino.core.database import Tx
+from ordino.core.statements import statements
 from ordino.inventory import ledger
-from ordino.inventory.rules import Book, RuleKind, book, general
+from ordino.inventory.rules import Book, Position, RuleKind, book, general
+from ordino.inventory.waiting import Own, Waiter, Waiting, claimed, decoded, waiting_of
+
+sql = statements("ordino.inventory")
+
+
+class Shelf(Struct, frozen=True, kw_only=True):
+    """``free`` (SKU id -> location id -> units) is what may be decided on, without what is ``claimed`` by orders that wait.
+    ``waiting`` is who waits, where something is free.
+    """
+
+    free: dict[int, dict[int, int]]
+    book: Book | None
+    claimed: Mapping[Position, int]
+    waiting: Sequence[Waiting]
+
+    @property
+    def seen(self) -> dict[Waiter, int]:
+        """How often units had become free for who waits."""
+        return {(row.sku_id, row.channel_id): row.freed for row in self.waiting}
 
 
 async def on_shelf(
-    tx: Tx, sku_ids: Sequence[int], *, lock: bool = False, decides: bool = True
-) -> tuple[dict[int, dict[int, int]], Book | None]:
-    """Free units (SKU id -> location id -> units) and rules, both as they stand.
+    tx: Tx,
+    sku_ids: Sequence[int],
+    *,
+    at: datetime,
+    lock: bool = False,
+    decides: bool = True,
+    first: bool = False,
+    own: Own | None = None,
+) -> Shelf:
+    """Free units and rules, both as they stand.
 
     ``lock`` holds the positions until the transaction ends. Where units are kept for channels, they are held anyway: what one
-    channel may have depends on what the others take meanwhile; unless nothing is decided.
+    channel may have depends on what the others take meanwhile; unless nothing is decided. Units that orders wait for, and have not
+    been offered yet, are left out; unless who asks is served ``first``, or as far as they are the asker's ``own``.
     """
     if decides and RuleKind.ALLOCATION in (await general(tx)).kinds:
         tx.careful = True
-    free = await ledger.free(tx, sku_ids, lock=lock or tx.careful)
-    return free, await book(tx, sku_ids)
+    if lock or tx.careful:
+        free = await ledger.free(tx, sku_ids, lock=True)
+        waiting = await waiting_of(tx, free) if free else []
+    else:
+        rows = await sql.shelf(tx, sku_ids=list(set(sku_ids)))
+        free = {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}
+        waiting = [one for row in rows if row["waiting"] is not None for one in decoded(row["waiting"])]
+    rules = await book(tx, sku_ids)
+    if first or not waiting:
+        return Shelf(free=free, book=rules, claimed={}, waiting=waiting)
+    claims = await claimed(tx, waiting, free, rules, at=at, own=own)
+    for (sku_id, location_id), units in claims.items():
+        free[sku_id][location_id] -= units
+    return Shelf(free=free, book=rules, claimed=claims, waiting=waiting)

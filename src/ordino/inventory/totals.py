@@ -45,8 +45,7 @@ async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[
     """SKU id -> what may be promised."""
     of_kits = (await kits(tx)).parts
     if {RuleKind.BUFFER, RuleKind.ALLOCATION} & (await general(tx)).kinds or not of_kits.keys().isdisjoint(sku_ids):
-        shelves = await look(tx, sku_ids, at=at)  # rules and kits have a say: worked out each time
-        return {sku_id: sum([part.available for part in shelves.parts(reach, sku_id)]) for sku_id in sku_ids}
+        return await _units_now(tx, sku_ids, reach, at)  # rules and kits have a say: worked out each time
     kept = _kept(tx, reach)
     versions = {row["sku_id"]: row["version"] for row in await sql.versions(tx, sku_ids=list(sku_ids))}
     units: dict[int, int] = {}
@@ -56,7 +55,14 @@ async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[
             units[sku_id] = total[1]
     if missing := sku_ids - units.keys():
         units |= dict.fromkeys(missing, 0)
-        for row in await sql.versioned_stock(tx, sku_ids=list(missing), at=at):
+        rows = await sql.versioned_stock(tx, sku_ids=list(missing), at=at)
+        if waited_for := {
+            row["sku_id"] for row in rows if row["waited_for"]
+        }:  # who waits has a say: worked out each time
+            units |= await _units_now(tx, waited_for, reach, at)
+        for row in rows:
+            if row["waited_for"]:
+                continue
             total_units = 0
             for location_id, free in zip(row["location_ids"], row["free"], strict=True):
                 buffer = reach.open.get(location_id)
@@ -66,6 +72,11 @@ async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[
             if row["version"] is not None:
                 kept[row["sku_id"]] = (row["version"], total_units, row["until"])
     return units
+
+
+async def _units_now(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[int, int]:
+    shelves = await look(tx, sku_ids, at=at)
+    return {sku_id: sum([part.available for part in shelves.parts(reach, sku_id)]) for sku_id in sku_ids}
 
 
 def _kept(tx: Tx, reach: Reach) -> dict[int, Total]:

@@ -478,6 +478,22 @@ class NetworkFacts:
             if instant is not None
         )
 
+    def last_turn(self, at: datetime) -> datetime | None:
+        """The latest instant, ``at`` at the latest, at which time alone changed who can work: a closure began or ended, or a
+        location with limits began to ship for another day. None if there was none.
+        """
+        turns = [
+            instant
+            for closure in self._closures
+            for instant in (closure.starts_at, closure.ends_at)
+            if instant is not None and instant <= at
+        ]
+        for location_id in self.limited:
+            location = self.locations[location_id]
+            today = datetime.combine(at.astimezone(location.zone).date(), location.cut_off, location.zone)
+            turns.append(today if today <= at else today - timedelta(days=1))
+        return max(turns, default=None)
+
     def destination(self, country: str, postal_code: str) -> Destination:
         """What every location can do for an address, found out as it is asked."""
         key = (country, postal_code)

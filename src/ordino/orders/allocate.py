@@ -18,6 +18,7 @@ from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.shelf import on_shelf
+from ordino.inventory.waiting import Waiter
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.asking import asked_of
@@ -34,10 +35,11 @@ _encode = msgspec.json.Encoder().encode
 NIL = UUID(int=0)
 
 
-async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[UUID, int]:
+async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, first: bool = False) -> dict[UUID, int]:
     """Source the backordered units of these orders, in the order given. Returns the units that found a location, by order.
 
-    Stock is held while it is decided on, so that nobody overtakes; what finds nothing goes on waiting.
+    Stock is held while it is decided on; what finds nothing goes on waiting. What others wait for and have not been offered yet is
+    left to them, unless these orders are those that come ``first``.
     """
     orders = await ledger.lock(tx, order_ids)
     waiting: dict[UUID, list[LineRow]] = defaultdict(list)
@@ -57,12 +59,24 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     servings = {request.network.network_id: request.network for request in requests}
     used = await capacity.used(tx, network, servings, at, lock=True, backlog_days=policy.backlog_days)
     sku_ids = stocked(requests)
-    free, book = await on_shelf(tx, sku_ids, lock=True)
+    shelf = await on_shelf(tx, sku_ids, at=at, lock=True, first=first, own=_own(requests))
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
-    decisions = [d for d in decide(requests, free, network, policy.for_request, used, book, outlook) if d.legs]
+    decided = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+    decisions = [d for d in decided if d.legs]
     if decisions:
         await _write(tx, decisions, orders, network, at)
     return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}
+
+
+def _own(requests: Sequence[Request]) -> dict[Waiter, int]:
+    """What these requests wait for, of kits their components."""
+    units: dict[Waiter, int] = defaultdict(int)
+    for request in requests:
+        assert request.channel_id is not None, "an order has a channel"
+        for need in request.needs:
+            for sku_id, each in need.parts or ((need.sku_id, 1),):
+                units[sku_id, request.channel_id] += need.quantity * each
+    return units
 
 
 async def _without_hopeless(

@@ -13,8 +13,8 @@ from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.inventory.kits import frozen
 from ordino.network.facts import NetworkFacts
+from ordino.orders.ledger import lines_of_kits
 from ordino.orders.model import LineRow, OrderRow
 from ordino.sourcing.model import Need, Request, ShortPolicy
 
@@ -87,9 +87,7 @@ async def asked_of(
     """Orders as they were placed, with all of their ``lines``, held to no promise; without those that no network serves."""
     there = {row["order_id"]: row for row in await sql.destinations(tx, order_ids=[order.order_id for order in orders])}
     skus = await skus_of(tx, {line.sku_id for line in lines.values()})
-    ever = (await kits(tx)).ever
-    of_kits = [key for key, line in lines.items() if line.sku_id in ever]
-    parts = await frozen(tx, of_kits) if of_kits else {}
+    parts = await lines_of_kits(tx, {key: line.sku_id for key, line in lines.items()})
     known = sorted({order.customer_id for order in orders if order.customer_id is not None})
     names = (
         {row["customer_id"]: row["external_id"] for row in await sql.customer_names(tx, customer_ids=known)}

@@ -8,7 +8,7 @@ counts for nothing, and so does what comes to a location that is closed then.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -57,8 +57,8 @@ async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = Non
     shelves = await look(tx, [sku_id], at=at)
     of = shelves.kits.get(sku_id) or ((sku_id, 1),)
     now = sum(part.available for part in shelves.parts(reach, sku_id))
-    left = {
-        part: {known.location_ids[place.location]: place.available for place in shelves.parts(reach, part)}
+    left = {  # with what waiting orders have first claim to: they are counted below
+        part: {known.location_ids[p.location]: p.available + p.waiting for p in shelves.parts(reach, part)}
         for part, _ in of
     }
     coming: list[tuple[int, int, Expected]] = []
@@ -75,19 +75,24 @@ async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = Non
     waiting = await _waiting(tx, of, known.channels_of(reach.serving))
     supply: dict[int, dict[int, int]] = {part: defaultdict(int) for part, _ in of}
     by: list[By] = []
-    before = now
+    before = sum(_whole(of, left, supply).values())
     for instant in sorted({one.expected_at for _, _, one in coming}):
         for part, location_id, one in coming:
             if one.expected_at == instant:
                 supply[part][location_id] += one.quantity
-        there = {
-            place: min((left[part].get(place, 0) + supply[part][place]) // each for part, each in of)
-            for place in {place for part, _ in of for place in (*left[part], *supply[part])}
-        }
-        total = now + max(0, sum(there.values()) - now - waiting)
-        by.append(By(instant, sum(there.values()) - before, total))
-        before = sum(there.values())
+        there = sum(_whole(of, left, supply).values())
+        by.append(By(instant, there - before, now + max(0, there - now - waiting)))
+        before = there
     return Future(ask.sku, reach.serving.code, now, waiting, by, overdue)
+
+
+def _whole(of: Parts, left: Mapping[int, Mapping[int, int]], supply: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
+    """Location id -> what can be made there of what is left and what has come."""
+    places = {place for part, _ in of for place in (*left[part], *supply[part])}
+    return {
+        place: min((left[part].get(place, 0) + supply[part].get(place, 0)) // each for part, each in of)
+        for place in places
+    }
 
 
 async def _waiting(tx: Tx, of: Parts, channel_ids: Sequence[int]) -> int:

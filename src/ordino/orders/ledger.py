@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.orders.model import EXITS, AllocationRow, LineRow, OrderRow, PaymentMove, UnitMove
+from ordino.inventory import waiting
+from ordino.inventory.kits import frozen
+from ordino.orders.model import EXITS, AllocationRow, LineRow, OrderRow, PaymentMove, State, UnitMove
 
 sql = statements("ordino.orders")
 
@@ -55,6 +58,7 @@ async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict
     if not moves:
         return {}
     assert all(move.to_state in EXITS[move.from_state] for move in moves), "a unit leaves a state by one of its exits"
+    await _count_waiting(tx, moves)
     rows = await sql.move_units(
         tx,
         order_ids=[m.order_id for m in moves],
@@ -67,6 +71,33 @@ async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict
         at=at,
     )
     return {row["order_id"]: row["status"] for row in rows}
+
+
+async def _count_waiting(tx: Tx, moves: Sequence[UnitMove]) -> None:
+    """Inventory is told how many units wait for what."""
+    deltas: dict[tuple[UUID, int], int] = defaultdict(int)
+    for move in moves:
+        sign = (move.to_state is State.BACKORDERED) - (move.from_state is State.BACKORDERED)
+        if sign:
+            deltas[move.order_id, move.line_no] += sign * move.quantity
+    if not deltas:
+        return
+    order_ids, line_nos = (list(column) for column in zip(*deltas, strict=True))
+    rows = await sql.waiters(tx, order_ids=order_ids, line_nos=line_nos)
+    of_kits = await lines_of_kits(tx, {(row["order_id"], row["line_no"]): row["sku_id"] for row in rows})
+    units: dict[waiting.Waiter, int] = defaultdict(int)
+    for row in rows:
+        line = (row["order_id"], row["line_no"])
+        for sku_id, each in of_kits.get(line) or ((row["sku_id"], 1),):
+            units[sku_id, row["channel_id"]] += deltas[line] * each
+    waiting.change(tx, units)
+
+
+async def lines_of_kits(tx: Tx, skus: Mapping[tuple[UUID, int], int]) -> dict[tuple[UUID, int], Parts]:
+    """(order id, line number) -> what the kits of the line are made of; of lines that are of other SKUs, nothing."""
+    ever = (await kits(tx)).ever
+    of_kits = [line for line, sku_id in skus.items() if sku_id in ever]
+    return await frozen(tx, of_kits) if of_kits else {}
 
 
 async def move_money(tx: Tx, moves: Sequence[PaymentMove], *, at: datetime) -> dict[UUID, str]:

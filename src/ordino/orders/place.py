@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
@@ -23,12 +24,12 @@ from ordino.core.http import holds_nul
 from ordino.core.ids import new_id, new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
-from ordino.inventory import holds
+from ordino.inventory import holds, waiting
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
-from ordino.inventory.rules import Book, Position
-from ordino.inventory.shelf import on_shelf
+from ordino.inventory.rules import Position
+from ordino.inventory.shelf import Shelf, on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
@@ -129,8 +130,8 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
     held = await _held(tx, orders, chosen, channels, at, outcomes)
     chosen = [index for index in chosen if index not in outcomes]
     if chosen:
-        planned, book = await _plan(tx, orders, chosen, channels, digests, skus, held, network, at, outcomes)
-        statuses = await write(tx, planned, network, book, at=at)
+        planned, shelf = await _plan(tx, orders, chosen, channels, digests, skus, held, network, at, outcomes)
+        statuses = await write(tx, planned, network, shelf, at=at)
         by_id = {plan.order.external_id: plan for plan in planned}
         for index in chosen:
             if index not in outcomes:
@@ -291,7 +292,7 @@ async def _plan(
     network: NetworkFacts,
     at: datetime,
     outcomes: dict[int, Outcome],
-) -> tuple[list[PlannedOrder], Book | None]:
+) -> tuple[list[PlannedOrder], Shelf]:
     policy = await profiles(tx)
     flow_version = await tx.plans.active(tx)
     ids = new_ids(at, 2 * len(chosen))
@@ -340,14 +341,18 @@ async def _plan(
         policy.backlog_days,
     )
     sku_ids = stocked(requests)
-    free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
+    shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
-    decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
+    decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
     if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
-        free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
-        decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
+        shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
+        decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+    if shelf.claimed:
+        decisions = [
+            _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
+        ]
     if policy.shadows:
-        await cast_shadows(tx, policy, requests, decisions, network, (free, used, book, outlook), at)
+        await cast_shadows(tx, policy, requests, decisions, network, (shelf.free, used, shelf.book, outlook), at)
     accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
@@ -377,7 +382,14 @@ async def _plan(
                 request.held,
             )
         )
-    return planned, book
+    return planned, shelf
+
+
+def _with_claims(decision: Decision, request: Request, shelf: Shelf) -> Decision:
+    """The decision says what was left to orders that waited, so that it can be understood and replayed."""
+    sku_ids = set(stocked([request]))
+    claimed = tuple((sku_id, n, units) for (sku_id, n), units in shelf.claimed.items() if sku_id in sku_ids)
+    return replace(decision, explanation=replace(decision.explanation, claimed=claimed)) if claimed else decision
 
 
 def _short_outcome(order: NewOrder, decision: Decision) -> OrderRefused:
@@ -431,11 +443,11 @@ async def _customers(
 
 
 async def write(
-    tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, book: Book | None = None, *, at: datetime
+    tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, shelf: Shelf | None = None, *, at: datetime
 ) -> dict[UUID, str]:
     """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again.
 
-    ``book`` holds the rules that the plans were made by.
+    ``shelf`` is what the plans were made on.
     """
     if not planned:
         return {}
@@ -484,9 +496,12 @@ async def write(
         plan.order.hold_id: plan.order_id for plan in planned if plan.held and plan.order.hold_id is not None
     }:
         await holds.turn(tx, turned, at=at)
+    book, claimed_units = (None, _NOTHING) if shelf is None else (shelf.book, shelf.claimed)
     keep: dict[Position, int] = defaultdict(int)
     moves: list[StockMove] = []
     for plan in planned:
+        if plan.decision.short:
+            waiting.change(tx, _waiting(plan), {} if shelf is None else shelf.seen)
         serving = plan.channel.network
         assert serving is not None
         channel_id = plan.channel.channel_id
@@ -498,8 +513,8 @@ async def write(
                 for sku_id, _ in plan.parts[units.line_no - 1] or ((units.sku_id, 1),):
                     if book is not None:
                         buffer = book.buffer(serving, channel_id, sku_id, network.locations[leg.location_id])[0]
-                    if buffer:
-                        keep[sku_id, leg.location_id] = max(keep[sku_id, leg.location_id], buffer)
+                    if stays := buffer + claimed_units.get((sku_id, leg.location_id), 0):
+                        keep[sku_id, leg.location_id] = max(keep[sku_id, leg.location_id], stays)
                 moves.append(
                     StockMove(
                         units.sku_id,
@@ -514,6 +529,15 @@ async def write(
                 )
     await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
     return {row["order_id"]: row["status"] for row in rows}
+
+
+def _waiting(plan: PlannedOrder) -> dict[waiting.Waiter, int]:
+    """The units that wait, of kits their components."""
+    units: dict[waiting.Waiter, int] = defaultdict(int)
+    for line_no, quantity in plan.decision.short.items():
+        for sku_id, each in plan.parts[line_no - 1] or ((plan.sku_ids[line_no - 1], 1),):
+            units[sku_id, plan.channel.channel_id] += quantity * each
+    return units
 
 
 def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:

@@ -101,9 +101,9 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     )
     used = await capacity.used(tx, network, {channel.network.network_id: channel.network}, at, lock=False)
     sku_ids = stocked([request])
-    free, book = await on_shelf(tx, sku_ids, decides=False)
+    shelf = await on_shelf(tx, sku_ids, at=at, decides=False)
     [decision] = decide(
-        [request], free, network, chosen, used, book, await outlook_for(tx, chosen.looks_ahead, sku_ids)
+        [request], shelf.free, network, chosen, used, shelf.book, await outlook_for(tx, chosen.looks_ahead, sku_ids)
     )
     known = await skus_of(tx, {sku_id for one in decision.explanation.candidates for sku_id, _ in one.stock})
     codes = {sku_id: sku.code for sku_id, sku in known.items()} | {sku.sku_id: code for code, sku in skus.items()}

@@ -148,10 +148,10 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
         return [refused[index] for index in range(len(asked))]
     policy = await profiles(tx)
     sku_ids = stocked(requests.values())
-    free, book = await on_shelf(tx, sku_ids, decides=False)
+    shelf = await on_shelf(tx, sku_ids, at=at, decides=False)
     servings = {request.network.network_id: request.network for request in requests.values()}
     used = await capacity.used(tx, network, servings, at, lock=False)
-    desk = _Desk(network, policy, free, book, used, await outlook_for(tx, policy.looks_ahead, sku_ids), at)
+    desk = _Desk(network, policy, shelf.free, shelf.book, used, await outlook_for(tx, policy.looks_ahead, sku_ids), at)
     options = {index: _from_stock(desk, request, asked[index]) for index, request in requests.items()}
     if short := {
         index: requests[index] for index, found in options.items() if not found and _waits(requests[index], network)

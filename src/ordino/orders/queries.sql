@@ -308,6 +308,13 @@ SELECT DISTINCT sku_id FROM orders.lines WHERE backordered > stop_wanted AND bac
 SELECT DISTINCT order_id FROM orders.lines
 WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
 
+-- name: waiters
+-- Of what SKU these lines are, and of which channels.
+SELECT l.order_id, l.line_no, l.sku_id, o.channel_id
+FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no)
+JOIN orders.lines l USING (order_id, line_no) JOIN orders.orders o USING (order_id)
+/* on shards: WHERE l.order_id = any(:order_ids::uuid[]) */;
+
 -- name: skus_of_lines
 -- What some lines are of.
 SELECT DISTINCT l.sku_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,6 +17,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
+from ordino.inventory import waiting
 from ordino.orders import ledger, payments, shortfalls
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
@@ -24,6 +26,9 @@ from ordino.orders.value import value_given_back
 core_sql = statements("ordino.core")
 sql = statements("ordino.orders")
 FILLED_AT_ONCE = 5000
+SKUS_AT_ONCE = 5000
+WAITING = UUID(int=1)
+"""The subject of what is done for who waits, whatever they wait for: it is queued once."""
 
 declare(
     order_placed="An order was accepted.",
@@ -72,45 +77,51 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         rows = await sql.skus_of_lines(tx, order_ids=[line[0] for line in lines], line_nos=[line[1] for line in lines])
         arrived |= {row["sku_id"] for row in rows}
     known = await kits(tx)
+    arrived |= {kit for sku_id in arrived for kit in known.within.get(sku_id, ())}
     arrived |= {part for sku_id in arrived for part, _ in known.parts.get(sku_id, ())}
-    there = sorted(await stock.free(tx, sorted(arrived)))
-    if not there:
-        return
-    sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
-    waiting = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE)
-    await allocate(tx, waiting, at=at)
-    if len(waiting) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there))):
-        await core_sql.enqueue(
-            tx,
-            buckets=[tasks[0].bucket],
-            ids=new_ids(at, 1),
-            kinds=["fill_backorders"],
-            subject_ids=[tasks[0].subject_id],
-            event_ids=[tasks[0].event_id],
-            due_ats=[at],
-            data=[msgspec.json.encode({"sku_ids": left, "after": waiting[-1]}).decode()],
-        )
+    # Read before the stock: what becomes free from now on is offered once more.
+    seen = await waiting.waiting_of(tx, arrived)
+    if after != NIL:
+        seen = msgspec.convert(next(task.data["seen"] for task in tasks if "after" in task.data), list[waiting.Waiting])
+    there = sorted(await stock.free(tx, sorted(arrived)))
+    sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
+    orders = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE) if there else []
+    await allocate(tx, orders, at=at, first=True)
+    if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there))):
+        await _fill_later(tx, tasks[0].subject_id, {"sku_ids": left, "after": orders[-1], "seen": seen}, at)
+    else:
+        await waiting.offered(tx, seen, at=at)
 
 
+async def _fill_later(tx: Tx, subject_id: UUID, data: dict[str, Any], at: datetime) -> None:
+    [id] = new_ids(at, 1)
+    await core_sql.enqueue(
+        tx,
+        buckets=[subject_id.int % BUCKETS],
+        ids=[id],
+        kinds=["fill_backorders"],
+        subject_ids=[subject_id],
+        event_ids=[id],
+        due_ats=[at],
+        data=[msgspec.json.encode(data).decode()],
+    )
+
+
+@registry.duty("serve_waiting", every_seconds=1)
+async def serve_waiting(tx: Tx, since: datetime, at: datetime) -> None:
+    """What may have become free by rules, the network or the hour is offered to who waits; and whatever a flow left undone."""
+    if await sql.still_queued(tx, kind="fill_backorders", order_ids=[WAITING]):
+        return
+    if sku_ids := await waiting.unserved_skus(tx, at=at, limit=SKUS_AT_ONCE):
+        await _fill_later(tx, WAITING, {"sku_ids": sku_ids}, at)
+
+
+@registry.duty("source_waiting", every_seconds=3600)
 async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
-    """Who waits though stock is there (its location's day was full, or it was closed) is looked at again, first placed first."""
-    sku_ids = sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)]))
-    if sku_ids:
-        [id] = new_ids(at, 1)
-        await core_sql.enqueue(
-            tx,
-            buckets=[id.int % BUCKETS],
-            ids=[id],
-            kinds=["fill_backorders"],
-            subject_ids=[id],
-            event_ids=[id],
-            due_ats=[at],
-            data=[msgspec.json.encode({"sku_ids": sku_ids}).decode()],
-        )
-
-
-registry.duty("source_waiting", every_seconds=3600)(source_waiting)
+    """Who waits though stock is there is looked at again, first placed first: time itself may have changed what can be done."""
+    if sku_ids := sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)])):
+        await _fill_later(tx, new_ids(at, 1)[0], {"sku_ids": sku_ids}, at)
 
 
 @registry.reaction("source_anew")

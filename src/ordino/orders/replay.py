@@ -118,7 +118,7 @@ def _compared(
     network, profile, rules, outlook = seen
     for request in mine:
         cause_id, was = decided[request.request_id]
-        stock = history.before(request.at, cause_id, stocked([request]))
+        stock = _unclaimed(history.before(request.at, cause_id, stocked([request])), was)
         kept = replace(request, held=history.let_go(request.at, cause_id))
         decision = _as_of(kept, stock, network, profile, used, rules, outlook)
         routes = network.destination(request.country, request.postal_code)
@@ -130,6 +130,14 @@ def _compared(
         comparison.add(
             request.request_id, wanted, told[request.request_id], happened, outcome(decision, request, network)
         )
+
+
+def _unclaimed(stock: dict[int, dict[int, int]], was: Explanation) -> dict[int, dict[int, int]]:
+    """Without what was left to orders that waited."""
+    for sku_id, location_id, units in was.claimed:
+        if location_id in (there := stock.get(sku_id, {})):
+            there[location_id] -= units
+    return stock
 
 
 def _named(order: OrderRow, was: Explanation) -> datetime | None:

@@ -80,10 +80,12 @@ async def why_not(tx: Tx, order_id: UUID, location: str) -> WhyNot:
     request = await _as_asked(tx, order_id, row["at"])
     sku_ids = stocked([request])
     free: dict[int, dict[int, int]] = {}
+    claimed = {sku_id: units for sku_id, place, units in told.claimed if place == location_id}
     for sku_id in sku_ids:
         stood = {r["location_id"]: r for r in await inventory_sql.stood_at(tx, sku_id=sku_id, at=row["at"])}
         there = stood.get(location_id)
-        free[sku_id] = {location_id: 0 if there is None else there["on_hand"] - there["reserved"]}
+        stood_free = 0 if there is None else there["on_hand"] - there["reserved"]
+        free[sku_id] = {location_id: stood_free - claimed.get(sku_id, 0)}
     profile = await by_version(tx, row["profile_version"])
     outlook = await outlook_for(tx, profile.looks_ahead, sku_ids)
     [again] = decide([request], free, network, profile, book=await book(tx, sku_ids), outlook=outlook)
@@ -97,6 +99,9 @@ async def why_not(tx: Tx, order_id: UUID, location: str) -> WhyNot:
     elif seen is None:
         had = ", ".join(f"{units} of {codes.get(sku_id, sku_id)}" for sku_id, units in stock)
         said = f"Not from {location}, because too little was free there above what is withheld: {had}."
+        if claimed:
+            left = ", ".join(f"{units} of {codes.get(sku_id, sku_id)}" for sku_id, units in claimed.items())
+            said = f"{said[:-1]}, beside what orders that waited have first claim to ({left})."
     else:
         said = found.sentence
     return WhyNot(location, row["at"], "ledger", found, said)

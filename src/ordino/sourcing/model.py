@@ -227,6 +227,7 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     looks: tuple[Look, ...] = ()
     promise_kept: bool | None = None  # None: the buyer was told nothing before
     plan: tuple[tuple[int, int], ...] = ()  # (location id, units)
+    claimed: tuple[tuple[int, int, int], ...] = ()  # (SKU id, location id, units) left to orders that waited
 
 
 class Decision(Struct, frozen=True, gc=False):

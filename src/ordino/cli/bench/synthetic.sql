@@ -193,6 +193,12 @@ INSERT INTO aftercare.return_lines (order_id, return_id, line_no, sku_id, reason
 SELECT order_id, ('01980000-0000-7000-b100-00' || tail)::uuid, line_no, sku_id, 'unwanted', quantity, quantity, amount_minor
 FROM drawn WHERE fate = 'returned';
 
+-- name: waiting
+-- What waits.
+INSERT INTO inventory.waiting (sku_id, channel_id, quantity, freed, offered)
+SELECT l.sku_id, o.channel_id, sum(l.backordered)::bigint, 1, -1 FROM orders.lines l JOIN orders.orders o USING (order_id)
+WHERE l.backordered > 0 GROUP BY l.sku_id, o.channel_id;
+
 -- name: reservations
 -- What lines still hold.
 INSERT INTO inventory.reservations (sku_id, order_id, line_no, location_id, quantity)
