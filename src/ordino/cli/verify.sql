@@ -100,6 +100,12 @@ SELECT h.hold_id, h.order_id, h.channel_id AS found, o.channel_id AS expected
 FROM inventory.holds h LEFT JOIN orders.orders o USING (order_id)
 WHERE h.order_id IS NOT NULL AND h.channel_id IS DISTINCT FROM o.channel_id;
 
+-- name: a_cart_has_one_open_hold
+-- HLD-4: A cart's open hold is the one that its cart leads to.
+SELECT h.channel_id, h.cart, h.hold_id AS found, c.hold_id AS expected
+FROM inventory.holds h LEFT JOIN inventory.carts c ON c.channel_id = h.channel_id AND c.cart = h.cart
+WHERE h.ended_at IS NULL AND h.cart IS NOT NULL AND c.hold_id IS DISTINCT FROM h.hold_id;
+
 -- rules and closures
 
 -- kits

@@ -1,7 +1,8 @@
 """Available to promise: on hand - reserved - buffer - what is kept for other channels, location by location, never below 0; a
 network's is the sum. Of a kit it is the number of kits whose components are available at one location.
 
-What an expired hold has reserved counts as free: whoever asks for it gets it.
+What an expired hold has reserved counts as free: whoever asks for it gets it. Of a SKU that is no longer sold (its ``active`` is
+false) nothing is available, though its units lie there; as a component of kits that are sold, it counts as before.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
+from ordino.catalog.retired import retired
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
@@ -107,22 +109,32 @@ async def look(tx: Tx, skus: Collection[int], *, at: datetime) -> Shelves:
     parts = (await kits(tx)).parts
     stocked = {part for sku_id in skus for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
     stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
-    return Shelves(await facts(tx), parts, stock, await book(tx, stocked))
+    return Shelves(await facts(tx), parts, stock, await book(tx, stocked, at=at), await retired(tx))
 
 
 class Shelves:
     """Some SKUs' stock as it stood when it was read."""
 
     def __init__(
-        self, known: NetworkFacts, kits: Mapping[int, Parts], stock: Mapping[int, Record], rules: Book | None
+        self,
+        known: NetworkFacts,
+        kits: Mapping[int, Parts],
+        stock: Mapping[int, Record],
+        rules: Book | None,
+        retired: frozenset[int],
     ) -> None:
         self.known = known
         self.kits = kits
         self.rules = rules
+        self.retired = retired
         self._stock = stock
 
-    def parts(self, reach: Reach, sku_id: int) -> list[AtLocation]:
-        """Each open location's part, in the order of their ids."""
+    def parts(self, reach: Reach, sku_id: int, *, in_kit: bool = False) -> list[AtLocation]:
+        """Each open location's part, in the order of their ids. A SKU that is no longer sold has none by itself; as a component of
+        kits (``in_kit``) it has.
+        """
+        if sku_id in self.retired and not in_kit:
+            return []
         of = self.kits.get(sku_id)
         return self._units(reach, sku_id) if of is None else self._kits(reach, of)
 

@@ -142,13 +142,21 @@ async def _balance(tx: Tx, moves: Sequence[StockMove], keep: Mapping[Key, int], 
         raise Raced(sorted(lost))
 
 
-async def free(tx: Tx, sku_ids: Sequence[int], *, lock: bool = False) -> dict[int, dict[int, int]]:
-    """SKU id -> location id -> units on hand and not reserved; positions without free units are left out."""
+async def free(
+    tx: Tx, sku_ids: Sequence[int], *, lock: bool = False, at: datetime | None = None
+) -> dict[int, dict[int, int]]:
+    """SKU id -> location id -> units on hand and not reserved; positions without free units are left out.
+
+    With ``at``, which is for reads without a lock, what holds have that have expired by then is free, too.
+    """
     if lock:
         free_by_sku: dict[int, dict[int, int]] = defaultdict(dict)
         for row in await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids))):
             if row["on_hand"] > row["reserved"]:
                 free_by_sku[row["sku_id"]][row["location_id"]] = row["on_hand"] - row["reserved"]
         return dict(free_by_sku)
-    rows = await sql.free(tx, sku_ids=list(set(sku_ids)))
+    if at is None:
+        rows = await sql.free(tx, sku_ids=list(set(sku_ids)))
+    else:
+        rows = await sql.free_at(tx, sku_ids=list(set(sku_ids)), at=at)
     return {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}

@@ -24,7 +24,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import detail, ledger, named
+from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
 from ordino.inventory.model import MoveKind, StockMove
@@ -180,6 +180,10 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
     network, of_kits = await facts(tx), (await kits(tx)).parts
     skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
     free = await ledger.free(tx, list(skus.values()), lock=True)
+    if any(_refusal(wanted, network, skus, of_kits, free) for wanted in transfers) and await holds.lapse(
+        tx, skus.values(), at=at
+    ):
+        free = await ledger.free(tx, list(skus.values()), lock=True)
     outcomes: list[Outcome] = []
     granted: list[tuple[UUID, NewTransfer]] = []
     events: list[Event] = []
