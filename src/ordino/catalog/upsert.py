@@ -162,7 +162,10 @@ async def sku_ids(tx: Tx, codes: Sequence[str]) -> dict[str, int]:
 
 
 async def upsert_kits(tx: Tx, kits: Sequence[Kit], *, at: datetime) -> list[Outcome]:
-    """Each kit is written whole. Its SKU and its components exist before it, and no component is a kit (CAT-2)."""
+    """Each kit is written whole. Its SKU and its components exist before it, and no component is a kit (CAT-2).
+
+    What there is of a SKU in stock and orders is not known here: ``orders.kits`` looks at that first.
+    """
 
     async def apply(batch: Sequence[Kit]) -> list[Outcome]:
         named = {kit.sku for kit in batch} | {part.sku for kit in batch for part in kit.components}

@@ -110,6 +110,17 @@ WHERE h.ended_at IS NULL AND h.cart IS NOT NULL AND c.hold_id IS DISTINCT FROM h
 
 -- kits
 
+-- name: kits_have_no_stock_of_their_own
+-- KIT-2: Nothing of a kit is on hand, set aside or under way by itself.
+SELECT sku_id, kind, sum(quantity) AS found
+FROM (SELECT sku_id, 'on hand' AS kind, on_hand AS quantity FROM inventory.stock
+      UNION ALL
+      SELECT sku_id, 'set aside', quantity FROM inventory.unavailable
+      UNION ALL
+      SELECT sku_id, 'under way', in_transit FROM inventory.transfer_lines) u
+WHERE quantity > 0 AND sku_id IN (SELECT sku_id FROM catalog.kit_components)
+GROUP BY sku_id, kind;
+
 -- name: feeds_are_the_sums_of_their_sets
 -- FED-1: A finished feed has applied and refused what its sets have.
 SELECT f.feed, json_build_object('rows', f.rows, 'applied', f.applied, 'refused', f.refused) AS found,

@@ -42,7 +42,7 @@ FROM wanted w
 WHERE s.sku_id = w.sku_id AND s.location_id = w.location_id /* on shards: AND s.sku_id = any(:sku_ids::int[]) */
   AND s.reserved + w.reserved BETWEEN 0 AND s.on_hand + w.on_hand - w.keep
   AND s.picked + w.picked BETWEEN 0 AND s.reserved + w.reserved
-RETURNING s.sku_id, s.location_id;
+RETURNING s.sku_id, s.location_id, s.on_hand > 0 AND s.on_hand = w.on_hand AS was_empty;
 
 -- name: record_moves
 -- The ledger beside the balance, and which SKUs it touches.
@@ -320,6 +320,19 @@ SELECT * FROM unnest(:order_ids::uuid[], :line_nos::int[], :component_sku_ids::i
 SELECT k.order_id, k.line_no, k.component_sku_id, k.quantity
 FROM inventory.kit_lines k JOIN unnest(:order_ids::uuid[], :line_nos::int[]) AS w (order_id, line_no) USING (order_id, line_no)
 ORDER BY k.order_id, k.line_no, k.component_sku_id;
+
+-- name: stocked_by_themselves
+-- What there is of these SKUs as plain units, in one snapshot: on hand, set aside, under way in transfers, announced by suppliers.
+SELECT sku_id, kind, sum(quantity)::bigint AS quantity
+FROM (SELECT sku_id, 'on_hand' AS kind, on_hand AS quantity FROM inventory.stock WHERE sku_id = any(:sku_ids::int[])
+      UNION ALL
+      SELECT sku_id, 'set_aside', quantity FROM inventory.unavailable WHERE sku_id = any(:sku_ids::int[])
+      UNION ALL
+      SELECT sku_id, 'in_transit', in_transit FROM inventory.transfer_lines WHERE sku_id = any(:sku_ids::int[]) AND in_transit > 0
+      UNION ALL
+      SELECT sku_id, 'announced', quantity - received FROM inventory.incoming
+      WHERE sku_id = any(:sku_ids::int[]) AND NOT closed AND quantity > received) u
+GROUP BY sku_id, kind HAVING sum(quantity) > 0 ORDER BY sku_id, kind;
 
 -- feeds ----------------------------------------------------------------------------------------------------------------
 

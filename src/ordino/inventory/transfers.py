@@ -309,6 +309,7 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
 async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[Outcome]:
     """One outcome an arrival, in order. Units are in the destination's stock at once; damaged ones are set aside there."""
     desk = await _desk(tx, [(arrival.transfer_id, arrival.lines or ()) for arrival in arrivals], at)
+    of_kits = (await kits(tx)).parts
     for index, arrival in enumerate(arrivals):
         lines = desk.lines.get(arrival.transfer_id, {})
         came = {n: (line.in_transit, 0) for n, line in lines.items() if line.in_transit}
@@ -320,7 +321,9 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
         serials = _serials(arrival.lines or ())
         refusal = desk.doubt(
             arrival.transfer_id, {n: sum(units) for n, units in came.items()}, None, "", last=arrival.last
-        ) or desk.doubt_came(arrival.transfer_id, came, serials)
+        ) or (
+            desk.doubt_kits(arrival.transfer_id, came, of_kits) or desk.doubt_came(arrival.transfer_id, came, serials)
+        )
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
@@ -467,6 +470,19 @@ class _Desk:
             done="sent",
             else_="does not lie on a shelf of the origin",
         )
+
+    def doubt_kits(
+        self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], of_kits: Mapping[int, Any]
+    ) -> TransferRefused | None:
+        """Why units that were found again, or came beyond what was sent, cannot be received: their SKU has become a kit since."""
+        for line_no in units:
+            if self.lines[transfer_id][line_no].sku_id in of_kits:
+                said = (
+                    f"The SKU of line {line_no} has become a kit, which has no stock of its own: receive the components by "
+                    "POST /v1/receipts."
+                )
+                return TransferRefused(transfer_id, TransferRefusal.KIT, said, "/lines")
+        return None
 
     def doubt_came(
         self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], serials: Mapping[int, Sequence[str]]

@@ -513,6 +513,10 @@ async def write(
                         channel_id=channel_id,
                     )
                 )
+    if waiting := {
+        plan.sku_ids[line_no - 1]: plan.parts[line_no - 1] for plan in planned for line_no in plan.decision.short
+    }:
+        await kit_ledger.stand(tx, waiting)  # what orders wait for stays what it is
     await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
     return {row["order_id"]: row["status"] for row in rows}
 
