@@ -15,14 +15,15 @@ CREATE SCHEMA flows;
 -- core ---------------------------------------------------------------------------------------------------------------
 
 -- How often the slow-changing facts (network, flows, profiles, ...) have changed: what a process keeps of them is good for one
--- number. 'promises' counts changes that touch what may be promised of any SKU, 'published' those that the feed has told.
+-- number. 'promises' counts changes that touch what may be promised of any SKU, 'published' those that the feed has told; 'retired'
+-- counts changes of what is no longer sold, 'retired_published' those that the feed has told.
 CREATE TABLE core.revisions (
     name text NOT NULL,
     number bigint NOT NULL,
     CONSTRAINT revisions_pk PRIMARY KEY (name)
 );
 INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0),
-    ('promises', 0), ('published', 0), ('counting', 0), ('tracking', 0);
+    ('promises', 0), ('published', 0), ('counting', 0), ('tracking', 0), ('retired', 1), ('retired_published', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -144,6 +145,7 @@ CREATE TABLE catalog.skus (
     CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
     CONSTRAINT a_unit_scale_is_0_to_6 CHECK (unit_scale BETWEEN 0 AND 6)
 );
+CREATE INDEX skus_retired ON catalog.skus (sku_id) WHERE NOT active;
 CREATE INDEX skus_tracked ON catalog.skus (sku_id) WHERE tracking <> 'none';
 
 -- Every SKU that is a kit, or was one: its order lines hold units of components.
@@ -441,6 +443,15 @@ CREATE TABLE inventory.hold_lines (
     CONSTRAINT a_hold_line_holds_something CHECK (quantity > 0)
 );
 CREATE INDEX holds_open ON inventory.holds (expires_at) WHERE ended_at IS NULL;
+
+-- Which hold a cart has, or had last: looked up by what the channel calls the cart, written before the hold. One row a cart, so that a
+-- cart has one open hold at most.
+CREATE TABLE inventory.carts (
+    channel_id int NOT NULL,
+    cart text NOT NULL,
+    hold_id uuid NOT NULL,
+    CONSTRAINT hld_4_a_cart_has_one_hold PRIMARY KEY (channel_id, cart)
+);
 
 -- inventory: rules and closures
 
@@ -758,6 +769,12 @@ CREATE TABLE inventory.touched (
     sku_id int NOT NULL
 );
 CREATE INDEX touched_skus ON inventory.touched (sku_id);
+
+-- The SKUs that are no longer sold as far as the feed has told it: what is retired or revived is found by comparing.
+CREATE TABLE inventory.retired (
+    sku_id int NOT NULL,
+    CONSTRAINT retired_pk PRIMARY KEY (sku_id)
+);
 
 -- When each SKU changed last, in the order of publishing: what channels follow.
 CREATE TABLE inventory.changes (

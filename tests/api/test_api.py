@@ -169,7 +169,7 @@ BAD: list[tuple[Any, int, str, str]] = [
     (order("b", channel="nowhere"), 422, "unknown_channel", "/channel"),
     (order("a1", total_minor=1300, tax_minor=0, shipping_minor=300, customer={"external_id": "c"}), 409, "repeated_with_changes", "/external_id"),
     (order("b", lines=[{"sku": "sku-1", "quantity": 1, "unit_price_minor": 1}] * 5001), 400, "invalid", "/lines"),
-    (order("b", lines=[{"sku": "sku-2", "quantity": 9, "unit_price_minor": 0}], total_minor=300), 422, "out_of_stock", "/lines/0/quantity"),
+    (order("b", lines=[{"sku": "sku-2", "quantity": 9, "unit_price_minor": 0}], total_minor=300), 409, "out_of_stock", "/lines/0/quantity"),
     ("not an object", 400, "invalid", ""),
 ]  # fmt: skip
 

@@ -94,6 +94,15 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"{_HELD}; UPDATE inventory.reservations SET expires_at = now() WHERE order_id = {_NO_CAUSE}",
         set(),
     ),
+    "a_cart_has_one_open_hold": (
+        f"""INSERT INTO inventory.holds (hold_id, channel_id, cart, held_at, expires_at)
+            VALUES ({_NO_CAUSE}, 1, 'cart', now(), '2030-01-01')""",
+        set(),
+    ),
+    "kits_have_no_stock_of_their_own": (
+        "INSERT INTO catalog.kit_components SELECT sku_id, 100, 1 FROM inventory.stock WHERE on_hand > 0 AND sku_id <> 100 LIMIT 1",
+        set(),
+    ),
     "holds_that_became_orders_name_them": (
         f"""INSERT INTO inventory.holds (hold_id, channel_id, held_at, expires_at, ended_at, order_id)
                 VALUES ({_NO_CAUSE}, 1, now(), now(), now(), {_NO_CAUSE})""",

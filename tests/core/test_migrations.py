@@ -121,6 +121,8 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
         ("profiles",),
         ("promises",),
         ("published",),
+        ("retired",),
+        ("retired_published",),
         ("rules",),
         ("tracking",),
     ]

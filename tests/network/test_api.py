@@ -16,6 +16,7 @@ from ordino.core import bulk, rows
 from ordino.core.database import Database
 from ordino.core.errors import Refused
 from ordino.network import api as network_api
+from ordino.orders import kits_api
 
 SKU = {"code": "tea", "name": "Tea"}
 
@@ -27,7 +28,7 @@ def _problem(request: Request[Any, Any, Any], error: Refused) -> Response[Any]:
 @pytest.fixture(scope="module")
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     app = Litestar(
-        [*catalog_api.routes, *network_api.routes],
+        [*catalog_api.routes, *kits_api.routes, *network_api.routes],
         dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
         exception_handlers={Refused: _problem},
     )

@@ -44,6 +44,7 @@ REFUSED = {
     "invalid": 400,
     "too_late": 409,
     "too_many": 409,
+    "kit": 409,
     "not_asked": 409,
     "answered_before": 409,
 }

@@ -99,6 +99,7 @@ class ReturnRefusal(StrEnum):
     INVALID = "invalid"  # Units or lines that make no sense: negative, none, a line twice.
     TOO_LATE = "too_late"  # The seller's return window has closed.
     TOO_MANY = "too_many"  # More than was delivered and may still come back, or more than was authorized.
+    KIT = "kit"  # What was sold by itself has become a kit since, which has no stock of its own.
 
 
 class Authorized(Struct, frozen=True, tag_field="outcome", tag="authorized"):

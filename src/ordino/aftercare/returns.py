@@ -20,11 +20,13 @@ from ordino.aftercare.model import (
     ReturnRefused,
     ReturnView,
 )
+from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
+from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory import named
 from ordino.inventory.model import MoveKind, StockMove
@@ -185,6 +187,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     ):
         returns.setdefault((row["order_id"], row["return_id"]), {})[row["line_no"]] = _ReturnLine(*row)
     names = await _names(tx, receipts, returns)
+    became_kits = await _became_kits(tx, returns)
     repeats = _repeats(receipts)
     refusals: dict[int, ReturnRefused] = {}
     refunds: dict[int, int] = {}
@@ -194,7 +197,11 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     events: list[Event] = []
     for event_id, (index, receipt) in zip(new_ids(at, len(receipts)), enumerate(receipts), strict=True):
         there = returns.get((receipt.order_id, receipt.return_id), {})
-        refusal = _doubt(receipt, there, repeated=index in repeats) or _doubt_serials(receipt, there, names)
+        refusal = (
+            _doubt(receipt, there, repeated=index in repeats)
+            or _doubt_serials(receipt, there, names)
+            or _doubt_kits(receipt, there, became_kits)
+        )
         if refusal is not None:
             refusals[index] = refusal
             continue
@@ -239,6 +246,27 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         )
         for index, receipt in enumerate(receipts)
     ]
+
+
+async def _became_kits(tx: Tx, returns: Mapping[tuple[UUID, UUID], Mapping[int, _ReturnLine]]) -> set[tuple[UUID, int]]:
+    """(order id, line number) of lines that sold by itself what is a kit today."""
+    of_kits = (await kits(tx)).parts
+    lines = {(order_id, n) for (order_id, _), of in returns.items() for n, line in of.items() if line.sku_id in of_kits}
+    return lines - (await kit_ledger.frozen(tx, lines)).keys() if lines else set()
+
+
+def _doubt_kits(
+    receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], became_kits: set[tuple[UUID, int]]
+) -> ReturnRefused | None:
+    for index, line in enumerate(receipt.lines):
+        if line.restocked and (receipt.order_id, line.line_no) in became_kits:
+            detail = (
+                f"The SKU of line {line.line_no} has become a kit since it was sold, and a kit has no stock of its own: "
+                "say that the units were scrapped, and receive their components by POST /v1/receipts."
+            )
+            pointer = f"/lines/{index}/restocked"
+            return ReturnRefused(receipt.order_id, receipt.return_id, ReturnRefusal.KIT, detail, pointer)
+    return None
 
 
 def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated: bool) -> ReturnRefused | None:

@@ -1,12 +1,12 @@
-"""Sellers, channels, SKUs and kits over HTTP."""
+"""Sellers, channels and SKUs over HTTP. Kits are made where orders of them are known, too."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ordino.catalog import read
-from ordino.catalog.model import Channel, Kit, Seller, Sku
-from ordino.catalog.upsert import upsert_channels, upsert_kits, upsert_sellers, upsert_skus
+from ordino.catalog.model import Channel, Seller, Sku
+from ordino.catalog.upsert import upsert_channels, upsert_sellers, upsert_skus
 from ordino.core import bulk
 from ordino.core.bulk import Kind
 
@@ -31,12 +31,5 @@ routes: list[Any] = [
         note="Each by its code, 4,000 rows at a time if they come as CSV or NDJSON.",
         by_code=read.skus,
         after_code=read.skus_after,
-    ),
-    *bulk.routes(
-        Kind("kits", Kit, upsert_kits, key="sku", flat=False),
-        "catalog",
-        note="Each whole, by its SKU; one without components becomes an ordinary SKU again.",
-        by_code=read.kits,
-        after_code=read.kits_after,
     ),
 ]

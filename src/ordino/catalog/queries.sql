@@ -58,9 +58,14 @@ RETURNING code;
 -- SKUs that stand as they are until the transaction ends, in key order.
 SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
 
--- name: unit_scales
--- What one unit of these SKUs means.
-SELECT sku_id, unit_scale, tracking FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+-- name: hold_written
+-- What is to be compared of SKUs that are written anew, held until the transaction ends, in key order.
+SELECT sku_id, unit_scale, tracking, active FROM catalog.skus
+WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
+
+-- name: retired_skus
+-- Every SKU that is no longer sold.
+SELECT sku_id FROM catalog.skus WHERE NOT active;
 
 -- name: write_skus
 -- In key order; a row comes back if it is new or differed.

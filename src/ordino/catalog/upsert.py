@@ -97,9 +97,10 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
 
     async def apply(batch: Sequence[Sku]) -> list[Outcome]:
         ids, claimed = await _claim(tx, [sku.code for sku in batch])
-        rows = await sql.unit_scales(tx, sku_ids=[ids[sku.code] for sku in batch if sku.code not in claimed])
+        rows = await sql.hold_written(tx, sku_ids=[ids[sku.code] for sku in batch if sku.code not in claimed])
         scales = {row["sku_id"]: row["unit_scale"] for row in rows}
         trackings = {row["sku_id"]: row["tracking"] for row in rows}
+        sold = {row["sku_id"]: row["active"] for row in rows}
         outcomes: dict[str, Outcome] = {}
         for sku in batch:
             scale = scales.get(ids[sku.code], sku.unit_scale)
@@ -134,6 +135,8 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
         written = {row["code"] for row in rows}
         if any(sku.tracking != "none" and sku.code in written for sku in sound):
             await kept.changed(tx, "tracking")
+        if any(sku.active != sold.get(ids[sku.code], True) for sku in sound):
+            await kept.changed(tx, "retired")
         for sku in sound:
             outcomes[sku.code] = outcome(sku.code, new=sku.code in claimed, written=sku.code in written)
         return [outcomes[sku.code] for sku in batch]
@@ -159,7 +162,10 @@ async def sku_ids(tx: Tx, codes: Sequence[str]) -> dict[str, int]:
 
 
 async def upsert_kits(tx: Tx, kits: Sequence[Kit], *, at: datetime) -> list[Outcome]:
-    """Each kit is written whole. Its SKU and its components exist before it, and no component is a kit (CAT-2)."""
+    """Each kit is written whole. Its SKU and its components exist before it, and no component is a kit (CAT-2).
+
+    What there is of a SKU in stock and orders is not known here: ``orders.kits`` looks at that first.
+    """
 
     async def apply(batch: Sequence[Kit]) -> list[Outcome]:
         named = {kit.sku for kit in batch} | {part.sku for kit in batch for part in kit.components}

@@ -182,6 +182,7 @@ def preview(
     lines: Annotated[list[str], Parameter(help="SKU or SKU=units, one or more.")],
     *,
     profile: Annotated[int | None, Parameter(help="Try this version.")] = None,
+    hold: Annotated[UUID | None, Parameter(help="What the cart holds under this id is there for it.")] = None,
     json: Json = False,
 ) -> None:
     """Where an order would come from now, and why. Nothing is reserved."""
@@ -190,7 +191,12 @@ def preview(
 
     wanted = [PreviewLine(sku=sku, quantity=units) for sku, units in map(line_of, lines)]
     asked = PreviewRequest(
-        channel=channel, country=country, postal_code=postal_code, lines=wanted, profile_version=profile
+        channel=channel,
+        country=country,
+        postal_code=postal_code,
+        lines=wanted,
+        profile_version=profile,
+        hold_id=hold,
     )
 
     async def ask(database: Database) -> object:
@@ -209,6 +215,7 @@ def promise(
     lines: Annotated[list[str], Parameter(help="SKU or SKU=units, one or more.")],
     *,
     pickups: Annotated[int, Parameter(help="So many stores to collect at.")] = 3,
+    hold: Annotated[UUID | None, Parameter(help="What the cart holds under this id is there for it.")] = None,
     json: Json = False,
 ) -> None:
     """What a buyer can be promised: options by service level, and stores to collect at."""
@@ -216,7 +223,9 @@ def promise(
     from ordino.orders.promise import promise as promise_of
 
     wanted = [PromiseLine(sku=sku, quantity=units) for sku, units in map(line_of, lines)]
-    asked = PromiseRequest(channel=channel, country=country, postal_code=postal_code, lines=wanted, pickups=pickups)
+    asked = PromiseRequest(
+        channel=channel, country=country, postal_code=postal_code, lines=wanted, pickups=pickups, hold_id=hold
+    )
 
     async def ask(database: Database) -> Promise | PromiseRefused:
         at = database.clock.now()

@@ -482,6 +482,39 @@ def future(
     show(found, table, json=json)
 
 
+@stock_app.command(name="holds")
+def show_holds(
+    hold_id: Annotated[UUID | None, Parameter(help="This one.")] = None,
+    *,
+    channel: Annotated[str | None, Parameter(help="The channel of a cart.")] = None,
+    cart: Annotated[str | None, Parameter(help="What the channel calls the cart.")] = None,
+    json: Json = False,
+) -> None:
+    """What is held, until when: by the hold's id, or by channel and cart."""
+    from ordino.inventory.holds import HoldView, hold_of, holds_of
+
+    if hold_id is None and (channel is None or cart is None):
+        raise Invalid("Name a hold by its id, or --channel and --cart.")
+
+    async def read(database: Database) -> list[HoldView]:
+        at = database.clock.now()
+        if hold_id is not None:
+            return [await database.read(lambda tx: hold_of(tx, hold_id, at=at))]
+        return await database.read(lambda tx: holds_of(tx, channel or "", cart or "", at=at))
+
+    found = on_database(read)
+
+    def table() -> Table:
+        table = Table("hold", "channel", "cart", "status", "expires", "units by SKU")
+        for one in found:
+            units = ", ".join(f"{line.quantity} {line.sku}" for line in one.lines)
+            until = f"{one.expires_at:%Y-%m-%d %H:%M}"
+            table.add_row(str(one.hold_id), one.channel, one.cart or "", one.status, until, units)
+        return table
+
+    show(found, table, json=json)
+
+
 @stock_app.command
 def release(hold_id: UUID) -> None:
     """Let a cart's hold go."""

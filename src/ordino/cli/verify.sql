@@ -110,9 +110,26 @@ FROM (SELECT sku_id, channel_id, quantity AS counted, 0 AS owed FROM inventory.w
       WHERE l.backordered <> 0) both_sides
 GROUP BY sku_id, channel_id HAVING sum(counted) <> sum(owed);
 
+-- name: a_cart_has_one_open_hold
+-- HLD-4: A cart's open hold is the one that its cart leads to.
+SELECT h.channel_id, h.cart, h.hold_id AS found, c.hold_id AS expected
+FROM inventory.holds h LEFT JOIN inventory.carts c ON c.channel_id = h.channel_id AND c.cart = h.cart
+WHERE h.ended_at IS NULL AND h.cart IS NOT NULL AND c.hold_id IS DISTINCT FROM h.hold_id;
+
 -- rules and closures
 
 -- kits
+
+-- name: kits_have_no_stock_of_their_own
+-- KIT-2: Nothing of a kit is on hand, set aside or under way by itself.
+SELECT sku_id, kind, sum(quantity) AS found
+FROM (SELECT sku_id, 'on hand' AS kind, on_hand AS quantity FROM inventory.stock
+      UNION ALL
+      SELECT sku_id, 'set aside', quantity FROM inventory.unavailable
+      UNION ALL
+      SELECT sku_id, 'under way', in_transit FROM inventory.transfer_lines) u
+WHERE quantity > 0 AND sku_id IN (SELECT sku_id FROM catalog.kit_components)
+GROUP BY sku_id, kind;
 
 -- name: feeds_are_the_sums_of_their_sets
 -- FED-1: A finished feed has applied and refused what its sets have.

@@ -28,6 +28,23 @@ async def current(tx: Tx, name: str, load: Callable[[Tx], Awaitable[T]]) -> T:
     return facts
 
 
+async def stand(tx: Tx, name: str) -> bool:
+    """Nobody changes the facts called ``name`` until this transaction ends. Are they still as it has seen them?"""
+    if name in tx.changed:  # by this transaction itself
+        return True
+    seen = tx.revisions
+    [now] = await sql.share_revision(tx, name=name)
+    return seen is not None and now["number"] == seen[name]
+
+
+async def hold(tx: Tx, name: str) -> None:
+    """Changes of the facts called ``name`` take turns: until this transaction ends, what rests on them waits, and it sees them as
+    they are now.
+    """
+    await sql.hold_revision(tx, name=name)
+    tx.revisions = None
+
+
 async def changed(tx: Tx, name: str) -> None:
     """Say that the facts called ``name`` change in this transaction."""
     await sql.bump_revision(tx, name=name)

@@ -86,6 +86,10 @@ UPDATE core.revisions SET number = number + 1 WHERE name = :name::text RETURNING
 -- Whoever changes these facts waits; whoever reads them does not.
 SELECT number FROM core.revisions WHERE name = :name::text FOR NO KEY UPDATE;
 
+-- name: share_revision
+-- Nobody changes these facts until the transaction ends; told is how often they have changed by now.
+SELECT number FROM core.revisions WHERE name = :name::text FOR SHARE;
+
 -- name: take_numbers
 -- A block of integer keys: the first of ``count``.
 UPDATE core.counters SET next = next + :count::bigint WHERE name = :name::text RETURNING next - :count::bigint AS first;

@@ -19,7 +19,7 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import ledger, named, shortfalls
+from ordino.inventory import holds, ledger, named, shortfalls
 from ordino.inventory.detail import Lot, Serials, tracked
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
@@ -341,6 +341,23 @@ def _held_back(on_hand: int, reserved: int) -> str:
     )
 
 
+def _lacking(
+    changes: Sequence[Change], keys: Mapping[int, tuple[int, int]], held: Mapping[tuple[int, int], tuple[int, int]]
+) -> set[int]:
+    """The SKUs of which less is free than these changes take away."""
+    taken: dict[tuple[int, int], int] = defaultdict(int)
+    for index, key in keys.items():
+        change = changes[index]
+        if isinstance(change, Adjustment) and change.delta < 0:
+            taken[key] -= change.delta
+    return {
+        key[0]
+        for key, units in taken.items()
+        for on_hand, reserved in [held.get(key, (0, 0))]
+        if on_hand - units < reserved
+    }
+
+
 async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetime) -> list[Outcome]:
     if not changes:
         return []
@@ -357,6 +374,8 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         else:
             outcomes[index] = refusal
     held = await _hold(tx, set(keys.values()))
+    if (lacking := _lacking(changes, keys, held)) and await holds.lapse(tx, lacking, at=at):
+        held = await _hold(tx, set(keys.values()))
     desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()])
     deltas: dict[tuple[int, int], int] = defaultdict(int)
     cause_id = new_id(at)

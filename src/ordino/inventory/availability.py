@@ -2,7 +2,8 @@
 location by location, never below 0; a network's is the sum. Of a kit it is the number of kits whose components are available at
 one location.
 
-What an expired hold has reserved counts as free: whoever asks for it gets it.
+What an expired hold has reserved counts as free: whoever asks for it gets it. Of a SKU that is no longer sold (its ``active`` is
+false) nothing is available, though its units lie there; as a component of kits that are sold, it counts as before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
+from ordino.catalog.retired import retired
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
@@ -112,8 +114,9 @@ async def look(tx: Tx, skus: Collection[int], *, at: datetime) -> Shelves:
     parts = (await kits(tx)).parts
     stocked = {part for sku_id in skus for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
     stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
-    rules = await book(tx, stocked)
-    return Shelves(await facts(tx), parts, stock, rules, await _claimed(tx, stock, rules, at))
+    rules = await book(tx, stocked, at=at)
+    claimed_units = await _claimed(tx, stock, rules, at)
+    return Shelves(await facts(tx), parts, stock, rules, claimed_units, await retired(tx))
 
 
 async def _claimed(tx: Tx, stock: Mapping[int, Record], rules: Book | None, at: datetime) -> Mapping[Position, int]:
@@ -142,15 +145,21 @@ class Shelves:
         stock: Mapping[int, Record],
         rules: Book | None,
         claimed: Mapping[Position, int],
+        retired: frozenset[int],
     ) -> None:
         self.known = known
         self.kits = kits
         self.rules = rules
         self.claimed = claimed
+        self.retired = retired
         self._stock = stock
 
-    def parts(self, reach: Reach, sku_id: int) -> list[AtLocation]:
-        """Each open location's part, in the order of their ids."""
+    def parts(self, reach: Reach, sku_id: int, *, in_kit: bool = False) -> list[AtLocation]:
+        """Each open location's part, in the order of their ids. A SKU that is no longer sold has none by itself; as a component of
+        kits (``in_kit``) it has.
+        """
+        if sku_id in self.retired and not in_kit:
+            return []
         of = self.kits.get(sku_id)
         return self._units(reach, sku_id) if of is None else self._kits(reach, of)
 

@@ -66,12 +66,15 @@ class SkuWhy(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """What may be promised, and of every SKU that it takes, why so much lies where."""
+    """What may be promised, and of every SKU that it takes, why so much lies where. ``reason`` says why nothing at all may be,
+    whatever lies where.
+    """
 
     sku: str
     network: str
     available: int
     of: list[SkuWhy]
+    reason: str | None = None
 
 
 async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
@@ -87,10 +90,19 @@ async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
     reserved = await _reserved(tx, [part for part, _ in of], at)
     total = sum(part.available for part in shelves.parts(reach, sku_id))
     why = [
-        SkuWhy(codes[part], each, _locations(shelves, reach, part, reserved, known.closed(reach.channel_id, at)))
+        SkuWhy(
+            codes[part],
+            each,
+            _locations(shelves, reach, part, reserved, known.closed(reach.channel_id, at), part != sku_id),
+        )
         for part, each in of
     ]
-    return Explanation(ask.sku, reach.serving.code, total, why)
+    if sku_id not in shelves.retired:
+        return Explanation(ask.sku, reach.serving.code, total, why)
+    said = (
+        f"{ask.sku!r} is no longer sold: its `active` is false. What orders have of it, or wait for, is still served."
+    )
+    return Explanation(ask.sku, reach.serving.code, 0, why, said)
 
 
 async def _reserved(tx: Tx, sku_ids: Sequence[int], at: datetime) -> dict[tuple[int, int], tuple[list[Reserved], int]]:
@@ -112,6 +124,7 @@ def _locations(
     sku_id: int,
     reserved: Mapping[tuple[int, int], tuple[list[Reserved], int]],
     closures: Mapping[int, Closed],
+    in_kit: bool,
 ) -> list[LocationWhy]:
     whys = []
     channels = {channel.channel_id: channel.code for channel in shelves.known.channels.values()}
@@ -121,6 +134,8 @@ def _locations(
         location = shelves.known.locations[location_id]
         closed = closures.get(location_id)
         shut = f"closed: {closed.reason}" if closed else None if location.active else "switched off"
+        if sku_id in shelves.retired and not in_kit:
+            shut = shut or "no longer sold"
         buffer, rule = reach.serving.buffers[location_id], f"network {reach.serving.code}"
         kept: list[Kept] = []
         if shelves.rules is not None:

@@ -3,6 +3,7 @@
 HLD-1  An open hold has reserved exactly what its lines ask for, and an ended one nothing.
 HLD-2  Between a hold and the order that it becomes, nobody else can take its units: both are one transaction.
 HLD-3  What has expired is free: whoever asks for it gets it, whether or not a worker has come by meanwhile.
+HLD-4  A cart has one open hold at most. To hold the cart again replaces what it holds, all or nothing, under the same hold id.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
+from ordino.catalog.retired import retired
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import Event, declare, record
@@ -53,7 +56,9 @@ class HoldLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NewHold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a cart wants to be held, all or nothing. ``cart`` is what the channel calls it."""
+    """What a cart wants to be held, all or nothing. ``cart`` is what the channel calls it: held again, the cart keeps its hold,
+    with these lines instead of those before. A hold without ``cart`` is always a new one.
+    """
 
     channel: Code
     cart: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] | None = None
@@ -81,10 +86,13 @@ class HoldRefusal(StrEnum):
 
 
 class Held(Struct, frozen=True, tag_field="outcome", tag="held"):
-    """The units are kept until ``expires_at``; name ``hold_id`` when the cart is ordered."""
+    """The units are kept until ``expires_at``; name ``hold_id`` when the cart is ordered. ``replaced``: the cart had this
+    hold before, and it holds this now instead.
+    """
 
     hold_id: UUID
     expires_at: datetime
+    replaced: bool = False
 
 
 class Released(Struct, frozen=True, tag_field="outcome", tag="released"):
@@ -100,6 +108,14 @@ class HoldRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
     reason: HoldRefusal
     detail: str
     pointer: str = ""
+
+
+class Claimed(Struct, frozen=True):
+    """What a hold keeps for whoever names it: units by (SKU id, location id). ``hold_id`` is whose units they are."""
+
+    hold_id: UUID
+    channel_id: int
+    units: Mapping[Position, int]
 
 
 class HoldLineView(Struct, frozen=True):
@@ -132,12 +148,18 @@ class _Wish(Struct):
     new: bool
 
 
+Cart = tuple[int, str]
+"""(channel id, what the channel calls it)"""
+
+
 async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held | HoldRefused]:
-    """One outcome a hold, in order. Each is held whole or not at all."""
+    """One outcome a hold, in order. Each is held whole or not at all; what a cart holds already counts for it."""
     network = await facts(tx)
-    skus = await _skus(tx, [line.sku for wanted in holds for line in wanted.lines])
+    skus, gone = await _skus(tx, [line.sku for wanted in holds for line in wanted.lines])
     outcomes: dict[int, Held | HoldRefused] = {}
     wishes: dict[int, _Wish] = {}
+    carts: dict[int, Cart] = {}
+    later: dict[int, NewHold] = {}
     for (index, wanted), hold_id in zip(enumerate(holds), new_ids(at, len(holds)), strict=True):
         channel = network.channels.get(wanted.channel)
         if not 1 <= wanted.minutes <= MAX_MINUTES:
@@ -148,13 +170,24 @@ async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held |
             detail = f"There is no channel {wanted.channel!r} that a network serves."
             outcomes[index] = HoldRefused(None, HoldRefusal.UNKNOWN_CHANNEL, detail, "/channel")
         else:
-            lines = _lines(wanted.lines, skus, None)
+            lines = _lines(wanted.lines, skus, gone, None)
             if isinstance(lines, HoldRefused):
                 outcomes[index] = lines
                 continue
+            if wanted.cart is not None:
+                cart = (channel.channel_id, wanted.cart)
+                if cart in carts.values():
+                    later[index] = wanted  # the same cart again: after what was said of it before
+                    continue
+                carts[index] = cart
             until = at + timedelta(minutes=wanted.minutes)
             wishes[index] = _Wish(hold_id, channel, wanted.cart, until, lines, {}, True)
-    outcomes |= await _grant(tx, wishes, network, at)
+    if carts:
+        outcomes |= await _grant_carts(tx, wishes, carts, network, at)
+    else:
+        outcomes |= await _grant(tx, wishes, network, at)
+    if later:
+        outcomes |= dict(zip(later, await hold(tx, list(later.values()), at=at), strict=True))
     return [outcomes[index] for index in range(len(holds))]
 
 
@@ -163,7 +196,7 @@ async def change(tx: Tx, changes: Sequence[HoldChange], *, at: datetime) -> list
     network = await facts(tx)
     found = await _lock(tx, [wanted.hold_id for wanted in changes])
     had = await _reserved(tx, list(found))
-    skus = await _skus(tx, [line.sku for wanted in changes for line in wanted.lines or ()])
+    skus, gone = await _skus(tx, [line.sku for wanted in changes for line in wanted.lines or ()])
     outcomes: dict[int, Held | HoldRefused] = {}
     wishes: dict[int, _Wish] = {}
     later: dict[int, HoldChange] = {}
@@ -177,7 +210,9 @@ async def change(tx: Tx, changes: Sequence[HoldChange], *, at: datetime) -> list
             continue
         row = found[wanted.hold_id]
         lines = (
-            await _lines_of(tx, wanted.hold_id) if wanted.lines is None else _lines(wanted.lines, skus, wanted.hold_id)
+            await _lines_of(tx, wanted.hold_id)
+            if wanted.lines is None
+            else _lines(wanted.lines, skus, gone, wanted.hold_id)
         )
         if isinstance(lines, HoldRefused):
             outcomes[index] = lines
@@ -230,15 +265,39 @@ async def lapse(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> bool:
     return True
 
 
-async def claim(tx: Tx, hold_ids: Collection[UUID], *, at: datetime) -> dict[UUID, tuple[int, dict[Position, int]]]:
-    """Hold id -> channel id and units of each position, of every hold that is there, locked for the order that it becomes.
+async def claim(tx: Tx, hold_ids: Collection[UUID], *, at: datetime, lock: bool = True) -> dict[UUID, Claimed]:
+    """Hold id as it was named -> what it keeps, of every hold that is there; with ``lock``, held for the order that it becomes.
 
-    One that has ended or expired holds nothing.
+    One that has ended or expired keeps nothing, unless its cart has been held again since: then the cart's hold of today does.
     """
-    found = await _lock(tx, list(hold_ids))
-    living = [hold_id for hold_id, row in found.items() if row["ended_at"] is None and row["expires_at"] > at]
-    had = await _reserved(tx, living)
-    return {hold_id: (row["channel_id"], had.get(hold_id, {})) for hold_id, row in found.items()}
+    find = _lock if lock else _read
+    found = await find(tx, list(hold_ids))
+    stands = {named: row for named, row in found.items() if _is_open(row, at)}
+    over = {
+        named: (row["channel_id"], row["cart"])
+        for named, row in found.items()
+        if named not in stands and row["cart"] is not None and row["order_id"] is None
+    }
+    if over:
+        rows = await sql.holds_of_carts(
+            tx, channel_ids=[cart[0] for cart in over.values()], carts=[cart[1] for cart in over.values()]
+        )
+        today = {(row["channel_id"], row["cart"]): row["hold_id"] for row in rows}
+        others = await find(tx, sorted(set(today.values()) - found.keys()))
+        for named, cart in over.items():
+            row = others.get(today[cart]) or found.get(today[cart]) if cart in today else None
+            if row is not None and _is_open(row, at):
+                stands[named] = row
+    had = await _reserved(tx, [row["hold_id"] for row in stands.values()])
+    return {
+        named: Claimed(row["hold_id"], row["channel_id"], had.get(row["hold_id"], {}) if named in stands else {})
+        for named, row in (found | stands).items()
+    }
+
+
+def unknown(channel: str, hold_id: UUID) -> str:
+    """The sentence that refuses a hold that the channel does not have."""
+    return f"The channel {channel!r} has no hold {hold_id}; leave it out, or name the cart's own."
 
 
 async def turn(tx: Tx, orders: Mapping[UUID, UUID], *, at: datetime) -> None:
@@ -255,7 +314,7 @@ def let_go(hold_id: UUID, units: Mapping[Position, int], cause_id: UUID) -> list
 
 
 async def hold_of(tx: Tx, hold_id: UUID, *, at: datetime) -> HoldView:
-    """Raises ``NotFound``."""
+    """One hold. Raises ``NotFound``."""
     rows = await sql.hold_by_id(tx, hold_id=hold_id)
     if not rows:
         raise NotFound(f"There is no hold {hold_id}.")
@@ -266,24 +325,47 @@ async def hold_of(tx: Tx, hold_id: UUID, *, at: datetime) -> HoldView:
     return HoldView(hold_id, channel, row["cart"], status, row["held_at"], row["expires_at"], row["order_id"], lines)
 
 
+async def holds_of(tx: Tx, channel: str, cart: str, *, at: datetime) -> list[HoldView]:
+    """The hold that a cart has, or had last; empty if nothing was ever held for it. Raises ``NotFound`` for an unknown channel."""
+    known = (await facts(tx)).channels.get(channel)
+    if known is None:
+        raise NotFound(f"There is no channel {channel!r}.")
+    rows = await sql.hold_of_cart(tx, channel_id=known.channel_id, cart=cart)
+    return [await hold_of(tx, row["hold_id"], at=at) for row in rows]
+
+
+async def expired_units(tx: Tx, sku_id: int, *, at: datetime) -> dict[int, int]:
+    """Location id -> units of a SKU that holds which had expired at a time still had reserved then: free for whoever asked."""
+    rows = await sql.held_at(tx, sku_id=sku_id, at=at)
+    found = await _read(tx, sorted({row["hold_id"] for row in rows}))
+    units: dict[int, int] = defaultdict(int)
+    for row in rows:
+        if row["hold_id"] in found and found[row["hold_id"]]["expires_at"] <= at:
+            units[row["location_id"]] += row["quantity"]
+    return dict(units)
+
+
 # -- what it takes -----------------------------------------------------------------------------------------------------
 
 
-async def _skus(tx: Tx, codes: Sequence[str]) -> dict[str, tuple[int, Parts]]:
+async def _skus(tx: Tx, codes: Sequence[str]) -> tuple[dict[str, tuple[int, Parts]], frozenset[int]]:
+    """Code -> SKU id and what it is made of; and which SKUs are no longer sold."""
     parts = (await kits(tx)).parts
-    return {code: (sku_id, parts.get(sku_id, ())) for code, sku_id in (await sku_ids(tx, codes)).items()}
+    known = {code: (sku_id, parts.get(sku_id, ())) for code, sku_id in (await sku_ids(tx, codes)).items()}
+    return known, await retired(tx)
 
 
 def _lines(
-    wanted: Sequence[HoldLine], skus: Mapping[str, tuple[int, Parts]], hold_id: UUID | None
+    wanted: Sequence[HoldLine], skus: Mapping[str, tuple[int, Parts]], gone: frozenset[int], hold_id: UUID | None
 ) -> list[tuple[str, int, int, Parts]] | HoldRefused:
     units: dict[str, int] = defaultdict(int)
     for index, line in enumerate(wanted):
         if not 1 <= line.quantity <= MAX_UNITS:
             detail = f"Hold 1 to {MAX_UNITS} units of a SKU, not {line.quantity}; leave out what is not wanted."
             return HoldRefused(hold_id, HoldRefusal.INVALID, detail, f"/lines/{index}/quantity")
-        if line.sku not in skus:
-            detail = f"The SKU {line.sku!r} does not exist."
+        if line.sku not in skus or skus[line.sku][0] in gone:
+            said = "does not exist; create it with PUT /v1/skus" if line.sku not in skus else "is no longer sold"
+            detail = f"The SKU {line.sku!r} {said}."
             return HoldRefused(hold_id, HoldRefusal.UNKNOWN_SKU, detail, f"/lines/{index}/sku")
         units[line.sku] += line.quantity
     return [(code, skus[code][0], quantity, skus[code][1]) for code, quantity in units.items()]
@@ -303,7 +385,7 @@ def _unchangeable(wanted: HoldChange, found: Mapping[UUID, Any], at: datetime) -
         return HoldRefused(wanted.hold_id, HoldRefusal.INVALID, "Say what is to change: `lines`, `minutes` or both.")
     if row is None:
         return HoldRefused(wanted.hold_id, HoldRefusal.UNKNOWN_HOLD, f"There is no hold {wanted.hold_id}.", "/hold_id")
-    if row["ended_at"] is not None or row["expires_at"] <= at:
+    if not _is_open(row, at):
         said = "has become an order" if row["order_id"] is not None else "has ended; make a new one"
         return HoldRefused(wanted.hold_id, HoldRefusal.ENDED, f"The hold {said}.", "/hold_id")
     return None
@@ -314,12 +396,56 @@ async def _lock(tx: Tx, hold_ids: Sequence[UUID]) -> dict[UUID, Any]:
     return {row["hold_id"]: row for row in rows}
 
 
+async def _read(tx: Tx, hold_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    rows = await sql.read_holds(tx, hold_ids=list(hold_ids)) if hold_ids else []
+    return {row["hold_id"]: row for row in rows}
+
+
+def _is_open(row: Any, at: datetime) -> bool:
+    return row["ended_at"] is None and row["expires_at"] > at
+
+
 async def _reserved(tx: Tx, hold_ids: Sequence[UUID]) -> dict[UUID, dict[Position, int]]:
     """What these holds have reserved."""
     units: dict[UUID, dict[Position, int]] = defaultdict(dict)
     for row in await sql.held_units(tx, hold_ids=list(hold_ids)) if hold_ids else []:
         units[row["order_id"]][row["sku_id"], row["location_id"]] = row["quantity"]
     return units
+
+
+async def _grant_carts(
+    tx: Tx, wishes: Mapping[int, _Wish], carts: Mapping[int, Cart], network: NetworkFacts, at: datetime
+) -> dict[int, Held | HoldRefused]:
+    """Wishes of which some are for carts, each cart once. A cart that has an open hold keeps it, with what it wants now."""
+    rows = await sql.claim_carts(tx, **_cart_columns(carts, wishes))
+    known = {(row["channel_id"], row["cart"]): row["hold_id"] for row in rows}
+    before = {index: known[cart] for index, cart in carts.items() if known[cart] != wishes[index].hold_id}
+    found = await _lock(tx, list(before.values()))
+    standing = {hold_id: row for hold_id, row in found.items() if row["ended_at"] is None}
+    await _end(tx, [hold_id for hold_id, row in standing.items() if not _is_open(row, at)], at, "hold_expired")
+    had = await _reserved(tx, [hold_id for hold_id, row in standing.items() if _is_open(row, at)])
+    for index, hold_id in before.items():
+        if hold_id in standing and _is_open(standing[hold_id], at):
+            wish = wishes[index]
+            wish.hold_id, wish.had, wish.new = hold_id, had.get(hold_id, {}), False
+    outcomes = await _grant(tx, wishes, network, at)
+    granted = {index: cart for index, cart in carts.items() if isinstance(outcomes[index], Held)}
+    if anew := {index: cart for index, cart in granted.items() if index in before and wishes[index].new}:
+        await sql.point_carts(tx, **_cart_columns(anew, wishes))
+    if never := {index: cart for index, cart in carts.items() if index not in granted and index not in before}:
+        await sql.forget_carts(tx, **_cart_columns(never, wishes))
+    return {
+        index: replace(outcome, replaced=True) if index in granted and not wishes[index].new else outcome
+        for index, outcome in outcomes.items()
+    }
+
+
+def _cart_columns(carts: Mapping[int, Cart], wishes: Mapping[int, _Wish]) -> dict[str, list[Any]]:
+    return {
+        "channel_ids": [cart[0] for cart in carts.values()],
+        "carts": [cart[1] for cart in carts.values()],
+        "hold_ids": [wishes[index].hold_id for index in carts],
+    }
 
 
 async def _grant(
@@ -354,7 +480,9 @@ def _stocked(wish: _Wish) -> set[int]:
 
 def _too_little(wish: _Wish) -> str:
     named = ", ".join(f"{quantity} of {code!r}" for code, _, quantity, _ in wish.lines[:5])
-    return f"There is too little for {named}{' and more' if len(wish.lines) > 5 else ''}; ask for less, or try again later."
+    stays = "" if wish.new else f" The hold {wish.hold_id} stays as it was."
+    more = " and more" if len(wish.lines) > 5 else ""
+    return f"There is too little for {named}{more}; ask for less, or try again later.{stays}"
 
 
 class _Shelf:

@@ -16,10 +16,12 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
+from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
 from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, in_rounds, outcome
+from ordino.inventory import kits as kit_ledger
 from ordino.inventory.adjust import MAX_UNITS
 from ordino.network.facts import facts
 
@@ -68,9 +70,10 @@ async def upsert_incoming(tx: Tx, incoming: Sequence[Incoming], *, at: datetime)
     """Each by its document, SKU and location."""
     places = (await facts(tx)).location_ids
     skus = await sku_ids(tx, [one.sku for one in incoming])
+    of_kits = (await kits(tx)).parts
 
     async def apply(batch: Sequence[Incoming]) -> list[Outcome]:
-        sound = [one for one in batch if one.sku in skus and one.location in places]
+        sound = [one for one in batch if one.sku in skus and one.location in places and not _for_kit(one)]
         sound.sort(key=lambda one: (skus[one.sku], places[one.location], one.document))
         written = await sql.write_incoming(
             tx,
@@ -91,10 +94,20 @@ async def upsert_incoming(tx: Tx, incoming: Sequence[Incoming], *, at: datetime)
             elif one.location not in places:
                 detail = f"There is no location {one.location!r}; create it with PUT /v1/locations."
                 outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, detail, "/location"))
+            elif _for_kit(one):
+                detail = f"{one.sku!r} is a kit and has no stock of its own; announce its components."
+                outcomes.append(NotUpserted(one.code, Reason.CONFLICT, detail, "/sku"))
             else:
                 new = news.get((skus[one.sku], places[one.location], one.document))
                 outcomes.append(outcome(one.code, new=bool(new), written=new is not None))
+        if written:
+            plain = dict.fromkeys([skus[one.sku] for one in sound if not one.closed], ())
+            await kit_ledger.stand(tx, plain)  # what is announced does not become a kit
         return outcomes
+
+    def _for_kit(one: Incoming) -> bool:
+        """What was announced before may still be closed, whatever the SKU has become."""
+        return skus[one.sku] in of_kits and not one.closed
 
     return await in_rounds(incoming, code=lambda one: one.code, fault=_fault, apply=apply)
 

@@ -4,6 +4,7 @@ A kit has no stock of its own. What it was made of is written down when an order
 changed meanwhile releases and ships what was reserved for it.
 
 KIT-1  A line for kits holds, at each location, of every component as many units as its kits there need.
+KIT-2  A kit has no stock of its own: nothing of it is on hand, set aside, under way or announced.
 """
 
 from __future__ import annotations
@@ -14,14 +15,30 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from ordino.catalog.kits import Parts, kits
-from ordino.core.database import Tx
+from ordino.core import kept
+from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
+catalog_sql = statements("ordino.catalog")
 
 LineKey = tuple[UUID, int]
 """(order id, line number)"""
+
+
+async def stand(tx: Tx, seen: Mapping[int, Parts]) -> None:
+    """SKUs stay made of what they were seen to be made of (of nothing, those that are no kits) until this transaction ends.
+
+    Raises ``Raced`` if they are not any more: it is to be run again on what they are made of now.
+    """
+    if await kept.stand(tx, "kits"):
+        return
+    now: dict[int, dict[int, int]] = {}
+    for row in await catalog_sql.components_of(tx, sku_ids=list(seen)):
+        now.setdefault(row["sku_id"], {})[row["component_sku_id"]] = row["quantity"]
+    if any(now.get(sku_id, {}) != dict(parts) for sku_id, parts in seen.items()):
+        raise Raced
 
 
 async def freeze(tx: Tx, lines: Mapping[LineKey, Parts]) -> None:

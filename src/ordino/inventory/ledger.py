@@ -26,7 +26,8 @@ async def post(
     """Write the moves, the reservations behind them, and last the balances, rows taken in key order.
 
     ``keep`` says how many free units must stay at a position after reserving there (its buffer).
-    Raises ``Raced`` when a position no longer bears its moves: the transaction is rolled back and run again.
+    Raises ``Raced`` when a position no longer bears its moves, or its SKU became a kit meanwhile: the transaction is rolled back
+    and run again.
     """
     moves = await detail.settle(tx, await kits.expand(tx, moves)) if moves else moves
     if not moves:
@@ -39,7 +40,8 @@ async def post(
     await _set_aside(tx, moves)
     await _hold(tx, moves)
     waiting.freed(tx, {m.sku_id for m in moves if m.on_hand_delta > m.reserved_delta})
-    await _balance(tx, moves, keep or {}, guarded)
+    if first := await _balance(tx, moves, keep or {}, guarded, arrives=bool(arriving)):
+        await kits.stand(tx, dict.fromkeys(first, ()))  # what is stocked does not become a kit
 
 
 async def _record(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
@@ -116,7 +118,11 @@ def _columns(held: Mapping[tuple[int, UUID, int, int], int]) -> dict[str, list[o
     }
 
 
-async def _balance(tx: Tx, moves: Sequence[StockMove], keep: Mapping[Key, int], guarded: bool) -> None:
+async def _balance(
+    tx: Tx, moves: Sequence[StockMove], keep: Mapping[Key, int], guarded: bool, *, arrives: bool
+) -> set[int]:
+    """The SKUs that got their first units at a position, if units arrive."""
+    first: set[int] = set()
     deltas: dict[Key, list[int]] = defaultdict(lambda: [0, 0, 0])
     for move in moves:
         delta = deltas[move.sku_id, move.location_id]
@@ -139,8 +145,11 @@ async def _balance(tx: Tx, moves: Sequence[StockMove], keep: Mapping[Key, int], 
         )
         if len(rows) < len(shard):
             lost += set(shard) - {(row["sku_id"], row["location_id"]) for row in rows}
+        if arrives:
+            first.update([row["sku_id"] for row in rows if row["was_empty"]])
     if lost:
         raise Raced(sorted(lost))
+    return first
 
 
 async def free(tx: Tx, sku_ids: Sequence[int], *, lock: bool = False) -> dict[int, dict[int, int]]:

@@ -5,10 +5,22 @@ FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]) AND on_hand > reserved 
 
 -- name: shelf
 -- What is free of each SKU, location by location, without a lock; and who waits for it.
-SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand - s.reserved) AS free,
+SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand - s.reserved) AS free, false AS lapsed,
        (SELECT json_agg(json_build_array(w.sku_id, w.channel_id, w.quantity, w.freed, w.offered, w.stamp, w.offered_at))
         FROM inventory.waiting w WHERE w.sku_id = s.sku_id AND w.quantity > 0)::text AS waiting
 FROM inventory.stock s WHERE s.sku_id = any(:sku_ids::int[]) AND s.on_hand > s.reserved GROUP BY s.sku_id;
+
+-- name: shelf_at
+-- The same as it will be once holds that have expired by then have let go: what decides without writing counts on that.
+SELECT s.sku_id, array_agg(s.location_id) AS location_ids, array_agg(s.on_hand - s.reserved + coalesce(l.quantity, 0)) AS free,
+       coalesce(sum(l.quantity), 0) > 0 AS lapsed,
+       (SELECT json_agg(json_build_array(w.sku_id, w.channel_id, w.quantity, w.freed, w.offered, w.stamp, w.offered_at))
+        FROM inventory.waiting w WHERE w.sku_id = s.sku_id AND w.quantity > 0)::text AS waiting
+FROM inventory.stock s
+LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
+           WHERE sku_id = any(:sku_ids::int[]) AND expires_at <= :at::timestamptz GROUP BY sku_id, location_id) l
+    USING (sku_id, location_id)
+WHERE s.sku_id = any(:sku_ids::int[]) AND s.on_hand > s.reserved - coalesce(l.quantity, 0) GROUP BY s.sku_id;
 
 -- name: lock_positions
 -- Every position of these SKUs, held until the transaction ends, in key order.
@@ -40,7 +52,7 @@ FROM wanted w
 WHERE s.sku_id = w.sku_id AND s.location_id = w.location_id /* on shards: AND s.sku_id = any(:sku_ids::int[]) */
   AND s.reserved + w.reserved BETWEEN 0 AND s.on_hand + w.on_hand - w.keep
   AND s.picked + w.picked BETWEEN 0 AND s.reserved + w.reserved
-RETURNING s.sku_id, s.location_id;
+RETURNING s.sku_id, s.location_id, s.on_hand > 0 AND s.on_hand = w.on_hand AS was_empty;
 
 -- name: record_moves
 -- The ledger beside the balance, and which SKUs it touches.
@@ -222,6 +234,35 @@ INSERT INTO inventory.holds AS h (hold_id, channel_id, cart, expires_at, held_at
 SELECT w.*, :at::timestamptz FROM unnest(:hold_ids::uuid[], :channel_ids::int[], :carts::text[], :expiries::timestamptz[]) AS w
 ON CONFLICT (hold_id) DO UPDATE SET expires_at = excluded.expires_at;
 
+-- name: claim_carts
+-- The hold of each cart: the given one if the cart had none, else the one that it has or had last. Its row is held until the transaction
+-- ends, so that requests for one cart take turns.
+INSERT INTO inventory.carts AS c (channel_id, cart, hold_id)
+SELECT * FROM unnest(:channel_ids::int[], :carts::text[], :hold_ids::uuid[]) AS w (channel_id, cart, hold_id)
+ORDER BY w.channel_id, w.cart
+ON CONFLICT (channel_id, cart) DO UPDATE SET hold_id = c.hold_id
+RETURNING channel_id, cart, hold_id;
+
+-- name: point_carts
+-- Carts get a new hold: the one that they had has ended.
+UPDATE inventory.carts c SET hold_id = w.hold_id
+FROM unnest(:channel_ids::int[], :carts::text[], :hold_ids::uuid[]) AS w (channel_id, cart, hold_id)
+WHERE c.channel_id = w.channel_id AND c.cart = w.cart;
+
+-- name: forget_carts
+-- Carts that were to get their first hold and were refused it have none.
+DELETE FROM inventory.carts c USING unnest(:channel_ids::int[], :carts::text[], :hold_ids::uuid[]) AS w (channel_id, cart, hold_id)
+WHERE c.channel_id = w.channel_id AND c.cart = w.cart AND c.hold_id = w.hold_id;
+
+-- name: hold_of_cart
+-- The hold that a cart has, or had last.
+SELECT hold_id FROM inventory.carts WHERE channel_id = :channel_id::int AND cart = :cart::text;
+
+-- name: holds_of_carts
+-- The same, of several carts.
+SELECT c.channel_id, c.cart, c.hold_id
+FROM inventory.carts c JOIN unnest(:channel_ids::int[], :carts::text[]) AS w (channel_id, cart) USING (channel_id, cart);
+
 -- name: write_hold_lines
 -- What carts asked for.
 INSERT INTO inventory.hold_lines (hold_id, line_no, sku_id, quantity)
@@ -239,6 +280,10 @@ DELETE FROM inventory.kit_lines WHERE order_id = any(:order_ids::uuid[]);
 -- These holds for the rest of the transaction, in key order.
 SELECT hold_id, channel_id, cart, expires_at, ended_at, order_id FROM inventory.holds
 WHERE hold_id = any(:hold_ids::uuid[]) ORDER BY hold_id FOR NO KEY UPDATE;
+
+-- name: read_holds
+-- The same without a lock, for what decides and writes nothing.
+SELECT hold_id, channel_id, cart, expires_at, ended_at, order_id FROM inventory.holds WHERE hold_id = any(:hold_ids::uuid[]);
 
 -- name: expired_holds
 -- Holds whose time is over, locked; what somebody else is ending is passed over.
@@ -300,9 +345,11 @@ FROM inventory.rules WHERE sku_id = any(:sku_ids::int[]);
 SELECT sku_id, category FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) AND category IS NOT NULL;
 
 -- name: reserved_by_channel
--- What each channel has reserved of these SKUs, location by location.
+-- What each channel has reserved of these SKUs, location by location; without what holds that have expired ``at`` a time have, if one is
+-- given.
 SELECT sku_id, location_id, channel_id, sum(quantity)::bigint AS quantity FROM inventory.reservations
-WHERE sku_id = any(:sku_ids::int[]) AND channel_id IS NOT NULL GROUP BY sku_id, location_id, channel_id;
+WHERE sku_id = any(:sku_ids::int[]) AND channel_id IS NOT NULL AND (expires_at > :at::timestamptz) IS NOT FALSE
+GROUP BY sku_id, location_id, channel_id;
 
 -- name: rules
 -- Some rules of a kind as they were sent, by code.
@@ -354,6 +401,19 @@ SELECT * FROM unnest(:order_ids::uuid[], :line_nos::int[], :component_sku_ids::i
 SELECT k.order_id, k.line_no, k.component_sku_id, k.quantity
 FROM inventory.kit_lines k JOIN unnest(:order_ids::uuid[], :line_nos::int[]) AS w (order_id, line_no) USING (order_id, line_no)
 ORDER BY k.order_id, k.line_no, k.component_sku_id;
+
+-- name: stocked_by_themselves
+-- What there is of these SKUs as plain units, in one snapshot: on hand, set aside, under way in transfers, announced by suppliers.
+SELECT sku_id, kind, sum(quantity)::bigint AS quantity
+FROM (SELECT sku_id, 'on_hand' AS kind, on_hand AS quantity FROM inventory.stock WHERE sku_id = any(:sku_ids::int[])
+      UNION ALL
+      SELECT sku_id, 'set_aside', quantity FROM inventory.unavailable WHERE sku_id = any(:sku_ids::int[])
+      UNION ALL
+      SELECT sku_id, 'in_transit', in_transit FROM inventory.transfer_lines WHERE sku_id = any(:sku_ids::int[]) AND in_transit > 0
+      UNION ALL
+      SELECT sku_id, 'announced', quantity - received FROM inventory.incoming
+      WHERE sku_id = any(:sku_ids::int[]) AND NOT closed AND quantity > received) u
+GROUP BY sku_id, kind HAVING sum(quantity) > 0 ORDER BY sku_id, kind;
 
 -- feeds ----------------------------------------------------------------------------------------------------------------
 
@@ -868,6 +928,12 @@ SELECT location_id, sum(on_hand_delta)::bigint AS on_hand, sum(reserved_delta)::
        sum(picked_delta)::bigint AS picked, sum(unavailable_delta)::bigint AS unavailable
 FROM inventory.moves WHERE sku_id = :sku_id::int AND at <= :at::timestamptz GROUP BY location_id ORDER BY location_id;
 
+-- name: held_at
+-- What each hold had reserved of a SKU at a time, by its moves.
+SELECT order_id AS hold_id, location_id, sum(reserved_delta)::bigint AS quantity FROM inventory.moves
+WHERE sku_id = :sku_id::int AND at <= :at::timestamptz AND kind IN ('held', 'let_go')
+GROUP BY order_id, location_id HAVING sum(reserved_delta) > 0;
+
 -- name: moves_before
 -- One page of a SKU's moves, newest first, by the time at which they were entered.
 SELECT cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta, unavailable_delta, reason, order_id, actor,
@@ -889,6 +955,17 @@ SELECT DISTINCT sku_id FROM taken;
 -- name: touch_all
 -- A rule has changed: what may be promised of any SKU may have.
 INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM inventory.stock;
+
+-- name: touch_retired
+-- SKUs that are no longer sold, or are sold again, since this was asked last: what may be promised of them has changed.
+WITH today AS (
+    SELECT sku_id FROM catalog.skus WHERE NOT active
+), revived AS (
+    DELETE FROM inventory.retired WHERE sku_id NOT IN (SELECT sku_id FROM today) RETURNING sku_id
+), gone AS (
+    INSERT INTO inventory.retired SELECT sku_id FROM today EXCEPT SELECT sku_id FROM inventory.retired RETURNING sku_id
+)
+INSERT INTO inventory.touched SELECT sku_id FROM revived UNION ALL SELECT sku_id FROM gone;
 
 -- name: publish_changes
 -- The SKUs get the next numbers.
@@ -915,10 +992,10 @@ SET available = excluded.available, low = excluded.low,
     since = CASE WHEN p.low = excluded.low AND (p.available = 0) = (excluded.available = 0) THEN p.since ELSE excluded.since END;
 
 -- name: scarce
--- One page of what is low or out in a network, in order of SKU codes.
+-- One page of what is low or out in a network and still sold, in order of SKU codes.
 SELECT s.code AS sku, p.available, p.available = 0 AS is_out, p.since
 FROM inventory.published p JOIN catalog.skus s USING (sku_id)
-WHERE p.network_id = :network_id::int AND (p.low OR p.available = 0) AND s.code > :after::text ORDER BY s.code LIMIT :limit::int;
+WHERE p.network_id = :network_id::int AND s.active AND (p.low OR p.available = 0) AND s.code > :after::text ORDER BY s.code LIMIT :limit::int;
 
 -- name: codes_of
 -- The codes of these SKUs.

@@ -344,8 +344,12 @@ def _fits(rule: Rule, network_id: int, channel_id: int | None, category: str | N
     )
 
 
-async def book(tx: Tx, sku_ids: Collection[int], *, kinds: Collection[RuleKind] | None = None) -> Book | None:
-    """The rules for these SKUs as they stand; None while there is no rule but the networks' own."""
+async def book(
+    tx: Tx, sku_ids: Collection[int], *, kinds: Collection[RuleKind] | None = None, at: datetime | None = None
+) -> Book | None:
+    """The rules for these SKUs as they stand; None while there is no rule but the networks' own. With ``at``, what holds have that
+    have expired by then is reserved for nobody.
+    """
     found = await general(tx)
     kinds = (RuleKind.BUFFER, RuleKind.ALLOCATION) if kinds is None else kinds
     if not found.kinds.intersection(kinds):
@@ -368,6 +372,6 @@ async def book(tx: Tx, sku_ids: Collection[int], *, kinds: Collection[RuleKind] 
         on_hand = {(row["sku_id"], row["location_id"]): row["on_hand"] for row in rows}
     reserved: dict[Position, dict[int, int]] = {}
     if RuleKind.ALLOCATION in found.kinds and RuleKind.ALLOCATION in kinds:
-        for row in await sql.reserved_by_channel(tx, sku_ids=ids):
+        for row in await sql.reserved_by_channel(tx, sku_ids=ids, at=at):
             reserved.setdefault((row["sku_id"], row["location_id"]), {})[row["channel_id"]] = row["quantity"]
     return Book(found, {sku_id: _sorted(rules) for sku_id, rules in of_skus.items()}, categories, on_hand, reserved)

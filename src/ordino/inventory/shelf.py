@@ -46,21 +46,24 @@ async def on_shelf(
 
     ``lock`` holds the positions until the transaction ends. Where units are kept for channels, they are held anyway: what one
     channel may have depends on what the others take meanwhile; unless nothing is decided. Units that orders wait for, and have not
-    been offered yet, are left out; unless who asks is served ``first``, or as far as they are the asker's ``own``.
+    been offered yet, are left out; unless who asks is served ``first``, or as far as they are the asker's ``own``. For who decides
+    nothing, what holds have that have expired is free, as it would be for whoever asked and wrote.
     """
     if decides and RuleKind.ALLOCATION in (await general(tx)).kinds:
         tx.careful = True
     if lock or tx.careful:
-        free = await ledger.free(tx, sku_ids, lock=True)
+        free, lapsed = await ledger.free(tx, sku_ids, lock=True), []
         waiting = await waiting_of(tx, free) if free else []
     else:
-        rows = await sql.shelf(tx, sku_ids=list(set(sku_ids)))
+        ids = list(set(sku_ids))
+        rows = await (sql.shelf(tx, sku_ids=ids) if decides else sql.shelf_at(tx, sku_ids=ids, at=at))
+        lapsed = [row["sku_id"] for row in rows if row["lapsed"]]
         free = {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}
         waiting = [one for row in rows if row["waiting"] is not None for one in decoded(row["waiting"])]
-    rules = await book(tx, sku_ids)
+    rules = await book(tx, sku_ids, at=None if decides else at)
     if first or not waiting:
         return Shelf(free=free, book=rules, claimed={}, waiting=waiting)
-    claims = await claimed(tx, waiting, free, rules, at=at, own=own)
+    claims = await claimed(tx, waiting, free, rules, at=at, own=own, lapsed=lapsed)
     for (sku_id, location_id), units in claims.items():
         free[sku_id][location_id] -= units
     return Shelf(free=free, book=rules, claimed=claims, waiting=waiting)

@@ -54,8 +54,12 @@ class Scarce(Struct, frozen=True):
 
 async def publish(tx: Tx, since: datetime, at: datetime) -> None:
     """Give what has moved its numbers in the feed, and tell what became low, ran out or came back."""
-    if await _rules_changed(tx, since, at):
+    numbers = {row["name"]: row["number"] for row in await core_sql.revisions(tx)}
+    if await _rules_changed(tx, numbers, since, at):
         await sql.touch_all(tx)
+    if numbers["retired"] != numbers["retired_published"]:
+        await sql.touch_retired(tx)
+        await core_sql.set_revision(tx, name="retired_published", number=numbers["retired"])
     sku_ids = sorted(row["sku_id"] for row in await sql.take_touched(tx, limit=AT_ONCE))
     if not sku_ids:
         return
@@ -65,9 +69,8 @@ async def publish(tx: Tx, since: datetime, at: datetime) -> None:
     await _compare(tx, sku_ids, at)
 
 
-async def _rules_changed(tx: Tx, since: datetime, at: datetime) -> bool:
+async def _rules_changed(tx: Tx, numbers: Mapping[str, int], since: datetime, at: datetime) -> bool:
     """Has anything changed that touches what may be promised of any SKU? A closure that begins or ends counts, too."""
-    numbers = {row["name"]: row["number"] for row in await core_sql.revisions(tx)}
     turned = (await facts(tx)).closures_turn(since, at)
     if numbers["promises"] == numbers["published"]:
         return turned

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ordino.catalog.kits import kits
+from ordino.catalog.retired import retired
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
@@ -47,8 +48,9 @@ async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[
     if {RuleKind.BUFFER, RuleKind.ALLOCATION} & (await general(tx)).kinds or not of_kits.keys().isdisjoint(sku_ids):
         return await _units_now(tx, sku_ids, reach, at)  # rules and kits have a say: worked out each time
     kept = _kept(tx, reach)
+    units: dict[int, int] = dict.fromkeys(sku_ids & await retired(tx), 0)
+    sku_ids = sku_ids - units.keys()
     versions = {row["sku_id"]: row["version"] for row in await sql.versions(tx, sku_ids=list(sku_ids))}
-    units: dict[int, int] = {}
     for sku_id in sku_ids:
         total = kept.get(sku_id)
         if total is not None and versions.get(sku_id) == total[0] and (total[2] is None or at < total[2]):

@@ -24,7 +24,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import detail, ledger, named
+from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
 from ordino.inventory.model import MoveKind, StockMove
@@ -180,6 +180,10 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
     network, of_kits = await facts(tx), (await kits(tx)).parts
     skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
     free = await ledger.free(tx, list(skus.values()), lock=True)
+    if any(_refusal(wanted, network, skus, of_kits, free) for wanted in transfers) and await holds.lapse(
+        tx, skus.values(), at=at
+    ):
+        free = await ledger.free(tx, list(skus.values()), lock=True)
     outcomes: list[Outcome] = []
     granted: list[tuple[UUID, NewTransfer]] = []
     events: list[Event] = []
@@ -305,6 +309,7 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
 async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[Outcome]:
     """One outcome an arrival, in order. Units are in the destination's stock at once; damaged ones are set aside there."""
     desk = await _desk(tx, [(arrival.transfer_id, arrival.lines or ()) for arrival in arrivals], at)
+    of_kits = (await kits(tx)).parts
     for index, arrival in enumerate(arrivals):
         lines = desk.lines.get(arrival.transfer_id, {})
         came = {n: (line.in_transit, 0) for n, line in lines.items() if line.in_transit}
@@ -316,7 +321,9 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
         serials = _serials(arrival.lines or ())
         refusal = desk.doubt(
             arrival.transfer_id, {n: sum(units) for n, units in came.items()}, None, "", last=arrival.last
-        ) or desk.doubt_came(arrival.transfer_id, came, serials)
+        ) or (
+            desk.doubt_kits(arrival.transfer_id, came, of_kits) or desk.doubt_came(arrival.transfer_id, came, serials)
+        )
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
@@ -463,6 +470,19 @@ class _Desk:
             done="sent",
             else_="does not lie on a shelf of the origin",
         )
+
+    def doubt_kits(
+        self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], of_kits: Mapping[int, Any]
+    ) -> TransferRefused | None:
+        """Why units that were found again, or came beyond what was sent, cannot be received: their SKU has become a kit since."""
+        for line_no in units:
+            if self.lines[transfer_id][line_no].sku_id in of_kits:
+                said = (
+                    f"The SKU of line {line_no} has become a kit, which has no stock of its own: receive the components by "
+                    "POST /v1/receipts."
+                )
+                return TransferRefused(transfer_id, TransferRefusal.KIT, said, "/lines")
+        return None
 
     def doubt_came(
         self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], serials: Mapping[int, Sequence[str]]

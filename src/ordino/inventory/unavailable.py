@@ -21,7 +21,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import ledger, named
+from ordino.inventory import holds, ledger, named
 from ordino.inventory.adjust import MAX_UNITS, Document, StockRefusal, StockRefused
 from ordino.inventory.detail import Lot, Serials
 from ordino.inventory.model import MoveKind, Part, StockMove
@@ -77,6 +77,13 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
             keys[index] = (skus[item.sku], places[item.location])
         outcomes[index] = refusal
     free, aside = await _positions(tx, sorted(set(keys.values())))
+    if kind is MoveKind.SET_ASIDE:
+        wanted: dict[tuple[int, int], int] = defaultdict(int)
+        for index, key in keys.items():
+            wanted[key] += items[index].quantity
+        lacking = {key[0] for key, units in wanted.items() if units > free[key][0] - free[key][1]}
+        if lacking and await holds.lapse(tx, lacking, at=at):
+            free, aside = await _positions(tx, sorted(set(keys.values())))
     cause_id, moves = new_id(at), []
     desk = await named.desk(tx, [(items[index], key) for index, key in keys.items()])
     for index, key in keys.items():

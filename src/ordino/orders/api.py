@@ -20,6 +20,7 @@ from ordino.core.errors import Invalid
 from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, command_one, decode, described, encode
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
+from ordino.inventory.model import LACKS_STOCK
 from ordino.inventory.shortfalls import Closed, Closure, close
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
@@ -33,7 +34,14 @@ from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
 CANCELLATIONS = Body("cancellations", Cancellation)
-REFUSED = {"repeated_with_changes": 409, "invalid": 400, "unknown_order": 404, "too_late": 409, "too_many": 409}
+REFUSED = {
+    **LACKS_STOCK,
+    "repeated_with_changes": 409,
+    "invalid": 400,
+    "unknown_order": 404,
+    "too_late": 409,
+    "too_many": 409,
+}
 
 
 class WholeCancellation(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 Orders that wait take the first units that come: available at a date = available now + max(0, supply until then - units waiting),
 as in the cumulative available-to-promise of master scheduling (APICS Dictionary, "available-to-promise"). Supply that is overdue
-counts for nothing, and so does what comes to a location that is closed then.
+counts for nothing, and so does what comes to a location that is closed then. Of a SKU that is no longer sold nothing may be
+promised at any time: what comes of it goes to the orders that wait.
 """
 
 from __future__ import annotations
@@ -56,9 +57,15 @@ async def future(tx: Tx, ask: Ask, *, at: datetime, until: datetime | None = Non
     sku_id = await sku_id_of(tx, ask.sku)
     shelves = await look(tx, [sku_id], at=at)
     of = shelves.kits.get(sku_id) or ((sku_id, 1),)
+    if sku_id in shelves.retired:
+        waits = await _waiting(tx, of, known.channels_of(reach.serving))
+        return Future(ask.sku, reach.serving.code, 0, waits, [], [])
     now = sum(part.available for part in shelves.parts(reach, sku_id))
     left = {  # with what waiting orders have first claim to: they are counted below
-        part: {known.location_ids[p.location]: p.available + p.waiting for p in shelves.parts(reach, part)}
+        part: {
+            known.location_ids[p.location]: p.available + p.waiting
+            for p in shelves.parts(reach, part, in_kit=part != sku_id)
+        }
         for part, _ in of
     }
     coming: list[tuple[int, int, Expected]] = []

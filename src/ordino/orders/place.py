@@ -73,6 +73,9 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     decision: Decision
     parts: tuple[Parts, ...] = ()  # of the lines that are for kits; () of the others
     held: Mapping[Position, int] = {}
+    hold_id: UUID | None = (
+        None  # whose units those are: the hold that the order names, or the one that its cart has now
+    )
 
     @property
     def promised_at(self) -> datetime | None:
@@ -254,23 +257,22 @@ async def _held(
     channels: Mapping[int, tuple[Channel, Serving]],
     at: datetime,
     outcomes: dict[int, Outcome],
-) -> dict[int, Mapping[Position, int]]:
+) -> dict[int, holds.Claimed]:
     """What holds keep for these orders. A hold becomes the first order that names it; a second one finds it empty."""
     named = {index: hold_id for index in chosen if (hold_id := orders[index].hold_id) is not None}
     if not named:
         return {}
     found = await holds.claim(tx, set(named.values()), at=at)
-    held: dict[int, Mapping[Position, int]] = {}
+    held: dict[int, holds.Claimed] = {}
+    taken: set[UUID] = set()
     for index, hold_id in named.items():
-        channel_id, units = found.get(hold_id, (None, {}))
-        if channel_id != channels[index][0].channel_id:
-            detail = (
-                f"The channel {orders[index].channel!r} has no hold {hold_id}; leave it out, or name the cart's own."
-            )
+        claimed = found.get(hold_id)
+        if claimed is None or claimed.channel_id != channels[index][0].channel_id:
+            detail = holds.unknown(orders[index].channel, hold_id)
             outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_HOLD, detail, "/hold_id")
-        elif units:
-            held[index] = units
-            found[hold_id] = (channel_id, {})
+        elif claimed.units and claimed.hold_id not in taken:
+            held[index] = claimed
+            taken.add(claimed.hold_id)
     return held
 
 
@@ -288,7 +290,7 @@ async def _plan(
     channels: Mapping[int, tuple[Channel, Serving]],
     digests: Mapping[int, bytes],
     skus: Mapping[str, Sku],
-    held: Mapping[int, Mapping[Position, int]],
+    held: Mapping[int, holds.Claimed],
     network: NetworkFacts,
     at: datetime,
     outcomes: dict[int, Outcome],
@@ -319,7 +321,7 @@ async def _plan(
                 ShortPolicy(channel.short_policy),
                 channel.channel_id,
                 closed[channel.channel_id],
-                held.get(index, _NOTHING),
+                held[index].units if index in held else _NOTHING,
                 channel.code,
                 channel.seller,
                 order.type,
@@ -380,6 +382,7 @@ async def _plan(
                 decision,
                 tuple(need.parts for need in request.needs),
                 request.held,
+                held[index].hold_id if index in held else None,
             )
         )
     return planned, shelf
@@ -492,9 +495,7 @@ async def write(
             if parts and line_no not in plan.decision.dropped
         },
     )
-    if turned := {
-        plan.order.hold_id: plan.order_id for plan in planned if plan.held and plan.order.hold_id is not None
-    }:
+    if turned := {plan.hold_id: plan.order_id for plan in planned if plan.held and plan.hold_id is not None}:
         await holds.turn(tx, turned, at=at)
     book, claimed_units = (None, _NOTHING) if shelf is None else (shelf.book, shelf.claimed)
     keep: dict[Position, int] = defaultdict(int)
@@ -505,8 +506,8 @@ async def write(
         serving = plan.channel.network
         assert serving is not None
         channel_id = plan.channel.channel_id
-        if plan.held and plan.order.hold_id is not None:
-            moves += holds.let_go(plan.order.hold_id, plan.held, plan.event_id)
+        if plan.held and plan.hold_id is not None:
+            moves += holds.let_go(plan.hold_id, plan.held, plan.event_id)
         for leg in plan.decision.legs:
             buffer = serving.buffers[leg.location_id]
             for units in leg.units:
@@ -527,6 +528,10 @@ async def write(
                         channel_id=channel_id,
                     )
                 )
+    if waited_for := {
+        plan.sku_ids[line_no - 1]: plan.parts[line_no - 1] for plan in planned for line_no in plan.decision.short
+    }:
+        await kit_ledger.stand(tx, waited_for)  # what orders wait for stays what it is
     await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
     return {row["order_id"]: row["status"] for row in rows}
 

@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
+from ordino.inventory import holds
+from ordino.inventory.rules import Position
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
@@ -33,7 +35,9 @@ class PreviewLine(Struct, frozen=True, kw_only=True):
 
 
 class PreviewRequest(Struct, frozen=True, kw_only=True):
-    """Lines to an address, through a channel. ``profile_version`` tries a drafted profile instead of the active ones."""
+    """Lines to an address, through a channel. ``profile_version`` tries a drafted profile instead of the active ones; what the cart
+    holds under ``hold_id`` is there for it, as it is for the order that names the hold.
+    """
 
     channel: Code
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
@@ -46,6 +50,7 @@ class PreviewRequest(Struct, frozen=True, kw_only=True):
     total_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] | None = None
     customer: Code | None = None
     profile_version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    hold_id: UUID | None = None
 
 
 class PreviewUnits(Struct, frozen=True):
@@ -82,7 +87,9 @@ class Preview(Struct, frozen=True):
 
 
 async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
-    """Nothing is reserved or written. Raises ``NotFound`` for an unknown channel or version, ``Refused`` for a SKU or level."""
+    """Nothing is reserved or written. Raises ``NotFound`` for an unknown channel or version, ``Refused`` for an unknown SKU, level
+    or hold.
+    """
     network = await facts(tx)
     channel = network.channels.get(wanted.channel)
     if channel is None or channel.network is None:
@@ -94,7 +101,8 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
             raise Refused(detail, code="unknown_sku", faults=[Fault(f"/lines/{index}/sku", detail)])
     if (said := unknown_level(network, wanted.service_level)) is not None:
         raise Refused(said, code="unknown_service_level", faults=[Fault("/service_level", said)])
-    request = _request(wanted, channel, channel.network, skus, network, at)
+    held = await _held(tx, wanted, channel, at)
+    request = _request(wanted, channel, channel.network, skus, network, held, at)
     policy = await profiles(tx)
     chosen = (
         policy.for_request(request) if wanted.profile_version is None else await by_version(tx, wanted.profile_version)
@@ -110,12 +118,23 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     return _view(decision, network, codes, channel.currency)
 
 
+async def _held(tx: Tx, wanted: PreviewRequest, channel: Channel, at: datetime) -> Mapping[Position, int]:
+    if wanted.hold_id is None:
+        return {}
+    claimed = (await holds.claim(tx, [wanted.hold_id], at=at, lock=False)).get(wanted.hold_id)
+    if claimed is None or claimed.channel_id != channel.channel_id:
+        said = holds.unknown(channel.code, wanted.hold_id)
+        raise Refused(said, code="unknown_hold", faults=[Fault("/hold_id", said)])
+    return claimed.units
+
+
 def _request(
     wanted: PreviewRequest,
     channel: Channel,
     serving: Serving,
     skus: Mapping[str, Sku],
     network: NetworkFacts,
+    held: Mapping[Position, int],
     at: datetime,
 ) -> Request:
     worth = sum(line.quantity * line.unit_price_minor for line in wanted.lines)
@@ -132,6 +151,7 @@ def _request(
         ShortPolicy(channel.short_policy),
         channel.channel_id,
         network.closed(channel.channel_id, at),
+        held,
         channel=channel.code,
         seller=channel.seller,
         order_type=wanted.type,

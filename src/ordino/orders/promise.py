@@ -23,8 +23,9 @@ from msgspec.structs import replace
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
+from ordino.inventory import holds
 from ordino.inventory.incoming import Expected, expected
-from ordino.inventory.rules import Book
+from ordino.inventory.rules import Book, Position
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
 from ordino.orders import capacity
@@ -56,7 +57,8 @@ class PromiseLine(Struct, frozen=True, gc=False, kw_only=True):
 class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True):
     """A product page (one line), a cart or a checkout. ``service_level`` asks for one level; left out, for all that there are.
     ``pickups`` is how many stores, nearest first, are to be told. Conditions of a routing profile may ask for the prices, the
-    ``total_minor`` (by default what the lines add up to) and the ``customer``; then say them, as the order will.
+    ``total_minor`` (by default what the lines add up to) and the ``customer``; then say them, as the order will. What the cart
+    holds under ``hold_id`` is there for it, as it is for the order that names the hold.
     """
 
     channel: Code
@@ -69,6 +71,7 @@ class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True):
     customer: Code | None = None
     service_level: Code | None = None
     pickups: Annotated[int, Meta(ge=0, le=50)] = 0
+    hold_id: UUID | None = None
 
 
 class PromiseLeg(Struct, frozen=True, gc=False):
@@ -117,7 +120,7 @@ class Promise(Struct, frozen=True, gc=False, tag_field="outcome", tag="promise")
 class PromiseRefused(Struct, frozen=True, gc=False, tag_field="outcome", tag="refused"):
     """The question cannot be answered. ``pointer`` names the field, ``detail`` says what to do."""
 
-    reason: Literal["unknown_channel", "unknown_sku", "unknown_service_level"]
+    reason: Literal["unknown_channel", "unknown_sku", "unknown_service_level", "unknown_hold"]
     detail: str
     pointer: str
 
@@ -139,8 +142,9 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
     network = await facts(tx)
     skus = await known_skus(tx, {line.sku for one in asked for line in one.lines})
     refused = {index: said for index, one in enumerate(asked) if (said := _fault(one, network, skus)) is not None}
+    held = await _held(tx, asked, network, refused, at)
     requests = {
-        index: _request(one, network.channels[one.channel], skus, network, at)
+        index: _request(one, network.channels[one.channel], skus, network, held.get(index, {}), at)
         for index, one in enumerate(asked)
         if index not in refused
     }
@@ -189,8 +193,33 @@ def _fault(one: PromiseRequest, network: NetworkFacts, skus: Mapping[str, Sku]) 
     return None
 
 
+async def _held(
+    tx: Tx,
+    asked: Sequence[PromiseRequest],
+    network: NetworkFacts,
+    refused: dict[int, PromiseRefused],
+    at: datetime,
+) -> dict[int, Mapping[Position, int]]:
+    """What holds keep for these questions; those that name a hold that their channel does not have are refused."""
+    named = {i: one.hold_id for i, one in enumerate(asked) if i not in refused and one.hold_id is not None}
+    found = await holds.claim(tx, set(named.values()), at=at, lock=False) if named else {}
+    held: dict[int, Mapping[Position, int]] = {}
+    for index, hold_id in named.items():
+        claimed, channel = found.get(hold_id), network.channels[asked[index].channel]
+        if claimed is None or claimed.channel_id != channel.channel_id:
+            refused[index] = PromiseRefused("unknown_hold", holds.unknown(channel.code, hold_id), "/hold_id")
+        else:
+            held[index] = claimed.units
+    return held
+
+
 def _request(
-    one: PromiseRequest, channel: Channel, skus: Mapping[str, Sku], network: NetworkFacts, at: datetime
+    one: PromiseRequest,
+    channel: Channel,
+    skus: Mapping[str, Sku],
+    network: NetworkFacts,
+    held: Mapping[Position, int],
+    at: datetime,
 ) -> Request:
     assert channel.network is not None, "asked before"
     return Request(
@@ -208,6 +237,7 @@ def _request(
         ShortPolicy.REFUSE,
         channel.channel_id,
         network.closed(channel.channel_id, at),
+        held,
         channel=channel.code,
         seller=channel.seller,
         order_type=one.type,
@@ -274,7 +304,8 @@ def _option(
             )
         )
     last = any(
-        free.get(sku_id, {}).get(n, 0) - units <= request.network.buffers[n] for (sku_id, n), units in taken.items()
+        free.get(sku_id, {}).get(n, 0) + request.held.get((sku_id, n), 0) - units <= request.network.buffers[n]
+        for (sku_id, n), units in taken.items()
     )
     latest = max(decision.legs, key=lambda leg: leg.promised_at)
     confidence: Confidence = "low" if source == "incoming" else "high"
@@ -369,6 +400,7 @@ def _pickups(desk: _Desk, request: Request, most: int) -> list[PickupOption]:
     """The nearest stores that have everything and are open to customers."""
     network = desk.network
     left = Left(desk.free, network, desk.used, desk.book)
+    left.hold(request)
     wanted: dict[int, int] = {}
     kit_parts = {}
     for need in request.needs:

@@ -303,6 +303,11 @@ WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.orde
 -- What is waited for.
 SELECT DISTINCT sku_id FROM orders.lines WHERE backordered > stop_wanted AND backordered > 0;
 
+-- name: units_waiting_for
+-- How many units of these SKUs orders wait for.
+SELECT sku_id, sum(backordered)::bigint AS quantity FROM orders.lines
+WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 GROUP BY sku_id;
+
 -- name: waiting_orders
 -- Who waits for these SKUs, first placed first, a page at a time.
 SELECT DISTINCT order_id FROM orders.lines

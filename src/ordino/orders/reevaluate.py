@@ -25,6 +25,7 @@ from ordino.core.errors import Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
+from ordino.inventory import holds
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.rules import Book
@@ -255,6 +256,8 @@ async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = 
     used = await capacity.used(tx, network, servings, at, lock=lock)
     policy = await profiles(tx)
     sku_ids = stocked(requests)
+    if lock:
+        await holds.lapse(tx, sku_ids, at=at)  # what was seen without a lock counted on it
     shelf = await on_shelf(tx, sku_ids, at=at, lock=lock, decides=lock)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     claims = await capacity.claimed(tx, list(tentative))

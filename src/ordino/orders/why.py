@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
+from ordino.inventory import holds
 from ordino.inventory.rules import book
 from ordino.network.facts import facts
 from ordino.orders import ledger
@@ -84,11 +85,12 @@ async def why_not(tx: Tx, order_id: UUID, location: str) -> WhyNot:
     for sku_id in sku_ids:
         stood = {r["location_id"]: r for r in await inventory_sql.stood_at(tx, sku_id=sku_id, at=row["at"])}
         there = stood.get(location_id)
-        stood_free = 0 if there is None else there["on_hand"] - there["reserved"]
+        expired = (await holds.expired_units(tx, sku_id, at=row["at"])).get(location_id, 0)
+        stood_free = 0 if there is None else there["on_hand"] - there["reserved"] + expired
         free[sku_id] = {location_id: stood_free - claimed.get(sku_id, 0)}
     profile = await by_version(tx, row["profile_version"])
     outlook = await outlook_for(tx, profile.looks_ahead, sku_ids)
-    [again] = decide([request], free, network, profile, book=await book(tx, sku_ids), outlook=outlook)
+    [again] = decide([request], free, network, profile, book=await book(tx, sku_ids, at=row["at"]), outlook=outlook)
     seen = next((one for one in again.explanation.candidates if one.location_id == location_id), None)
     stock = tuple((sku_id, units[location_id]) for sku_id, units in free.items())
     if seen is not None:  # what its day had left then is not known any more

@@ -15,6 +15,7 @@ from ordino.core.http import Body, command, described
 from ordino.inventory import bins, detail_view
 from ordino.inventory.bins import Bin, BinMove, BinMoved, BinMoveRefused
 from ordino.inventory.detail_view import DetailView, SerialView
+from ordino.inventory.model import LACKS_STOCK
 
 BIN_MOVES = Body("bin_moves", BinMove)
 
@@ -28,7 +29,7 @@ BIN_MOVES = Body("bin_moves", BinMove)
 )
 async def post_bin_moves(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One move or a list. What arrives without a bin lies in `-` until it is put away."""
-    return await command(request, database, BIN_MOVES, bins.move_bins, BinMoveRefused, status=201)
+    return await command(request, database, BIN_MOVES, bins.move_bins, BinMoveRefused, status=201, statuses=LACKS_STOCK)
 
 
 @get("/v1/stock/{sku:str}/detail", summary="Where exactly a SKU lies", tags=["inventory"])

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 from msgspec import Meta, Struct
 
 from ordino.core.database import Database
@@ -26,11 +26,13 @@ from ordino.inventory.holds import (
     change,
     hold,
     hold_of,
+    holds_of,
     release,
 )
+from ordino.inventory.model import LACKS_STOCK
 
 HOLDS = Body("holds", NewHold)
-STATUSES = {"unknown_hold": 404, "ended": 409, "out_of_stock": 409}
+STATUSES = {**LACKS_STOCK, "unknown_hold": 404, "ended": 409}
 
 
 class HoldPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +40,12 @@ class HoldPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     lines: Annotated[list[HoldLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
     minutes: Minutes | None = None
+
+
+class Holds(Struct, frozen=True):
+    """The hold that a cart has or had last, or none."""
+
+    holds: list[HoldView]
 
 
 _patch = msgspec.json.Decoder(HoldPatch)
@@ -51,8 +59,25 @@ _patch = msgspec.json.Decoder(HoldPatch)
     operation_class=described(HOLDS, Held | HoldRefused),
 )
 async def post_holds(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One hold or a list, each whole or not at all, for 15 minutes unless it says otherwise. Name `hold_id` in the order."""
-    return await command(request, database, HOLDS, hold, HoldRefused, status=201, statuses=STATUSES)
+    """One hold or a list, each whole or not at all, for 15 minutes unless it says otherwise. Name `hold_id` in the order. The same
+    `cart` held again keeps its hold with the new lines (200, `replaced`); if they do not fit, it stays as it was.
+    """
+    return await command(request, database, HOLDS, hold, HoldRefused, status=_status, statuses=STATUSES)
+
+
+def _status(outcome: Any) -> int:
+    return 200 if outcome.replaced else 201
+
+
+@get("/v1/holds", summary="The hold of a cart", tags=["inventory"])
+async def get_holds(
+    database: NamedDependency[Database],
+    channel: Annotated[str, QueryParameter(max_length=100)],
+    cart: Annotated[str, QueryParameter(max_length=200)],
+) -> Holds:
+    """The one that the cart has, or what became of the last one that it had; empty if nothing was ever held for it."""
+    at = database.clock.now()
+    return Holds(await database.read(lambda tx: holds_of(tx, channel, cart, at=at)))
 
 
 @get("/v1/holds/{hold_id:uuid}", summary="One hold", tags=["inventory"])
@@ -90,4 +115,4 @@ async def delete_hold(
     return await command_one(request, database, hold_id, release, HoldRefused, statuses=STATUSES)
 
 
-routes: list[Any] = [post_holds, get_hold, patch_hold, delete_hold]
+routes: list[Any] = [post_holds, get_holds, get_hold, patch_hold, delete_hold]

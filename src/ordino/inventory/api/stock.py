@@ -32,6 +32,7 @@ from ordino.inventory.availability import Ask, Availability, available
 from ordino.inventory.explain import Explanation
 from ordino.inventory.explain import explain as explained
 from ordino.inventory.feed import Applied, FeedView
+from ordino.inventory.model import LACKS_STOCK
 
 RECEIPTS = Body("receipts", Receipt)
 ADJUSTMENTS = Body("adjustments", Adjustment)
@@ -128,7 +129,7 @@ async def _take(
     if media_type not in (CSV, NDJSON):
         if feed is not None or as_of is not None:
             raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")
-        return await command(request, database, body, verb, StockRefused, status=status)
+        return await command(request, database, body, verb, StockRefused, status=status, statuses=LACKS_STOCK)
     name = feed or request.headers.get("idempotency-key")
     rows = rows_of(request, kind.type, decode=True)
     placer = request.app.state.placer  # orders go before feeds

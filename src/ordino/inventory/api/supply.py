@@ -19,6 +19,7 @@ from ordino.inventory import incoming, transfers, unavailable
 from ordino.inventory.adjust import StockRefused
 from ordino.inventory.history import LAST
 from ordino.inventory.incoming import Incoming, IncomingView, upsert_incoming
+from ordino.inventory.model import LACKS_STOCK
 from ordino.inventory.transfers import (
     Arrival,
     ArrivalBody,
@@ -35,7 +36,7 @@ SET_ASIDES = Body("set_asides", SetAside)
 RESTORATIONS = Body("restorations", SetAside)
 SCRAPPINGS = Body("scrappings", SetAside)
 TRANSFERS = Body("transfers", NewTransfer)
-STATUSES = {"unknown": 404, "too_late": 409, "too_many": 409, "too_few": 409}
+STATUSES = {**LACKS_STOCK, "unknown": 404, "too_late": 409, "too_many": 409}
 _shipment, _arrival = msgspec.json.Decoder(ShipmentBody), msgspec.json.Decoder(ArrivalBody)
 
 
@@ -71,7 +72,7 @@ async def get_conditions(database: NamedDependency[Database]) -> Conditions:
 )
 async def post_set_asides(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """Units that are there and may not be sold leave on hand for a condition. What orders hold is never taken away."""
-    return await command(request, database, SET_ASIDES, set_aside, StockRefused, status=201)
+    return await command(request, database, SET_ASIDES, set_aside, StockRefused, status=201, statuses=LACKS_STOCK)
 
 
 @post(
@@ -83,7 +84,7 @@ async def post_set_asides(request: Request[Any, Any, Any], database: NamedDepend
 )
 async def post_restorations(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """They may be sold again; who waits for them gets them."""
-    return await command(request, database, RESTORATIONS, restore, StockRefused, status=201)
+    return await command(request, database, RESTORATIONS, restore, StockRefused, status=201, statuses=LACKS_STOCK)
 
 
 @post(
@@ -95,7 +96,7 @@ async def post_restorations(request: Request[Any, Any, Any], database: NamedDepe
 )
 async def post_scrappings(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """They leave for good."""
-    return await command(request, database, SCRAPPINGS, scrap, StockRefused, status=201)
+    return await command(request, database, SCRAPPINGS, scrap, StockRefused, status=201, statuses=LACKS_STOCK)
 
 
 @get("/v1/incoming/{document:str}", summary="What a document announced", tags=["inventory"])

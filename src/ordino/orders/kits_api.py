@@ -1,0 +1,20 @@
+"""Kits over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ordino.catalog import read
+from ordino.catalog.model import Kit
+from ordino.core import bulk
+from ordino.core.bulk import Kind
+from ordino.orders.kits import upsert_kits
+
+routes: list[Any] = bulk.routes(
+    Kind("kits", Kit, upsert_kits, key="sku", flat=False),
+    "catalog",
+    note="Each whole, by its SKU; one without components becomes an ordinary SKU again. A SKU that is stocked by itself, or "
+    "that orders wait for, does not become a kit.",
+    by_code=read.kits,
+    after_code=read.kits_after,
+)
