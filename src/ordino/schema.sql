@@ -139,8 +139,10 @@ CREATE TABLE catalog.skus (
     tracking text NOT NULL DEFAULT 'none',
     expiry_required boolean NOT NULL DEFAULT false,
     handling_classes text[] NOT NULL DEFAULT '{}',
+    stop_selling_days int NOT NULL DEFAULT 0,  -- before the date on a lot
     CONSTRAINT skus_pk PRIMARY KEY (sku_id),
     CONSTRAINT trackings CHECK (tracking IN ('none', 'lot', 'serial')),
+    CONSTRAINT only_lots_stop_selling CHECK (stop_selling_days >= 0 AND (stop_selling_days = 0 OR tracking = 'lot')),
     CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
     CONSTRAINT a_unit_scale_is_0_to_6 CHECK (unit_scale BETWEEN 0 AND 6)
 );
@@ -595,6 +597,7 @@ CREATE TABLE inventory.lots (
     first_at timestamptz NOT NULL,
     CONSTRAINT lots_pk PRIMARY KEY (sku_id, lot)
 );
+CREATE INDEX lots_by_date ON inventory.lots (expires_on) WHERE expires_on IS NOT NULL;
 
 -- Where exactly the units of a position lie, and of which lot: the rows sum to its on hand.
 CREATE TABLE inventory.detail (
@@ -1064,7 +1067,8 @@ INSERT INTO warehouse.short_reasons (code, sentence, stock_effect, excludes_loca
     ('not_found', 'The missing units are not there: on hand is reduced by them.', 'reduce', true),
     ('none_left', 'Nothing is left on the shelf: everything not reserved is written off, too.', 'zero', true),
     ('damaged', 'The units are damaged: on hand is reduced by them.', 'reduce', false),
-    ('refused', 'The location cannot do the work: stock stays as it is.', 'none', true);
+    ('refused', 'The location cannot do the work: stock stays as it is.', 'none', true),
+    ('expired', 'The units are past their date: they are set aside as expired.', 'none', false);
 
 CREATE TABLE warehouse.fulfillment_orders (
     order_id uuid NOT NULL,

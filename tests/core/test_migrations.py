@@ -111,7 +111,8 @@ async def test_a_database_is_pending_until_it_is_migrated(empty_url: str) -> Non
 
 async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None:
     await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
-    assert await _fetch(empty_url, f"SELECT version_num FROM {SCHEMA}.alembic_version") == [("0001",)]
+    assert len(await _fetch(empty_url, f"SELECT version_num FROM {SCHEMA}.alembic_version")) == 1
+    assert not await pending(empty_url)
     names = await _fetch(empty_url, "SELECT name FROM core.revisions ORDER BY name")
     assert names == [
         ("counting",),

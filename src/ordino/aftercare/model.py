@@ -110,7 +110,9 @@ class Authorized(Struct, frozen=True, tag_field="outcome", tag="authorized"):
 
 
 class Received(Struct, frozen=True, tag_field="outcome", tag="received"):
-    """``refund_minor`` is what is to be given back for these units."""
+    """``refund_minor`` is what is to be given back for these units. ``expired`` ones of the restocked are past their date: they are
+    set aside, and not offered.
+    """
 
     order_id: UUID
     return_id: UUID
@@ -118,6 +120,7 @@ class Received(Struct, frozen=True, tag_field="outcome", tag="received"):
     scrapped: int
     refund_minor: int
     status: str
+    expired: int = 0
 
 
 class ReturnRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):

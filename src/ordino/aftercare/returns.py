@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -226,7 +227,8 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         data = {"return_id": receipt.return_id, "lines": receipt.lines, "refund_minor": refunds[index]}
         version = orders[receipt.order_id].flow_version
         events.append(Event(receipt.order_id, event_id, "return_received", at, data, version))
-    statuses = await _write(tx, came, unit_moves, stock_moves, events, at)
+    statuses, aside = await _write(tx, came, unit_moves, stock_moves, events, at)
+    expired = _expired(receipts, refunds, returns, aside)
     return [
         refusals.get(index)
         or Received(
@@ -236,9 +238,29 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
             sum(line.scrapped for line in receipt.lines),
             refunds[index],
             statuses[receipt.order_id],
+            expired.get(index, 0),
         )
         for index, receipt in enumerate(receipts)
     ]
+
+
+def _expired(
+    receipts: Sequence[ReturnReceipt],
+    done: Collection[int],
+    returns: Mapping[tuple[UUID, UUID], Mapping[int, _ReturnLine]],
+    aside: Mapping[stock.Key, int],
+) -> dict[int, int]:
+    """Receipt -> how many of its restocked units are of lots past their date; of kits, their components are only set aside."""
+    left, expired = dict(aside), defaultdict[int, int](int)
+    for index in sorted(done) if aside else ():
+        receipt = receipts[index]
+        for line in receipt.lines:
+            there = returns[receipt.order_id, receipt.return_id][line.line_no]
+            units = min(line.restocked, left.get((there.sku_id, there.location_id), 0))
+            if units:
+                left[there.sku_id, there.location_id] -= units
+                expired[index] += units
+    return expired
 
 
 def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated: bool) -> ReturnRefused | None:
@@ -308,9 +330,10 @@ async def _write(
     stock_moves: Sequence[StockMove],
     events: list[Event],
     at: datetime,
-) -> dict[UUID, str]:
+) -> tuple[dict[UUID, str], dict[stock.Key, int]]:
+    """The orders' statuses, and how many units were set aside because their lots have expired, by position."""
     if not came:
-        return {}
+        return {}, {}
     await sql.receive(
         tx,
         order_ids=[key[0] for key in came],
@@ -327,8 +350,7 @@ async def _write(
         data: dict[str, Any] = {"sku_ids": sorted({move.sku_id for move in stock_moves})}
         events.append(Event(arrival, arrival, "stock_received", at, data, await tx.plans.active(tx)))
     await record(tx, events)
-    await stock.post(tx, stock_moves, at=at)
-    return statuses
+    return statuses, await stock.post(tx, stock_moves, at=at)
 
 
 async def returns_of(tx: Tx, order_id: UUID) -> list[ReturnView]:

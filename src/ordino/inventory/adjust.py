@@ -11,6 +11,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
@@ -89,7 +90,9 @@ class StockRefusal(StrEnum):
 
 class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
     """On hand changed by ``delta`` and is ``on_hand``; 0 where it already was so, at the time of the count. ``shortfall`` units are
-    missing beyond that: orders hold them, and are sourced anew.
+    missing beyond that: orders hold them, and are sourced anew. ``expired`` units of a receipt are past their last selling day:
+    they were taken in and set aside at once, and are not in ``on_hand``. Of a receipt whose document
+    announced fewer units than have come by now, ``beyond_announced`` are too many: was it sent before?
     """
 
     sku: str
@@ -97,6 +100,8 @@ class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
     delta: int
     on_hand: int
     shortfall: int = 0
+    expired: int = 0
+    beyond_announced: int = 0
 
 
 class StockRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
@@ -357,7 +362,7 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         else:
             outcomes[index] = refusal
     held = await _hold(tx, set(keys.values()))
-    desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()])
+    desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()], at=at)
     deltas: dict[tuple[int, int], int] = defaultdict(int)
     cause_id = new_id(at)
     moves = []
@@ -395,26 +400,67 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         came = [(move.sku_id, serial) for move in moves if move.on_hand_delta > 0 for serial in move.serials]
         await named.know_serials(tx, came)
     if kind is MoveKind.RECEIVED:
-        await _take_incoming(tx, moves)
+        await _take_incoming(tx, moves, keys, outcomes, changes)
     await _announce(tx, moves, cause_id, at)
-    await ledger.post(tx, moves, at=at)
+    aside = await ledger.post(tx, moves, at=at)
+    if aside:
+        assert desk is not None, "only lots expire"
+        _tell_expired(outcomes, changes, keys, aside, desk, at)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-async def _take_incoming(tx: Tx, moves: Sequence[StockMove]) -> None:
-    """What receipts name by its document has come."""
+def _tell_expired(
+    outcomes: list[Outcome | None],
+    changes: Sequence[Change],
+    keys: Mapping[int, tuple[int, int]],
+    aside: Mapping[tuple[int, int], int],
+    desk: named.Desk,
+    at: datetime,
+) -> None:
+    """Of changes that brought units of expired lots: how many, and what is on hand without them. ``aside``: in all, by position."""
+    gone: dict[tuple[int, int], int] = defaultdict(int)
+    last: dict[tuple[int, int], int] = {}
+    for index, key in keys.items():
+        outcome, lot = outcomes[index], changes[index].lot
+        if not isinstance(outcome, Moved) or key not in aside:
+            continue
+        expired = outcome.delta if outcome.delta > 0 and lot is not None and desk.over(key, lot, at) else 0
+        gone[key] += expired
+        last[key] = index
+        outcomes[index] = replace(outcome, on_hand=outcome.on_hand - gone[key], expired=expired)
+    for key, index in last.items():  # lots that had expired before may have become free to be set aside, too
+        outcome = outcomes[index]
+        assert isinstance(outcome, Moved)
+        outcomes[index] = replace(outcome, on_hand=outcome.on_hand - (aside[key] - gone[key]))
+
+
+async def _take_incoming(
+    tx: Tx,
+    moves: Sequence[StockMove],
+    keys: Mapping[int, tuple[int, int]],
+    outcomes: list[Outcome | None],
+    changes: Sequence[Change],
+) -> None:
+    """What receipts name by its document has come; if more than was announced, the last ones to bring it are told."""
     units: dict[tuple[int, int, str], int] = defaultdict(int)
     for move in moves:
         if move.document is not None:
             units[move.sku_id, move.location_id, move.document] += move.on_hand_delta
     if units:
-        await sql.take_incoming(
+        rows = await sql.take_incoming(
             tx,
             sku_ids=[key[0] for key in units],
             location_ids=[key[1] for key in units],
             documents=[key[2] for key in units],
             quantities=list(units.values()),
         )
+        over = {(row["sku_id"], row["location_id"], row["document"]): row["over"] for row in rows if row["over"] > 0}
+        for index in sorted(keys, reverse=True) if over else ():
+            outcome, document = outcomes[index], changes[index].document
+            if isinstance(outcome, Moved) and document is not None and (key := (*keys[index], document)) in over:
+                beyond = min(outcome.delta, over[key])
+                over[key] -= beyond
+                outcomes[index] = replace(outcome, beyond_announced=beyond)
 
 
 async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:

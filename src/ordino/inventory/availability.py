@@ -1,5 +1,5 @@
-"""Available to promise: on hand - reserved - buffer - what is kept for other channels, location by location, never below 0; a
-network's is the sum. Of a kit it is the number of kits whose components are available at one location.
+"""Available to promise: on hand - reserved - expired - buffer - what is kept for other channels, location by location, never below
+0; a network's is the sum. Of a kit it is the number of kits whose components are available at one location.
 
 What an expired hold has reserved counts as free: whoever asks for it gets it.
 """
@@ -17,6 +17,7 @@ from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
+from ordino.inventory.expiry import expired_units
 from ordino.inventory.rules import Book, book
 from ordino.network.facts import NetworkFacts, Serving, facts
 
@@ -24,7 +25,7 @@ sql = statements("ordino.inventory")
 
 
 class AtLocation(Struct, frozen=True):
-    """One location's part. ``kept`` units are for other channels."""
+    """One location's part. ``kept`` units are for other channels; ``expired`` ones are of lots that may no longer be sold."""
 
     location: str
     on_hand: int
@@ -32,6 +33,7 @@ class AtLocation(Struct, frozen=True):
     buffer: int
     kept: int
     available: int
+    expired: int = 0
 
 
 class Availability(Struct, frozen=True):
@@ -107,18 +109,25 @@ async def look(tx: Tx, skus: Collection[int], *, at: datetime) -> Shelves:
     parts = (await kits(tx)).parts
     stocked = {part for sku_id in skus for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
     stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
-    return Shelves(await facts(tx), parts, stock, await book(tx, stocked))
+    expired = await expired_units(tx, stock, at=at)
+    return Shelves(await facts(tx), parts, stock, await book(tx, stocked), expired)
 
 
 class Shelves:
     """Some SKUs' stock as it stood when it was read."""
 
     def __init__(
-        self, known: NetworkFacts, kits: Mapping[int, Parts], stock: Mapping[int, Record], rules: Book | None
+        self,
+        known: NetworkFacts,
+        kits: Mapping[int, Parts],
+        stock: Mapping[int, Record],
+        rules: Book | None,
+        expired: Mapping[tuple[int, int], int],
     ) -> None:
         self.known = known
         self.kits = kits
         self.rules = rules
+        self.expired = expired
         self._stock = stock
 
     def parts(self, reach: Reach, sku_id: int) -> list[AtLocation]:
@@ -143,8 +152,9 @@ class Shelves:
                 kept = sum(
                     [units for _, units, _ in rules.kept_for_others(serving, reach.channel_id, sku_id, location)]
                 )
-            free = max(on_hand - reserved - buffer - kept, 0)
-            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free))
+            expired = self.expired.get((sku_id, location_id), 0) if self.expired else 0
+            free = max(on_hand - reserved - expired - buffer - kept, 0)
+            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free, expired))
         return parts
 
     def _kits(self, reach: Reach, of: Parts) -> list[AtLocation]:
@@ -159,9 +169,14 @@ class Shelves:
                 continue
             on_hand = min(part.on_hand // each for each, part in found)
             free = min((part.on_hand - part.reserved) // each for each, part in found)
-            unbuffered = min(max(part.on_hand - part.reserved - part.buffer, 0) // each for each, part in found)
+            sellable = min(max(part.on_hand - part.reserved - part.expired, 0) // each for each, part in found)
+            unbuffered = min(
+                max(part.on_hand - part.reserved - part.expired - part.buffer, 0) // each for each, part in found
+            )
             can = min(part.available // each for each, part in found)
-            whole.append(AtLocation(code, on_hand, on_hand - free, free - unbuffered, unbuffered - can, can))
+            whole.append(
+                AtLocation(code, on_hand, on_hand - free, sellable - unbuffered, unbuffered - can, can, free - sellable)
+            )
         return whole
 
 

@@ -39,7 +39,9 @@ class Kept(Struct, frozen=True):
 
 
 class LocationWhy(Struct, frozen=True):
-    """``available`` = ``on_hand`` - ``reserved`` - ``buffer`` - the units ``kept``, never below 0; nothing while ``closed``."""
+    """``available`` = ``on_hand`` - ``reserved`` - ``expired`` - ``buffer`` - the units ``kept``, never below 0; nothing while
+    ``closed``. ``expired`` units are of lots whose last selling day has ended, and were not set aside yet.
+    """
 
     location: str
     on_hand: int
@@ -52,6 +54,7 @@ class LocationWhy(Struct, frozen=True):
     closed: str | None
     available: int
     why: str
+    expired: int = 0
 
 
 class SkuWhy(Struct, frozen=True):
@@ -125,22 +128,33 @@ def _locations(
             rule = found or rule
             others = shelves.rules.kept_for_others(reach.serving, reach.channel_id, sku_id, location)
             kept = [Kept(channels[channel_id], units, code) for channel_id, units, code in others]
-        free = 0 if shut else max(on_hand - taken - buffer - sum(part.units for part in kept), 0)
+        expired = shelves.expired.get((sku_id, location_id), 0)
+        free = 0 if shut else max(on_hand - taken - expired - buffer - sum(part.units for part in kept), 0)
         by, more = reserved.get((sku_id, location_id), ([], 0))
-        sentence = _sentence(on_hand, taken, buffer, rule, kept, shut, free)
+        sentence = _sentence(on_hand, taken, expired, buffer, rule, kept, shut, free)
         named = rule if buffer or rule != f"network {reach.serving.code}" else None
-        whys.append(LocationWhy(location.code, on_hand, taken, by, more, buffer, named, kept, shut, free, sentence))
+        told = (taken, by, more, buffer, named, kept, shut, free, sentence, expired)
+        whys.append(LocationWhy(location.code, on_hand, *told))
     return whys
 
 
 def _sentence(
-    on_hand: int, reserved: int, buffer: int, rule: str, kept: Sequence[Kept], shut: str | None, free: int
+    on_hand: int,
+    reserved: int,
+    expired: int,
+    buffer: int,
+    rule: str,
+    kept: Sequence[Kept],
+    shut: str | None,
+    free: int,
 ) -> str:
     if shut is not None:
         return f"nothing: {shut}"
     steps = [f"{on_hand} on hand"]
     if reserved:
         steps.append(f"{reserved} reserved")
+    if expired:
+        steps.append(f"{expired} expired")
     if buffer:
         steps.append(f"{buffer} buffer ({rule})")
     steps += [f"{part.units} kept for {part.channel} ({part.rule})" for part in kept]

@@ -329,10 +329,10 @@ async def _grant(
     if not wishes:
         return {}
     sku_ids = sorted({sku_id for wish in wishes.values() for sku_id in _stocked(wish)})
-    shelf = await _shelf(tx, sku_ids)
+    shelf = await _shelf(tx, sku_ids, at)
     chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
     if None in chosen.values() and await lapse(tx, sku_ids, at=at):
-        shelf = await _shelf(tx, sku_ids)
+        shelf = await _shelf(tx, sku_ids, at)
         chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
     outcomes: dict[int, Held | HoldRefused] = {}
     granted: dict[int, dict[Position, int]] = {}
@@ -432,8 +432,8 @@ def _cover(left: Mapping[_Line, int], able: Mapping[int, int]) -> dict[_Line, in
     return cover
 
 
-async def _shelf(tx: Tx, sku_ids: Sequence[int]) -> _Shelf:
-    free, rules = await on_shelf(tx, sku_ids, lock=tx.careful)
+async def _shelf(tx: Tx, sku_ids: Sequence[int], at: datetime) -> _Shelf:
+    free, rules = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
     return _Shelf({sku_id: dict(places) for sku_id, places in free.items()}, rules)
 
 

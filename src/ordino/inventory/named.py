@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.inventory.detail import Key, Shelf, Tracking, shelves_of, tracked
+from ordino.inventory.detail import Key, Shelf, Tracking, is_over, shelves_of, tracked
 from ordino.inventory.model import Part
 from ordino.network.facts import facts
 
@@ -57,8 +58,10 @@ class Desk:
         bins: set[tuple[int, str]],
         shelves: dict[Key, Shelf],
         serials: dict[tuple[int, str], Known],
+        zones: Mapping[int, ZoneInfo],
     ) -> None:
         self._by = by
+        self._zones = zones
         self._binned = binned
         self._bins = bins
         self._shelves = shelves
@@ -103,6 +106,12 @@ class Desk:
             self._serials[key[0], serial] = Known("in_stock", key[1]) if comes else GONE
         return None
 
+    def over(self, key: Key, lot: str, at: datetime) -> date | None:
+        """The date of a lot that may no longer be sold at a position; None of one that may."""
+        expires_on = self._date(key[0], lot)
+        over = is_over(expires_on, self._by[key[0]].stop_selling_days, self._zones[key[1]], at)
+        return expires_on if over else None
+
     def _date(self, sku_id: int, lot: str) -> date | None:
         return self.lots.get((sku_id, lot), self._expires[sku_id].get(lot))
 
@@ -142,7 +151,7 @@ def parts_of(change: Any, quantity: int) -> tuple[Part, ...]:
     return (Part(quantity, bin_, lot),) if bin_ is not None or lot is not None else ()
 
 
-async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]]) -> Desk | None:
+async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]], *, at: datetime) -> Desk | None:
     """What judging these changes takes; None where nothing is detailed."""
     by, binned = await tracked(tx), (await facts(tx)).binned
     if not by and not binned and not any(_names(change) for change, _ in changes):
@@ -151,11 +160,12 @@ async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]]) -> Desk | None:
     bins = {
         (row["location_id"], row["code"]) for row in await sql.bins_at(tx, location_ids=sorted({k[1] for k in keys}))
     }
-    shelves = await shelves_of(tx, keys)
+    shelves = await shelves_of(tx, keys, at=at)
     serials = await serials_known(
         tx, [(key[0], serial) for change, key in changes for serial in getattr(change, "serials", None) or ()]
     )
-    return Desk(by, binned, bins, shelves, serials)
+    zones = {location_id: place.zone for location_id, place in (await facts(tx)).locations.items()}
+    return Desk(by, binned, bins, shelves, serials, zones)
 
 
 def _names(change: Any) -> bool:

@@ -22,6 +22,7 @@ from ordino.core.errors import Conflict, NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
+from ordino.inventory.detail import tracked
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
@@ -134,6 +135,12 @@ async def close(tx: Tx, shortfall_id: UUID, closure: Closure, *, at: datetime) -
     [row] = rows
     if not row["open"]:
         raise Conflict("The shortfall is closed.")
+    tracking = (await tracked(tx)).get(row["sku_id"])
+    if tracking is not None and tracking.by == "lot":
+        raise Conflict(
+            "The units are there, and have expired: they are set aside as orders let go of them. Cancel the orders that hold them, "
+            "or receive other units; the shortfall closes by itself."
+        )
     await sql.recover_shortfall(tx, shortfall_id=shortfall_id, at=at)
     data = {"reason": closure.reason, "recovered": row["open"], "actor": tx.actor}
     [event_id] = new_ids(at, 1)

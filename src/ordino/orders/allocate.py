@@ -57,7 +57,7 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> dict[U
     servings = {request.network.network_id: request.network for request in requests}
     used = await capacity.used(tx, network, servings, at, lock=True, backlog_days=policy.backlog_days)
     sku_ids = stocked(requests)
-    free, book = await on_shelf(tx, sku_ids, lock=True)
+    free, book = await on_shelf(tx, sku_ids, at=at, lock=True)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     decisions = [d for d in decide(requests, free, network, policy.for_request, used, book, outlook) if d.legs]
     if decisions:

@@ -340,11 +340,11 @@ async def _plan(
         policy.backlog_days,
     )
     sku_ids = stocked(requests)
-    free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
+    free, book = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
     if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
-        free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
+        free, book = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
         decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
     if policy.shadows:
         await cast_shadows(tx, policy, requests, decisions, network, (free, used, book, outlook), at)

@@ -101,7 +101,7 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     )
     used = await capacity.used(tx, network, {channel.network.network_id: channel.network}, at, lock=False)
     sku_ids = stocked([request])
-    free, book = await on_shelf(tx, sku_ids, decides=False)
+    free, book = await on_shelf(tx, sku_ids, at=at, decides=False)
     [decision] = decide(
         [request], free, network, chosen, used, book, await outlook_for(tx, chosen.looks_ahead, sku_ids)
     )

@@ -148,7 +148,7 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
         return [refused[index] for index in range(len(asked))]
     policy = await profiles(tx)
     sku_ids = stocked(requests.values())
-    free, book = await on_shelf(tx, sku_ids, decides=False)
+    free, book = await on_shelf(tx, sku_ids, at=at, decides=False)
     servings = {request.network.network_id: request.network for request in requests.values()}
     used = await capacity.used(tx, network, servings, at, lock=False)
     desk = _Desk(network, policy, free, book, used, await outlook_for(tx, policy.looks_ahead, sku_ids), at)

@@ -73,14 +73,14 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         arrived |= {row["sku_id"] for row in rows}
     known = await kits(tx)
     arrived |= {part for sku_id in arrived for part, _ in known.parts.get(sku_id, ())}
-    there = sorted(await stock.free(tx, sorted(arrived)))
+    there = sorted(await stock.free(tx, sorted(arrived), at=at))
     if not there:
         return
     sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     waiting = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE)
     await allocate(tx, waiting, at=at)
-    if len(waiting) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there))):
+    if len(waiting) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there, at=at))):
         await core_sql.enqueue(
             tx,
             buckets=[tasks[0].bucket],
@@ -95,7 +95,7 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
 
 async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
     """Who waits though stock is there (its location's day was full, or it was closed) is looked at again, first placed first."""
-    sku_ids = sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)]))
+    sku_ids = sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)], at=at))
     if sku_ids:
         [id] = new_ids(at, 1)
         await core_sql.enqueue(

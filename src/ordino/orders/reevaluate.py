@@ -255,7 +255,7 @@ async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = 
     used = await capacity.used(tx, network, servings, at, lock=lock)
     policy = await profiles(tx)
     sku_ids = stocked(requests)
-    free, book = await on_shelf(tx, sku_ids, lock=lock, decides=lock)
+    free, book = await on_shelf(tx, sku_ids, at=at, lock=lock, decides=lock)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     claims = await capacity.claimed(tx, list(tentative))
     plans = {order_id: _plan(of) for order_id, of in tentative.items()}
