@@ -633,7 +633,7 @@ CREATE TABLE inventory.serials (
     order_id uuid,                     -- that it is picked for, or went with
     line_no int,
     CONSTRAINT serials_pk PRIMARY KEY (sku_id, serial),
-    CONSTRAINT serial_states CHECK (state IN ('in_stock', 'picked', 'shipped', 'in_transit', 'set_aside', 'gone')),
+    CONSTRAINT serial_states CHECK (state IN ('in_stock', 'picked', 'shipped', 'in_transit', 'set_aside', 'gone', 'scrapped')),
     CONSTRAINT ser_1_a_serial_is_in_one_place CHECK ((location_id IS NOT NULL) = (state IN ('in_stock', 'picked', 'set_aside')))
 ) WITH (fillfactor = 80);
 CREATE INDEX serials_at ON inventory.serials (sku_id, location_id, state);

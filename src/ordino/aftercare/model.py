@@ -78,6 +78,7 @@ class ReceivedLine(Struct, frozen=True, kw_only=True):
     restocked: Units = 0
     scrapped: Units = 0
     serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None  # of restocked units, where the SKU has them
+    scrapped_serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None
 
 
 class ReturnArrival(Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory import named
+from ordino.inventory.detail import scrap_returned
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
@@ -192,6 +193,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     came: dict[tuple[UUID, UUID, int], list[int]] = {}
     unit_moves: list[UnitMove] = []
     stock_moves: list[StockMove] = []
+    scrapped: list[tuple[int, Sequence[str], UUID]] = []
     events: list[Event] = []
     for event_id, (index, receipt) in zip(new_ids(at, len(receipts)), enumerate(receipts), strict=True):
         there = returns.get((receipt.order_id, receipt.return_id), {})
@@ -211,6 +213,8 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
             for place, units in enumerate((line.restocked, line.scrapped, refund)):
                 sums[place] += units
             unit_moves.append(UnitMove(*key, State.DELIVERED, State.RETURNED, back, event_id))
+            if line.scrapped_serials:
+                scrapped.append((there[line.line_no].sku_id, line.scrapped_serials, event_id))
             if line.restocked:
                 stock_moves.append(
                     StockMove(
@@ -228,6 +232,8 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         version = orders[receipt.order_id].flow_version
         events.append(Event(receipt.order_id, event_id, "return_received", at, data, version))
     statuses, aside = await _write(tx, came, unit_moves, stock_moves, events, at)
+    for sku_id, serials, event_id in scrapped:
+        await scrap_returned(tx, sku_id, serials, cause_id=event_id, at=at)
     expired = _expired(receipts, refunds, returns, aside)
     return [
         refusals.get(index)
@@ -300,19 +306,30 @@ async def _names(
     wanted = []
     for receipt in receipts:
         there = returns.get((receipt.order_id, receipt.return_id), {})
-        wanted += [(there[line.line_no].sku_id, line.serials) for line in receipt.lines if line.line_no in there]
+        wanted += [
+            (there[line.line_no].sku_id, [*(line.serials or ()), *(line.scrapped_serials or ())])
+            for line in receipt.lines
+            if line.line_no in there
+        ]
     return await named.names(tx, wanted)
 
 
 def _doubt_serials(
     receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], names: named.Names
 ) -> ReturnRefused | None:
-    """Units with serial numbers come back as what they are: each restocked one is named, and had gone out with this order."""
+    """Units with serial numbers come back as what they are: each restocked or scrapped one is named, and had gone out with this
+    order.
+    """
+    count = len(receipt.lines)
+    namings = [
+        named.Naming(line.line_no, there[line.line_no].sku_id, line.restocked, line.serials) for line in receipt.lines
+    ]
+    namings += [
+        named.Naming(line.line_no, there[line.line_no].sku_id, line.scrapped, line.scrapped_serials)
+        for line in receipt.lines
+    ]
     wrong = names.take(
-        [
-            named.Naming(line.line_no, there[line.line_no].sku_id, line.restocked, line.serials)
-            for line in receipt.lines
-        ],
+        namings,
         lambda known, _: known.state == "shipped" and known.order_id == receipt.order_id,
         done="restocked",
         else_="did not go out with this order, or is back already",
@@ -320,7 +337,12 @@ def _doubt_serials(
     if wrong is None:
         return None
     reason = ReturnRefusal.UNKNOWN if wrong.unknown else ReturnRefusal.INVALID
-    return ReturnRefused(receipt.order_id, receipt.return_id, reason, wrong.sentence, f"/lines/{wrong.place}/serials")
+    sentence = wrong.sentence
+    if wrong.place >= count and not wrong.unknown and names.tracking(namings[wrong.place].sku_id) == "serial":
+        units = namings[wrong.place].quantity
+        sentence = f"The SKU has serial numbers: name the {units} that were scrapped in `scrapped_serials`, each once."
+    pointer = f"/lines/{wrong.place % count}/{'serials' if wrong.place < count else 'scrapped_serials'}"
+    return ReturnRefused(receipt.order_id, receipt.return_id, reason, sentence, pointer)
 
 
 async def _write(

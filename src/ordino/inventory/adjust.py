@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from asyncpg import Record
@@ -92,7 +92,8 @@ class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
     """On hand changed by ``delta`` and is ``on_hand``; 0 where it already was so, at the time of the count. ``shortfall`` units are
     missing beyond that: orders hold them, and are sourced anew. ``expired`` units of a receipt are past their last selling day:
     they were taken in and set aside at once, and are not in ``on_hand``. Of a receipt whose document
-    announced fewer units than have come by now, ``beyond_announced`` are too many: was it sent before?
+    announced fewer units than have come by now, ``beyond_announced`` are too many: was it sent before? Of counts, ``counted`` is
+    what was there at their time, and ``on_hand`` what is now.
     """
 
     sku: str
@@ -102,6 +103,7 @@ class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
     shortfall: int = 0
     expired: int = 0
     beyond_announced: int = 0
+    counted: int | None = None
 
 
 class StockRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
@@ -128,14 +130,27 @@ async def adjust(tx: Tx, adjustments: Sequence[Adjustment], *, at: datetime) -> 
 
 async def count(tx: Tx, counts: Sequence[Count], *, at: datetime) -> list[Outcome]:
     """On hand becomes what was counted, and what has moved since. Positions that stand so are neither locked nor written."""
-    outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand) for c in counts]
+    outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand, counted=c.on_hand) for c in counts]
     codes, places, on_hand = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
     snapshot = await apply_counts(tx, codes, places, on_hand, at=at, as_of=[c.as_of for c in counts])
     for index, change in snapshot.changed.items():
-        outcomes[index] = Moved(codes[index], places[index], *change)
+        outcomes[index] = Moved(codes[index], places[index], *change, counted=on_hand[index])
     for index, refusal in snapshot.refused.items():
         outcomes[index] = refusal
+    await _stands_now(tx, counts, outcomes)
     return outcomes
+
+
+async def _stands_now(tx: Tx, counts: Sequence[Count], outcomes: list[Outcome]) -> None:
+    """What counts of the past left on hand: other than what was counted then, if something has moved since."""
+    past = {i: o for i, o in enumerate(outcomes) if isinstance(o, Moved) and counts[i].as_of is not None}
+    if not past:
+        return
+    skus, known = await sku_ids(tx, sorted({one.sku for one in past.values()})), (await facts(tx)).location_ids
+    rows = await sql.on_hand_of(tx, sku_ids=list(skus.values()))
+    stands = {(row["sku_id"], row["location_id"]): row["on_hand"] for row in rows}
+    for index, one in past.items():
+        outcomes[index] = replace(one, on_hand=stands.get((skus[one.sku], known[one.location]), 0))
 
 
 class Snapshot(Struct, frozen=True):
@@ -472,9 +487,13 @@ async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tup
 
 
 async def _announce(tx: Tx, moves: Sequence[StockMove], cause_id: UUID, at: datetime) -> None:
+    """Units came in; ``found`` names the positions where somebody has found some that were taken to be lost."""
     arrived = sorted({move.sku_id for move in moves if move.on_hand_delta > 0})
     if arrived:
-        data = {"sku_ids": arrived}
+        data: dict[str, Any] = {"sku_ids": arrived}
+        found = {(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0 and m.kind is not MoveKind.RECEIVED}
+        if found:
+            data["found"] = sorted(found)
         version = await tx.plans.active(tx)
         await record(tx, [Event(cause_id, cause_id, "stock_received", at, data, version)])
 

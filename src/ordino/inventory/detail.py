@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 SERIALS: dict[MoveKind, State] = {
-    MoveKind.RECEIVED: State("in_stock", ("gone",)),
+    MoveKind.RECEIVED: State("in_stock", ("gone", "scrapped")),
     MoveKind.RETURNED: State("in_stock", ("shipped",)),
     MoveKind.RESTORED: State("in_stock", ("set_aside",)),
     MoveKind.ARRIVED: State("in_stock", ("in_transit",)),
@@ -70,14 +70,14 @@ SERIALS: dict[MoveKind, State] = {
     MoveKind.SHIPPED: State("shipped", ("picked",)),
     MoveKind.SENT: State("in_transit", ("in_stock",)),
     MoveKind.SET_ASIDE: State("set_aside", ("in_stock",)),
-    MoveKind.SCRAPPED: State("gone", ("set_aside",)),
+    MoveKind.SCRAPPED: State("scrapped", ("set_aside",)),
 }
 
 
 def becomes(move: StockMove) -> State | None:
     """Found units come into stock, lost ones are gone; units that are reserved or let go stay where they are."""
     if move.kind in (MoveKind.ADJUSTED, MoveKind.COUNTED):
-        return State("in_stock", ("gone",)) if move.on_hand_delta > 0 else State("gone", ("in_stock",))
+        return State("in_stock", ("gone", "scrapped")) if move.on_hand_delta > 0 else State("gone", ("in_stock",))
     return SERIALS.get(move.kind)
 
 
@@ -320,7 +320,7 @@ async def _move_serials(tx: Tx, move: StockMove, at: datetime) -> None:
     serials: Sequence[str] = move.serials
     if not serials and move.order_id is not None:
         serials = await _serials_in(tx, move.sku_id, move.order_id, move.line_no, to.from_states, units)
-    leaves = to.state in ("gone", "shipped", "in_transit")
+    leaves = to.state in ("gone", "scrapped", "shipped", "in_transit")
     goes_with = to.state in ("picked", "shipped", "in_transit")
     rows = await sql.move_serials(
         tx,
@@ -363,3 +363,22 @@ async def lose(tx: Tx, sku_id: int, transfer_id: UUID, line_no: int, *, cause_id
         kind="lost",
         at=at,
     )
+
+
+async def scrap_returned(tx: Tx, sku_id: int, serials: Sequence[str], *, cause_id: UUID, at: datetime) -> None:
+    """Units that came back and were scrapped at once were never in stock again; their serial numbers say what became of them."""
+    rows = await sql.move_serials(
+        tx,
+        sku_id=sku_id,
+        serials=list(serials),
+        state="scrapped",
+        location_id=None,
+        from_states=["shipped"],
+        order_id=None,
+        line_no=None,
+        cause_id=cause_id,
+        kind="scrapped",
+        at=at,
+    )
+    if len(rows) < len(serials):
+        raise Raced([])

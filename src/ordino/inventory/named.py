@@ -32,6 +32,14 @@ class Known(NamedTuple):
 
 
 GONE = Known("gone")
+LIES = {
+    "in_stock": "is in stock already",
+    "picked": "was picked for an order and has not left",
+    "shipped": "went out with an order; take it back with its return",
+    "in_transit": "is on its way between locations; receive its transfer",
+    "set_aside": "was set aside; restore it to sell it",
+}
+"""Where a serial number is that cannot come in, as a part of a sentence."""
 
 
 async def serials_known(tx: Tx, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Known]:
@@ -133,13 +141,13 @@ class Desk:
             count = 0 if serials is None else len(serials)
             return "/serials", f"{sku!r} is tracked by serial number: name {abs(delta)} of them, not {count}."
         if len(set(serials)) < len(serials):
-            return "/serials", "A serial number stands there twice."
+            return "/serials", "A serial number stands there twice; name each once."
         for serial in serials:
             state, location_id, *_ = self._serials.get((key[0], serial), GONE)
             if aside and (state, location_id) != ("set_aside", key[1]):
                 return "/serials", f"{serial!r} is not set aside there."
-            if not aside and delta > 0 and state != "gone":
-                return "/serials", f"{serial!r} is known and {state.replace('_', ' ')}; it cannot come in again."
+            if not aside and delta > 0 and state not in ("gone", "scrapped"):
+                return "/serials", f"{serial!r} {LIES[state]}. Check the number; a unit comes in once."
             if not aside and delta < 0 and (state, location_id) != ("in_stock", key[1]):
                 return "/serials", f"{serial!r} does not lie on a shelf there."
         return None

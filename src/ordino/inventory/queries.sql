@@ -534,7 +534,7 @@ WHERE f.shortfall_id = w.shortfall_id AND w.quantity > 0;
 
 -- name: lock_shortfall
 -- One shortfall.
-SELECT open, sku_id FROM inventory.shortfalls WHERE shortfall_id = :shortfall_id::uuid FOR NO KEY UPDATE;
+SELECT open, sku_id, location_id FROM inventory.shortfalls WHERE shortfall_id = :shortfall_id::uuid FOR NO KEY UPDATE;
 
 -- name: recover_shortfall
 -- The units were there.

@@ -143,9 +143,16 @@ async def close(tx: Tx, shortfall_id: UUID, closure: Closure, *, at: datetime) -
         )
     await sql.recover_shortfall(tx, shortfall_id=shortfall_id, at=at)
     data = {"reason": closure.reason, "recovered": row["open"], "actor": tx.actor}
-    [event_id] = new_ids(at, 1)
-    event = Event(shortfall_id, event_id, "shortfall_closed", at, data, await tx.plans.active(tx))
-    await record(tx, [event])
+    event_id, found_id = new_ids(at, 2)
+    version = await tx.plans.active(tx)
+    found = {"sku_ids": [row["sku_id"]], "found": [(row["sku_id"], row["location_id"])]}
+    await record(
+        tx,
+        [
+            Event(shortfall_id, event_id, "shortfall_closed", at, data, version),
+            Event(found_id, found_id, "stock_received", at, found, version),
+        ],
+    )
     return Closed(shortfall_id, row["open"])
 
 

@@ -16,7 +16,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
-from ordino.orders import ledger, payments, shortfalls
+from ordino.orders import exceptions, ledger, payments, shortfalls
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
 from ordino.orders.value import value_given_back
@@ -73,6 +73,8 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         arrived |= {row["sku_id"] for row in rows}
     known = await kits(tx)
     arrived |= {part for sku_id in arrived for part, _ in known.parts.get(sku_id, ())}
+    if there_after_all := {tuple(position) for task in tasks for position in task.data.get("found", ())}:
+        await exceptions.found(tx, sorted(there_after_all), at=at)
     there = sorted(await stock.free(tx, sorted(arrived), at=at))
     if not there:
         return

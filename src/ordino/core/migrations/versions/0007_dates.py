@@ -1,4 +1,4 @@
-"""How many days before its date a lot is no longer sold, and expired units as a reason of a short pick."""
+"""How many days before its date a lot is no longer sold, expired units as a reason of a short pick, and scrapped serial numbers."""
 
 from __future__ import annotations
 

@@ -5,3 +5,6 @@ CREATE INDEX lots_by_date ON inventory.lots (expires_on) WHERE expires_on IS NOT
 INSERT INTO warehouse.short_reasons (code, sentence, stock_effect, excludes_location)
 VALUES ('expired', 'The units are past their date: they are set aside as expired.', 'none', false)
 ON CONFLICT DO NOTHING;
+ALTER TABLE inventory.serials DROP CONSTRAINT serial_states;
+ALTER TABLE inventory.serials ADD CONSTRAINT serial_states
+    CHECK (state IN ('in_stock', 'picked', 'shipped', 'in_transit', 'set_aside', 'gone', 'scrapped'));
