@@ -233,8 +233,7 @@ async def test_lots_are_refused_in_words(database: Database, world: World) -> No
 async def test_expired_lots_are_set_aside_as_far_as_they_are_free(database: Database, world: World) -> None:
     then = datetime(2026, 1, 5, 9, tzinfo=UTC)
     old = Receipt(sku=world.skus[1], location=world.location, quantity=5, lot="old", expires_on=PAST)
-    await in_one(database, receive, [old], then)
-    await got(database, world, 1, 3, lot="soon", expires_on=SOON)
+    await in_one(database, receive, [old, replace(old, quantity=3, lot="soon", expires_on=SOON)], then)
     await placed(database, world.order("four", {world.skus[1]: 4}), then)
     lots = (await look(database, world, 1)).lots
     assert [(lot.lot, lot.expired, lot.available) for lot in lots] == [("old", True, 0), ("soon", False, 0)]

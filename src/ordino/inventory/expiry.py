@@ -82,7 +82,7 @@ def _latest(at: datetime) -> date:
 
 async def settle(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[StockMove]:
     """What follows from moves that brought or freed units of lots, once they are written: the moves that set expired ones aside."""
-    stops = await lot_tracked(tx, {move.sku_id for move in moves})
+    stops = await lot_tracked(tx, (move.sku_id for move in moves))
     if not stops:
         return []
     keys = {

@@ -32,7 +32,7 @@ async def post(
     moves = await detail.settle(tx, await kits.expand(tx, moves)) if moves else moves
     if not moves:
         return {}
-    lots = await expiry.lot_tracked(tx, {m.sku_id for m in moves})
+    lots = await expiry.lot_tracked(tx, (m.sku_id for m in moves))
     counted = [m for m in moves if m.sku_id not in lots] if lots else moves
     moves = [*moves, *await shortfalls.absorb(tx, counted, at)]
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
