@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -405,6 +406,52 @@ async def test_without_the_lock_expired_units_would_be_sold(
     monkeypatch.setattr(shelf.expiry, "expired_lots", nothing)
     monkeypatch.setattr(expiry, "expired_units", _units_of(expiry.sql))
     assert await sold(flowing, world) == 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_happens_around_midnight_only_good_units_are_picked(flowing: Database, seed: int) -> None:
+    """Orders of the day before hold units of both lots; after midnight they are picked, cancelled and joined by others, while the
+    duty runs and good units come.
+    """
+    dice = random.Random(seed)
+    world = await build(flowing, old=20, good=12)
+    waits = world.channels["backorder"]
+    before = [await released(flowing, world.order(f"b{n}", 2, channel=waits), BEFORE) for n in range(12)]
+    picked = came = 0
+
+    async def work(order_id: UUID, works: list[UUID]) -> None:
+        nonlocal picked
+        await asyncio.sleep(dice.random() / 5)
+        if dice.random() < 0.4:
+            await in_one(flowing, cancel, [Cancellation(order_id=order_id)], AT)
+            return
+        asked = [Pick(order_id=order_id, fulfillment_order_id=one) for one in works]
+        picked += sum(o.picked for o in await in_one(flowing, pick, asked, AT) if isinstance(o, Picked))
+
+    async def buy(number: int) -> None:
+        await asyncio.sleep(dice.random() / 5)
+        await in_one(flowing, place, [world.order(f"a{number}", 2)], AT)
+
+    async def deliver(number: int) -> None:
+        nonlocal came
+        await asyncio.sleep(dice.random() / 5)
+        await got(flowing, world, 3, f"new{number}", GOOD)
+        came += 3
+
+    jobs = [work(*one) for one in before] + [buy(n) for n in range(8)] + [deliver(n) for n in range(3)]
+    await asyncio.gather(*jobs, *(run_duty(flowing) for _ in range(3)))
+    await assert_clean(flowing)
+    await run_duty(flowing)
+    await Worker(flowing).run_until_idle()
+    await run_duty(flowing)
+    there = await lies(flowing, world)
+    assert {lot for bin_, lot in there if bin_ == "(picked)"} <= {"good", "new0", "new1", "new2"}
+    assert sum(units for (bin_, _), units in there.items() if bin_ == "(picked)") >= picked
+    on_hand, reserved, _ = await here(flowing, world)
+    assert (on_hand, await aside(flowing, world)) == (12 + came, 20)
+    assert reserved <= on_hand
+    assert all(open_ == 0 for _, open_ in await missing(flowing, world))
+    await assert_clean(flowing)
 
 
 def _units_of(sql: Any) -> Any:

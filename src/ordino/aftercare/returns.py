@@ -137,7 +137,7 @@ def _judge(wanted: NewReturn, past: _Past, at: datetime, *, repeated: bool) -> i
         return ReturnRefused(order_id, None, reason, detail, pointer)
 
     if repeated:
-        return refuse(ReturnRefusal.REPEATED, "The same return stands earlier in this batch; it is authorized once.")
+        return refuse(ReturnRefusal.REPEATED, "The same return appears earlier in this batch; it is authorized once.")
     order = past.orders.get(order_id)
     if order is None:
         return refuse(ReturnRefusal.UNKNOWN, f"There is no order {order_id}.", "/order_id")
@@ -154,7 +154,7 @@ def _judge(wanted: NewReturn, past: _Past, at: datetime, *, repeated: bool) -> i
         if (order_id, line.line_no) not in past.lines:
             return refuse(ReturnRefusal.UNKNOWN, f"The order has no line {line.line_no}.", f"{pointer}/line_no")
         if line.line_no in seen:
-            detail = f"Line {line.line_no} stands here twice; name it once, with all its units."
+            detail = f"Line {line.line_no} is named twice; name it once, with all its units."
             return refuse(ReturnRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(line.line_no)
         if not 1 <= line.quantity <= MAX_UNITS:
@@ -274,7 +274,7 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
         return ReturnRefused(receipt.order_id, receipt.return_id, reason, detail, pointer)
 
     if repeated:
-        return refuse(ReturnRefusal.REPEATED, "The same receipt stands earlier in this batch; it is carried out once.")
+        return refuse(ReturnRefusal.REPEATED, "The same receipt appears earlier in this batch; it is carried out once.")
     if not there:
         detail = f"The order {receipt.order_id} has no return {receipt.return_id}; authorize it first."
         return refuse(ReturnRefusal.UNKNOWN, detail, "/return_id")
@@ -286,7 +286,7 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
         if line.line_no not in there:
             return refuse(ReturnRefusal.UNKNOWN, f"The return has no line {line.line_no}.", f"{pointer}/line_no")
         if line.line_no in seen:
-            detail = f"Line {line.line_no} stands here twice; say everything about it once."
+            detail = f"Line {line.line_no} is named twice; say everything about it once."
             return refuse(ReturnRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(line.line_no)
         back = line.restocked + line.scrapped
@@ -295,7 +295,7 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
             return refuse(ReturnRefusal.INVALID, detail, f"{pointer}/restocked")
         if back > there[line.line_no].outstanding:
             left = there[line.line_no].outstanding
-            detail = f"Of line {line.line_no}, {left} authorized units did not come back yet, not {back}."
+            detail = f"Of line {line.line_no}, {left} authorized units are to come back, not {back}; authorize the others first."
             return refuse(ReturnRefusal.TOO_MANY, detail, pointer)
     return None
 

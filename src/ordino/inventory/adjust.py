@@ -224,7 +224,7 @@ async def _counted(
         for index, pair in enumerate(pairs):
             if last[pair] != index and index not in refused:
                 detail = (
-                    "The same SKU and location stand later in this batch, and the last count is the one that holds."
+                    "The same SKU and location appear later in this batch, and the last count is the one that counts."
                 )
                 refuse(index, StockRefusal.REPEATED, detail, "")
     of_kits, by = (await kits(tx)).parts, await tracked(tx)
@@ -249,7 +249,7 @@ async def _counted(
     held = await _hold(tx, set(keys)) if keys else {}
     if past is not None and keys:
         for key in await _counted_later(tx, keys, past):
-            detail = f"It was counted as of a later time than {past:%Y-%m-%d %H:%M:%S} UTC before; that count holds."
+            detail = f"It was counted as of a later time than {past:%Y-%m-%d %H:%M:%S} UTC before; count again."
             refuse(keys.pop(key), StockRefusal.STALE, detail, "/as_of")
         moved = await _moved_since(tx, keys, past)
     cause_id = new_id(at)

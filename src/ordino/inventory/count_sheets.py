@@ -236,7 +236,7 @@ async def enter(tx: Tx, sheet_id: UUID, counts: Sequence[CountedLine], *, at: da
         if line is None:
             refusal = f"{count.sku!r} is not on this sheet."
         elif any(other["sku"] == count.sku for other in sound.values()):
-            refusal = f"{count.sku!r} stands here twice; send its second count by itself."
+            refusal = f"{count.sku!r} is named twice; send its second count by itself."
         elif _same(line, count):  # sent again, it is no second count
             told[index] = Told(count.sku, State(line["state"]))
             continue

@@ -226,7 +226,7 @@ class _Sets:
             if position in self._seen:
                 self._repeated += 1
                 if len(self._faults) < FAULTS_TOLD:
-                    detail = "The same SKU and location stand earlier in this feed; this later count holds."
+                    detail = "The same SKU and location appear earlier in this feed; this later count is the one that counts."
                     self._faults.append(RowFault(line, "", detail))
         if len(self._seen) < SEEN_AT_MOST:
             self._seen.update(here)

@@ -141,15 +141,15 @@ class Desk:
             count = 0 if serials is None else len(serials)
             return "/serials", f"{sku!r} is tracked by serial number: name {abs(delta)} of them, not {count}."
         if len(set(serials)) < len(serials):
-            return "/serials", "A serial number stands there twice; name each once."
+            return "/serials", "A serial number is named twice; name each once."
         for serial in serials:
             state, location_id, *_ = self._serials.get((key[0], serial), GONE)
             if aside and (state, location_id) != ("set_aside", key[1]):
-                return "/serials", f"{serial!r} is not set aside there."
+                return "/serials", f"{serial!r} is not set aside at this location; name one that is."
             if not aside and delta > 0 and state not in ("gone", "scrapped"):
                 return "/serials", f"{serial!r} {LIES[state]}. Check the number; a unit comes in once."
             if not aside and delta < 0 and (state, location_id) != ("in_stock", key[1]):
-                return "/serials", f"{serial!r} does not lie on a shelf there."
+                return "/serials", f"{serial!r} does not lie on a shelf at this location; name one that does."
         return None
 
 

@@ -181,5 +181,7 @@ def _too_many(item: SetAside, kind: MoveKind, on_hand: int, reserved: int, lies:
             "Cancel or re-source orders first."
         )
         return StockRefused(item.sku, item.location, StockRefusal.RESERVED, detail, "/quantity")
-    detail = f"Only {lies} units are set aside there as {item.condition}."
+    detail = (
+        f"Only {lies} units are set aside at {item.location!r} in the condition {item.condition!r}; name at most those."
+    )
     return StockRefused(item.sku, item.location, StockRefusal.TOO_FEW, detail, "/quantity")

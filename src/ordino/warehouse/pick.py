@@ -120,7 +120,7 @@ def _told(
             detail = f"The fulfillment order has lines {_listed(lines)}, but no line {asked.line_no}."
             return refuse(item, WorkRefusal.UNKNOWN, detail, f"{pointer}/line_no")
         if asked.line_no in seen:
-            detail = f"Line {asked.line_no} stands here twice; say everything about it once."
+            detail = f"Line {asked.line_no} is named twice; say everything about it once."
             return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(asked.line_no)
         if asked.picked < 0 or asked.short < 0 or asked.picked + asked.short == 0:
