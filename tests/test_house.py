@@ -116,3 +116,33 @@ def test_only_a_stage_writes_its_tables(path: Path) -> None:
     text = re.sub(r"^--.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     written = re.findall(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+(?:ONLY\s+)?([a-z]+)\.", text)
     assert set(written) <= {stage}
+
+
+STATES_IN_SENTENCES = re.compile(r"(?<!STANDS\[)(?<!LIES\[)(?<!DONE\[)\b(status|state|resolution)\b")
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path
+        for stage in ("inventory", "orders", "warehouse", "tracking", "aftercare")
+        for path in (SOURCE / stage).rglob("*.py")
+    ),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_no_sentence_says_a_state_by_its_code(path: Path) -> None:
+    """People read "The transfer is finished.", not "in_transit": a state goes through a table of sentences first."""
+    said = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            words = "".join(part.value for part in node.values if isinstance(part, ast.Constant))
+            values = [ast.unparse(part.value) for part in node.values if isinstance(part, ast.FormattedValue)]
+            if " " in words.strip():
+                said += [
+                    value
+                    for value in values
+                    if STATES_IN_SENTENCES.search(value)
+                    and not value.isupper()
+                    and not re.match(r"(STANDS|LIES|DONE)\[", value)
+                ]
+    assert said == []

@@ -140,8 +140,10 @@ CREATE TABLE catalog.skus (
     tracking text NOT NULL DEFAULT 'none',
     expiry_required boolean NOT NULL DEFAULT false,
     handling_classes text[] NOT NULL DEFAULT '{}',
+    stop_selling_days int NOT NULL DEFAULT 0,  -- before the date on a lot
     CONSTRAINT skus_pk PRIMARY KEY (sku_id),
     CONSTRAINT trackings CHECK (tracking IN ('none', 'lot', 'serial')),
+    CONSTRAINT only_lots_stop_selling CHECK (stop_selling_days >= 0 AND (stop_selling_days = 0 OR tracking = 'lot')),
     CONSTRAINT weights_and_sizes_are_not_negative CHECK (least(weight_grams, length_mm, width_mm, height_mm) >= 0),
     CONSTRAINT a_unit_scale_is_0_to_6 CHECK (unit_scale BETWEEN 0 AND 6)
 );
@@ -622,6 +624,7 @@ CREATE TABLE inventory.lots (
     first_at timestamptz NOT NULL,
     CONSTRAINT lots_pk PRIMARY KEY (sku_id, lot)
 );
+CREATE INDEX lots_by_date ON inventory.lots (expires_on) WHERE expires_on IS NOT NULL;
 
 -- Where exactly the units of a position lie, and of which lot: the rows sum to its on hand.
 CREATE TABLE inventory.detail (
@@ -657,7 +660,7 @@ CREATE TABLE inventory.serials (
     order_id uuid,                     -- that it is picked for, or went with
     line_no int,
     CONSTRAINT serials_pk PRIMARY KEY (sku_id, serial),
-    CONSTRAINT serial_states CHECK (state IN ('in_stock', 'picked', 'shipped', 'in_transit', 'set_aside', 'gone')),
+    CONSTRAINT serial_states CHECK (state IN ('in_stock', 'picked', 'shipped', 'in_transit', 'set_aside', 'gone', 'scrapped')),
     CONSTRAINT ser_1_a_serial_is_in_one_place CHECK ((location_id IS NOT NULL) = (state IN ('in_stock', 'picked', 'set_aside')))
 ) WITH (fillfactor = 80);
 CREATE INDEX serials_at ON inventory.serials (sku_id, location_id, state);
@@ -1097,7 +1100,8 @@ INSERT INTO warehouse.short_reasons (code, sentence, stock_effect, excludes_loca
     ('not_found', 'The missing units are not there: on hand is reduced by them.', 'reduce', true),
     ('none_left', 'Nothing is left on the shelf: everything not reserved is written off, too.', 'zero', true),
     ('damaged', 'The units are damaged: on hand is reduced by them.', 'reduce', false),
-    ('refused', 'The location cannot do the work: stock stays as it is.', 'none', true);
+    ('refused', 'The location cannot do the work: stock stays as it is.', 'none', true),
+    ('expired', 'The units are past their date: they are set aside as expired.', 'none', false);
 
 CREATE TABLE warehouse.fulfillment_orders (
     order_id uuid NOT NULL,

@@ -131,8 +131,17 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         set(),
     ),
     "transfers_moved_what_they_say": (
-        f"{_TRANSFER}; UPDATE inventory.transfer_lines SET cancelled = 0, received = 1;"
-        "UPDATE inventory.transfers SET cancelled = 0, received = 1",
+        f"{_TRANSFER}; UPDATE inventory.transfer_lines SET cancelled = 0, lost = 1;"
+        "UPDATE inventory.transfers SET cancelled = 0, lost = 1",
+        set(),
+    ),
+    "a_surplus_is_said": (
+        f"""{_TRANSFER}; UPDATE inventory.transfer_lines SET cancelled = 0, received = 1;
+            UPDATE inventory.transfers SET cancelled = 0, received = 1;
+            INSERT INTO inventory.moves VALUES (1, {_NO_CAUSE}, 1, 1, 'sent', -1, 0, 0, NULL, {_NO_CAUSE}, now()),
+                (1, {_NO_CAUSE}, 2, 1, 'arrived', 1, 0, 0, 'surplus', {_NO_CAUSE}, now());
+            UPDATE inventory.stock SET on_hand = on_hand - 1 WHERE sku_id = 1 AND location_id = 1;
+            UPDATE inventory.stock SET on_hand = on_hand + 1 WHERE sku_id = 1 AND location_id = 2""",
         set(),
     ),
     "sheets_are_the_sums_of_their_lines": (
@@ -163,6 +172,17 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     ),
     "serials_under_way_are_those_of_transfers": (
         f"INSERT INTO inventory.serials VALUES (1, 'S-1', 'in_transit', NULL, {_NO_CAUSE}, 1)",
+        set(),
+    ),
+    "expired_units_that_orders_hold_lie_on_shelves": (
+        f"""UPDATE catalog.skus SET tracking = 'lot' WHERE sku_id = 1;
+            INSERT INTO inventory.detail SELECT sku_id, location_id, CASE n WHEN 1 THEN '-' ELSE '(picked)' END, 'L',
+                CASE n WHEN 1 THEN on_hand - picked ELSE picked END
+                FROM inventory.stock, generate_series(1, 2) n WHERE sku_id = 1;
+            INSERT INTO inventory.detail_moves SELECT sku_id, {_NO_CAUSE}, location_id, 0, 'received', bin, lot, quantity, NULL, now()
+                FROM inventory.detail;
+            INSERT INTO inventory.shortfalls (shortfall_id, sku_id, location_id, missing, open, found_at)
+                VALUES ({_NO_CAUSE}, 1, 1, 1, 1, now())""",
         set(),
     ),
     "lots_that_must_have_a_date_have_one": (

@@ -34,7 +34,7 @@ from ordino.inventory.bins import Bin, BinMove, BinMoved, BinMoveRefused, move_b
 from ordino.inventory.detail_view import DetailView, detail_view, serial_view
 from ordino.inventory.transfers import Arrival, ArrivedLine, NewTransfer, SentLine, Shipment, TransferLine
 from ordino.inventory.transfers import TransferDone as Sent
-from ordino.inventory.unavailable import Aside, SetAside, expire_lots, restore, set_aside
+from ordino.inventory.unavailable import Aside, SetAside, expire_lots, restore, scrap, set_aside
 from ordino.network import read as network_read
 from ordino.network.upsert import upsert_locations
 from ordino.orders.cancel import Cancellation, cancel
@@ -231,11 +231,12 @@ async def test_lots_are_refused_in_words(database: Database, world: World) -> No
 
 
 async def test_expired_lots_are_set_aside_as_far_as_they_are_free(database: Database, world: World) -> None:
-    await got(database, world, 1, 5, lot="old", expires_on=PAST)
-    await got(database, world, 1, 3, lot="soon", expires_on=SOON)
-    await placed(database, world.order("four", {world.skus[1]: 4}), AT)
+    then = datetime(2026, 1, 5, 9, tzinfo=UTC)
+    old = Receipt(sku=world.skus[1], location=world.location, quantity=5, lot="old", expires_on=PAST)
+    await in_one(database, receive, [old, replace(old, quantity=3, lot="soon", expires_on=SOON)], then)
+    await placed(database, world.order("four", {world.skus[1]: 4}), then)
     lots = (await look(database, world, 1)).lots
-    assert [(lot.lot, lot.expired, lot.available) for lot in lots] == [("old", True, 0), ("soon", False, 3)]
+    assert [(lot.lot, lot.expired, lot.available) for lot in lots] == [("old", True, 0), ("soon", False, 0)]
     await database.transact(lambda tx: expire_lots(tx, AT, AT))
     assert await bins(database, world, 1) == {("-", "old"): 1, ("-", "soon"): 3}
     await database.transact(lambda tx: expire_lots(tx, AT, AT))
@@ -247,6 +248,37 @@ async def test_expired_lots_are_set_aside_as_far_as_they_are_free(database: Data
 
 
 # -- serial numbers ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_serial_number_that_is_scrapped_says_so(database: Database, world: World) -> None:
+    sku = world.skus[2]
+    sure((await got(database, world, 2, 3, serials=["S1", "S2", "S3"]))[0], Moved)
+    order_id, [work] = await released(database, world.order("two", {sku: 2}), AT)
+    line = PickLine(line_no=1, picked=2, serials=["S1", "S2"])
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[line])], AT)
+    await go_out(database, order_id, work)
+    wanted = NewReturn(order_id=order_id, lines=[ReturnLine(line_no=1, quantity=2, reason="x")])
+    [back] = await in_one(database, authorize, [wanted], AT)
+
+    def came(**said: Any) -> ReturnReceipt:
+        lines = [ReceivedLine(line_no=1, restocked=1, scrapped=1, **said)]
+        return ReturnReceipt(order_id=order_id, return_id=back.return_id, lines=lines)
+
+    [no] = await in_one(database, receive_return, [came(serials=["S1"])], AT)
+    assert no.detail == ("The SKU has serial numbers: name the 1 that were scrapped in `scrapped_serials`, each once.")
+    assert no.pointer == "/lines/0/scrapped_serials"
+    [no] = await in_one(database, receive_return, [came(serials=["S1"], scrapped_serials=["S1"])], AT)
+    assert no.pointer == "/lines/0/scrapped_serials"
+    [done] = await in_one(database, receive_return, [came(serials=["S1"], scrapped_serials=["S2"])], AT)
+    assert (done.restocked, done.scrapped) == (1, 1)
+    aside = SetAside(sku=sku, location=world.location, quantity=1, condition="damaged", serials=["S3"])
+    for verb in (set_aside, scrap):
+        sure((await in_one(database, verb, [aside], AT))[0], Aside)
+    states = [(await database.read(lambda tx, s=s: serial_view(tx, sku, s))).state for s in ("S1", "S2", "S3")]  # type: ignore[misc]
+    assert states == ["in_stock", "scrapped", "scrapped"]
+    [known] = await got(database, world, 2, 1, serials=["S1"])
+    assert sure(known, StockRefused).detail == "'S1' is in stock already. Check the number; a unit comes in once."
+    await assert_clean(database)
 
 
 async def test_a_serial_number_is_known_from_receipt_to_return(database: Database, world: World) -> None:

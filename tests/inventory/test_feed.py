@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import os
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from ordino.core.database import Database
-from ordino.core.errors import Unavailable
+from ordino.core.errors import Invalid, Unavailable
+from ordino.core.rows import CSV, LINE_CHARACTERS, read_rows
 from ordino.inventory import feed
-from ordino.inventory.adjust import Count, Moved, StockRefusal, StockRefused, apply_counts, count
+from ordino.inventory.adjust import Count, Moved, Receipt, StockRefusal, StockRefused, apply_counts, count
+from steps import assert_clean
 from world import World, small_world
 
 
@@ -79,3 +84,64 @@ async def test_of_a_position_twice_in_a_list_the_last_count_holds(database: Data
     assert first.reason is StockRefusal.REPEATED
     assert isinstance(last, Moved)
     assert last.on_hand == 4
+
+
+# -- feeds that break off ----------------------------------------------------------------------------------------------
+
+
+class Cut(Exception):
+    """The connection is gone."""
+
+
+def whole(world: World) -> bytes:
+    """Ten receipts of one unit each, with a cell that is quoted."""
+    return b"sku,location,quantity,reason\n" + f'{world.sku},{world.location},1,"a b"\n'.encode() * 10
+
+
+def broken(how: str, world: World) -> tuple[bytes, bool]:
+    """The same feed as it arrives when it breaks off in its third set: the body, and whether the connection was cut after it."""
+    body = whole(world)
+    if how == "truncated gzip":
+        noise = os.urandom(3000).hex().encode()  # so that rows come out before it ends
+        return gzip.compress(body + b"x,y,1," + noise)[:-1500], False
+    if how == "bad byte":
+        return body + b"\xff\xfe\n", False
+    if how == "over-long line":
+        return body + b"x" * (LINE_CHARACTERS + 1), False
+    if how == "open quote":
+        return body[:-3], False
+    return body, True
+
+
+@pytest.mark.parametrize("how", ["truncated gzip", "bad byte", "over-long line", "open quote", "cut"])
+@pytest.mark.parametrize("at_once", [4, 100])
+async def test_a_named_feed_that_breaks_off_inside_a_set_is_sent_again_whole(
+    database: Database, monkeypatch: pytest.MonkeyPatch, how: str, at_once: int
+) -> None:
+    world = await small_world(database, prefix=f"{uuid4().hex[:8]}-", skus=1, locations=1, stock=0)
+    monkeypatch.setattr(feed, "ROWS_AT_ONCE", at_once)
+    name = f"receipts {world.sku}"
+
+    async def send(body: bytes, cut: bool = False) -> feed.Applied:
+        async def parts() -> AsyncIterator[bytes]:
+            size = max(40, len(body) // 50)
+            for at in range(0, len(body), size):
+                yield body[at : at + size]
+            if cut:
+                raise Cut
+
+        return await feed.feed(database, read_rows(parts(), CSV, Receipt), feed.RECEIPTS, name=name)
+
+    async def lies() -> int:
+        rows = "SELECT on_hand FROM inventory.stock WHERE sku_id = $1"
+        return await database.pool.fetchval(rows, world.sku_ids[world.sku]) or 0
+
+    for _ in range(2):
+        with pytest.raises((Invalid, Cut)) as error:
+            await send(*broken(how, world))
+        assert how == "cut" or "send it again, whole, under the same name" in str(getattr(error.value, "detail", ""))
+        assert await lies() == (0 if at_once == 100 else 8)
+    for _ in range(2):
+        applied = await send(whole(world))
+        assert (applied.rows, applied.applied, await lies()) == (10, 10, 10)
+    await assert_clean(database)

@@ -87,6 +87,28 @@ async def test_the_same_file_again_changes_nothing(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("how", ["truncated gzip", "bad byte"])
+async def test_of_a_broken_file_nothing_is_applied_and_the_whole_one_is_applied_once(
+    database: Database, world: World, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("ordino.inventory.feed.ROWS_AT_ONCE", 4)
+    text = "sku,location,quantity\n" + f"{world.sku},{world.location},1\n" * 10
+    name = "receipts.csv.gz" if how == "truncated gzip" else "receipts.csv"
+    path = drop(tmp_path, name, text)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4] if how == "truncated gzip" else whole + b"\xff\xfe\n")
+    assert await folder.sweep() == 1
+    told = (tmp_path / "failed" / f"{name}.report.txt").read_text()
+    assert f"Nothing of '{name}' was applied." in told
+    feeds = "SELECT count(*) FROM inventory.stock WHERE sku_id = $1"
+    assert await database.pool.fetchval(feeds, world.sku_ids[world.sku]) == 0
+    for _ in range(2):
+        drop(tmp_path, name, text).write_bytes(whole)
+        assert await folder.sweep() == 1
+        assert await on_hand(database, world) == 10
+    await assert_clean(database)
+
+
 async def test_a_file_that_still_grows_is_left_alone(database: Database, world: World, tmp_path: Path) -> None:
     patient = Folder(database, tmp_path, still_seconds=0.15)
     path = drop(tmp_path, "receipts.csv", "sku,location,quantity\n")

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from ordino.core.database import Database
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound, Unavailable
@@ -221,3 +222,20 @@ async def test_adjustments_carry_documents(database: Database, world: World) -> 
         "SELECT reason, document FROM inventory.moves WHERE sku_id = $1 AND kind = 'adjusted'", world.sku_ids[world.sku]
     )
     assert tuple(row) == ("lost", "INC-7")
+
+
+async def test_a_count_of_the_past_tells_what_was_counted_and_what_stands_now(database: Database) -> None:
+    world = await small_world(database, prefix=f"{uuid4().hex[:8]}-", skus=2, locations=1, stock=0)
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    ten = [Receipt(sku=sku, location=world.location, quantity=10) for sku in world.skus]
+    await in_one(database, receive, ten, noon)
+    await in_one(database, receive, [replace(one, quantity=5) for one in ten], noon + timedelta(minutes=10))
+    past = noon + timedelta(minutes=5)
+    counts = [
+        Count(sku=sku, location=world.location, on_hand=n, as_of=past)
+        for sku, n in zip(world.skus, (9, 10), strict=True)
+    ]
+    outcomes = await in_one(database, count, counts, noon + timedelta(minutes=30))
+    assert [(o.delta, o.counted, o.on_hand) for o in outcomes] == [(-1, 9, 14), (0, 10, 15)]
+    again = await in_one(database, count, counts, noon + timedelta(minutes=31))
+    assert [(o.delta, o.counted, o.on_hand) for o in again] == [(0, 9, 14), (0, 10, 15)]

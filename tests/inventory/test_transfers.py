@@ -86,7 +86,7 @@ async def test_units_go_from_one_place_to_the_other(database: Database, world: W
     assert (await look(database, world)).by == [By(AT + 2 * DAY, 10, 38)]
     [sent] = await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
     assert sure(sent, TransferDone).status == "in_transit"
-    lines = [ArrivedLine(line_no=1, received=7, damaged=2), ArrivedLine(line_no=2, received=4)]
+    lines = [ArrivedLine(line_no=1, received=7, damaged=2), ArrivedLine(line_no=2, received=3, surplus=1)]
     [came] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, lines=lines)], AT)
     assert sure(came, TransferDone).status == "in_transit"  # three of twelve are missing
     [last] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, lines=None, last=True)], AT)
@@ -151,6 +151,53 @@ async def test_bad_transfers_are_refused_in_words(database: Database, world: Wor
     await assert_clean(database)
 
 
+async def test_a_receipt_that_is_sent_again_makes_no_stock(database: Database, world: World) -> None:
+    transfer_id = await requested(database, world, 6)
+    await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+    six = Arrival(transfer_id=transfer_id, lines=[ArrivedLine(line_no=1, received=6)], last=True)
+    outcomes = [o for _ in range(3) for o in await in_one(database, transfers.receive, [six], AT)]
+    assert [getattr(o, "reason", "done") for o in outcomes] == ["done", "too_late", "too_late"]
+    assert sure(outcomes[1], TransferRefused).detail == (
+        "The transfer is finished. Nothing is under way; take in what else arrived with POST /v1/receipts."
+    )
+    assert await at(database, world, 1) == (26, 0)
+    [late] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, last=True)], AT)
+    assert sure(late, TransferRefused).reason is TransferRefusal.TOO_LATE
+    await assert_clean(database)
+
+
+async def test_a_surplus_is_said_once_with_the_last_units_of_its_line(database: Database, world: World) -> None:
+    transfer_id = await requested(database, world, 6, 2)
+    await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+
+    def came(**units: int) -> Arrival:
+        return Arrival(transfer_id=transfer_id, lines=[ArrivedLine(line_no=1, **units)])
+
+    asked = [came(received=7), came(received=3, surplus=1), came(surplus=1), came(received=5, damaged=1, surplus=2)]
+    told = [getattr(o, "reason", "done") for o in await in_one(database, transfers.receive, asked, AT)]
+    assert told == ["too_many", "invalid", "invalid", "done"]
+    repeats = [asked[3], came(surplus=2)]
+    told = [getattr(o, "reason", "done") for o in await in_one(database, transfers.receive, repeats, AT)]
+    assert told == ["too_many", "too_many"]
+    line, _ = (await view(database, transfer_id)).lines
+    assert (line.received, line.surplus, line.in_transit) == (6, 2, 0)
+    assert await at(database, world, 1) == (27, 0)
+    await assert_clean(database)
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+async def test_receipts_sent_at_once_are_taken_once(database_url: str, copies: int) -> None:
+    async with await Database.open(database_url, pool_size=8) as database:
+        world = await small_world(database, prefix=f"{uuid4().hex[:8]}-", skus=2, locations=2, stock=20)
+        transfer_id = await requested(database, world, 6)
+        await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+        six = Arrival(transfer_id=transfer_id, lines=[ArrivedLine(line_no=1, received=6, surplus=1)], last=True)
+        outcomes = await asyncio.gather(*(in_one(database, transfers.receive, [six], AT) for _ in range(copies)))
+        assert sum(isinstance(o, TransferDone) for [o] in outcomes) == 1
+        assert await at(database, world, 1) == (27, 0)
+        await assert_clean(database)
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_racing_transfers_and_orders_conserve_every_unit(database_url: str, seed: int) -> None:
     """Units go back and forth while orders are placed at both ends: none is made, lost or promised twice."""
@@ -175,7 +222,7 @@ async def test_racing_transfers_and_orders_conserve_every_unit(database_url: str
             if some < units:
                 sure((await in_one(database, transfers.cancel, [done.transfer_id], AT))[0], TransferDone)
             came = dice.randint(1, some + 1)
-            arrived = [ArrivedLine(line_no=1, received=came)]
+            arrived = [ArrivedLine(line_no=1, received=min(came, some), surplus=max(came - some, 0))]
             last = Arrival(transfer_id=done.transfer_id, lines=arrived, last=True)
             sure((await in_one(database, transfers.receive, [last], AT))[0], TransferDone)
             lost += max(some - came, 0)
@@ -253,7 +300,8 @@ async def test_receipts_count_towards_what_their_document_announced(database: Da
     [row] = await database.read(lambda tx: incoming_of(tx, one.document))
     assert (row.quantity, row.received) == (30, 28)
     over = Receipt(sku=world.sku, location=world.location, quantity=9, document=one.document)
-    sure((await in_one(database, receive, [over], AT))[0], Moved)  # more came than was announced
+    more = sure((await in_one(database, receive, [over], AT))[0], Moved)
+    assert more.beyond_announced == 7  # 37 of 30 have come
     then = await look(database, world)
     assert (then.available, then.by) == (33, [By(AT + 5 * DAY, 5, 38)])  # four of the 37 are for who waits
     late = await look(database, world, when=AT + 6 * DAY)

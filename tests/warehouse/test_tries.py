@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from ordino.core.database import Database
 from ordino.core.errors import Conflict, NotFound
-from ordino.inventory.adjust import Receipt, receive
+from ordino.core.reactions import Task
+from ordino.inventory.adjust import Count, Receipt, count, receive
 from ordino.orders.allocate import allocate
 from ordino.orders.cancel import Cancellation, cancel
-from ordino.orders.exceptions import Resolve, exceptions, resolve
+from ordino.orders.exceptions import Resolve, exceptions, found, resolve
+from ordino.orders.reactions import fill_backorders
 from ordino.orders.sourcing_api import routes
 from ordino.sourcing import versions
 from ordino.warehouse.api import routes as warehouse_routes
@@ -260,3 +263,60 @@ async def test_a_location_that_reports_unit_by_unit_is_one_try(database: Databas
         await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[told])], AT)
     assert (await line(database, order_id))["tries"] == 1
     assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {order_id: 3}
+
+
+async def given_up_unfound(database: Database, world: World) -> tuple[UUID, list[int]]:
+    """Nobody finds the units at two locations, one after the other; the order and the locations."""
+    order_id = await placed(database, world.order("unfound", 2), AT)
+    return order_id, [await refuse(database, order_id, "not_found") for _ in range(2)]
+
+
+async def counted_up(database: Database, world: World, location_id: int) -> list[tuple[int, int]]:
+    """A count finds more than there is; what the event says was found."""
+    [place] = [code for code, id_ in world.location_ids.items() if id_ == location_id]
+    more = Count(sku=world.sku, location=place, on_hand=150)
+    await in_one(database, count, [more], AT)
+    data = "SELECT data->>'found' FROM core.events WHERE kind = 'stock_received' AND data ? 'found' ORDER BY id DESC LIMIT 1"
+    told = msgspec.json.decode(await database.pool.fetchval(data), type=list[tuple[int, int]])
+    assert told == [(world.sku_ids[world.sku], location_id)]
+    return told
+
+
+async def test_units_that_are_found_again_are_held_against_nobody(database: Database, world: World) -> None:
+    order_id, [first, second] = await given_up_unfound(database, world)
+    assert [one.order_id for one in await database.read(exceptions) if one.order_id == order_id]
+    there = await counted_up(database, world, first)
+    await database.transact(lambda tx: found(tx, there, at=AT))
+    counts = await line(database, order_id)
+    assert (counts["tries"], counts["excluded_location_ids"]) == (1, [second])
+    assert not [one for one in await database.read(exceptions) if one.order_id == order_id]
+    [told] = await events(database, order_id, "exception_resolved")
+    assert (told["action"], told["reason"]) == ("retry", "units were found")
+    await database.transact(lambda tx: found(tx, there, at=AT))
+    assert (await line(database, order_id))["tries"] == 1
+    await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
+    assert (await line(database, order_id))["allocated"] == 2
+    await assert_clean(database)
+
+
+async def test_a_location_that_refused_the_work_stays_excluded_whatever_is_found(
+    database: Database, world: World
+) -> None:
+    order_id = await placed(database, world.order("refused", 2), AT)
+    places = [await refuse(database, order_id) for _ in range(2)]
+    there = await counted_up(database, world, places[0])
+    await database.transact(lambda tx: found(tx, there, at=AT))
+    counts = await line(database, order_id)
+    assert (counts["tries"], sorted(counts["excluded_location_ids"])) == (2, sorted(places))
+    assert [one.order_id for one in await database.read(exceptions) if one.order_id == order_id]
+
+
+async def test_found_units_reach_the_lines_that_wait_for_them(database: Database, world: World) -> None:
+    order_id, [first, _] = await given_up_unfound(database, world)
+    there = await counted_up(database, world, first)
+    data = {"sku_ids": [there[0][0]], "found": there}
+    task = Task(0, uuid4(), "fill_backorders", order_id, uuid4(), AT, data, 0)
+    await database.transact(lambda tx: fill_backorders(tx, [task], AT))
+    counts = await line(database, order_id)
+    assert (counts["allocated"], counts["backordered"]) == (2, 0)
+    await assert_clean(database)

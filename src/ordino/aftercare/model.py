@@ -78,6 +78,7 @@ class ReceivedLine(Struct, frozen=True, kw_only=True):
     restocked: Units = 0
     scrapped: Units = 0
     serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None  # of restocked units, where the SKU has them
+    scrapped_serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None
 
 
 class ReturnArrival(Struct, frozen=True, kw_only=True):
@@ -111,7 +112,9 @@ class Authorized(Struct, frozen=True, tag_field="outcome", tag="authorized"):
 
 
 class Received(Struct, frozen=True, tag_field="outcome", tag="received"):
-    """``refund_minor`` is what is to be given back for these units."""
+    """``refund_minor`` is what is to be given back for these units. ``expired`` ones of the restocked are past their date: they are
+    set aside, and not offered.
+    """
 
     order_id: UUID
     return_id: UUID
@@ -119,6 +122,7 @@ class Received(Struct, frozen=True, tag_field="outcome", tag="received"):
     scrapped: int
     refund_minor: int
     status: str
+    expired: int = 0
 
 
 class ReturnRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -29,6 +30,7 @@ from ordino.core.statements import statements
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory import named
+from ordino.inventory.detail import scrap_returned
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
@@ -137,7 +139,7 @@ def _judge(wanted: NewReturn, past: _Past, at: datetime, *, repeated: bool) -> i
         return ReturnRefused(order_id, None, reason, detail, pointer)
 
     if repeated:
-        return refuse(ReturnRefusal.REPEATED, "The same return stands earlier in this batch; it is authorized once.")
+        return refuse(ReturnRefusal.REPEATED, "The same return appears earlier in this batch; it is authorized once.")
     order = past.orders.get(order_id)
     if order is None:
         return refuse(ReturnRefusal.UNKNOWN, f"There is no order {order_id}.", "/order_id")
@@ -154,7 +156,7 @@ def _judge(wanted: NewReturn, past: _Past, at: datetime, *, repeated: bool) -> i
         if (order_id, line.line_no) not in past.lines:
             return refuse(ReturnRefusal.UNKNOWN, f"The order has no line {line.line_no}.", f"{pointer}/line_no")
         if line.line_no in seen:
-            detail = f"Line {line.line_no} stands here twice; name it once, with all its units."
+            detail = f"Line {line.line_no} is named twice; name it once, with all its units."
             return refuse(ReturnRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(line.line_no)
         if not 1 <= line.quantity <= MAX_UNITS:
@@ -194,6 +196,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     came: dict[tuple[UUID, UUID, int], list[int]] = {}
     unit_moves: list[UnitMove] = []
     stock_moves: list[StockMove] = []
+    scrapped: list[tuple[int, Sequence[str], UUID]] = []
     events: list[Event] = []
     for event_id, (index, receipt) in zip(new_ids(at, len(receipts)), enumerate(receipts), strict=True):
         there = returns.get((receipt.order_id, receipt.return_id), {})
@@ -217,6 +220,8 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
             for place, units in enumerate((line.restocked, line.scrapped, refund)):
                 sums[place] += units
             unit_moves.append(UnitMove(*key, State.DELIVERED, State.RETURNED, back, event_id))
+            if line.scrapped_serials:
+                scrapped.append((there[line.line_no].sku_id, line.scrapped_serials, event_id))
             if line.restocked:
                 stock_moves.append(
                     StockMove(
@@ -233,7 +238,10 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         data = {"return_id": receipt.return_id, "lines": receipt.lines, "refund_minor": refunds[index]}
         version = orders[receipt.order_id].flow_version
         events.append(Event(receipt.order_id, event_id, "return_received", at, data, version))
-    statuses = await _write(tx, came, unit_moves, stock_moves, events, at)
+    statuses, aside = await _write(tx, came, unit_moves, stock_moves, events, at)
+    for sku_id, serials, event_id in scrapped:
+        await scrap_returned(tx, sku_id, serials, cause_id=event_id, at=at)
+    expired = _expired(receipts, refunds, returns, aside)
     return [
         refusals.get(index)
         or Received(
@@ -243,6 +251,7 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
             sum(line.scrapped for line in receipt.lines),
             refunds[index],
             statuses[receipt.order_id],
+            expired.get(index, 0),
         )
         for index, receipt in enumerate(receipts)
     ]
@@ -269,12 +278,31 @@ def _doubt_kits(
     return None
 
 
+def _expired(
+    receipts: Sequence[ReturnReceipt],
+    done: Collection[int],
+    returns: Mapping[tuple[UUID, UUID], Mapping[int, _ReturnLine]],
+    aside: Mapping[stock.Key, int],
+) -> dict[int, int]:
+    """Receipt -> how many of its restocked units are of lots past their date; of kits, their components are only set aside."""
+    left, expired = dict(aside), defaultdict[int, int](int)
+    for index in sorted(done) if aside else ():
+        receipt = receipts[index]
+        for line in receipt.lines:
+            there = returns[receipt.order_id, receipt.return_id][line.line_no]
+            units = min(line.restocked, left.get((there.sku_id, there.location_id), 0))
+            if units:
+                left[there.sku_id, there.location_id] -= units
+                expired[index] += units
+    return expired
+
+
 def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated: bool) -> ReturnRefused | None:
     def refuse(reason: ReturnRefusal, detail: str, pointer: str = "") -> ReturnRefused:
         return ReturnRefused(receipt.order_id, receipt.return_id, reason, detail, pointer)
 
     if repeated:
-        return refuse(ReturnRefusal.REPEATED, "The same receipt stands earlier in this batch; it is carried out once.")
+        return refuse(ReturnRefusal.REPEATED, "The same receipt appears earlier in this batch; it is carried out once.")
     if not there:
         detail = f"The order {receipt.order_id} has no return {receipt.return_id}; authorize it first."
         return refuse(ReturnRefusal.UNKNOWN, detail, "/return_id")
@@ -286,7 +314,7 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
         if line.line_no not in there:
             return refuse(ReturnRefusal.UNKNOWN, f"The return has no line {line.line_no}.", f"{pointer}/line_no")
         if line.line_no in seen:
-            detail = f"Line {line.line_no} stands here twice; say everything about it once."
+            detail = f"Line {line.line_no} is named twice; say everything about it once."
             return refuse(ReturnRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(line.line_no)
         back = line.restocked + line.scrapped
@@ -295,7 +323,7 @@ def _doubt(receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], *, repeated
             return refuse(ReturnRefusal.INVALID, detail, f"{pointer}/restocked")
         if back > there[line.line_no].outstanding:
             left = there[line.line_no].outstanding
-            detail = f"Of line {line.line_no}, {left} authorized units did not come back yet, not {back}."
+            detail = f"Of line {line.line_no}, {left} authorized units are to come back, not {back}; authorize the others first."
             return refuse(ReturnRefusal.TOO_MANY, detail, pointer)
     return None
 
@@ -306,19 +334,30 @@ async def _names(
     wanted = []
     for receipt in receipts:
         there = returns.get((receipt.order_id, receipt.return_id), {})
-        wanted += [(there[line.line_no].sku_id, line.serials) for line in receipt.lines if line.line_no in there]
+        wanted += [
+            (there[line.line_no].sku_id, [*(line.serials or ()), *(line.scrapped_serials or ())])
+            for line in receipt.lines
+            if line.line_no in there
+        ]
     return await named.names(tx, wanted)
 
 
 def _doubt_serials(
     receipt: ReturnReceipt, there: Mapping[int, _ReturnLine], names: named.Names
 ) -> ReturnRefused | None:
-    """Units with serial numbers come back as what they are: each restocked one is named, and had gone out with this order."""
+    """Units with serial numbers come back as what they are: each restocked or scrapped one is named, and had gone out with this
+    order.
+    """
+    count = len(receipt.lines)
+    namings = [
+        named.Naming(line.line_no, there[line.line_no].sku_id, line.restocked, line.serials) for line in receipt.lines
+    ]
+    namings += [
+        named.Naming(line.line_no, there[line.line_no].sku_id, line.scrapped, line.scrapped_serials)
+        for line in receipt.lines
+    ]
     wrong = names.take(
-        [
-            named.Naming(line.line_no, there[line.line_no].sku_id, line.restocked, line.serials)
-            for line in receipt.lines
-        ],
+        namings,
         lambda known, _: known.state == "shipped" and known.order_id == receipt.order_id,
         done="restocked",
         else_="did not go out with this order, or is back already",
@@ -326,7 +365,12 @@ def _doubt_serials(
     if wrong is None:
         return None
     reason = ReturnRefusal.UNKNOWN if wrong.unknown else ReturnRefusal.INVALID
-    return ReturnRefused(receipt.order_id, receipt.return_id, reason, wrong.sentence, f"/lines/{wrong.place}/serials")
+    sentence = wrong.sentence
+    if wrong.place >= count and not wrong.unknown and names.tracking(namings[wrong.place].sku_id) == "serial":
+        units = namings[wrong.place].quantity
+        sentence = f"The SKU has serial numbers: name the {units} that were scrapped in `scrapped_serials`, each once."
+    pointer = f"/lines/{wrong.place % count}/{'serials' if wrong.place < count else 'scrapped_serials'}"
+    return ReturnRefused(receipt.order_id, receipt.return_id, reason, sentence, pointer)
 
 
 async def _write(
@@ -336,9 +380,10 @@ async def _write(
     stock_moves: Sequence[StockMove],
     events: list[Event],
     at: datetime,
-) -> dict[UUID, str]:
+) -> tuple[dict[UUID, str], dict[stock.Key, int]]:
+    """The orders' statuses, and how many units were set aside because their lots have expired, by position."""
     if not came:
-        return {}
+        return {}, {}
     await sql.receive(
         tx,
         order_ids=[key[0] for key in came],
@@ -355,8 +400,7 @@ async def _write(
         data: dict[str, Any] = {"sku_ids": sorted({move.sku_id for move in stock_moves})}
         events.append(Event(arrival, arrival, "stock_received", at, data, await tx.plans.active(tx)))
     await record(tx, events)
-    await stock.post(tx, stock_moves, at=at)
-    return statuses
+    return statuses, await stock.post(tx, stock_moves, at=at)
 
 
 async def returns_of(tx: Tx, order_id: UUID) -> list[ReturnView]:

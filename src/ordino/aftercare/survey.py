@@ -54,10 +54,12 @@ async def answer(tx: Tx, answers: Sequence[SurveyAnswer], *, at: datetime) -> li
             detail = f"There is no order {order_id}."
             outcomes.append(SurveyRefused(order_id, SurveyRefusal.UNKNOWN_ORDER, detail, "/order_id"))
         elif order_id not in surveys:
-            detail = "The order was not asked; it is some days after its delivery."
+            detail = (
+                "The customer was not asked for feedback yet; that happens some days after the delivery. Send it then."
+            )
             outcomes.append(SurveyRefused(order_id, SurveyRefusal.NOT_ASKED, detail))
         elif surveys[order_id] is not None or order_id in kept:
-            detail = "The order has answered before; its first answer stands."
+            detail = "Feedback on this order was given before, and the first answer is kept."
             outcomes.append(SurveyRefused(order_id, SurveyRefusal.ANSWERED_BEFORE, detail))
         elif not all(1 <= rating <= 5 for rating in ratings) or not (ratings or given.comment):
             detail = f"Rate at least one of {', '.join(QUESTIONS)} from 1 to 5, or leave a comment."

@@ -19,6 +19,7 @@ from ordino.core.upserts import Code, CurrencyCode, Text
 MAX_GRAMS = 100_000_000
 MAX_MM = 1_000_000
 MAX_COMPONENTS = 1000
+MAX_STOP_DAYS = 3650
 Millimeters = Annotated[int, Meta(ge=0, le=MAX_MM)]
 
 
@@ -45,7 +46,9 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is stocked and sold. Goods by weight or length count in units of 10^-``unit_scale``: with 3, one unit is a thousandth.
 
     ``weight_grams`` and the sizes are those of one unit, in its package. ``tracking`` by lot or serial number is from receipt to
-    return; with ``expiry_required``, every lot has a date. Only locations that handle all ``handling_classes`` ship it.
+    return; with ``expiry_required``, every lot has a date. A lot is sold until the end of the day ``stop_selling_days`` before its
+    date, in the time zone of the location where it lies; with 0, its date is the last day. Only locations that handle all
+    ``handling_classes`` ship it.
     """
 
     code: Code
@@ -64,6 +67,7 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tracking: Literal["none", "lot", "serial"] = "none"
     expiry_required: bool = False
     handling_classes: Annotated[list[Code], Meta(max_length=20)] = []
+    stop_selling_days: Annotated[int, Meta(ge=0, le=MAX_STOP_DAYS)] = 0
 
 
 class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,3 +95,11 @@ def gtin_fault(gtin: str | None) -> Fault | None:
     if int(gtin[-1]) != check:
         return Fault("/gtin", f"The check digit of {gtin} should be {check}; a digit was mistyped.")
     return None
+
+
+def sku_fault(sku: Sku) -> Fault | None:
+    """What a SKU says that cannot be: a wrong GTIN, or a last selling day of lots that it does not have."""
+    if sku.stop_selling_days and sku.tracking != "lot":
+        detail = "Only SKUs that are tracked by lot stop selling before a date; leave it out, or track the SKU by lot."
+        return Fault("/stop_selling_days", detail)
+    return gtin_fault(sku.gtin)

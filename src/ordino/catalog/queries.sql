@@ -60,7 +60,7 @@ SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku
 
 -- name: hold_written
 -- What is to be compared of SKUs that are written anew, held until the transaction ends, in key order.
-SELECT sku_id, unit_scale, tracking, active FROM catalog.skus
+SELECT sku_id, unit_scale, tracking, active, stop_selling_days FROM catalog.skus
 WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
 
 -- name: retired_skus
@@ -70,31 +70,32 @@ SELECT sku_id FROM catalog.skus WHERE NOT active;
 -- name: write_skus
 -- In key order; a row comes back if it is new or differed.
 INSERT INTO catalog.skus AS s (sku_id, code, name, gtin, category, weight_grams, length_mm, width_mm, height_mm, unit_scale,
-                               backorderable, active, tracking, expiry_required, handling_classes)
+                               backorderable, active, tracking, expiry_required, handling_classes, stop_selling_days)
 SELECT sku_id, code, name, gtin, category, weight, length, width, height, unit_scale, backorderable, active, tracking,
-       expiry_required, handling_classes::text[]
+       expiry_required, handling_classes::text[], stop_selling_days
 FROM unnest(:sku_ids::int[], :codes::text[], :names::text[], :gtins::text[], :categories::text[], :weights::int[],
                      :lengths::int[], :widths::int[], :heights::int[], :unit_scales::smallint[], :backorderable::boolean[],
-                     :active::boolean[], :tracking::text[], :expiry_required::boolean[], :handling_classes::text[])
+                     :active::boolean[], :tracking::text[], :expiry_required::boolean[], :handling_classes::text[],
+                     :stop_selling_days::int[])
     AS n (sku_id, code, name, gtin, category, weight, length, width, height, unit_scale, backorderable, active, tracking,
-          expiry_required, handling_classes)
+          expiry_required, handling_classes, stop_selling_days)
 ORDER BY sku_id
 ON CONFLICT (sku_id) DO UPDATE
 SET name = excluded.name, gtin = excluded.gtin, category = excluded.category, weight_grams = excluded.weight_grams,
     length_mm = excluded.length_mm, width_mm = excluded.width_mm, height_mm = excluded.height_mm,
     backorderable = excluded.backorderable, active = excluded.active, expiry_required = excluded.expiry_required,
-    handling_classes = excluded.handling_classes
+    handling_classes = excluded.handling_classes, stop_selling_days = excluded.stop_selling_days
 WHERE (s.name, s.gtin, s.category, s.weight_grams, s.length_mm, s.width_mm, s.height_mm, s.backorderable, s.active, s.expiry_required,
-       s.handling_classes)
+       s.handling_classes, s.stop_selling_days)
     IS DISTINCT FROM (excluded.name, excluded.gtin, excluded.category, excluded.weight_grams, excluded.length_mm,
                       excluded.width_mm, excluded.height_mm, excluded.backorderable, excluded.active, excluded.expiry_required,
-                      excluded.handling_classes)
+                      excluded.handling_classes, excluded.stop_selling_days)
 RETURNING s.code;
 
 -- name: skus
 -- Some SKUs, by key.
 SELECT code, name, gtin, category, weight_grams, length_mm, width_mm, height_mm, unit_scale, backorderable, active, tracking,
-       expiry_required, handling_classes
+       expiry_required, handling_classes, stop_selling_days
 FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY code;
 
 -- name: sku_codes_after

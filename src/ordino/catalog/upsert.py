@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ordino.catalog.model import Channel, Kit, Seller, Sku, gtin_fault
+from ordino.catalog.model import Channel, Kit, Seller, Sku, sku_fault
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import Fault
@@ -97,10 +97,12 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
 
     async def apply(batch: Sequence[Sku]) -> list[Outcome]:
         ids, claimed = await _claim(tx, [sku.code for sku in batch])
-        rows = await sql.hold_written(tx, sku_ids=[ids[sku.code] for sku in batch if sku.code not in claimed])
-        scales = {row["sku_id"]: row["unit_scale"] for row in rows}
-        trackings = {row["sku_id"]: row["tracking"] for row in rows}
-        sold = {row["sku_id"]: row["active"] for row in rows}
+        before = {
+            row["sku_id"]: row
+            for row in await sql.hold_written(tx, sku_ids=[ids[sku.code] for sku in batch if sku.code not in claimed])
+        }
+        scales = {sku_id: row["unit_scale"] for sku_id, row in before.items()}
+        trackings = {sku_id: row["tracking"] for sku_id, row in before.items()}
         outcomes: dict[str, Outcome] = {}
         for sku in batch:
             scale = scales.get(ids[sku.code], sku.unit_scale)
@@ -131,17 +133,23 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
             tracking=[sku.tracking for sku in sound],
             expiry_required=[sku.expiry_required for sku in sound],
             handling_classes=[text_array(sorted(set(sku.handling_classes))) for sku in sound],
+            stop_selling_days=[sku.stop_selling_days for sku in sound],
         )
         written = {row["code"] for row in rows}
         if any(sku.tracking != "none" and sku.code in written for sku in sound):
             await kept.changed(tx, "tracking")
-        if any(sku.active != sold.get(ids[sku.code], True) for sku in sound):
+        was = [(sku, before[ids[sku.code]]) for sku in sound if ids[sku.code] in before]
+        if any(sku.active != row["active"] for sku, row in was) or any(
+            not sku.active and sku.code in claimed for sku in sound
+        ):
             await kept.changed(tx, "retired")
+        if any(sku.stop_selling_days != row["stop_selling_days"] for sku, row in was):
+            await kept.changed(tx, "promises")  # what may be sold of their lots is published anew
         for sku in sound:
             outcomes[sku.code] = outcome(sku.code, new=sku.code in claimed, written=sku.code in written)
         return [outcomes[sku.code] for sku in batch]
 
-    return await in_rounds(skus, code=lambda sku: sku.code, fault=lambda sku: gtin_fault(sku.gtin), apply=apply)
+    return await in_rounds(skus, code=lambda sku: sku.code, fault=sku_fault, apply=apply)
 
 
 async def _claim(tx: Tx, codes: Sequence[str]) -> tuple[dict[str, int], set[str]]:

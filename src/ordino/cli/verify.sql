@@ -217,6 +217,17 @@ SELECT DISTINCT d.sku_id, d.lot AS found
 FROM inventory.detail d JOIN catalog.skus k USING (sku_id) LEFT JOIN inventory.lots l USING (sku_id, lot)
 WHERE k.tracking = 'lot' AND k.expiry_required AND d.quantity > 0 AND l.expires_on IS NULL;
 
+-- name: expired_units_that_orders_hold_lie_on_shelves
+-- EXP-2: What is missing at a position of a SKU with lots lies there on shelves, of lots that have a date.
+SELECT f.sku_id, f.location_id, f.open AS found, coalesce(d.quantity, 0) AS expected
+FROM (SELECT sku_id, location_id, open FROM inventory.shortfalls WHERE open > 0) f
+JOIN catalog.skus s ON s.sku_id = f.sku_id AND s.tracking = 'lot'
+LEFT JOIN (SELECT d.sku_id, d.location_id, sum(d.quantity) AS quantity
+           FROM inventory.detail d JOIN inventory.lots l USING (sku_id, lot)
+           WHERE l.expires_on IS NOT NULL AND d.bin <> '(picked)' GROUP BY d.sku_id, d.location_id) d
+    ON d.sku_id = f.sku_id AND d.location_id = f.location_id
+WHERE f.open > coalesce(d.quantity, 0);
+
 -- name: set_aside_units_are_the_sums_of_their_moves
 -- UNA-1: What is set aside at a position in a condition is the sum of its moves.
 SELECT sku_id, location_id, condition, coalesce(u.quantity, 0) AS found, coalesce(m.quantity, 0) AS expected
@@ -256,6 +267,17 @@ FULL JOIN (SELECT order_id AS transfer_id, line_no, -sum(CASE kind WHEN 'sent' T
                   sum(CASE kind WHEN 'arrived' THEN on_hand_delta ELSE 0 END) AS arrived
            FROM inventory.moves WHERE kind IN ('sent', 'arrived') GROUP BY order_id, line_no) m USING (transfer_id, line_no)
 WHERE coalesce(l.sent, -1) <> coalesce(m.sent, 0) OR coalesce(l.arrived, -1) <> coalesce(m.arrived, 0);
+
+-- name: a_surplus_is_said
+-- TRA-4: What a line has received is what arrived of what was sent, and its surplus what arrived besides.
+SELECT transfer_id, line_no, json_build_object('received', l.received, 'surplus', l.surplus) AS found,
+       json_build_object('received', m.received, 'surplus', m.surplus) AS expected
+FROM (SELECT transfer_id, line_no, received, surplus FROM inventory.transfer_lines WHERE received + surplus > 0) l
+FULL JOIN (SELECT order_id AS transfer_id, line_no,
+                  sum(CASE WHEN reason = 'surplus' THEN 0 ELSE on_hand_delta END) AS received,
+                  sum(CASE WHEN reason = 'surplus' THEN on_hand_delta ELSE 0 END) AS surplus
+           FROM inventory.moves WHERE kind = 'arrived' GROUP BY order_id, line_no) m USING (transfer_id, line_no)
+WHERE coalesce(l.received, 0) <> coalesce(m.received, 0) OR coalesce(l.surplus, 0) <> coalesce(m.surplus, 0);
 
 -- demand ---------------------------------------------------------------------------------------------------------------
 

@@ -214,7 +214,9 @@ async def _records(
         if length + len(rest) > LINE_CHARACTERS:
             raise Invalid(f"Line {first} is longer than {LINE_CHARACTERS} characters; a quote may be open there.")
     if record:
-        yield first, "\n".join(record)
+        raise Invalid(
+            f"The text ends inside a quoted cell that begins in line {first}. Send it whole, or close the quote."
+        )
 
 
 async def read_ndjson(stream: AsyncIterator[bytes], type_: Any = Any, *, encoding: str | None = None) -> Rows:
@@ -231,3 +233,9 @@ async def read_ndjson(stream: AsyncIterator[bytes], type_: Any = Any, *, encodin
             yield line, Fault("", f"The line is not JSON: {error}.")
         except RecursionError:
             yield line, Fault("", "The line is nested too deeply.")
+
+
+async def check_readable(stream: AsyncIterator[bytes], media_type: str, *, charset: str | None = None) -> None:
+    """Read a body to its end and keep nothing of it. Raises ``Invalid`` where it cannot be read on."""
+    async for _ in _records(unzipped(stream), quotes=media_type != NDJSON, encoding=_encoding(charset)):
+        pass

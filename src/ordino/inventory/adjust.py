@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from asyncpg import Record
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
@@ -89,7 +90,10 @@ class StockRefusal(StrEnum):
 
 class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
     """On hand changed by ``delta`` and is ``on_hand``; 0 where it already was so, at the time of the count. ``shortfall`` units are
-    missing beyond that: orders hold them, and are sourced anew.
+    missing beyond that: orders hold them, and are sourced anew. ``expired`` units of a receipt are past their last selling day:
+    they were taken in and set aside at once, and are not in ``on_hand``. Of a receipt whose document
+    announced fewer units than have come by now, ``beyond_announced`` are too many: was it sent before? Of counts, ``counted`` is
+    what was there at their time, and ``on_hand`` what is now.
     """
 
     sku: str
@@ -97,6 +101,9 @@ class Moved(Struct, frozen=True, tag_field="outcome", tag="moved"):
     delta: int
     on_hand: int
     shortfall: int = 0
+    expired: int = 0
+    beyond_announced: int = 0
+    counted: int | None = None
 
 
 class StockRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
@@ -123,14 +130,27 @@ async def adjust(tx: Tx, adjustments: Sequence[Adjustment], *, at: datetime) -> 
 
 async def count(tx: Tx, counts: Sequence[Count], *, at: datetime) -> list[Outcome]:
     """On hand becomes what was counted, and what has moved since. Positions that stand so are neither locked nor written."""
-    outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand) for c in counts]
+    outcomes: list[Outcome] = [Moved(c.sku, c.location, 0, c.on_hand, counted=c.on_hand) for c in counts]
     codes, places, on_hand = [c.sku for c in counts], [c.location for c in counts], [c.on_hand for c in counts]
     snapshot = await apply_counts(tx, codes, places, on_hand, at=at, as_of=[c.as_of for c in counts])
     for index, change in snapshot.changed.items():
-        outcomes[index] = Moved(codes[index], places[index], *change)
+        outcomes[index] = Moved(codes[index], places[index], *change, counted=on_hand[index])
     for index, refusal in snapshot.refused.items():
         outcomes[index] = refusal
+    await _stands_now(tx, counts, outcomes)
     return outcomes
+
+
+async def _stands_now(tx: Tx, counts: Sequence[Count], outcomes: list[Outcome]) -> None:
+    """What counts of the past left on hand: other than what was counted then, if something has moved since."""
+    past = {i: o for i, o in enumerate(outcomes) if isinstance(o, Moved) and counts[i].as_of is not None}
+    if not past:
+        return
+    skus, known = await sku_ids(tx, sorted({one.sku for one in past.values()})), (await facts(tx)).location_ids
+    rows = await sql.on_hand_of(tx, sku_ids=list(skus.values()))
+    stands = {(row["sku_id"], row["location_id"]): row["on_hand"] for row in rows}
+    for index, one in past.items():
+        outcomes[index] = replace(one, on_hand=stands.get((skus[one.sku], known[one.location]), 0))
 
 
 class Snapshot(Struct, frozen=True):
@@ -204,7 +224,7 @@ async def _counted(
         for index, pair in enumerate(pairs):
             if last[pair] != index and index not in refused:
                 detail = (
-                    "The same SKU and location stand later in this batch, and the last count is the one that holds."
+                    "The same SKU and location appear later in this batch, and the last count is the one that counts."
                 )
                 refuse(index, StockRefusal.REPEATED, detail, "")
     of_kits, by = (await kits(tx)).parts, await tracked(tx)
@@ -229,7 +249,7 @@ async def _counted(
     held = await _hold(tx, set(keys)) if keys else {}
     if past is not None and keys:
         for key in await _counted_later(tx, keys, past):
-            detail = f"It was counted as of a later time than {past:%Y-%m-%d %H:%M:%S} UTC before; that count holds."
+            detail = f"It was counted as of a later time than {past:%Y-%m-%d %H:%M:%S} UTC before; count again."
             refuse(keys.pop(key), StockRefusal.STALE, detail, "/as_of")
         moved = await _moved_since(tx, keys, past)
     cause_id = new_id(at)
@@ -376,7 +396,7 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
     held = await _hold(tx, set(keys.values()))
     if (lacking := _lacking(changes, keys, held)) and await holds.lapse(tx, lacking, at=at):
         held = await _hold(tx, set(keys.values()))
-    desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()])
+    desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()], at=at)
     deltas: dict[tuple[int, int], int] = defaultdict(int)
     cause_id = new_id(at)
     moves = []
@@ -414,26 +434,67 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
         came = [(move.sku_id, serial) for move in moves if move.on_hand_delta > 0 for serial in move.serials]
         await named.know_serials(tx, came)
     if kind is MoveKind.RECEIVED:
-        await _take_incoming(tx, moves)
+        await _take_incoming(tx, moves, keys, outcomes, changes)
     await _announce(tx, moves, cause_id, at)
-    await ledger.post(tx, moves, at=at)
+    aside = await ledger.post(tx, moves, at=at)
+    if aside:
+        assert desk is not None, "only lots expire"
+        _tell_expired(outcomes, changes, keys, aside, desk, at)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-async def _take_incoming(tx: Tx, moves: Sequence[StockMove]) -> None:
-    """What receipts name by its document has come."""
+def _tell_expired(
+    outcomes: list[Outcome | None],
+    changes: Sequence[Change],
+    keys: Mapping[int, tuple[int, int]],
+    aside: Mapping[tuple[int, int], int],
+    desk: named.Desk,
+    at: datetime,
+) -> None:
+    """Of changes that brought units of expired lots: how many, and what is on hand without them. ``aside``: in all, by position."""
+    gone: dict[tuple[int, int], int] = defaultdict(int)
+    last: dict[tuple[int, int], int] = {}
+    for index, key in keys.items():
+        outcome, lot = outcomes[index], changes[index].lot
+        if not isinstance(outcome, Moved) or key not in aside:
+            continue
+        expired = outcome.delta if outcome.delta > 0 and lot is not None and desk.over(key, lot, at) else 0
+        gone[key] += expired
+        last[key] = index
+        outcomes[index] = replace(outcome, on_hand=outcome.on_hand - gone[key], expired=expired)
+    for key, index in last.items():  # lots that had expired before may have become free to be set aside, too
+        outcome = outcomes[index]
+        assert isinstance(outcome, Moved)
+        outcomes[index] = replace(outcome, on_hand=outcome.on_hand - (aside[key] - gone[key]))
+
+
+async def _take_incoming(
+    tx: Tx,
+    moves: Sequence[StockMove],
+    keys: Mapping[int, tuple[int, int]],
+    outcomes: list[Outcome | None],
+    changes: Sequence[Change],
+) -> None:
+    """What receipts name by its document has come; if more than was announced, the last ones to bring it are told."""
     units: dict[tuple[int, int, str], int] = defaultdict(int)
     for move in moves:
         if move.document is not None:
             units[move.sku_id, move.location_id, move.document] += move.on_hand_delta
     if units:
-        await sql.take_incoming(
+        rows = await sql.take_incoming(
             tx,
             sku_ids=[key[0] for key in units],
             location_ids=[key[1] for key in units],
             documents=[key[2] for key in units],
             quantities=list(units.values()),
         )
+        over = {(row["sku_id"], row["location_id"], row["document"]): row["over"] for row in rows if row["over"] > 0}
+        for index in sorted(keys, reverse=True) if over else ():
+            outcome, document = outcomes[index], changes[index].document
+            if isinstance(outcome, Moved) and document is not None and (key := (*keys[index], document)) in over:
+                beyond = min(outcome.delta, over[key])
+                over[key] -= beyond
+                outcomes[index] = replace(outcome, beyond_announced=beyond)
 
 
 async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
@@ -445,9 +506,13 @@ async def _hold(tx: Tx, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tup
 
 
 async def _announce(tx: Tx, moves: Sequence[StockMove], cause_id: UUID, at: datetime) -> None:
+    """Units came in; ``found`` names the positions where somebody has found some that were taken to be lost."""
     arrived = sorted({move.sku_id for move in moves if move.on_hand_delta > 0})
     if arrived:
-        data = {"sku_ids": arrived}
+        data: dict[str, Any] = {"sku_ids": arrived}
+        found = {(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0 and m.kind is not MoveKind.RECEIVED}
+        if found:
+            data["found"] = sorted(found)
         version = await tx.plans.active(tx)
         await record(tx, [Event(cause_id, cause_id, "stock_received", at, data, version)])
 

@@ -1,6 +1,6 @@
-"""Available to promise: on hand - reserved - buffer - what is kept for other channels - what waiting orders have first claim to,
-location by location, never below 0; a network's is the sum. Of a kit it is the number of kits whose components are available at
-one location.
+"""Available to promise: on hand - reserved - expired - buffer - what is kept for other channels - what waiting orders have first
+claim to, location by location, never below 0; a network's is the sum. Of a kit it is the number of kits whose components are
+available at one location.
 
 What an expired hold has reserved counts as free: whoever asks for it gets it. Of a SKU that is no longer sold (its ``active`` is
 false) nothing is available, though its units lie there; as a component of kits that are sold, it counts as before.
@@ -20,6 +20,7 @@ from ordino.catalog.retired import retired
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
+from ordino.inventory.expiry import expired_units
 from ordino.inventory.rules import Book, Position, book
 from ordino.inventory.waiting import claimed, decoded
 from ordino.network.facts import NetworkFacts, Serving, facts
@@ -29,7 +30,7 @@ sql = statements("ordino.inventory")
 
 class AtLocation(Struct, frozen=True):
     """One location's part. ``kept`` units are for other channels; ``waiting`` units are for orders that wait and are still to be
-    offered them.
+    offered them; ``expired`` ones are of lots that may no longer be sold.
     """
 
     location: str
@@ -39,6 +40,7 @@ class AtLocation(Struct, frozen=True):
     kept: int
     available: int
     waiting: int = 0
+    expired: int = 0
 
 
 class Availability(Struct, frozen=True):
@@ -115,18 +117,21 @@ async def look(tx: Tx, skus: Collection[int], *, at: datetime) -> Shelves:
     stocked = {part for sku_id in skus for part, _ in parts.get(sku_id) or ((sku_id, 1),)}
     stock = {row["sku_id"]: row for row in await sql.stock_of(tx, sku_ids=list(stocked), at=at)}
     rules = await book(tx, stocked, at=at)
-    claimed_units = await _claimed(tx, stock, rules, at)
-    return Shelves(await facts(tx), parts, stock, rules, claimed_units, await retired(tx))
+    expired = await expired_units(tx, stock, at=at)
+    claimed_units = await _claimed(tx, stock, expired, rules, at)
+    return Shelves(await facts(tx), parts, stock, rules, claimed_units, await retired(tx), expired)
 
 
-async def _claimed(tx: Tx, stock: Mapping[int, Record], rules: Book | None, at: datetime) -> Mapping[Position, int]:
+async def _claimed(
+    tx: Tx, stock: Mapping[int, Record], expired: Mapping[Position, int], rules: Book | None, at: datetime
+) -> Mapping[Position, int]:
     """What waiting orders have first claim to, by position."""
     waiting = [one for row in stock.values() if row["waiting"] is not None for one in decoded(row["waiting"])]
     if not waiting:
         return {}
     free = {
         sku_id: {
-            location_id: on_hand - reserved
+            location_id: on_hand - reserved - expired.get((sku_id, location_id), 0)
             for location_id, on_hand, reserved in zip(row["location_ids"], row["on_hand"], row["reserved"], strict=True)
         }
         for sku_id, row in stock.items()
@@ -146,12 +151,14 @@ class Shelves:
         rules: Book | None,
         claimed: Mapping[Position, int],
         retired: frozenset[int],
+        expired: Mapping[Position, int],
     ) -> None:
         self.known = known
         self.kits = kits
         self.rules = rules
         self.claimed = claimed
         self.retired = retired
+        self.expired = expired
         self._stock = stock
 
     def parts(self, reach: Reach, sku_id: int, *, in_kit: bool = False) -> list[AtLocation]:
@@ -181,8 +188,9 @@ class Shelves:
                     [units for _, units, _ in rules.kept_for_others(serving, reach.channel_id, sku_id, location)]
                 )
             waiting = claimed.get((sku_id, location_id), 0) if claimed else 0
-            free = max(on_hand - reserved - buffer - kept - waiting, 0)
-            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free, waiting))
+            expired = self.expired.get((sku_id, location_id), 0) if self.expired else 0
+            free = max(on_hand - reserved - expired - buffer - kept - waiting, 0)
+            parts.append(AtLocation(location.code, on_hand, reserved, buffer, kept, free, waiting, expired))
         return parts
 
     def _kits(self, reach: Reach, of: Parts) -> list[AtLocation]:
@@ -197,12 +205,17 @@ class Shelves:
                 continue
             on_hand = min(part.on_hand // each for each, part in found)
             free = min((part.on_hand - part.reserved) // each for each, part in found)
-            unbuffered = min(max(part.on_hand - part.reserved - part.buffer, 0) // each for each, part in found)
-            unkept = min(max(part.on_hand - part.reserved - part.buffer - part.kept, 0) // each for each, part in found)
-            can = min(part.available // each for each, part in found)
-            whole.append(
-                AtLocation(code, on_hand, on_hand - free, free - unbuffered, unbuffered - unkept, can, unkept - can)
+            sellable = min(max(part.on_hand - part.reserved - part.expired, 0) // each for each, part in found)
+            unbuffered = min(
+                max(part.on_hand - part.reserved - part.expired - part.buffer, 0) // each for each, part in found
             )
+            unkept = min(
+                max(part.on_hand - part.reserved - part.expired - part.buffer - part.kept, 0) // each
+                for each, part in found
+            )
+            can = min(part.available // each for each, part in found)
+            kept, waiting, expired = unbuffered - unkept, unkept - can, free - sellable
+            whole.append(AtLocation(code, on_hand, on_hand - free, sellable - unbuffered, kept, can, waiting, expired))
         return whole
 
 

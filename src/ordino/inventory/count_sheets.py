@@ -77,7 +77,9 @@ class NewSheet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class CountedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many units were there, picked ones included, at ``counted_at`` (by default now)."""
+    """So many units were there, picked ones included, at ``counted_at`` (by default now). A count that names its time may be sent
+    again: it counts once.
+    """
 
     sku: Code
     counted: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
@@ -234,9 +236,14 @@ async def enter(tx: Tx, sheet_id: UUID, counts: Sequence[CountedLine], *, at: da
         if line is None:
             refusal = f"{count.sku!r} is not on this sheet."
         elif any(other["sku"] == count.sku for other in sound.values()):
-            refusal = f"{count.sku!r} stands here twice; send its second count by itself."
-        elif line["state"] not in (State.OPEN, State.RECOUNT):
-            refusal = f"The line is {line['state']}; it is not counted again."
+            refusal = f"{count.sku!r} is named twice; send its second count by itself."
+        elif _same(line, count):  # sent again, it is no second count
+            told[index] = Told(count.sku, State(line["state"]))
+            continue
+        elif line["state"] == State.ACCEPTED:
+            refusal = f"The count of {count.sku!r} was accepted; count it again on a new sheet."
+        elif line["state"] == State.WAITING:
+            refusal = f"The count of {count.sku!r} waits for approval; approve it, or have it counted again, first."
         elif counted_at.tzinfo is None:
             refusal = "A time needs its offset, as in 2026-11-27T08:00:00Z."
         elif counted_at > at + timedelta(seconds=SKEW_SECONDS) or counted_at < at - timedelta(days=OLDEST_DAYS):
@@ -271,6 +278,10 @@ async def enter(tx: Tx, sheet_id: UUID, counts: Sequence[CountedLine], *, at: da
         if line["line_no"] in refused:
             told[index] = Told(counts[index].sku, None, refused[line["line_no"]])
     return [told[index] for index in range(len(counts))]
+
+
+def _same(line: Any, count: CountedLine) -> bool:
+    return count.counted_at is not None and (line["counted"], line["counted_at"]) == (count.counted, count.counted_at)
 
 
 def _judge(sheet: Any, line: Any, variance: int, expected: int) -> State:

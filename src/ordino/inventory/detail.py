@@ -2,7 +2,8 @@
 
 A position is *detailed* where its location has bins or its SKU is tracked by lot or serial number. Its detail is kept by the
 ledger's one door, in the transaction that moves its units, with its stock row held. Units come into the bin that is named, else
-``-``; they leave as named, else first expired, first out. Picked units lie in a bin of their own until they ship.
+``-``; they leave as named, else first expired, first out, and lots past their last selling day are not picked or sent unless
+they are named. Picked units lie in a bin of their own until they ship.
 
 DET-1  The detail of a position sums to its on hand, and what lies in the bin of picked units to its picked ones.
 DET-2  Detail is the sum of its moves.
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
@@ -44,10 +46,11 @@ Serials = Annotated[list[Serial], Meta(min_length=1, max_length=10_000)]
 
 
 class Tracking(Struct, frozen=True):
-    """How a SKU is tracked: by ``lot`` or by ``serial``."""
+    """How a SKU is tracked: by ``lot`` or by ``serial``. Lots stop selling so many days before their date."""
 
     by: str
     expiry_required: bool
+    stop_selling_days: int = 0
 
 
 class State(NamedTuple):
@@ -58,7 +61,7 @@ class State(NamedTuple):
 
 
 SERIALS: dict[MoveKind, State] = {
-    MoveKind.RECEIVED: State("in_stock", ("gone",)),
+    MoveKind.RECEIVED: State("in_stock", ("gone", "scrapped")),
     MoveKind.RETURNED: State("in_stock", ("shipped",)),
     MoveKind.RESTORED: State("in_stock", ("set_aside",)),
     MoveKind.ARRIVED: State("in_stock", ("in_transit",)),
@@ -67,14 +70,14 @@ SERIALS: dict[MoveKind, State] = {
     MoveKind.SHIPPED: State("shipped", ("picked",)),
     MoveKind.SENT: State("in_transit", ("in_stock",)),
     MoveKind.SET_ASIDE: State("set_aside", ("in_stock",)),
-    MoveKind.SCRAPPED: State("gone", ("set_aside",)),
+    MoveKind.SCRAPPED: State("scrapped", ("set_aside",)),
 }
 
 
 def becomes(move: StockMove) -> State | None:
     """Found units come into stock, lost ones are gone; units that are reserved or let go stay where they are."""
     if move.kind in (MoveKind.ADJUSTED, MoveKind.COUNTED):
-        return State("in_stock", ("gone",)) if move.on_hand_delta > 0 else State("gone", ("in_stock",))
+        return State("in_stock", ("gone", "scrapped")) if move.on_hand_delta > 0 else State("gone", ("in_stock",))
     return SERIALS.get(move.kind)
 
 
@@ -84,7 +87,13 @@ async def tracked(tx: Tx) -> dict[int, Tracking]:
 
 
 async def _load(tx: Tx) -> dict[int, Tracking]:
-    return {row["sku_id"]: Tracking(row["tracking"], row["expiry_required"]) for row in await sql.tracked_skus(tx)}
+    rows = await sql.tracked_skus(tx)
+    return {row["sku_id"]: Tracking(row["tracking"], row["expiry_required"], row["stop_selling_days"]) for row in rows}
+
+
+def is_over(expires_on: date | None, stop_selling_days: int, zone: ZoneInfo, at: datetime) -> bool:
+    """Has a lot's last selling day ended, by the clock of the place where it lies?"""
+    return expires_on is not None and (at.astimezone(zone).date() - expires_on).days + stop_selling_days > 0
 
 
 async def settle(tx: Tx, moves: Sequence[StockMove]) -> Sequence[StockMove]:
@@ -134,20 +143,34 @@ async def keep(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
 
 
 class Shelf(Struct):
-    """What lies where at a position, and when its lots expire."""
+    """What lies where at a position, and when its lots expire; those that are ``over`` may no longer be sold there."""
 
     units: dict[Place, int]
     expires: Mapping[str, date | None]
+    over: frozenset[str] = frozenset()
 
     def take(
-        self, quantity: int, *, picked: bool = False, bin_: str | None = None, lot: str | None = None
+        self,
+        quantity: int,
+        *,
+        picked: bool = False,
+        bin_: str | None = None,
+        lot: str | None = None,
+        sellable: bool = False,
     ) -> list[tuple[str, str, int]]:
-        """(bin, lot, units), first expired first, of what is (not) picked, in a bin or of a lot. Fewer if there are fewer."""
+        """(bin, lot, units), first expired first, of what is (not) picked, in a bin or of a lot. Fewer if there are fewer.
+
+        ``sellable``: only of lots that may still be sold.
+        """
         taken = []
         fitting = [
             place
             for place, units in self.units.items()
-            if units > 0 and (place[0] == PICKED) == picked and bin_ in (None, place[0]) and lot in (None, place[1])
+            if units > 0
+            and (place[0] == PICKED) == picked
+            and bin_ in (None, place[0])
+            and lot in (None, place[1])
+            and not (sellable and place[1] in self.over)
         ]
         for place in sorted(fitting, key=lambda place: (self.expires.get(place[1]) or FAR, place[1], place[0])):
             units = min(self.units[place], quantity)
@@ -164,16 +187,22 @@ class Shelf(Struct):
 
     def copy(self) -> Shelf:
         """To try on what fits."""
-        return Shelf(dict(self.units), self.expires)
+        return Shelf(dict(self.units), self.expires, self.over)
 
 
-async def shelves_of(tx: Tx, keys: Sequence[Key]) -> dict[Key, Shelf]:
-    """What lies where at these positions, as it stands."""
+async def shelves_of(tx: Tx, keys: Sequence[Key], *, at: datetime) -> dict[Key, Shelf]:
+    """What lies where at these positions, as it stands, and which lots may no longer be sold there."""
+    by, places_known = await tracked(tx), (await facts(tx)).locations
     skus, places = [key[0] for key in keys], [key[1] for key in keys]
     dates: dict[int, dict[str, date | None]] = defaultdict(dict)
     for row in await sql.lots_of(tx, sku_ids=sorted(set(skus))):
         dates[row["sku_id"]][row["lot"]] = row["expires_on"]
-    shelves = {key: Shelf(defaultdict(int), dates[key[0]]) for key in keys}
+    shelves = {}
+    for sku_id, location_id in keys:
+        tracking, zone = by.get(sku_id), places_known[location_id].zone
+        stop = 0 if tracking is None else tracking.stop_selling_days
+        over = frozenset(lot for lot, expires_on in dates[sku_id].items() if is_over(expires_on, stop, zone, at))
+        shelves[sku_id, location_id] = Shelf(defaultdict(int), dates[sku_id], over)
     for row in await sql.detail_of(tx, sku_ids=skus, location_ids=places):
         shelves[row["sku_id"], row["location_id"]].units[row["bin"], row["lot"]] = row["quantity"]
     return shelves
@@ -186,7 +215,7 @@ async def shelves_held(tx: Tx, keys: Sequence[Key], at: datetime) -> dict[Key, S
         (row["sku_id"], row["location_id"]): row
         for row in await sql.lock_detailed(tx, sku_ids=skus, location_ids=places)
     }
-    shelves = await shelves_of(tx, keys)
+    shelves = await shelves_of(tx, keys, at=at)
     opened: dict[tuple[Key, Place], int] = {}
     for key, row in stock.items():
         if not shelves[key].units:
@@ -230,6 +259,11 @@ def _changes(
 
 def _taken(move: StockMove, shelf: Shelf, quantity: int) -> list[tuple[str, str, int]]:
     if not move.parts:
+        # What is picked or sent may be sold; what somebody looked for in vain was to be sold, too.
+        if move.order_id is not None and (shelf.over or move.kind is MoveKind.PICKED):
+            good = shelf.take(quantity, sellable=True)
+            if move.kind in (MoveKind.PICKED, MoveKind.SENT) or sum(units for _, _, units in good) == quantity:
+                return _less(good, quantity)
         return _less(shelf.take(quantity), quantity)
     taken = []
     for part in move.parts:
@@ -286,7 +320,7 @@ async def _move_serials(tx: Tx, move: StockMove, at: datetime) -> None:
     serials: Sequence[str] = move.serials
     if not serials and move.order_id is not None:
         serials = await _serials_in(tx, move.sku_id, move.order_id, move.line_no, to.from_states, units)
-    leaves = to.state in ("gone", "shipped", "in_transit")
+    leaves = to.state in ("gone", "scrapped", "shipped", "in_transit")
     goes_with = to.state in ("picked", "shipped", "in_transit")
     rows = await sql.move_serials(
         tx,
@@ -329,3 +363,22 @@ async def lose(tx: Tx, sku_id: int, transfer_id: UUID, line_no: int, *, cause_id
         kind="lost",
         at=at,
     )
+
+
+async def scrap_returned(tx: Tx, sku_id: int, serials: Sequence[str], *, cause_id: UUID, at: datetime) -> None:
+    """Units that came back and were scrapped at once were never in stock again; their serial numbers say what became of them."""
+    rows = await sql.move_serials(
+        tx,
+        sku_id=sku_id,
+        serials=list(serials),
+        state="scrapped",
+        location_id=None,
+        from_states=["shipped"],
+        order_id=None,
+        line_no=None,
+        cause_id=cause_id,
+        kind="scrapped",
+        at=at,
+    )
+    if len(rows) < len(serials):
+        raise Raced([])

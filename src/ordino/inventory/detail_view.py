@@ -12,7 +12,7 @@ from ordino.catalog.codes import sku_id_of
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
-from ordino.inventory.detail import FAR, shelves_of
+from ordino.inventory.detail import FAR, PICKED, shelves_of
 from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
@@ -27,7 +27,7 @@ class DetailRow(Struct, frozen=True):
 
 
 class LotAvailable(Struct, frozen=True):
-    """Free units of a lot: reserved ones are taken to come from the lots that expire first."""
+    """Free units of a lot: reserved ones are taken to come from the lots that expire first, and from ``expired`` ones last."""
 
     location: str
     lot: str | None
@@ -67,7 +67,7 @@ async def detail_view(tx: Tx, sku: str, *, location: str | None, at: datetime) -
     sku_id = await sku_id_of(tx, sku)
     only = None if location is None else known.location_id(location)
     stock = [row for row in await sql.positions_of(tx, sku_id=sku_id) if only in (None, row["location_id"])]
-    shelves = await shelves_of(tx, [(sku_id, row["location_id"]) for row in stock])
+    shelves = await shelves_of(tx, [(sku_id, row["location_id"]) for row in stock], at=at)
     bins, lots = [], []
     for row in stock:
         code, shelf = known.locations[row["location_id"]].code, shelves[sku_id, row["location_id"]]
@@ -75,16 +75,19 @@ async def detail_view(tx: Tx, sku: str, *, location: str | None, at: datetime) -
             if units:
                 bins.append(DetailRow(code, bin_, lot or None, shelf.expires.get(lot), units))
         by_lot: dict[str, int] = defaultdict(int)
-        for (_, lot), units in shelf.units.items():
+        on_shelves: dict[str, int] = defaultdict(int)
+        for (bin_, lot), units in shelf.units.items():
             by_lot[lot] += units
-        left = row["reserved"]
-        for lot in sorted(by_lot, key=lambda lot: (shelf.expires.get(lot) or FAR, lot)):
-            expires_on = shelf.expires.get(lot)
-            taken, expired = min(left, by_lot[lot]), expires_on is not None and expires_on <= at.date()
+            on_shelves[lot] += 0 if bin_ == PICKED else units
+        left, free = row["reserved"] - row["picked"], {}
+        for lot in sorted(by_lot, key=lambda lot: (lot in shelf.over, shelf.expires.get(lot) or FAR, lot)):
+            taken = min(left, on_shelves[lot])
             left -= taken
-            free = 0 if expired else by_lot[lot] - taken
+            free[lot] = 0 if lot in shelf.over else on_shelves[lot] - taken
+        for lot in sorted(by_lot, key=lambda lot: (shelf.expires.get(lot) or FAR, lot)):
             if by_lot[lot]:
-                lots.append(LotAvailable(code, lot or None, expires_on, by_lot[lot], free, expired))
+                expires_on, over = shelf.expires.get(lot), lot in shelf.over
+                lots.append(LotAvailable(code, lot or None, expires_on, by_lot[lot], free[lot], over))
     serials = await sql.serials_at(tx, sku_id=sku_id, location_id=only)
     return DetailView(sku, bins, lots, [row["serial"] for row in serials])
 

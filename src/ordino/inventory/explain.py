@@ -39,8 +39,9 @@ class Kept(Struct, frozen=True):
 
 
 class LocationWhy(Struct, frozen=True):
-    """``available`` = ``on_hand`` - ``reserved`` - ``buffer`` - the units ``kept`` - ``waiting``, never below 0; nothing while
-    ``closed``. ``waiting`` units are for orders that came before, and are being offered to them.
+    """``available`` = ``on_hand`` - ``reserved`` - ``expired`` - ``buffer`` - the units ``kept`` - ``waiting``, never below 0;
+    nothing while ``closed``. ``waiting`` units are for orders that came before, and are being offered to them. ``expired`` units
+    are of lots whose last selling day has ended, and were not set aside yet.
     """
 
     location: str
@@ -55,6 +56,7 @@ class LocationWhy(Struct, frozen=True):
     available: int
     why: str
     waiting: int = 0
+    expired: int = 0
 
 
 class SkuWhy(Struct, frozen=True):
@@ -143,20 +145,20 @@ def _locations(
             rule = found or rule
             others = shelves.rules.kept_for_others(reach.serving, reach.channel_id, sku_id, location)
             kept = [Kept(channels[channel_id], units, code) for channel_id, units, code in others]
-        waiting = shelves.claimed.get((sku_id, location_id), 0)
-        free = 0 if shut else max(on_hand - taken - buffer - sum(part.units for part in kept) - waiting, 0)
+        waiting, expired = (some.get((sku_id, location_id), 0) for some in (shelves.claimed, shelves.expired))
+        free = 0 if shut else max(on_hand - taken - expired - buffer - sum(part.units for part in kept) - waiting, 0)
         by, more = reserved.get((sku_id, location_id), ([], 0))
-        sentence = _sentence(on_hand, taken, buffer, rule, kept, waiting, shut, free)
+        sentence = _sentence(on_hand, taken, expired, buffer, rule, kept, waiting, shut, free)
         named = rule if buffer or rule != f"network {reach.serving.code}" else None
-        whys.append(
-            LocationWhy(location.code, on_hand, taken, by, more, buffer, named, kept, shut, free, sentence, waiting)
-        )
+        told = (taken, by, more, buffer, named, kept, shut, free, sentence, waiting, expired)
+        whys.append(LocationWhy(location.code, on_hand, *told))
     return whys
 
 
 def _sentence(
     on_hand: int,
     reserved: int,
+    expired: int,
     buffer: int,
     rule: str,
     kept: Sequence[Kept],
@@ -169,6 +171,8 @@ def _sentence(
     steps = [f"{on_hand} on hand"]
     if reserved:
         steps.append(f"{reserved} reserved")
+    if expired:
+        steps.append(f"{expired} expired")
     if buffer:
         steps.append(f"{buffer} buffer ({rule})")
     steps += [f"{part.units} kept for {part.channel} ({part.rule})" for part in kept]

@@ -3,7 +3,8 @@
 A feed that has a name is remembered set by set, in the transaction that applies the set: sent again after it broke off, it goes
 on where it stood, and what was applied is applied once.
 
-FED-1  A set of a named feed is applied once, however often it is sent.
+FED-1  A set of a named feed is applied once, however often it is sent, and only whole: where a feed breaks off inside a set,
+       nothing of that set is applied, so that the feed can be sent again under its name.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ async def feed(
     it names takes one set at a time.
 
     To repeat counts that broke off is safe. Adjustments and receipts need a ``name`` for that; of a named feed, what was applied
-    before is passed over. Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on.
+    before is passed over, and a set that is not whole when the rows break off is not applied.
+
+    Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on.
     """
     if name is not None:
         await _begin(database, kind, name, as_of)
@@ -129,12 +132,18 @@ async def feed(
                 told(batch[-1][0])
                 batch = []
     except Invalid as error:
-        await sets.start(batch)
+        if name is None:
+            await sets.start(batch)
         done = await sets.end()
-        again = "it is safe to send them again" if kind is COUNTS or name is not None else "do not send those again"
+        again = "it is safe to send them again" if kind is COUNTS else "do not send those again"
+        if name is not None:
+            again = "send it again, whole, under the same name, and those are not applied twice"
         said = f"Of the rows before it, {done.rows - done.refused} were taken in and {done.refused} refused; {again}."
         detail = f"{error.detail} {said}"
         raise Invalid(detail, faults=error.faults) from error
+    except Exception:
+        await sets.settle()
+        raise
     await sets.start(batch)
     done = await sets.end()
     if name is not None:
@@ -195,10 +204,14 @@ class _Sets:
         self._running[task] = positions
         task.add_done_callback(self._ended)
 
-    async def end(self) -> Applied:
-        """Wait for the last sets. Raises what broke one of them."""
+    async def settle(self) -> None:
+        """Wait for the sets that are under way."""
         while self._running:
             await asyncio.wait(self._running)
+
+    async def end(self) -> Applied:
+        """Wait for the last sets. Raises what broke one of them."""
+        await self.settle()
         self._raise_failed()
         faults = sorted(self._faults, key=lambda fault: fault.line)[:FAULTS_TOLD]
         unchanged = self._rows - self._applied - self._refused
@@ -213,7 +226,7 @@ class _Sets:
             if position in self._seen:
                 self._repeated += 1
                 if len(self._faults) < FAULTS_TOLD:
-                    detail = "The same SKU and location stand earlier in this feed; this later count holds."
+                    detail = "The same SKU and location appear earlier in this feed; this later count is the one that counts."
                     self._faults.append(RowFault(line, "", detail))
         if len(self._seen) < SEEN_AT_MOST:
             self._seen.update(here)

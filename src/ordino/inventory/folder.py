@@ -20,8 +20,8 @@ from pathlib import Path
 
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Invalid, OrdinoError, Refused
-from ordino.core.rows import CSV, NDJSON, read_rows
-from ordino.inventory.feed import KINDS, Applied, Kind, feed
+from ordino.core.rows import CSV, NDJSON, check_readable, read_rows
+from ordino.inventory.feed import COUNTS, KINDS, Applied, Kind, feed
 
 log = logging.getLogger("ordino.feeds")
 
@@ -169,9 +169,13 @@ async def take_file(
     charset: str | None = None,
     read: list[int] | None = None,
 ) -> Applied:
-    """Apply a file as a feed. ``read[0]`` grows by the bytes that were read. Raises what ``feed`` raises."""
+    """Apply a file as a feed. ``read[0]`` grows by the bytes that were read. Raises what ``feed`` raises.
 
-    async def parts() -> AsyncIterator[bytes]:
+    Of adjustments and receipts, nothing is applied of a file that cannot be read to its end: its content names the feed, and
+    the whole file, when it is dropped, is another one.
+    """
+
+    async def parts(read: list[int] | None) -> AsyncIterator[bytes]:
         with path.open("rb") as file:
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                 if read is not None:
@@ -180,10 +184,19 @@ async def take_file(
 
     token = ACTOR.set(f"file {path.name}"[:200])
     try:
-        rows = read_rows(parts(), media_type, kind.type, charset=charset, decode=True)
+        if kind is not COUNTS:
+            await _check(parts(None), path.name, media_type, charset)
+        rows = read_rows(parts(read), media_type, kind.type, charset=charset, decode=True)
         return await feed(database, rows, kind, name=name, as_of=as_of)
     finally:
         ACTOR.reset(token)
+
+
+async def _check(parts: AsyncIterator[bytes], name: str, media_type: str, charset: str | None) -> None:
+    try:
+        await check_readable(parts, media_type, charset=charset)
+    except Invalid as error:
+        raise Invalid(f"{error.detail} Nothing of {name!r} was applied.", faults=error.faults) from error
 
 
 def report(name: str, kind: Kind, applied: Applied, at: datetime) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
-from ordino.inventory import detail, kits, shortfalls, waiting
+from ordino.inventory import detail, expiry, kits, shortfalls, waiting
 from ordino.inventory.model import StockMove, stock_shard
 
 sql = statements("ordino.inventory")
@@ -22,17 +22,20 @@ Key = tuple[int, int]
 
 async def post(
     tx: Tx, moves: Sequence[StockMove], *, at: datetime, keep: Mapping[Key, int] | None = None, guarded: bool = True
-) -> None:
+) -> dict[Key, int]:
     """Write the moves, the reservations behind them, and last the balances, rows taken in key order.
 
-    ``keep`` says how many free units must stay at a position after reserving there (its buffer).
+    ``keep`` says how many free units must stay at a position after reserving there (its buffer). What moves free of expired lots,
+    or bring of them, is set aside at once: returns how many units, by position.
     Raises ``Raced`` when a position no longer bears its moves, or its SKU became a kit meanwhile: the transaction is rolled back
     and run again.
     """
     moves = await detail.settle(tx, await kits.expand(tx, moves)) if moves else moves
     if not moves:
-        return
-    moves = [*moves, *await shortfalls.absorb(tx, moves, at)]
+        return {}
+    lots = await expiry.lot_tracked(tx, (m.sku_id for m in moves))
+    counted = [m for m in moves if m.sku_id not in lots] if lots else moves
+    moves = [*moves, *await shortfalls.absorb(tx, counted, at)]
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
         await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
     await _record(tx, moves, at)
@@ -42,6 +45,12 @@ async def post(
     waiting.freed(tx, {m.sku_id for m in moves if m.on_hand_delta > m.reserved_delta})
     if first := await _balance(tx, moves, keep or {}, guarded, arrives=bool(arriving)):
         await kits.stand(tx, dict.fromkeys(first, ()))  # what is stocked does not become a kit
+    aside: dict[Key, int] = defaultdict(int)
+    if lots and (expired := await expiry.settle(tx, moves, at)):
+        await post(tx, expired, at=at)
+        for move in expired:
+            aside[move.sku_id, move.location_id] += move.unavailable_delta
+    return aside
 
 
 async def _record(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
@@ -152,13 +161,15 @@ async def _balance(
     return first
 
 
-async def free(tx: Tx, sku_ids: Sequence[int], *, lock: bool = False) -> dict[int, dict[int, int]]:
-    """SKU id -> location id -> units on hand and not reserved; positions without free units are left out."""
+async def free(tx: Tx, sku_ids: Sequence[int], *, at: datetime, lock: bool = False) -> dict[int, dict[int, int]]:
+    """SKU id -> location id -> units on hand, not reserved and not of expired lots; positions without free units are left out."""
+    units: dict[int, dict[int, int]] = defaultdict(dict)
     if lock:
-        free_by_sku: dict[int, dict[int, int]] = defaultdict(dict)
         for row in await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids))):
             if row["on_hand"] > row["reserved"]:
-                free_by_sku[row["sku_id"]][row["location_id"]] = row["on_hand"] - row["reserved"]
-        return dict(free_by_sku)
-    rows = await sql.free(tx, sku_ids=list(set(sku_ids)))
-    return {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}
+                units[row["sku_id"]][row["location_id"]] = row["on_hand"] - row["reserved"]
+    else:
+        for row in await sql.free(tx, sku_ids=list(set(sku_ids))):
+            units[row["sku_id"]] = dict(zip(row["location_ids"], row["free"], strict=True))
+    await expiry.leave_out(tx, units, at=at)
+    return {sku_id: places for sku_id, places in units.items() if places}

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.inventory.detail import Key, Shelf, Tracking, shelves_of, tracked
+from ordino.inventory.detail import Key, Shelf, Tracking, is_over, shelves_of, tracked
 from ordino.inventory.model import Part
 from ordino.network.facts import facts
 
@@ -31,6 +32,14 @@ class Known(NamedTuple):
 
 
 GONE = Known("gone")
+LIES = {
+    "in_stock": "is in stock already",
+    "picked": "was picked for an order and has not left",
+    "shipped": "went out with an order; take it back with its return",
+    "in_transit": "is on its way between locations; receive its transfer",
+    "set_aside": "was set aside; restore it to sell it",
+}
+"""Where a serial number is that cannot come in, as a part of a sentence."""
 
 
 async def serials_known(tx: Tx, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Known]:
@@ -57,8 +66,10 @@ class Desk:
         bins: set[tuple[int, str]],
         shelves: dict[Key, Shelf],
         serials: dict[tuple[int, str], Known],
+        zones: Mapping[int, ZoneInfo],
     ) -> None:
         self._by = by
+        self._zones = zones
         self._binned = binned
         self._bins = bins
         self._shelves = shelves
@@ -103,6 +114,12 @@ class Desk:
             self._serials[key[0], serial] = Known("in_stock", key[1]) if comes else GONE
         return None
 
+    def over(self, key: Key, lot: str, at: datetime) -> date | None:
+        """The date of a lot that may no longer be sold at a position; None of one that may."""
+        expires_on = self._date(key[0], lot)
+        over = is_over(expires_on, self._by[key[0]].stop_selling_days, self._zones[key[1]], at)
+        return expires_on if over else None
+
     def _date(self, sku_id: int, lot: str) -> date | None:
         return self.lots.get((sku_id, lot), self._expires[sku_id].get(lot))
 
@@ -124,15 +141,15 @@ class Desk:
             count = 0 if serials is None else len(serials)
             return "/serials", f"{sku!r} is tracked by serial number: name {abs(delta)} of them, not {count}."
         if len(set(serials)) < len(serials):
-            return "/serials", "A serial number stands there twice."
+            return "/serials", "A serial number is named twice; name each once."
         for serial in serials:
             state, location_id, *_ = self._serials.get((key[0], serial), GONE)
             if aside and (state, location_id) != ("set_aside", key[1]):
-                return "/serials", f"{serial!r} is not set aside there."
-            if not aside and delta > 0 and state != "gone":
-                return "/serials", f"{serial!r} is known and {state.replace('_', ' ')}; it cannot come in again."
+                return "/serials", f"{serial!r} is not set aside at this location; name one that is."
+            if not aside and delta > 0 and state not in ("gone", "scrapped"):
+                return "/serials", f"{serial!r} {LIES[state]}. Check the number; a unit comes in once."
             if not aside and delta < 0 and (state, location_id) != ("in_stock", key[1]):
-                return "/serials", f"{serial!r} does not lie on a shelf there."
+                return "/serials", f"{serial!r} does not lie on a shelf at this location; name one that does."
         return None
 
 
@@ -142,7 +159,7 @@ def parts_of(change: Any, quantity: int) -> tuple[Part, ...]:
     return (Part(quantity, bin_, lot),) if bin_ is not None or lot is not None else ()
 
 
-async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]]) -> Desk | None:
+async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]], *, at: datetime) -> Desk | None:
     """What judging these changes takes; None where nothing is detailed."""
     by, binned = await tracked(tx), (await facts(tx)).binned
     if not by and not binned and not any(_names(change) for change, _ in changes):
@@ -151,11 +168,12 @@ async def desk(tx: Tx, changes: Sequence[tuple[Any, Key]]) -> Desk | None:
     bins = {
         (row["location_id"], row["code"]) for row in await sql.bins_at(tx, location_ids=sorted({k[1] for k in keys}))
     }
-    shelves = await shelves_of(tx, keys)
+    shelves = await shelves_of(tx, keys, at=at)
     serials = await serials_known(
         tx, [(key[0], serial) for change, key in changes for serial in getattr(change, "serials", None) or ()]
     )
-    return Desk(by, binned, bins, shelves, serials)
+    zones = {location_id: place.zone for location_id, place in (await facts(tx)).locations.items()}
+    return Desk(by, binned, bins, shelves, serials, zones)
 
 
 def _names(change: Any) -> bool:

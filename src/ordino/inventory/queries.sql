@@ -672,7 +672,7 @@ WHERE f.shortfall_id = w.shortfall_id AND w.quantity > 0;
 
 -- name: lock_shortfall
 -- One shortfall.
-SELECT open FROM inventory.shortfalls WHERE shortfall_id = :shortfall_id::uuid FOR NO KEY UPDATE;
+SELECT open, sku_id, location_id FROM inventory.shortfalls WHERE shortfall_id = :shortfall_id::uuid FOR NO KEY UPDATE;
 
 -- name: recover_shortfall
 -- The units were there.
@@ -683,7 +683,7 @@ WHERE shortfall_id = :shortfall_id::uuid;
 
 -- name: tracked_skus
 -- Every SKU that is tracked by lot or serial number.
-SELECT sku_id, tracking, expiry_required FROM catalog.skus WHERE tracking <> 'none';
+SELECT sku_id, tracking, expiry_required, stop_selling_days FROM catalog.skus WHERE tracking <> 'none';
 
 -- name: lock_detailed
 -- These positions, held, with what is picked of them.
@@ -786,12 +786,26 @@ WHERE c.code = :sku::text AND s.serial = :serial::text;
 SELECT at, kind, state, location_id, order_id FROM inventory.serial_moves
 WHERE sku_id = :sku_id::int AND serial = :serial::text ORDER BY cause_id, kind;
 
--- name: expired_lots
--- Lots that are past their date and still on shelves, with what is free of their positions.
-SELECT d.sku_id, d.location_id, d.lot, sum(d.quantity)::bigint AS quantity, min(s.on_hand - s.reserved)::bigint AS free
-FROM inventory.lots l JOIN inventory.detail d USING (sku_id, lot) JOIN inventory.stock s USING (sku_id, location_id)
-WHERE l.expires_on <= :today::date AND d.quantity > 0 AND d.bin <> '(picked)'
-GROUP BY d.sku_id, d.location_id, d.lot ORDER BY d.sku_id, d.location_id, d.lot LIMIT :limit::int;
+-- name: lots_before
+-- What lies on shelves of lots whose date is before a day.
+SELECT d.sku_id, d.location_id, d.lot, l.expires_on, sum(d.quantity)::bigint AS quantity
+FROM inventory.lots l JOIN inventory.detail d USING (sku_id, lot)
+WHERE l.sku_id = any(:sku_ids::int[]) AND l.expires_on < :before::date AND d.quantity > 0 AND d.bin <> '(picked)'
+GROUP BY d.sku_id, d.location_id, d.lot, l.expires_on ORDER BY l.expires_on, d.lot;
+
+-- name: expired_positions
+-- Positions with lots that may no longer be sold, but for those of which orders hold everything, and a shortfall says so. Each
+-- location has its own day.
+SELECT e.sku_id, e.location_id
+FROM (SELECT d.sku_id, d.location_id, sum(d.quantity)::bigint AS quantity
+      FROM inventory.lots l JOIN inventory.detail d USING (sku_id, lot) JOIN catalog.skus k USING (sku_id)
+      JOIN unnest(:location_ids::int[], :days::date[]) AS w (location_id, today) USING (location_id)
+      WHERE l.expires_on < :before::date AND l.expires_on < w.today + k.stop_selling_days AND d.quantity > 0 AND d.bin <> '(picked)'
+      GROUP BY d.sku_id, d.location_id) e
+JOIN inventory.stock s USING (sku_id, location_id)
+LEFT JOIN inventory.shortfalls f ON f.sku_id = e.sku_id AND f.location_id = e.location_id AND f.open > 0
+WHERE s.on_hand > s.reserved OR coalesce(f.open, 0) <> e.quantity
+ORDER BY e.sku_id, e.location_id LIMIT :limit::int;
 
 -- incoming, transfers and what is set aside ------------------------------------------------------------------------------
 
@@ -828,11 +842,12 @@ WHERE (i.quantity, i.expected_at, i.closed) IS DISTINCT FROM (excluded.quantity,
 RETURNING i.sku_id, i.location_id, i.document, i.xmax = 0 AS new;
 
 -- name: take_incoming
--- Units that were announced have come.
+-- Units that were announced have come, and how many more than that.
 UPDATE inventory.incoming i SET received = i.received + w.quantity
 FROM unnest(:sku_ids::int[], :location_ids::int[], :documents::text[], :quantities::bigint[])
     AS w (sku_id, location_id, document, quantity)
-WHERE i.sku_id = w.sku_id AND i.location_id = w.location_id AND i.document = w.document;
+WHERE i.sku_id = w.sku_id AND i.location_id = w.location_id AND i.document = w.document
+RETURNING i.sku_id, i.location_id, i.document, i.received - i.quantity AS over;
 
 -- name: expected
 -- What is still to come of these SKUs, soonest first: from suppliers, and from other locations.

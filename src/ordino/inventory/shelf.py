@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.inventory import ledger
+from ordino.inventory import expiry, ledger
 from ordino.inventory.rules import Book, Position, RuleKind, book, general
 from ordino.inventory.waiting import Own, Waiter, Waiting, claimed, decoded, waiting_of
 
@@ -45,14 +45,17 @@ async def on_shelf(
     """Free units and rules, both as they stand.
 
     ``lock`` holds the positions until the transaction ends. Where units are kept for channels, they are held anyway: what one
-    channel may have depends on what the others take meanwhile; unless nothing is decided. Units that orders wait for, and have not
-    been offered yet, are left out; unless who asks is served ``first``, or as far as they are the asker's ``own``. For who decides
-    nothing, what holds have that have expired is free, as it would be for whoever asked and wrote.
+    channel may have depends on what the others take meanwhile; so are positions of SKUs of which expired lots lie somewhere, since
+    those are on hand, too, and may not make up for good units that somebody else takes; unless nothing is decided. Units that
+    orders wait for, and have not been offered yet, are left out; unless who asks is served ``first``, or as far as they are the
+    asker's ``own``. For who decides nothing, what holds have that have expired is free, as it would be for whoever asked and wrote.
     """
     if decides and RuleKind.ALLOCATION in (await general(tx)).kinds:
         tx.careful = True
+    if decides and not (lock or tx.careful) and await expiry.expired_lots(tx, sku_ids, at=at):
+        tx.careful = True
     if lock or tx.careful:
-        free, lapsed = await ledger.free(tx, sku_ids, lock=True), []
+        free, lapsed = await ledger.free(tx, sku_ids, at=at, lock=True), []
         waiting = await waiting_of(tx, free) if free else []
     else:
         ids = list(set(sku_ids))
@@ -60,6 +63,8 @@ async def on_shelf(
         lapsed = [row["sku_id"] for row in rows if row["lapsed"]]
         free = {row["sku_id"]: dict(zip(row["location_ids"], row["free"], strict=True)) for row in rows}
         waiting = [one for row in rows if row["waiting"] is not None for one in decoded(row["waiting"])]
+        if not decides:
+            await expiry.leave_out(tx, free, at=at)
     rules = await book(tx, sku_ids, at=None if decides else at)
     if first or not waiting:
         return Shelf(free=free, book=rules, claimed={}, waiting=waiting)

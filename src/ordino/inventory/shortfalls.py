@@ -22,6 +22,7 @@ from ordino.core.errors import Conflict, NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
+from ordino.inventory.detail import tracked
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
@@ -134,11 +135,24 @@ async def close(tx: Tx, shortfall_id: UUID, closure: Closure, *, at: datetime) -
     [row] = rows
     if not row["open"]:
         raise Conflict("The shortfall is closed.")
+    tracking = (await tracked(tx)).get(row["sku_id"])
+    if tracking is not None and tracking.by == "lot":
+        raise Conflict(
+            "The units are there, and have expired: they are set aside as orders let go of them. Cancel the orders that hold them, "
+            "or receive other units; the shortfall closes by itself."
+        )
     await sql.recover_shortfall(tx, shortfall_id=shortfall_id, at=at)
     data = {"reason": closure.reason, "recovered": row["open"], "actor": tx.actor}
-    [event_id] = new_ids(at, 1)
-    event = Event(shortfall_id, event_id, "shortfall_closed", at, data, await tx.plans.active(tx))
-    await record(tx, [event])
+    event_id, found_id = new_ids(at, 2)
+    version = await tx.plans.active(tx)
+    found = {"sku_ids": [row["sku_id"]], "found": [(row["sku_id"], row["location_id"])]}
+    await record(
+        tx,
+        [
+            Event(shortfall_id, event_id, "shortfall_closed", at, data, version),
+            Event(found_id, found_id, "stock_received", at, found, version),
+        ],
+    )
     return Closed(shortfall_id, row["open"])
 
 

@@ -19,6 +19,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.inventory.availability import Ask, Availability, Reach, asked, look
+from ordino.inventory.expiry import lot_tracked
 from ordino.inventory.rules import RuleKind, general
 
 sql = statements("ordino.inventory")
@@ -45,6 +46,10 @@ async def totals(tx: Tx, asks: Sequence[Ask], *, at: datetime) -> list[Availabil
 async def _units(tx: Tx, sku_ids: set[int], reach: Reach, at: datetime) -> dict[int, int]:
     """SKU id -> what may be promised."""
     of_kits = (await kits(tx)).parts
+    if lots := await lot_tracked(tx, sku_ids):  # the day decides, too: worked out each time
+        shelves = await look(tx, list(lots), at=at)
+        told = {sku_id: sum([part.available for part in shelves.parts(reach, sku_id)]) for sku_id in lots}
+        return told | (await _units(tx, sku_ids - lots.keys(), reach, at) if sku_ids - lots.keys() else {})
     if {RuleKind.BUFFER, RuleKind.ALLOCATION} & (await general(tx)).kinds or not of_kits.keys().isdisjoint(sku_ids):
         return await _units_now(tx, sku_ids, reach, at)  # rules and kits have a say: worked out each time
     kept = _kept(tx, reach)

@@ -3,15 +3,17 @@
 TRA-1  Every unit of a transfer's line is in one state, and a transfer's counts are the sums over its lines.
 TRA-2  What was sent has left the origin's stock, what was received is in the destination's, and nothing else.
 TRA-3  Units of a requested transfer are reserved at the origin: nobody else is promised them.
+TRA-4  No more is received than is under way. What arrived beyond that is a surplus only where a receipt says so, with the last
+       units of its line: a receipt that is sent again makes no stock.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -35,6 +37,16 @@ MAX_UNITS = 10**9
 MAX_LINES = 1000
 DAYS = 7
 DAMAGED = "damaged"
+SURPLUS = "surplus"
+
+STANDS = {
+    "requested": "Nothing of the transfer was sent yet.",
+    "partially_shipped": "A part of the transfer was sent.",
+    "in_transit": "The whole transfer is under way.",
+    "received": "The transfer is finished.",
+    "cancelled": "The transfer was cancelled.",
+}
+"""What a transfer's status says, as a sentence."""
 
 declare(
     transfer_requested="Units are to go to another location, and are reserved until they do.",
@@ -79,7 +91,8 @@ class Shipment(ShipmentBody, frozen=True, kw_only=True):
 
 
 class ArrivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``received`` units are fine, ``damaged`` ones are set aside. Together they may be more than were sent.
+    """``received`` units are fine, ``damaged`` ones are set aside; together no more than are under way. ``surplus`` units are fine,
+    and arrived beyond those: they are told together with the last units of the line.
 
     Of SKUs that are tracked by lot or serial number, all are received first, and damaged or surplus ones are told of by name
     afterwards. ``serials`` names those that arrived, unless everything under way did.
@@ -88,6 +101,7 @@ class ArrivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     line_no: int
     received: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
     damaged: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
+    surplus: Annotated[int, Meta(ge=0, le=MAX_UNITS)] = 0
     serials: Serials | None = None
 
 
@@ -109,7 +123,7 @@ class TransferRefusal(StrEnum):
     UNKNOWN = "unknown"  # No such transfer, line, location or SKU.
     KIT = "kit"  # A kit has no stock of its own.
     TOO_FEW = "too_few"  # Less is free at the origin.
-    TOO_MANY = "too_many"  # More than is left to send.
+    TOO_MANY = "too_many"  # More than is left to send, or under way.
     TOO_LATE = "too_late"  # Nothing is left to do.
 
 
@@ -155,6 +169,14 @@ class TransferView(Struct, frozen=True):
 Outcome = TransferDone | TransferRefused
 
 
+class _Came(NamedTuple):
+    """Units of a line that arrived: fine ones and damaged ones of those that were sent, and fine ones beyond them."""
+
+    fine: int = 0
+    damaged: int = 0
+    surplus: int = 0
+
+
 class _Line(Struct):
     sku_id: int
     open: int
@@ -179,11 +201,11 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
     """One outcome a transfer, in order; each is reserved at its origin whole, or refused. Buffers do not stop a transfer."""
     network, of_kits = await facts(tx), (await kits(tx)).parts
     skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
-    free = await ledger.free(tx, list(skus.values()), lock=True)
+    free = await ledger.free(tx, list(skus.values()), at=at, lock=True)
     if any(_refusal(wanted, network, skus, of_kits, free) for wanted in transfers) and await holds.lapse(
         tx, skus.values(), at=at
     ):
-        free = await ledger.free(tx, list(skus.values()), lock=True)
+        free = await ledger.free(tx, list(skus.values()), at=at, lock=True)
     outcomes: list[Outcome] = []
     granted: list[tuple[UUID, NewTransfer]] = []
     events: list[Event] = []
@@ -272,6 +294,7 @@ async def _write(
 async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[Outcome]:
     """One outcome a shipment, in order. Units leave the origin's stock and are under way."""
     desk = await _desk(tx, [(shipment.transfer_id, shipment.lines or ()) for shipment in shipments], at)
+    await desk.look_at_lots()
     for index, shipment in enumerate(shipments):
         lines = desk.lines.get(shipment.transfer_id, {})
         sent = {n: line.open for n, line in lines.items() if line.open}
@@ -280,8 +303,10 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
             for said in shipment.lines:
                 sent[said.line_no] += said.quantity
         serials = _serials(shipment.lines or ())
-        refusal = desk.doubt(shipment.transfer_id, sent, "open", "left to send") or desk.doubt_sent(
-            shipment.transfer_id, sent, serials
+        refusal = (
+            desk.doubt(shipment.transfer_id, sent)
+            or desk.doubt_sent(shipment.transfer_id, sent, serials)
+            or desk.doubt_good(shipment.transfer_id, sent)
         )
         if refusal is not None:
             desk.outcomes[index] = refusal
@@ -312,27 +337,27 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
     of_kits = (await kits(tx)).parts
     for index, arrival in enumerate(arrivals):
         lines = desk.lines.get(arrival.transfer_id, {})
-        came = {n: (line.in_transit, 0) for n, line in lines.items() if line.in_transit}
+        came = {n: _Came(line.in_transit) for n, line in lines.items() if line.in_transit}
         if arrival.lines is not None:
             came = {}
             for said in arrival.lines:
-                fine, broken = came.get(said.line_no, (0, 0))
-                came[said.line_no] = (fine + said.received, broken + said.damaged)
+                before = came.get(said.line_no, _Came())
+                more = (said.received, said.damaged, said.surplus)
+                came[said.line_no] = _Came(*(a + b for a, b in zip(before, more, strict=True)))
         serials = _serials(arrival.lines or ())
-        refusal = desk.doubt(
-            arrival.transfer_id, {n: sum(units) for n, units in came.items()}, None, "", last=arrival.last
-        ) or (
-            desk.doubt_kits(arrival.transfer_id, came, of_kits) or desk.doubt_came(arrival.transfer_id, came, serials)
+        refusal = (
+            desk.doubt_under_way(arrival.transfer_id, came, last=arrival.last)
+            or desk.doubt_kits(arrival.transfer_id, came, of_kits)
+            or desk.doubt_came(arrival.transfer_id, came, serials)
         )
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
         event_id = desk.tell(arrival.transfer_id, "transfer_received", {n: sum(units) for n, units in came.items()})
         row = desk.rows[arrival.transfer_id]
-        for line_no, (fine, broken) in came.items():
+        for line_no, (fine, broken, surplus) in came.items():
             units, line = fine + broken, lines[line_no]
-            expected = min(units, line.in_transit)
-            desk.move(arrival.transfer_id, line_no, in_transit=-expected, received=expected, surplus=units - expected)
+            desk.move(arrival.transfer_id, line_no, in_transit=-units, received=units, surplus=surplus)
             if not units:
                 continue
             place = (line.sku_id, row["destination_id"], event_id, row["transfer_id"], line_no, row["document"])
@@ -340,7 +365,10 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
             if broken:
                 aside = _move(MoveKind.SET_ASIDE, *place)
                 desk.moves.append(aside(on_hand_delta=-broken, unavailable_delta=broken, reason=DAMAGED))
-            if fine:
+            if surplus:  # by a cause of its own: it was never sent
+                place = (line.sku_id, row["destination_id"], new_id(at), row["transfer_id"], line_no, row["document"])
+                desk.moves.append(_move(MoveKind.ARRIVED, *place)(on_hand_delta=surplus, reason=SURPLUS))
+            if fine or surplus:
                 desk.arrived.add(line.sku_id)
         if arrival.last:
             for line_no, line in lines.items():
@@ -356,7 +384,7 @@ async def cancel(tx: Tx, transfer_ids: Sequence[UUID], *, at: datetime) -> list[
     for index, transfer_id in enumerate(transfer_ids):
         lines = desk.lines.get(transfer_id, {})
         left = {n: line.open for n, line in lines.items() if line.open}
-        refusal = desk.doubt(transfer_id, left, "open", "left to send")
+        refusal = desk.doubt(transfer_id, left)
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
@@ -424,39 +452,76 @@ class _Desk:
         self.arrived: set[int] = set()
         self.lost: dict[tuple[UUID, UUID, int], int] = {}  # (event id, transfer id, line) -> SKU id
         self._names = names
+        self.shelves: dict[tuple[int, int], detail.Shelf] = {}  # at origins, of SKUs with lots
 
-    def doubt(
-        self, transfer_id: UUID, units: Mapping[int, int], state: str | None, said: str, *, last: bool = False
-    ) -> TransferRefused | None:
-        """Why so many units of lines cannot be moved out of a state (None: more may come than were sent)."""
+    def doubt(self, transfer_id: UUID, units: Mapping[int, int]) -> TransferRefused | None:
+        """Why so many units of lines cannot be sent, or cancelled."""
+        if (wrong := self._unknown(transfer_id, units)) is not None:
+            return wrong
+        lines = self.lines[transfer_id]
+        if not any(line.open for line in lines.values()):
+            return TransferRefused(
+                transfer_id, TransferRefusal.TOO_LATE, f"{self._stands(transfer_id)} Nothing is left to send."
+            )
+        for line_no, quantity in units.items():
+            if quantity > lines[line_no].open:
+                said = f"Of line {line_no}, {lines[line_no].open} units are left to send, not {quantity}; name at most those."
+                return TransferRefused(transfer_id, TransferRefusal.TOO_MANY, said, "/lines")
+        return None
 
-        def refuse(reason: TransferRefusal, detail: str, pointer: str = "") -> TransferRefused:
+    def doubt_under_way(self, transfer_id: UUID, came: Mapping[int, _Came], *, last: bool) -> TransferRefused | None:
+        """Why so many units cannot have arrived: what was received before, or was never sent, is not under way."""
+
+        def refuse(reason: TransferRefusal, detail: str, pointer: str = "/lines") -> TransferRefused:
             return TransferRefused(transfer_id, reason, detail, pointer)
 
-        if transfer_id not in self.rows:
-            return refuse(TransferRefusal.UNKNOWN, f"There is no transfer {transfer_id}.", "/transfer_id")
+        if (wrong := self._unknown(transfer_id, {n: sum(units) for n, units in came.items()})) is not None:
+            return wrong
         lines = self.lines[transfer_id]
-        for line_no, quantity in units.items():
-            if line_no not in lines:
-                return refuse(TransferRefusal.UNKNOWN, f"The transfer has no line {line_no}.", "/lines")
-            if quantity < 0 or quantity > MAX_UNITS:
-                return refuse(TransferRefusal.INVALID, f"Name 0 to {MAX_UNITS} units.", "/lines")
-            if state is not None and quantity > getattr(lines[line_no], state):
-                can = getattr(lines[line_no], state)
-                return refuse(
-                    TransferRefusal.TOO_MANY, f"Of line {line_no}, {can} units are {said}, not {quantity}.", "/lines"
-                )
-        if not any(units.values()) and not (last and any(line.in_transit for line in lines.values())):
-            return refuse(
-                TransferRefusal.TOO_LATE, f"The transfer is {self.rows[transfer_id]['status']}; nothing is left to do."
+        if not any(line.in_transit for line in lines.values()):
+            if self.rows[transfer_id]["status"] == "requested":
+                return refuse(TransferRefusal.INVALID, "Nothing was sent yet; tell of the shipment first.", "")
+            detail = (
+                f"{self._stands(transfer_id)} Nothing is under way; take in what else arrived with POST /v1/receipts."
             )
-        if (
-            state is None
-            and all(line.open for line in lines.values())
-            and not any(line.in_transit for line in lines.values())
-        ):
-            return refuse(TransferRefusal.INVALID, "Nothing was sent yet; tell of the shipment first.")
+            return refuse(TransferRefusal.TOO_LATE, detail, "")
+        if not last and not any(sum(units) for units in came.values()):
+            return refuse(TransferRefusal.INVALID, "Say how many units arrived, or that these were the `last`.")
+        for line_no, (fine, damaged, surplus) in came.items():
+            under_way = lines[line_no].in_transit
+            if (fine or damaged or surplus) and not under_way:
+                detail = f"Nothing of line {line_no} is under way; take in what else arrived with POST /v1/receipts."
+                return refuse(TransferRefusal.TOO_MANY, detail)
+            if fine + damaged > under_way:
+                detail = (
+                    f"Of line {line_no}, {under_way} units are under way, not {fine + damaged}. If more arrived than were sent, "
+                    "say how many in `surplus`."
+                )
+                return refuse(TransferRefusal.TOO_MANY, detail)
+            if surplus and fine + damaged < under_way:
+                detail = (
+                    f"Of line {line_no}, {under_way} units are under way, and only {fine + damaged} arrived: the others are no "
+                    "`surplus`. Count them as `received` first."
+                )
+                return refuse(TransferRefusal.INVALID, detail)
         return None
+
+    def _unknown(self, transfer_id: UUID, units: Mapping[int, int]) -> TransferRefused | None:
+        if transfer_id not in self.rows:
+            detail = f"There is no transfer {transfer_id}."
+            return TransferRefused(transfer_id, TransferRefusal.UNKNOWN, detail, "/transfer_id")
+        for line_no, quantity in units.items():
+            if line_no not in self.lines[transfer_id]:
+                numbers = ", ".join(map(str, sorted(self.lines[transfer_id])[:20]))
+                detail = f"The transfer has no line {line_no}; it has {numbers}."
+                return TransferRefused(transfer_id, TransferRefusal.UNKNOWN, detail, "/lines")
+            if not 0 <= quantity <= MAX_UNITS:
+                return TransferRefused(transfer_id, TransferRefusal.INVALID, f"Name 0 to {MAX_UNITS} units.", "/lines")
+        return None
+
+    def _stands(self, transfer_id: UUID) -> str:
+        """A transfer's status as a sentence."""
+        return STANDS[self.rows[transfer_id]["status"]]
 
     def doubt_sent(
         self, transfer_id: UUID, units: Mapping[int, int], serials: Mapping[int, Sequence[str]]
@@ -472,10 +537,10 @@ class _Desk:
         )
 
     def doubt_kits(
-        self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], of_kits: Mapping[int, Any]
+        self, transfer_id: UUID, line_nos: Iterable[int], of_kits: Mapping[int, Any]
     ) -> TransferRefused | None:
         """Why units that were found again, or came beyond what was sent, cannot be received: their SKU has become a kit since."""
-        for line_no in units:
+        for line_no in line_nos:
             if self.lines[transfer_id][line_no].sku_id in of_kits:
                 said = (
                     f"The SKU of line {line_no} has become a kit, which has no stock of its own: receive the components by "
@@ -484,14 +549,35 @@ class _Desk:
                 return TransferRefused(transfer_id, TransferRefusal.KIT, said, "/lines")
         return None
 
+    def doubt_good(self, transfer_id: UUID, units: Mapping[int, int]) -> TransferRefused | None:
+        """Why so many units cannot be sent: those on the origin's shelves have expired."""
+        origin, taken = self.rows[transfer_id]["origin_id"], list[tuple[detail.Shelf, list[tuple[str, str, int]]]]()
+        for line_no, quantity in units.items():
+            shelf = self.shelves.get((self.lines[transfer_id][line_no].sku_id, origin))
+            if shelf is None:
+                continue
+            some = shelf.take(quantity, sellable=True)
+            good = sum(amount for _, _, amount in some)
+            if good < quantity and shelf.over:
+                said = (
+                    f"Of line {line_no}, only {good} units on the origin's shelves may still be sent, not {quantity}; the others "
+                    "have expired. Send those, and cancel what is left."
+                )
+                for other, gone in taken:
+                    other.less((bin_, lot, -amount) for bin_, lot, amount in gone)
+                return TransferRefused(transfer_id, TransferRefusal.TOO_FEW, said, "/lines")
+            shelf.less(some)
+            taken.append((shelf, some))
+        return None
+
     def doubt_came(
-        self, transfer_id: UUID, units: Mapping[int, tuple[int, int]], serials: Mapping[int, Sequence[str]]
+        self, transfer_id: UUID, units: Mapping[int, _Came], serials: Mapping[int, Sequence[str]]
     ) -> TransferRefused | None:
         """Why units that are tracked cannot be received so: which are damaged, or were never sent, no count of them can say."""
         some: dict[int, int] = {}
-        for line_no, (fine, damaged) in units.items():
+        for line_no, (fine, damaged, surplus) in units.items():
             line = self.lines[transfer_id][line_no]
-            if self._names.tracking(line.sku_id) is not None and (damaged or fine > line.in_transit):
+            if self._names.tracking(line.sku_id) is not None and (damaged or surplus):
                 said = (
                     f"Line {line_no} is of a SKU that is tracked by lot or serial number: receive those of the {line.in_transit} "
                     "under way that came; then set the damaged ones aside, and receive what was not sent, by name."
@@ -527,6 +613,17 @@ class _Desk:
             return None
         reason = TransferRefusal.UNKNOWN if wrong.unknown else TransferRefusal.INVALID
         return TransferRefused(transfer_id, reason, wrong.sentence, "/lines")
+
+    async def look_at_lots(self) -> None:
+        """What lies on the origins' shelves of SKUs that have lots."""
+        keys = {
+            (line.sku_id, self.rows[transfer_id]["origin_id"])
+            for transfer_id, lines in self.lines.items()
+            for line in lines.values()
+            if self._names.tracking(line.sku_id) == "lot"
+        }
+        if keys:
+            self.shelves = await detail.shelves_of(self._tx, sorted(keys), at=self._at)
 
     def tell(self, transfer_id: UUID, kind: str, units: Mapping[int, int]) -> UUID:
         event_id = new_id(self._at)

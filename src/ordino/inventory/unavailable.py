@@ -12,25 +12,21 @@ from functools import partial
 from typing import Annotated
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
-from ordino.core.ids import new_id, new_ids
+from ordino.core.events import Event, record
+from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
-from ordino.inventory import holds, ledger, named
+from ordino.inventory import expiry, holds, ledger, named
 from ordino.inventory.adjust import MAX_UNITS, Document, StockRefusal, StockRefused
 from ordino.inventory.detail import Lot, Serials
-from ordino.inventory.model import MoveKind, Part, StockMove
+from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
-EXPIRED_AT_ONCE = 1000
-
-declare(lot_expired_reserved="A lot is past its date, and orders hold all of it that is left.")
 
 
 class SetAside(Struct, frozen=True, kw_only=True):
@@ -85,7 +81,7 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
         if lacking and await holds.lapse(tx, lacking, at=at):
             free, aside = await _positions(tx, sorted(set(keys.values())))
     cause_id, moves = new_id(at), []
-    desk = await named.desk(tx, [(items[index], key) for index, key in keys.items()])
+    desk = await named.desk(tx, [(items[index], key) for index, key in keys.items()], at=at)
     for index, key in keys.items():
         item = items[index]
         on_hand, reserved = free[key]
@@ -100,6 +96,15 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
             and (wrong := desk.fault(item, key, signed, aside=kind is not MoveKind.SET_ASIDE)) is not None
         ):
             outcomes[index] = StockRefused(item.sku, item.location, StockRefusal.DETAIL, wrong[1], wrong[0])
+            continue
+        if (
+            kind is MoveKind.RESTORED
+            and item.lot is not None
+            and desk is not None
+            and (day := desk.over(key, item.lot, at))
+        ):
+            detail = f"The lot {item.lot!r} has {day} as its date and may no longer be sold at {item.location!r}; scrap the units."
+            outcomes[index] = StockRefused(item.sku, item.location, StockRefusal.DETAIL, detail, "/lot")
             continue
         on_hand_delta = {MoveKind.SET_ASIDE: -item.quantity, MoveKind.RESTORED: item.quantity}.get(kind, 0)
         unavailable_delta = item.quantity if kind is MoveKind.SET_ASIDE else -item.quantity
@@ -135,25 +140,9 @@ scrap = partial(_move, MoveKind.SCRAPPED)
 
 
 async def expire_lots(tx: Tx, since: datetime, at: datetime) -> None:
-    """Free units of lots that are past their date are set aside; of those that orders hold, a person is told."""
-    rows = await sql.expired_lots(tx, today=at.date(), limit=EXPIRED_AT_ONCE)
-    if not rows:
-        return
-    version, moves, events = await tx.plans.active(tx), [], []
-    free = {(row["sku_id"], row["location_id"]): row["free"] for row in rows}
-    for row, event_id in zip(rows, new_ids(at, len(rows)), strict=True):
-        key = (row["sku_id"], row["location_id"])
-        units = min(row["quantity"], free[key])
-        free[key] -= units
-        if units:
-            move = StockMove(*key, event_id, MoveKind.SET_ASIDE, on_hand_delta=-units, reason="expired")
-            parts = (Part(units, None, row["lot"]),)
-            moves.append(replace(move, unavailable_delta=units, parts=parts))
-        elif row["quantity"]:
-            data = {"sku_id": key[0], "location_id": key[1], "lot": row["lot"], "quantity": row["quantity"]}
-            events.append(Event(event_id, event_id, "lot_expired_reserved", at, data, version))
-    await record(tx, events)
-    await ledger.post(tx, moves, at=at)
+    """Units of lots whose last selling day has ended where they lie are set aside; what orders hold of them is a shortfall."""
+    if keys := await expiry.due(tx, at=at):
+        await ledger.post(tx, await expiry.clear(tx, keys, at=at), at=at)
 
 
 async def _positions(
@@ -199,5 +188,7 @@ def _too_many(item: SetAside, kind: MoveKind, on_hand: int, reserved: int, lies:
             "Cancel or re-source orders first."
         )
         return StockRefused(item.sku, item.location, StockRefusal.RESERVED, detail, "/quantity")
-    detail = f"Only {lies} units are set aside there as {item.condition}."
+    detail = (
+        f"Only {lies} units are set aside at {item.location!r} in the condition {item.condition!r}; name at most those."
+    )
     return StockRefused(item.sku, item.location, StockRefusal.TOO_FEW, detail, "/quantity")

@@ -22,6 +22,13 @@ from ordino.orders.model import LineRow, OrderRow
 sql = statements("ordino.orders")
 core_sql = statements("ordino.core")
 NOT_SOURCED = "not_sourced"
+FOUND = "units were found"
+DONE = {
+    "retry": "its units are sourced again",
+    "cancel": "its units were cancelled",
+    "close": "its units may wait",
+}
+"""What a resolution has done, as a part of a sentence."""
 LAST = UUID(int=(1 << 128) - 1)
 
 
@@ -90,6 +97,34 @@ async def give_up(tx: Tx, lines: Sequence[LineRow], orders: Mapping[UUID, OrderR
     )  # fmt: skip
 
 
+async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datetime) -> None:
+    """Units of these positions (SKU id, location id) are there after all: lines that wait for them may go back there, the try that
+    failed is not held against them, and their exceptions are over.
+    """
+    columns = {"sku_ids": [sku_id for sku_id, _ in positions], "location_ids": [place for _, place in positions]}
+    rows = await sql.excluded_where_found(tx, **columns)
+    if not rows:
+        return
+    order_ids = sorted({row["order_id"] for row in rows})
+    # A location that refused the work, or is excluded for another reason, stays so, whatever is found there.
+    gone = await sql.written_off_for(tx, sku_ids=sorted({row["sku_id"] for row in rows}), order_ids=order_ids)
+    written_off = {(row["order_id"], row["line_no"], row["location_id"]) for row in gone}
+    back = [key for row in rows if (key := (row["order_id"], row["line_no"], row["location_id"])) in written_off]
+    if not back:
+        return
+    orders = await ledger.lock(tx, order_ids)
+    lines = await ledger.include_locations(tx, back)
+    over = await sql.close_found(
+        tx, order_ids=[line[0] for line in lines], line_nos=[line[1] for line in lines], resolved_by=FOUND, at=at
+    )
+    events = []
+    for row in over:
+        data = {"exception_id": row["exception_id"], "line_no": row["line_no"], "action": "retry", "reason": FOUND}
+        version = orders[row["order_id"]].flow_version
+        events.append(Event(row["order_id"], new_id(at), "exception_resolved", at, data, version))
+    await record(tx, events)
+
+
 async def exceptions(tx: Tx, before: UUID = LAST, limit: int = 100, *, all: bool = False) -> list[ExceptionView]:
     """One page, newest first; those that are open, or all."""
     return [ExceptionView(**row) for row in await sql.exceptions(tx, before=before, limit=limit, all=all)]
@@ -105,7 +140,8 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
     [row] = await sql.exception(tx, exception_id=exception_id)  # as it stands, now that nobody else changes it
     if row["resolved_at"] is not None:
         if row["resolution"] != wish.action:
-            said = f"The exception was resolved before: {row['resolution']}."
+            how = DONE[row["resolution"]]
+            said = f"The exception is resolved: {how}. Look at the order, and cancel units there if they are to be cancelled."
             raise Conflict(said, code="resolved")
         return Resolved(exception_id, wish.action)
     await sql.resolve_exception(

@@ -148,17 +148,32 @@ async def release_allocations(tx: Tx, order_ids: Sequence[UUID]) -> None:
 
 async def exclude_locations(tx: Tx, excluded: Iterable[AllocationKey]) -> None:
     """These lines do not go back to where they could not be had. The orders must be locked."""
+    for keys in _rounds(excluded):
+        order_ids, line_nos, location_ids = (list(column) for column in zip(*keys, strict=True))
+        await sql.exclude_locations(tx, order_ids=order_ids, line_nos=line_nos, location_ids=location_ids)
+
+
+async def include_locations(tx: Tx, found: Iterable[AllocationKey]) -> set[tuple[UUID, int]]:
+    """These lines may go back to where their units were found. Returns (order id, line number). The orders must be locked."""
+    lines = set()
+    for keys in _rounds(found):
+        order_ids, line_nos, location_ids = (list(column) for column in zip(*keys, strict=True))
+        rows = await sql.include_locations(tx, order_ids=order_ids, line_nos=line_nos, location_ids=location_ids)
+        lines |= {(row["order_id"], row["line_no"]) for row in rows}
+    return lines
+
+
+def _rounds(keys: Iterable[AllocationKey]) -> list[list[AllocationKey]]:
+    """Parted so that each part names a line once: a statement changes a row once."""
     rounds: list[list[AllocationKey]] = []
     turns: dict[tuple[UUID, int], int] = defaultdict(int)
-    for key in dict.fromkeys(excluded):
+    for key in dict.fromkeys(keys):
         turn = turns[key[:2]]
         turns[key[:2]] += 1
         if turn == len(rounds):
             rounds.append([])
         rounds[turn].append(key)
-    for keys in rounds:  # a statement changes a row once
-        order_ids, line_nos, location_ids = (list(column) for column in zip(*keys, strict=True))
-        await sql.exclude_locations(tx, order_ids=order_ids, line_nos=line_nos, location_ids=location_ids)
+    return rounds
 
 
 async def count_tries(tx: Tx, lines: Iterable[tuple[UUID, int]]) -> None:

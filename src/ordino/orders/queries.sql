@@ -320,6 +320,34 @@ FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no)
 JOIN orders.lines l USING (order_id, line_no) JOIN orders.orders o USING (order_id)
 /* on shards: WHERE l.order_id = any(:order_ids::uuid[]) */;
 
+-- name: excluded_where_found
+-- Lines that wait for these SKUs and are not to go back to a location where units of them were found.
+SELECT l.order_id, l.line_no, l.sku_id, w.location_id
+FROM (SELECT DISTINCT * FROM unnest(:sku_ids::int[], :location_ids::int[]) AS w (sku_id, location_id)) w
+JOIN orders.lines l USING (sku_id)
+WHERE l.backordered > 0 AND w.location_id = any(l.excluded_location_ids) ORDER BY l.order_id, l.line_no, w.location_id;
+
+-- name: written_off_for
+-- Units of these SKUs that a short pick of one of these orders has written off, and where: nobody found them then.
+SELECT DISTINCT order_id, line_no, location_id FROM inventory.moves
+WHERE sku_id = any(:sku_ids::int[]) AND order_id = any(:order_ids::uuid[]) AND kind = 'adjusted';
+
+-- name: include_locations
+-- Lines may go back to a location; the try that failed there is not held against them.
+UPDATE orders.lines l SET excluded_location_ids = array_remove(l.excluded_location_ids, d.location_id), tries = greatest(l.tries - 1, 0)
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[]) AS d (order_id, line_no, location_id)
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no AND d.location_id = any(l.excluded_location_ids)
+    /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
+RETURNING l.order_id, l.line_no;
+
+-- name: close_found
+-- Exceptions of lines whose units were found are over: they are sourced again.
+UPDATE orders.exceptions e SET resolved_at = :at::timestamptz, resolution = 'retry', resolved_by = :resolved_by::text
+FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no)
+WHERE e.order_id = d.order_id AND e.line_no = d.line_no AND e.resolved_at IS NULL
+    /* on shards: AND e.order_id = any(:order_ids::uuid[]) */
+RETURNING e.order_id, e.line_no, e.exception_id;
+
 -- name: skus_of_lines
 -- What some lines are of.
 SELECT DISTINCT l.sku_id

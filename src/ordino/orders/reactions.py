@@ -18,7 +18,7 @@ from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory import waiting
-from ordino.orders import ledger, payments, shortfalls
+from ordino.orders import exceptions, ledger, payments, shortfalls
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
 from ordino.orders.value import value_given_back
@@ -79,16 +79,18 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     known = await kits(tx)
     arrived |= {kit for sku_id in arrived for kit in known.within.get(sku_id, ())}
     arrived |= {part for sku_id in arrived for part, _ in known.parts.get(sku_id, ())}
+    if there_after_all := {tuple(position) for task in tasks for position in task.data.get("found", ())}:
+        await exceptions.found(tx, sorted(there_after_all), at=at)
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     # Read before the stock: what becomes free from now on is offered once more.
     seen = await waiting.waiting_of(tx, arrived)
     if after != NIL:
         seen = msgspec.convert(next(task.data["seen"] for task in tasks if "after" in task.data), list[waiting.Waiting])
-    there = sorted(await stock.free(tx, sorted(arrived)))
+    there = sorted(await stock.free(tx, sorted(arrived), at=at))
     sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
     orders = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE) if there else []
     await allocate(tx, orders, at=at, first=True)
-    if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there))):
+    if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there, at=at))):
         await _fill_later(tx, tasks[0].subject_id, {"sku_ids": left, "after": orders[-1], "seen": seen}, at)
     else:
         await waiting.offered(tx, seen, at=at)
@@ -120,7 +122,7 @@ async def serve_waiting(tx: Tx, since: datetime, at: datetime) -> None:
 @registry.duty("source_waiting", every_seconds=3600)
 async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
     """Who waits though stock is there is looked at again, first placed first: time itself may have changed what can be done."""
-    if sku_ids := sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)])):
+    if sku_ids := sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)], at=at)):
         await _fill_later(tx, new_ids(at, 1)[0], {"sku_ids": sku_ids}, at)
 
 

@@ -107,7 +107,7 @@ def doubtful(floor: Floor, items: Sequence[Item]) -> dict[int, WorkRefused]:
         key = (item.order_id, item.fulfillment_order_id)
         earlier = seen.setdefault(key, [])
         if item in earlier:
-            detail = "The same item stands earlier in this batch; it is carried out once."
+            detail = "The same item appears earlier in this batch; it is carried out once. Leave the repeat out."
             refusals[index] = refuse(item, WorkRefusal.REPEATED, detail)
         elif key not in floor.lines:
             known = item.order_id in floor.orders

@@ -9,10 +9,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
+from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory import named
 from ordino.inventory.detail import Key as Position
@@ -71,7 +73,7 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     result = _Result([], [], [], [], {}, {}, [], [], {}, [], set())
     ids = new_ids(at, 2 * len(picks))
     counted: dict[int, tuple[int, int]] = {}
-    trail = await _trail(tx, picks, floor)
+    trail = await _trail(tx, picks, floor, at)
     for index, item in enumerate(picks):
         if index in refusals:
             continue
@@ -118,7 +120,7 @@ def _told(
             detail = f"The fulfillment order has lines {_listed(lines)}, but no line {asked.line_no}."
             return refuse(item, WorkRefusal.UNKNOWN, detail, f"{pointer}/line_no")
         if asked.line_no in seen:
-            detail = f"Line {asked.line_no} stands here twice; say everything about it once."
+            detail = f"Line {asked.line_no} is named twice; say everything about it once."
             return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(asked.line_no)
         if asked.picked < 0 or asked.short < 0 or asked.picked + asked.short == 0:
@@ -149,30 +151,45 @@ def _all_of(line: FulfillmentLine, short_reason: str | None) -> PickLine:
 
 
 class _Trail(Struct):
-    """The serial numbers that picks name, and where lots lie that they take."""
+    """The serial numbers that picks name, where the lots lie that they take, and what the kits of their lines are made of."""
 
     names: named.Names
     shelves: dict[Position, Shelf]
+    parts: dict[kit_ledger.LineKey, Parts]
+
+    def taken(self, line: FulfillmentLine) -> Parts:
+        """(SKU id, units) that one unit of a line takes."""
+        return self.parts.get((line.order_id, line.line_no), ((line.sku_id, 1),))
 
 
-async def _trail(tx: Tx, picks: Sequence[Pick], floor: ledger.Floor) -> _Trail:
+async def _trail(tx: Tx, picks: Sequence[Pick], floor: ledger.Floor, at: datetime) -> _Trail:
     wanted: list[tuple[FulfillmentLine, PickLine]] = []
+    touched: dict[kit_ledger.LineKey, FulfillmentLine] = {}
     for item in picks:
         lines = floor.lines.get((item.order_id, item.fulfillment_order_id), {})
         wanted += [(lines[asked.line_no], asked) for asked in item.lines or () if asked.line_no in lines]
+        touched |= {(line.order_id, line.line_no): line for line in lines.values()}
     names = await named.names(tx, [(line.sku_id, asked.serials) for line, asked in wanted])
+    ever = (await kits(tx)).ever
+    of_kits = [key for key, line in touched.items() if line.sku_id in ever]
+    trail = _Trail(names, {}, await kit_ledger.frozen(tx, of_kits) if of_kits else {})
     keys = {
-        (line.sku_id, line.location_id) for line, asked in wanted if asked.lots and names.tracking(line.sku_id) == "lot"
+        (sku_id, line.location_id)
+        for line in touched.values()
+        for sku_id, _ in trail.taken(line)
+        if names.tracking(sku_id) == "lot"
     }
-    return _Trail(names, await shelves_of(tx, sorted(keys)) if keys else {})
+    if keys:
+        trail.shelves = await shelves_of(tx, sorted(keys), at=at)
+    return trail
 
 
 def _detail_fault(
     item: Pick, told: Sequence[PickLine], lines: Mapping[int, FulfillmentLine], trail: _Trail
 ) -> WorkRefused | None:
     """Why serial numbers or lots do not fit; what fits is taken, and is not there for the picks after this one."""
-    positions = {(line.sku_id, line.location_id) for line in lines.values()} & trail.shelves.keys()
-    left = {position: trail.shelves[position].copy() for position in positions}
+    here = next(iter(lines.values())).location_id
+    left = {position: shelf.copy() for position, shelf in trail.shelves.items() if position[1] == here}
     for index, asked in enumerate(told):
         line = lines[asked.line_no]
         said = None
@@ -180,11 +197,11 @@ def _detail_fault(
             said = "The SKU has no lots; leave them out."
         elif asked.lots and sum(part.quantity for part in asked.lots) != asked.picked:
             said = f"The lots of line {asked.line_no} do not add up to the {asked.picked} units that were picked."
-        elif (shelf := left.get((line.sku_id, line.location_id))) is not None:
-            said = _lots_fault(asked, shelf)
+        elif left:
+            of = ((left.get((sku_id, here)), each) for sku_id, each in trail.taken(line))
+            said = next((s for shelf, each in of if shelf is not None and (s := _lots_fault(asked, each, shelf))), None)
         if said is not None:
             return refuse(item, WorkRefusal.DETAIL, said, f"/lines/{index}/lots")
-    here = next(iter(lines.values())).location_id
     wrong = trail.names.take(
         [named.Naming(asked.line_no, lines[asked.line_no].sku_id, asked.picked, asked.serials) for asked in told],
         lambda known, _: (known.state, known.location_id) == ("in_stock", here),
@@ -197,10 +214,23 @@ def _detail_fault(
     return None
 
 
-def _lots_fault(asked: PickLine, shelf: Shelf) -> str | None:
+def _lots_fault(asked: PickLine, each: int, shelf: Shelf) -> str | None:
+    """Why the lots that are named do not lie there or are expired; or, if none is named, why too few good units are left."""
     if not asked.lots:
-        shelf.less(shelf.take(asked.picked))
+        taken = shelf.take(asked.picked * each, sellable=True)
+        good = sum(units for _, _, units in taken)
+        if good < asked.picked * each and shelf.over:
+            return (
+                f"Line {asked.line_no}: only {good} units lie on shelves here that may still be sold, not {asked.picked * each}; "
+                "the others have expired. Report what is lacking as short, with the reason 'expired'."
+            )
+        shelf.less(taken)
     for part in asked.lots or ():
+        if part.lot in shelf.over:
+            return (
+                f"The lot {part.lot!r} has {shelf.expires[part.lot]} as its date and may no longer be sold. "
+                "Pick another lot, or report the units as short, with the reason 'expired'."
+            )
         taken = shelf.take(part.quantity, lot=part.lot)
         if (there := sum(units for _, _, units in taken)) < part.quantity:
             return f"Only {there} units of lot {part.lot!r} lie on shelves here, not {part.quantity}."

@@ -37,10 +37,10 @@ async def reject(tx: Tx, rejections: Sequence[Rejection], *, at: datetime) -> li
         elif item.location not in location_ids:
             refused[index] = _refuse(item, WorkRefusal.UNKNOWN, f"There is no location {item.location!r}.", "/location")
         elif (item.order_id, item.location) in seen:
-            detail = "The same item stands earlier in this batch; it is carried out once."
+            detail = "The same item appears earlier in this batch; it is carried out once. Leave the repeat out."
             refused[index] = _refuse(item, WorkRefusal.REPEATED, detail)
         elif not work:
-            detail = f"Nothing of the order is open at {item.location}."
+            detail = f"Nothing of the order is open at {item.location!r}: it is done already, or elsewhere."
             refused[index] = _refuse(item, WorkRefusal.DONE, detail, "/location")
         else:
             seen.add((item.order_id, item.location))
