@@ -321,7 +321,9 @@ async def test_serial_numbers_are_refused_in_words(database: Database, world: Wo
     ]
     told = [o.pointer if isinstance(o, StockRefused) else o.on_hand for o in await in_one(database, receive, asked, AT)]
     assert told == ["/serials", "/serials", "/serials", 2, "/serials"]
-    assert sure((await got(database, world, 2, 1, serials=["S1"]))[0], StockRefused).detail.startswith("'S1' is known")
+    assert sure((await got(database, world, 2, 1, serials=["S1"]))[0], StockRefused).detail.startswith(
+        "'S1' is in stock"
+    )
     gone = [Adjustment(**here, delta=-1, reason="lost", serials=[s]) for s in ("S9", "S1", "S1")]
     told = [o.pointer if isinstance(o, StockRefused) else o.on_hand for o in await in_one(database, adjust, gone, AT)]
     assert told == ["/serials", 1, "/serials"]
@@ -387,7 +389,7 @@ async def test_tracked_units_arrive_by_name_and_lost_ones_may_be_found_again(dat
         came(ArrivedLine(line_no=2, received=3, serials=["S1"])),
     ]
     told = [getattr(o, "reason", None) for o in await in_one(database, transfers.receive, wrong, AT)]
-    assert told == ["invalid", "invalid", "unknown", *["invalid"] * 5]
+    assert told == ["invalid", "invalid", "unknown", "invalid", "too_many", "invalid", "too_many", "invalid"]
     last = came(
         ArrivedLine(line_no=1, received=1, serials=["S3"]),
         ArrivedLine(line_no=1, received=1, serials=["S1"]),

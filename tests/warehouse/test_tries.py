@@ -85,7 +85,7 @@ async def test_retrying_forgets_what_failed(database: Database, world: World) ->
     assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {order_id: 2}
     again = await database.transact(lambda tx: resolve(tx, open_.exception_id, Resolve(action="retry"), at=AT))
     assert again.resolution == "retry"
-    with pytest.raises(Conflict, match="resolved before: retry"):
+    with pytest.raises(Conflict, match="its units are sourced again"):
         await database.transact(lambda tx: resolve(tx, open_.exception_id, Resolve(action="cancel"), at=AT))
     await assert_clean(database)
 
@@ -276,8 +276,9 @@ async def counted_up(database: Database, world: World, location_id: int) -> list
     [place] = [code for code, id_ in world.location_ids.items() if id_ == location_id]
     more = Count(sku=world.sku, location=place, on_hand=150)
     await in_one(database, count, [more], AT)
-    data = "SELECT data->>'found' FROM core.events WHERE kind = 'stock_received' AND data ? 'found' ORDER BY id DESC LIMIT 1"
-    told = msgspec.json.decode(await database.pool.fetchval(data), type=list[tuple[int, int]])
+    data = "SELECT data->>'found' FROM core.events WHERE kind = 'stock_received' AND data->'sku_ids' @> to_jsonb($1::int) AND data ? 'found'"
+    positions = await database.pool.fetchval(data, world.sku_ids[world.sku])
+    told = msgspec.json.decode(positions, type=list[tuple[int, int]])
     assert told == [(world.sku_ids[world.sku], location_id)]
     return told
 

@@ -493,9 +493,11 @@ class _Desk:
                 detail = f"Nothing of line {line_no} is under way; take in what else arrived with POST /v1/receipts."
                 return refuse(TransferRefusal.TOO_MANY, detail)
             if fine + damaged > under_way:
+                tracked = self._names.tracking(lines[line_no].sku_id) is not None
+                how = "take in the others by name, with POST /v1/receipts" if tracked else "say how many in `surplus`"
                 detail = (
-                    f"Of line {line_no}, {under_way} units are under way, not {fine + damaged}. If more arrived than were sent, "
-                    "say how many in `surplus`."
+                    f"Of line {line_no}, {under_way} units are under way, not {fine + damaged}. "
+                    f"If more arrived than were sent, {how}."
                 )
                 return refuse(TransferRefusal.TOO_MANY, detail)
             if surplus and fine + damaged < under_way:
