@@ -132,7 +132,9 @@ class Refusal(StrEnum):
     OUT_OF_STOCK = (
         "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
     )
-    CANNOT_SHIP = "cannot_ship"  # There is stock, but nothing that has it can ship to the address.
+    CANNOT_SHIP = (
+        "cannot_ship"  # Nothing can ever serve a line at this address; or nothing that has it can ship there now.
+    )
 
 
 class Placed(Struct, frozen=True, gc=False, tag_field="outcome", tag="placed"):

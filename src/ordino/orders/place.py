@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
@@ -42,6 +43,7 @@ from ordino.orders.model import (
     Placed,
     Refusal,
 )
+from ordino.orders.never import never_served
 from ordino.orders.replay import cast_shadows
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
@@ -53,6 +55,7 @@ sourcing_sql = statements("ordino.sourcing")
 _encode = msgspec.json.Encoder().encode
 BUILT_IN_PROVIDER = "manual"
 _NOTHING: Mapping[Position, int] = {}
+_POSSIBLE: Mapping[int, str] = {}
 
 Outcome = Placed | OrderRefused
 
@@ -72,6 +75,7 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     decision: Decision
     parts: tuple[Parts, ...] = ()  # of the lines that are for kits; () of the others
     held: Mapping[Position, int] = {}
+    never: Mapping[int, str] = {}  # of the lines that were dropped: why nothing can ever serve them
 
     @property
     def promised_at(self) -> datetime | None:
@@ -346,13 +350,29 @@ async def _plan(
     if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
         free, book = await on_shelf(tx, sku_ids, lock=tx.careful)
         decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
+    hopeless = never_served(requests, decisions, network, policy.for_request)
+    if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
+        requests = [
+            replace(request, short_policy=ShortPolicy.REFUSE) if index in hopeless.orders else request
+            for index, request in enumerate(requests)
+        ]
+        decisions = decide(requests, free, network, policy.for_request, used, book, outlook)
+        hopeless = never_served(requests, decisions, network, policy.for_request)
     if policy.shadows:
         await cast_shadows(tx, policy, requests, decisions, network, (free, used, book, outlook), at)
-    accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
+    accepted = [
+        index
+        for place_in_batch, (index, decision) in enumerate(zip(chosen, decisions, strict=True))
+        if not decision.refused and place_in_batch not in hopeless.orders
+    ]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
     for place_in_batch, (index, request, decision) in enumerate(zip(chosen, requests, decisions, strict=True)):
         order = orders[index]
+        if place_in_batch in hopeless.orders:
+            said = hopeless.orders[place_in_batch]
+            outcomes[index] = _refuse(order, Refusal.CANNOT_SHIP, said.detail, said.pointer)
+            continue
         if decision.refused:
             outcomes[index] = _short_outcome(order, decision)
             continue
@@ -375,6 +395,7 @@ async def _plan(
                 decision,
                 tuple(need.parts for need in request.needs),
                 request.held,
+                hopeless.dropped.get(place_in_batch, _POSSIBLE),
             )
         )
     return planned, book
@@ -524,6 +545,8 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
         data["backordered"] = short
     if decision.dropped:
         data["dropped"] = sorted(decision.dropped)
+    if plan.never:
+        data["never_served"] = [{"line_no": line_no, "why": why} for line_no, why in sorted(plan.never.items())]
     yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
     if short:
         yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
