@@ -59,8 +59,9 @@ RETURNING code;
 SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
 
 -- name: unit_scales
--- What one unit of these SKUs means.
-SELECT sku_id, unit_scale, tracking FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+-- What one unit of these SKUs means, weighs and measures.
+SELECT sku_id, unit_scale, tracking, weight_grams, length_mm, width_mm, height_mm, handling_classes
+FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
 
 -- name: write_skus
 -- In key order; a row comes back if it is new or differed.

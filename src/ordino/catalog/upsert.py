@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
+
+from msgspec import to_builtins
 
 from ordino.catalog.model import Channel, Kit, Seller, Sku, gtin_fault
 from ordino.core import kept
@@ -100,6 +103,7 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
         rows = await sql.unit_scales(tx, sku_ids=[ids[sku.code] for sku in batch if sku.code not in claimed])
         scales = {row["sku_id"]: row["unit_scale"] for row in rows}
         trackings = {row["sku_id"]: row["tracking"] for row in rows}
+        shapes = {row["sku_id"]: _shape(dict(row)) for row in rows}
         outcomes: dict[str, Outcome] = {}
         for sku in batch:
             scale = scales.get(ids[sku.code], sku.unit_scale)
@@ -134,11 +138,19 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
         written = {row["code"] for row in rows}
         if any(sku.tracking != "none" and sku.code in written for sku in sound):
             await kept.changed(tx, "tracking")
+        if any(shapes.get(ids[sku.code]) not in (None, _shape(to_builtins(sku))) for sku in sound):
+            await kept.changed(tx, "goods")  # who waits for them is looked at again: can anything still serve it?
         for sku in sound:
             outcomes[sku.code] = outcome(sku.code, new=sku.code in claimed, written=sku.code in written)
         return [outcomes[sku.code] for sku in batch]
 
     return await in_rounds(skus, code=lambda sku: sku.code, fault=lambda sku: gtin_fault(sku.gtin), apply=apply)
+
+
+def _shape(sku: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides who can send a SKU."""
+    sizes = (sku["weight_grams"], sku["length_mm"], sku["width_mm"], sku["height_mm"])
+    return *sizes, tuple(sorted(set(sku["handling_classes"])))
 
 
 async def _claim(tx: Tx, codes: Sequence[str]) -> tuple[dict[str, int], set[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any
@@ -435,6 +435,24 @@ class NetworkFacts:
             and closure.starts_at <= at
             and (closure.ends_at is None or at < closure.ends_at)
         }
+
+    def is_open(self, location_id: int, channel_id: int, closed: Collection[int]) -> bool:
+        """Whether the location may be given work of the channel: its network has it, it is active, and it is not among those that
+        are ``closed`` for the channel.
+        """
+        serving = self.channels_by_id[channel_id].network
+        if serving is None or location_id not in serving.buffers or not self.locations[location_id].active:
+            return False
+        return location_id not in closed
+
+    def why_shut(self, location_id: int, channel_id: int, at: datetime) -> str:
+        """Why ``is_open`` says no, as a part of a sentence."""
+        code, channel = self.locations[location_id].code, self.channels_by_id[channel_id]
+        if (closure := self.closed(channel_id, at).get(location_id)) is not None:
+            return f"{code} is closed ({closure.reason})"
+        if not self.locations[location_id].active:
+            return f"{code} is switched off"
+        return f"{code} is not in the network of the channel {channel.code!r}"
 
     def open_members(self, serving: Serving, closed: frozenset[int]) -> Mapping[int, int]:
         """Location id -> the network's buffer, of its members that are active and not closed."""
