@@ -28,7 +28,9 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 async def world(database: Database, request: pytest.FixtureRequest) -> World:
-    return await small_world(database, prefix=request.node.name[5:28] + request.node.name[-5:], skus=1, locations=2, stock=10)
+    return await small_world(
+        database, prefix=request.node.name[5:28] + request.node.name[-5:], skus=1, locations=2, stock=10
+    )
 
 
 async def work_of(database: Database, order_id: UUID) -> list[dict[str, Any]]:
