@@ -117,12 +117,15 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
     assert names == [
         ("counting",),
         ("flows",),
+        ("goods",),
         ("kits",),
+        ("looked_at",),
         ("network",),
         ("profiles",),
         ("promises",),
         ("published",),
         ("rules",),
+        ("seen_by_warehouse",),
         ("tracking",),
     ]
 

@@ -209,19 +209,17 @@ async def test_a_location_rejects_work_before_it_is_released(database: Database,
     here, there = (world.location_ids[code] for code in world.locations)
     order_id = await placed(database, world.order("early", 3), AT)
     mine = Rejection(order_id=order_id, location=world.location)
-    outcomes = await in_one(
-        database,
-        reject,
-        [
-            Rejection(order_id=order_id, location=world.location, reason="bored"),
-            mine,
-            mine,
-            Rejection(order_id=order_id, location=world.locations[1]),
-        ],
-        AT,
-    )
-    assert [getattr(one, "reason", None) for one in outcomes] == ["unknown_reason", None, "repeated", "done"]
-    assert outcomes[1] == Rejected(order_id, world.location, 3)
+    bored = Rejection(order_id=order_id, location=world.location, reason="bored")
+    [unknown] = await in_one(database, reject, [bored], AT)
+    elsewhere = Rejection(order_id=order_id, location=world.locations[1])
+    outcomes = await in_one(database, reject, [mine, mine, elsewhere], AT)
+    assert [getattr(one, "reason", None) for one in (unknown, *outcomes)] == [
+        "unknown_reason",
+        None,
+        "repeated",
+        "done",
+    ]
+    assert outcomes[0] == Rejected(order_id, world.location, 3)
     counts = await line(database, order_id)
     assert (counts["backordered"], counts["allocated"], counts["tries"], counts["excluded_location_ids"]) == (
         3,

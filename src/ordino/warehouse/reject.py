@@ -56,6 +56,7 @@ async def reject(tx: Tx, rejections: Sequence[Rejection], *, at: datetime) -> li
         elif item.reason not in reasons:
             detail = f"Say why the units are short: one of {', '.join(sorted(reasons))}."
             refused[index] = _refuse(item, WorkRefusal.UNKNOWN_REASON, detail, "/reason")
+            seen.add((item.order_id, item.location))
         else:
             seen.add((item.order_id, item.location))
             units = 0
