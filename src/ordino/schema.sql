@@ -23,7 +23,8 @@ CREATE TABLE core.revisions (
     CONSTRAINT revisions_pk PRIMARY KEY (name)
 );
 INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0),
-    ('promises', 0), ('published', 0), ('counting', 0), ('tracking', 0), ('retired', 1), ('retired_published', 0);
+    ('promises', 0), ('published', 0), ('counting', 0), ('tracking', 0), ('retired', 1), ('retired_published', 0), ('goods', 0),
+    ('looked_at', 0), ('seen_by_warehouse', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -984,18 +985,24 @@ CREATE TABLE orders.exceptions (
     order_id uuid NOT NULL,
     exception_id uuid NOT NULL,
     kind text NOT NULL,
-    line_no int NOT NULL,
+    line_no int,                       -- NULL: it is of a fulfillment order
     detail text NOT NULL,
     at timestamptz NOT NULL,
     resolved_at timestamptz,
     resolution text,
     resolved_by text,
+    fulfillment_order_id uuid,         -- of 'location_closed': the work, and where it lies
+    location_id int,
     CONSTRAINT exceptions_pk PRIMARY KEY (order_id, exception_id),
     CONSTRAINT an_exception_is_of_a_line FOREIGN KEY (order_id, line_no) REFERENCES orders.lines,
-    CONSTRAINT exception_kinds CHECK (kind IN ('not_sourced')),
-    CONSTRAINT resolutions CHECK (resolution IN ('retry', 'cancel', 'close') AND (resolution IS NULL) = (resolved_at IS NULL))
+    CONSTRAINT exception_kinds CHECK (kind IN ('not_sourced', 'not_servable', 'location_closed')),
+    CONSTRAINT an_exception_is_of_a_line_or_of_work CHECK ((kind = 'location_closed') = (line_no IS NULL)
+        AND (line_no IS NULL) = (fulfillment_order_id IS NOT NULL) AND (line_no IS NULL) = (location_id IS NOT NULL)),
+    CONSTRAINT resolutions CHECK (resolution IN ('retry', 'cancel', 'close', 'cleared') AND (resolution IS NULL) = (resolved_at IS NULL))
 );
 CREATE UNIQUE INDEX one_exception_of_a_kind_is_open ON orders.exceptions (order_id, line_no, kind) WHERE resolved_at IS NULL;
+CREATE UNIQUE INDEX one_exception_of_work_is_open ON orders.exceptions (order_id, fulfillment_order_id) WHERE resolved_at IS NULL;
+CREATE INDEX open_exceptions_by_kind ON orders.exceptions (kind, order_id) WHERE resolved_at IS NULL;
 CREATE INDEX exceptions_by_age ON orders.exceptions (exception_id);
 
 -- The demand ledger: one cause moves a line's units between two states at most once. The first move comes from 'ordered'.
@@ -1032,10 +1039,14 @@ CREATE TABLE orders.allocations (
     service_id int NOT NULL,
     ship_by_at timestamptz NOT NULL,
     promised_at timestamptz NOT NULL,
+    kept_at timestamptz,               -- since when units that are not released stay at a location that is closed
+    release_wanted_at timestamptz,     -- since when they would have been released there
     CONSTRAINT allocations_pk PRIMARY KEY (order_id, line_no, location_id),
     CONSTRAINT an_allocation_serves_a_line FOREIGN KEY (order_id, line_no) REFERENCES orders.lines,
-    CONSTRAINT only_allocated_units_are_released CHECK (released BETWEEN 0 AND quantity)
+    CONSTRAINT only_allocated_units_are_released CHECK (released BETWEEN 0 AND quantity),
+    CONSTRAINT a_release_waits_only_for_units_that_are_kept CHECK (release_wanted_at IS NULL OR kept_at IS NOT NULL)
 ) WITH (fillfactor = 70);
+CREATE INDEX allocations_kept ON orders.allocations (order_id) WHERE kept_at IS NOT NULL;
 
 -- What an order claims of a limited location's day: a place, and so many units; confirmed once they are released.
 CREATE TABLE orders.capacity_claims (

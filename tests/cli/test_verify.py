@@ -260,6 +260,17 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             VALUES ({_of("allocated")}, {_NO_CAUSE}, 'not_sourced', 1, '', now())""",
         set(),
     ),
+    "work_exceptions_name_their_work": (
+        f"""INSERT INTO orders.exceptions (order_id, exception_id, kind, detail, at, fulfillment_order_id, location_id)
+            SELECT order_id, {_NO_CAUSE}, 'location_closed', '', now(), fulfillment_order_id, location_id + 1
+            FROM warehouse.fulfillment_orders WHERE order_id = {_of("released")} LIMIT 1""",
+        set(),
+    ),
+    "releases_wait_for_units_that_are_kept": (
+        f"""ALTER TABLE orders.allocations DROP CONSTRAINT a_release_waits_only_for_units_that_are_kept;
+            UPDATE orders.allocations SET release_wanted_at = now() WHERE order_id = {_of("allocated")}""",
+        set(),
+    ),
     "an_order_costs_what_its_lines_cost": (
         f"UPDATE orders.orders SET total_minor = total_minor + 1 WHERE order_id = {_of('delivered')}",
         set(),

@@ -116,7 +116,9 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
     assert names == [
         ("counting",),
         ("flows",),
+        ("goods",),
         ("kits",),
+        ("looked_at",),
         ("network",),
         ("profiles",),
         ("promises",),
@@ -124,6 +126,7 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
         ("retired",),
         ("retired_published",),
         ("rules",),
+        ("seen_by_warehouse",),
         ("tracking",),
     ]
 

@@ -60,7 +60,8 @@ SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku
 
 -- name: hold_written
 -- What is to be compared of SKUs that are written anew, held until the transaction ends, in key order.
-SELECT sku_id, unit_scale, tracking, active, stop_selling_days FROM catalog.skus
+SELECT sku_id, unit_scale, tracking, active, stop_selling_days, weight_grams, length_mm, width_mm, height_mm, handling_classes
+FROM catalog.skus
 WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id FOR NO KEY UPDATE;
 
 -- name: retired_skus

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
+
+from msgspec import to_builtins
 
 from ordino.catalog.model import Channel, Kit, Seller, Sku, sku_fault
 from ordino.core import kept
@@ -145,11 +148,19 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
             await kept.changed(tx, "retired")
         if any(sku.stop_selling_days != row["stop_selling_days"] for sku, row in was):
             await kept.changed(tx, "promises")  # what may be sold of their lots is published anew
+        if any(_shape(to_builtins(sku)) != _shape(dict(row)) for sku, row in was):
+            await kept.changed(tx, "goods")  # who waits for them is looked at again: can anything still serve it?
         for sku in sound:
             outcomes[sku.code] = outcome(sku.code, new=sku.code in claimed, written=sku.code in written)
         return [outcomes[sku.code] for sku in batch]
 
     return await in_rounds(skus, code=lambda sku: sku.code, fault=sku_fault, apply=apply)
+
+
+def _shape(sku: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides who can send a SKU."""
+    sizes = (sku["weight_grams"], sku["length_mm"], sku["width_mm"], sku["height_mm"])
+    return *sizes, tuple(sorted(set(sku["handling_classes"])))
 
 
 async def _claim(tx: Tx, codes: Sequence[str]) -> tuple[dict[str, int], set[str]]:

@@ -386,7 +386,7 @@ def exceptions(
     most: Annotated[int, Parameter(help="The newest so many.")] = 50,
     json: Json = False,
 ) -> None:
-    """What could not be sourced, and needs a person."""
+    """What needs a person: units that could not be sourced or that nothing can serve, and work at closed locations."""
     from ordino.orders.exceptions import exceptions as exceptions_of
 
     found = on_database(lambda database: database.read(lambda tx: exceptions_of(tx, limit=most, all=all)))
@@ -396,7 +396,12 @@ def exceptions(
         return
     for one in found:
         since = f"{one.at:%Y-%m-%d %H:%M} UTC" + (f", resolved: {one.resolution}" if one.resolution else "")
-        what = f"{one.units} x {one.sku} (line {one.line_no}) of {one.external_id} wait"
+        units = (
+            f"{one.units} units at {one.location}"
+            if one.sku is None
+            else f"{one.units} x {one.sku} (line {one.line_no})"
+        )
+        what = f"{units} of {one.external_id} wait"
         console.print(f"[bold]{one.exception_id}[/bold] {since}", highlight=False)
         console.print(f"  {escape(what)}. {escape(one.detail)}", highlight=False, soft_wrap=True)
 
@@ -405,7 +410,7 @@ def exceptions(
 def resolve(
     exception_id: UUID, action: Literal["retry", "cancel", "close"], *, reason: str | None = None, json: Json = False
 ) -> None:
-    """See to an exception: source again, cancel the units that wait, or close it."""
+    """See to an exception: source again (or reject the work), cancel the units, or close it."""
     from ordino.orders.exceptions import Resolve, Resolved
     from ordino.orders.exceptions import resolve as resolved
 

@@ -423,6 +423,18 @@ SELECT e.order_id, e.line_no, l.tries AS found, 1 AS expected
 FROM orders.exceptions e JOIN orders.lines l USING (order_id, line_no)
 WHERE e.resolved_at IS NULL AND e.kind = 'not_sourced' AND l.tries < 1;
 
+-- name: work_exceptions_name_their_work
+-- EXC-2: An open exception of work at a closed location names a fulfillment order of that location.
+SELECT e.order_id, e.fulfillment_order_id, f.location_id AS found, e.location_id AS expected
+FROM orders.exceptions e
+LEFT JOIN warehouse.fulfillment_orders f ON f.order_id = e.order_id AND f.fulfillment_order_id = e.fulfillment_order_id
+WHERE e.kind = 'location_closed' AND e.resolved_at IS NULL AND f.location_id IS DISTINCT FROM e.location_id;
+
+-- name: releases_wait_for_units_that_are_kept
+-- DEM-6: A release waits only for units that stay at a closed location.
+SELECT order_id, line_no, location_id, release_wanted_at AS found, kept_at AS expected
+FROM orders.allocations WHERE release_wanted_at IS NOT NULL AND kept_at IS NULL;
+
 -- money ----------------------------------------------------------------------------------------------------------------
 
 -- name: an_order_costs_what_its_lines_cost

@@ -87,8 +87,12 @@ UPDATE core.revisions SET number = number + 1 WHERE name = :name::text RETURNING
 SELECT number FROM core.revisions WHERE name = :name::text FOR NO KEY UPDATE;
 
 -- name: share_revision
--- Nobody changes these facts until the transaction ends; told is how often they have changed by now.
+-- What is read of these facts stands until the transaction ends; whoever changes them waits for it.
 SELECT number FROM core.revisions WHERE name = :name::text FOR SHARE;
+
+-- name: queued
+-- Whether a reaction of this kind is still to run.
+SELECT EXISTS (SELECT 1 FROM core.reactions WHERE kind = :kind::text AND dead_at IS NULL) AS is_there;
 
 -- name: take_numbers
 -- A block of integer keys: the first of ``count``.

@@ -143,6 +143,13 @@ async def hold_network(tx: Tx) -> None:
     await sql.hold_revision(tx, name="network")
 
 
+async def share_network(tx: Tx) -> None:
+    """What this transaction reads of the network from here on stands until the commit: changes wait, others who share do not."""
+    [row] = await sql.share_revision(tx, name="network")
+    if tx.revisions is not None:
+        tx.revisions = {**tx.revisions, "network": row["number"]}
+
+
 async def network_changed(tx: Tx, outcomes: Iterable[Outcome], *, promises: bool = False) -> None:
     """Everybody who keeps facts of the network reads them again, if anything was written. ``promises``: what may be promised
     may have changed with it, and is published anew.

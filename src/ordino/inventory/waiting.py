@@ -28,7 +28,7 @@ from ordino.network.facts import NetworkFacts, facts
 sql = statements("ordino.inventory")
 LAST = "waiting"
 NEVER = -1
-DECIDES = ("network", "rules", "kits", "profiles")
+DECIDES = ("network", "rules", "kits", "profiles", "goods")
 """The revisions of what decides who may have stock."""
 
 Waiter = tuple[int, int]

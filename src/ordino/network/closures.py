@@ -28,8 +28,9 @@ sql = statements("ordino.network")
 
 
 class Closure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """While it lasts, nothing is promised from the location. An outage has no ``ends_at``; without
-    ``starts_at`` it begins at once."""
+    """While it lasts, nothing is promised from the location and nothing is released to it; what is allocated there goes elsewhere,
+    if somebody else can supply it. An outage has no ``ends_at``; without ``starts_at`` it begins at once.
+    """
 
     code: Code
     location: Code
@@ -46,7 +47,7 @@ class Reopened(Struct, frozen=True):
 
 
 async def upsert_closures(tx: Tx, closures: Sequence[Closure], *, at: datetime) -> list[Outcome]:
-    """Each by its code. Orders that are placed already stay where they are."""
+    """Each by its code. What is not released leaves the location within seconds of the closure's begin (``orders/leave.py``)."""
     if not closures:
         return []
     await hold_network(tx)

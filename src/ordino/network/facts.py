@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any
@@ -149,7 +149,7 @@ class Quote(Struct, frozen=True, gc=False):
 class Route:
     """From a location to where the same zones of the same services are: those services, each with its zone."""
 
-    __slots__ = ("_by_step", "_levels", "_measured", "_measures", "_steps", "least_minor", "ways")
+    __slots__ = ("_by_step", "_carrying", "_levels", "_measured", "_measures", "_steps", "least_minor", "ways")
 
     def __init__(self, ways: tuple[tuple[Service, Zone], ...]) -> None:
         self.ways = ways
@@ -162,6 +162,7 @@ class Route:
         self._measures = any(service.measures for service, _ in ways)
         self._measured: dict[tuple[int, int], tuple[Quote, ...]] = {}
         self._levels: dict[str, Route] = {}
+        self._carrying: dict[tuple[int, int], Route] = {}
 
     def quotes(self, grams: int, cubic_cm: int = 0, level: str | None = None) -> tuple[Quote, ...]:
         """What ``grams`` of such a volume cost with each service (of a level), cheapest first; none where no service goes.
@@ -192,6 +193,16 @@ class Route:
         route = self._levels.get(level)
         if route is None:
             route = self._levels[level] = Route(tuple(way for way in self.ways if way[0].level == level))
+        return route
+
+    def carrying(self, grams: int, cubic_cm: int) -> Route:
+        """The services alone that take one unit of this weight and volume as a parcel: a unit does not go in several."""
+        route = self._carrying.get((grams, cubic_cm))
+        if route is None:
+            if len(self._carrying) >= 10_000:
+                self._carrying.clear()
+            ways = tuple(way for way in self.ways if _takes(*way, grams, cubic_cm))
+            route = self._carrying[grams, cubic_cm] = self if len(ways) == len(self.ways) else Route(ways)
         return route
 
     def weights(self, up_to: int) -> list[int]:
@@ -394,6 +405,13 @@ class NetworkFacts:
         self.least_handling_minor = min((at.handling_cost_minor for at in locations.values()), default=0)
         self.least_rate_minor = min((z.costs[0] for s in services.values() for z in s.zones), default=0)
         self.measures = any(service.measures for service in services.values())
+        ways = [(s, zone) for s in services.values() for zone in (*s.zones, *s.lanes.values())]
+        self.light_grams = min((_heaviest(*way) for way in ways), default=0)
+        """A unit of up to this weight goes with every service."""
+        self.small_cubic_cm = min(
+            (s.max_cubic_cm for s in services.values() if s.max_cubic_cm is not None), default=None
+        )
+        """A unit of up to this volume goes with every service; None: any volume does."""
         self._serving: dict[str, frozenset[int]] = {}
         self._postal_codes = places
         self._closures = closures
@@ -417,6 +435,24 @@ class NetworkFacts:
             and closure.starts_at <= at
             and (closure.ends_at is None or at < closure.ends_at)
         }
+
+    def is_open(self, location_id: int, channel_id: int, closed: Collection[int]) -> bool:
+        """Whether the location may be given work of the channel: its network has it, it is active, and it is not among those that
+        are ``closed`` for the channel.
+        """
+        serving = self.channels_by_id[channel_id].network
+        if serving is None or location_id not in serving.buffers or not self.locations[location_id].active:
+            return False
+        return location_id not in closed
+
+    def why_shut(self, location_id: int, channel_id: int, at: datetime) -> str:
+        """Why ``is_open`` says no, as a part of a sentence."""
+        code, channel = self.locations[location_id].code, self.channels_by_id[channel_id]
+        if (closure := self.closed(channel_id, at).get(location_id)) is not None:
+            return f"{code} is closed ({closure.reason})"
+        if not self.locations[location_id].active:
+            return f"{code} is switched off"
+        return f"{code} is not in the network of the channel {channel.code!r}"
 
     def open_members(self, serving: Serving, closed: frozenset[int]) -> Mapping[int, int]:
         """Location id -> the network's buffer, of its members that are active and not closed."""
@@ -627,6 +663,10 @@ def distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:
 def _heaviest(service: Service, zone: Zone) -> int:
     """The weight of a full parcel, in grams."""
     return min(service.max_grams, zone.limits[-1])
+
+
+def _takes(service: Service, zone: Zone, grams: int, cubic_cm: int) -> bool:
+    return grams <= _heaviest(service, zone) and (service.max_cubic_cm is None or cubic_cm <= service.max_cubic_cm)
 
 
 def _cost(service: Service, zone: Zone, grams: int, cubic_cm: int) -> tuple[int, int]:

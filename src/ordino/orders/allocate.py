@@ -24,6 +24,7 @@ from ordino.orders import capacity, ledger
 from ordino.orders.asking import asked_of
 from ordino.orders.exceptions import give_up
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
+from ordino.orders.servable import judge_short
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -61,8 +62,9 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, first: bo
     sku_ids = stocked(requests)
     shelf = await on_shelf(tx, sku_ids, at=at, lock=True, first=first, own=_own(requests))
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
-    decided = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
-    decisions = [d for d in decided if d.legs]
+    found = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+    await judge_short(tx, requests, found, orders, network, policy, at=at)
+    decisions = [d for d in found if d.legs]
     if decisions:
         await _write(tx, decisions, orders, network, at)
     return {d.request_id: sum(units.quantity for leg in d.legs for units in leg.units) for d in decisions}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -109,13 +109,13 @@ async def claimed(tx: Tx, order_ids: Sequence[UUID]) -> dict[UUID, list[tuple[in
     return found
 
 
-async def confirm(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> None:
-    """What these orders hold is firm. They must be locked."""
-    if not network.limited or not order_ids:
+async def confirm(tx: Tx, network: NetworkFacts, places: Collection[tuple[UUID, int]]) -> None:
+    """What these orders hold of these locations is firm: (order id, location id). The orders must be locked."""
+    if not network.limited or not places:
         return
     deltas: dict[Day, _Delta] = defaultdict(_Delta)
-    for row in await sql.claims(tx, order_ids=list(order_ids)):
-        if not row["held_units"]:
+    for row in await sql.claims(tx, order_ids=sorted({order_id for order_id, _ in places})):
+        if not row["held_units"] or (row["order_id"], row["location_id"]) not in places:
             continue
         delta = deltas[row["location_id"], row["ship_on"]]
         delta.held_units -= row["held_units"]
@@ -124,7 +124,7 @@ async def confirm(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> N
             delta.held_orders -= 1
             delta.confirmed_orders += 1
     if deltas:
-        await sql.confirm_claims(tx, order_ids=list(order_ids))
+        await sql.confirm_claims(tx, order_ids=[one[0] for one in places], location_ids=[one[1] for one in places])
         await _move(tx, network, deltas)
 
 

@@ -1,7 +1,12 @@
-"""Exceptions: what needs a person before it hurts a promise. Today: lines that several locations could not supply."""
+"""Exceptions: what needs a person before it hurts a promise.
+
+``not_sourced``: several locations could not supply a line. ``not_servable``: nothing can serve it any more. ``location_closed``:
+work lies at a location that is closed. The last two close by themselves (``cleared``) once that is over.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
@@ -22,6 +27,8 @@ from ordino.orders.model import LineRow, OrderRow
 sql = statements("ordino.orders")
 core_sql = statements("ordino.core")
 NOT_SOURCED = "not_sourced"
+NOT_SERVABLE = "not_servable"
+LOCATION_CLOSED = "location_closed"
 FOUND = "units were found"
 DONE = {
     "retry": "its units are sourced again",
@@ -33,25 +40,29 @@ LAST = UUID(int=(1 << 128) - 1)
 
 
 class ExceptionView(Struct, frozen=True):
-    """``units`` of the line wait now. An exception that is resolved says how and by whom."""
+    """``units`` wait now: of the line, or open at the closed ``location``, in ``fulfillment_order_id``. One that is resolved says
+    how (`retry`, `cancel`, `close`, or `cleared`: it was over) and by whom.
+    """
 
     exception_id: UUID
     order_id: UUID
     external_id: str
     kind: str
-    line_no: int
-    sku: str
+    line_no: int | None
+    sku: str | None
     units: int
     detail: str
     at: datetime
     resolved_at: datetime | None
     resolution: str | None
     resolved_by: str | None
+    fulfillment_order_id: UUID | None = None
+    location: str | None = None
 
 
 class Resolve(Struct, frozen=True, kw_only=True):
-    """`retry` forgets the tries and the locations that failed, and sources again; `cancel` cancels the units that wait; `close`
-    leaves them waiting.
+    """`retry` forgets the tries and the locations that failed, and sources again; of work at a closed location, it rejects the
+    work, so that others can do it. `cancel` cancels the units; `close` leaves them waiting.
     """
 
     action: Literal["retry", "cancel", "close"]
@@ -135,7 +146,7 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
     rows = await sql.exception(tx, exception_id=exception_id)
     if not rows:
         raise NotFound(f"There is no exception {exception_id}.")
-    order_id, line_no = rows[0]["order_id"], rows[0]["line_no"]
+    order_id, line_no, kind, place = (rows[0][name] for name in ("order_id", "line_no", "kind", "location_id"))
     orders = await ledger.lock(tx, [order_id])
     [row] = await sql.exception(tx, exception_id=exception_id)  # as it stands, now that nobody else changes it
     if row["resolved_at"] is not None:
@@ -149,20 +160,79 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
     )
     data = {"exception_id": exception_id, "line_no": line_no, "action": wish.action, "reason": wish.reason}
     await record(tx, [Event(order_id, new_id(at), "exception_resolved", at, data, orders[order_id].flow_version)])
-    line = (await ledger.lines(tx, [order_id]))[order_id, line_no]
-    if wish.action == "retry":
+    if wish.action == "retry" and kind == LOCATION_CLOSED:
+        await _follow(tx, "reject_closed", order_id, exception_id, f'{{"location_id": {place}}}', at)
+    elif wish.action == "retry":
         await sql.forget_tries(tx, order_id=order_id, line_no=line_no)
-        await core_sql.enqueue(
-            tx,
-            buckets=[order_id.int % BUCKETS],
-            ids=new_ids(at, 1),
-            kinds=["source"],
-            subject_ids=[order_id],
-            event_ids=[exception_id],
-            due_ats=[at],
-            data=["{}"],
-        )
-    elif wish.action == "cancel" and (units := line.backordered - line.stop_wanted) > 0:
-        lines = [LineCancellation(line_no=line_no, quantity=units)]
-        await cancel(tx, [Cancellation(order_id=order_id, lines=lines, reason=wish.reason or "not sourced")], at=at)
+        await _follow(tx, "source", order_id, exception_id, "{}", at)
+    elif wish.action == "cancel" and (units := await _units(tx, kind, order_id, line_no, place)):
+        lines = [LineCancellation(line_no=number, quantity=quantity) for number, quantity in sorted(units.items())]
+        reason = wish.reason or kind.replace("_", " ")
+        await cancel(tx, [Cancellation(order_id=order_id, lines=lines, reason=reason)], at=at)
     return Resolved(exception_id, wish.action)
+
+
+async def _units(tx: Tx, kind: str, order_id: UUID, line_no: int | None, place: int | None) -> dict[int, int]:
+    """Line number -> the units that an exception is about, as they stand."""
+    units: dict[int, int] = defaultdict(int)
+    for row in await ledger.allocations(tx, [order_id]):
+        if kind == LOCATION_CLOSED and row.location_id == place:
+            units[row.line_no] += row.released
+        elif kind == NOT_SERVABLE and row.line_no == line_no:
+            units[row.line_no] += row.quantity - row.released
+    if line_no is not None:
+        line = (await ledger.lines(tx, [order_id]))[order_id, line_no]
+        units[line_no] += line.backordered - line.stop_wanted
+    return {number: quantity for number, quantity in units.items() if quantity > 0}
+
+
+async def _follow(tx: Tx, kind: str, order_id: UUID, exception_id: UUID, data: str, at: datetime) -> None:
+    """A reaction to what a person has said, named as a flow names it."""
+    await core_sql.enqueue(
+        tx,
+        buckets=[order_id.int % BUCKETS],
+        ids=new_ids(at, 1),
+        kinds=[kind],
+        subject_ids=[order_id],
+        event_ids=[exception_id],
+        due_ats=[at],
+        data=[data],
+    )
+
+
+async def open_line_exceptions(
+    tx: Tx, kind: str, lines: Mapping[tuple[UUID, int], str], orders: Mapping[UUID, OrderRow], *, at: datetime
+) -> None:
+    """One of this kind for each line that has none open: (order id, line number) -> what it says. The orders must be locked."""
+    if not lines:
+        return
+    rows = await sql.open_exceptions(
+        tx,
+        exception_ids=new_ids(at, len(lines)),
+        order_ids=[order_id for order_id, _ in lines],
+        line_nos=[line_no for _, line_no in lines],
+        details=list(lines.values()),
+        kind=kind,
+        at=at,
+    )
+    events = []
+    for row in rows:
+        order_id, line_no = row["order_id"], row["line_no"]
+        data = {"line_no": line_no, "exception_id": row["exception_id"], "why": lines[order_id, line_no]}
+        events.append(Event(order_id, new_id(at), kind, at, data, orders[order_id].flow_version))
+    await record(tx, events)
+
+
+async def clear(tx: Tx, over: Sequence[tuple[UUID, UUID]], orders: Mapping[UUID, OrderRow], *, at: datetime) -> None:
+    """These exceptions are over: (order id, exception id). The orders must be locked."""
+    if not over:
+        return
+    rows = await sql.clear_exceptions(
+        tx, order_ids=[order_id for order_id, _ in over], exception_ids=[id for _, id in over], at=at
+    )
+    events = []
+    for row in rows:
+        data = {name: row[name] for name in ("exception_id", "line_no", "fulfillment_order_id")}
+        version = orders[row["order_id"]].flow_version
+        events.append(Event(row["order_id"], new_id(at), "exception_cleared", at, data, version))
+    await record(tx, events)

@@ -140,10 +140,12 @@ async def take_allocations(
     )
 
 
-async def release_allocations(tx: Tx, order_ids: Sequence[UUID]) -> None:
-    """Everything allocated so far to these orders becomes firm. They must be locked."""
-    if order_ids:
-        await sql.release_allocations(tx, order_ids=list(order_ids))
+async def release_allocations(tx: Tx, places: Iterable[tuple[UUID, int]]) -> None:
+    """Everything allocated so far to these orders at these locations becomes firm: (order id, location id). They must be locked."""
+    if keys := sorted(set(places)):
+        await sql.release_allocations(
+            tx, order_ids=[order_id for order_id, _ in keys], location_ids=[location_id for _, location_id in keys]
+        )
 
 
 async def exclude_locations(tx: Tx, excluded: Iterable[AllocationKey]) -> None:

@@ -5,6 +5,7 @@ DEM-2  A unit changes its state only through an exit of the state it is in.
 DEM-3  A line's counts are the sums of its moves, and an order's counts the sums over its lines.
 DEM-4  A channel's order is placed once, however often it is sent.
 DEM-5  What a line has allocated is what it holds in stock, location by location.
+DEM-6  A release waits only for units that stay at a location that is closed for the order's channel.
 MON-1  Captured and voided never exceed what was authorized.
 MON-2  Refunded never exceeds captured.
 MON-3  A payment's amounts are the sums of its moves.
@@ -12,7 +13,7 @@ MON-4  An order's total is the amounts of its lines and its shipping, and nothin
 MON-5  No more is captured than the shipped units and the shipping are worth.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
-EXC-1  A line with an open exception has failed somewhere.
+EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
 
@@ -132,7 +133,9 @@ class Refusal(StrEnum):
     OUT_OF_STOCK = (
         "out_of_stock"  # Too little is free, and the channel's policy is to refuse (or everything was dropped).
     )
-    CANNOT_SHIP = "cannot_ship"  # There is stock, but nothing that has it can ship to the address.
+    CANNOT_SHIP = (
+        "cannot_ship"  # Nothing can ever serve a line at this address; or nothing that has it can ship there now.
+    )
 
 
 class Placed(Struct, frozen=True, gc=False, tag_field="outcome", tag="placed"):

@@ -43,6 +43,7 @@ from ordino.orders.model import (
     Placed,
     Refusal,
 )
+from ordino.orders.never import never_served
 from ordino.orders.replay import cast_shadows
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
@@ -54,6 +55,7 @@ sourcing_sql = statements("ordino.sourcing")
 _encode = msgspec.json.Encoder().encode
 BUILT_IN_PROVIDER = "manual"
 _NOTHING: Mapping[Position, int] = {}
+_POSSIBLE: Mapping[int, str] = {}
 
 Outcome = Placed | OrderRefused
 
@@ -76,6 +78,7 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     hold_id: UUID | None = (
         None  # whose units those are: the hold that the order names, or the one that its cart has now
     )
+    never: Mapping[int, str] = {}  # of the lines that were dropped: why nothing can ever serve them
 
     @property
     def promised_at(self) -> datetime | None:
@@ -349,17 +352,33 @@ async def _plan(
     if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
         shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
         decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+    hopeless = never_served(requests, decisions, network, policy.for_request)
+    if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
+        requests = [
+            replace(request, short_policy=ShortPolicy.REFUSE) if index in hopeless.orders else request
+            for index, request in enumerate(requests)
+        ]
+        decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+        hopeless = never_served(requests, decisions, network, policy.for_request)
     if shelf.claimed:
         decisions = [
             _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
         ]
     if policy.shadows:
         await cast_shadows(tx, policy, requests, decisions, network, (shelf.free, used, shelf.book, outlook), at)
-    accepted = [index for index, decision in zip(chosen, decisions, strict=True) if not decision.refused]
+    accepted = [
+        index
+        for place_in_batch, (index, decision) in enumerate(zip(chosen, decisions, strict=True))
+        if not decision.refused and place_in_batch not in hopeless.orders
+    ]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
     for place_in_batch, (index, request, decision) in enumerate(zip(chosen, requests, decisions, strict=True)):
         order = orders[index]
+        if place_in_batch in hopeless.orders:
+            said = hopeless.orders[place_in_batch]
+            outcomes[index] = _refuse(order, Refusal.CANNOT_SHIP, said.detail, said.pointer)
+            continue
         if decision.refused:
             outcomes[index] = _short_outcome(order, decision)
             continue
@@ -383,6 +402,7 @@ async def _plan(
                 tuple(need.parts for need in request.needs),
                 request.held,
                 held[index].hold_id if index in held else None,
+                hopeless.dropped.get(place_in_batch, _POSSIBLE),
             )
         )
     return planned, shelf
@@ -553,6 +573,8 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
         data["backordered"] = short
     if decision.dropped:
         data["dropped"] = sorted(decision.dropped)
+    if plan.never:
+        data["never_served"] = [{"line_no": line_no, "why": why} for line_no, why in sorted(plan.never.items())]
     yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
     if short:
         yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)

@@ -8,6 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
@@ -18,6 +19,7 @@ from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, Code
+from ordino.orders.never import never_served
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -75,7 +77,9 @@ class PreviewLeg(Struct, frozen=True):
 
 
 class Preview(Struct, frozen=True):
-    """``outcome``: what placement would answer: `placed` or `refused`."""
+    """``outcome``: what placement would answer: `placed` or `refused`. ``never_served``: line number -> why nothing can ever serve
+    it, of the lines for which the order would be refused, or which it would do without.
+    """
 
     outcome: str
     promised_at: datetime | None
@@ -84,6 +88,7 @@ class Preview(Struct, frozen=True):
     short: dict[int, int]
     dropped: list[int]
     why: Why
+    never_served: dict[int, str] = {}
 
 
 async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
@@ -110,12 +115,16 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     used = await capacity.used(tx, network, {channel.network.network_id: channel.network}, at, lock=False)
     sku_ids = stocked([request])
     shelf = await on_shelf(tx, sku_ids, at=at, decides=False)
-    [decision] = decide(
-        [request], shelf.free, network, chosen, used, shelf.book, await outlook_for(tx, chosen.looks_ahead, sku_ids)
-    )
+    outlook = await outlook_for(tx, chosen.looks_ahead, sku_ids)
+    [decision] = decide([request], shelf.free, network, chosen, used, shelf.book, outlook)
+    hopeless = never_served([request], [decision], network, chosen)
+    if hopeless.orders:
+        refused = replace(request, short_policy=ShortPolicy.REFUSE)
+        [decision] = decide([refused], shelf.free, network, chosen, used, shelf.book, outlook)
+    lines = {one.line_no: one.detail for one in hopeless.orders.values()} | dict(hopeless.dropped.get(0, {}))
     known = await skus_of(tx, {sku_id for one in decision.explanation.candidates for sku_id, _ in one.stock})
     codes = {sku_id: sku.code for sku_id, sku in known.items()} | {sku.sku_id: code for code, sku in skus.items()}
-    return _view(decision, network, codes, channel.currency)
+    return replace(_view(decision, network, codes, channel.currency), never_served=lines)
 
 
 async def _held(tx: Tx, wanted: PreviewRequest, channel: Channel, at: datetime) -> Mapping[Position, int]:

@@ -34,6 +34,7 @@ from ordino.orders.model import MAX_MINOR, MAX_QUANTITY, Code
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.left import Capacity, Left
 from ordino.sourcing.model import Decision, Outlook, Request, ShortPolicy
+from ordino.sourcing.never import never
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.versions import Profiles, profiles
 
@@ -172,9 +173,17 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
             continue
         pickup = _pickups(desk, requests[index], one.pickups) if one.pickups else []
         found = options[index]
-        detail = None if found or pickup else "Too little is there or announced, or nothing that has it ships there."
+        detail = None if found or pickup else _why_not(desk, requests[index], one)
         answers.append(Promise(found, pickup, detail))
     return answers
+
+
+def _why_not(desk: _Desk, request: Request, one: PromiseRequest) -> str:
+    """What stands against all options: for ever, or for now."""
+    lines = never(replace(request, service_level=one.service_level), desk.network, desk.policy.for_request)
+    for line in lines.values():
+        return line.detail
+    return "Too little is there or announced, or nothing that has it ships there."
 
 
 def _fault(one: PromiseRequest, network: NetworkFacts, skus: Mapping[str, Sku]) -> PromiseRefused | None:

@@ -85,9 +85,40 @@ WHERE a.order_id = d.order_id AND a.line_no = d.line_no AND a.location_id = d.lo
   /* on shards: AND a.order_id = any(:order_ids::uuid[]) */;
 
 -- name: release_allocations
--- Everything allocated so far becomes firm.
-UPDATE orders.allocations SET released = quantity
-WHERE order_id = any(:order_ids::uuid[]) AND quantity > released;
+-- Everything allocated so far at these locations becomes firm.
+UPDATE orders.allocations a SET released = a.quantity, kept_at = NULL, release_wanted_at = NULL
+FROM unnest(:order_ids::uuid[], :location_ids::int[]) AS d (order_id, location_id)
+WHERE a.order_id = d.order_id AND a.location_id = d.location_id AND a.quantity > a.released
+  /* on shards: AND a.order_id = any(:order_ids::uuid[]) */;
+
+-- name: keep_allocations
+-- Units that are not released stay at a closed location; those that were not kept there before come back.
+WITH d AS (
+    SELECT * FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[]) AS d (order_id, line_no, location_id)
+), was AS (
+    SELECT a.order_id, a.line_no, a.location_id FROM orders.allocations a JOIN d USING (order_id, line_no, location_id)
+    WHERE a.kept_at IS NULL /* on shards: AND a.order_id = any(:order_ids::uuid[]) */
+), kept AS (
+    UPDATE orders.allocations a
+    SET kept_at = coalesce(a.kept_at, :at::timestamptz),
+        release_wanted_at = CASE WHEN :release::boolean THEN coalesce(a.release_wanted_at, :at::timestamptz) ELSE a.release_wanted_at END
+    FROM d
+    WHERE a.order_id = d.order_id AND a.line_no = d.line_no AND a.location_id = d.location_id
+      /* on shards: AND a.order_id = any(:order_ids::uuid[]) */
+)
+SELECT order_id, line_no, location_id FROM was;
+
+-- name: kept_allocations
+-- What these orders keep at closed locations, or kept there until it moved.
+SELECT order_id, line_no, location_id, quantity - released AS units, release_wanted_at IS NOT NULL AS release_wanted
+FROM orders.allocations WHERE order_id = any(:order_ids::uuid[]) AND kept_at IS NOT NULL ORDER BY order_id, line_no, location_id;
+
+-- name: stop_keeping
+-- The location is open again, or the units are elsewhere.
+UPDATE orders.allocations a SET kept_at = NULL, release_wanted_at = NULL
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :location_ids::int[]) AS d (order_id, line_no, location_id)
+WHERE a.order_id = d.order_id AND a.line_no = d.line_no AND a.location_id = d.location_id
+  /* on shards: AND a.order_id = any(:order_ids::uuid[]) */;
 
 -- name: exclude_locations
 -- These lines do not go back to where they could not be had.
@@ -252,7 +283,8 @@ WHERE c.order_id = any(:order_ids::uuid[]) ORDER BY c.order_id, c.location_id, c
 -- name: confirm_claims
 -- What was held is firm.
 UPDATE orders.capacity_claims SET confirmed_units = confirmed_units + held_units, held_units = 0
-WHERE order_id = any(:order_ids::uuid[]) AND held_units > 0;
+WHERE (order_id, location_id) IN (SELECT * FROM unnest(:order_ids::uuid[], :location_ids::int[])) AND held_units > 0
+  /* on shards: AND order_id = any(:order_ids::uuid[]) */;
 
 -- name: drop_claims
 -- Places that are given back.
@@ -400,18 +432,78 @@ ON CONFLICT (order_id, line_no, kind) WHERE resolved_at IS NULL DO NOTHING
 RETURNING order_id, line_no, exception_id;
 
 -- name: exceptions
--- One page of exceptions, newest first.
-SELECT e.exception_id, e.order_id, o.external_id, e.kind, e.line_no, s.code AS sku, l.backordered - l.stop_wanted AS units, e.detail, e.at,
-       e.resolved_at, e.resolution, e.resolved_by
-FROM orders.exceptions e
-JOIN orders.orders o ON o.order_id = e.order_id
-JOIN orders.lines l ON l.order_id = e.order_id AND l.line_no = e.line_no
-JOIN catalog.skus s ON s.sku_id = l.sku_id
-WHERE e.exception_id < :before::uuid AND (:all::boolean OR (e.resolved_at IS NULL AND l.backordered > l.stop_wanted)) ORDER BY e.exception_id DESC LIMIT :limit::int;
+-- One page of exceptions, newest first, with the units that they are about as they stand: those that wait, that are not released, or that
+-- lie open at the location.
+SELECT * FROM (
+    SELECT e.exception_id, e.order_id, o.external_id, e.kind, e.line_no, s.code AS sku,
+           CASE e.kind
+               WHEN 'not_sourced' THEN l.backordered - l.stop_wanted
+               WHEN 'not_servable' THEN l.backordered - l.stop_wanted
+                   + coalesce((SELECT sum(a.quantity - a.released) FROM orders.allocations a
+                               WHERE a.order_id = e.order_id AND a.line_no = e.line_no), 0)
+               ELSE coalesce((SELECT sum(a.released) FROM orders.allocations a
+                              WHERE a.order_id = e.order_id AND a.location_id = e.location_id), 0)
+           END::bigint AS units,
+           e.detail, e.at, e.resolved_at, e.resolution, e.resolved_by, e.fulfillment_order_id, n.code AS location
+    FROM orders.exceptions e
+    JOIN orders.orders o ON o.order_id = e.order_id
+    LEFT JOIN orders.lines l ON l.order_id = e.order_id AND l.line_no = e.line_no
+    LEFT JOIN catalog.skus s ON s.sku_id = l.sku_id
+    LEFT JOIN network.locations n ON n.location_id = e.location_id
+    WHERE e.exception_id < :before::uuid AND (:all::boolean OR e.resolved_at IS NULL)
+) AS e
+WHERE :all::boolean OR e.units > 0 ORDER BY e.exception_id DESC LIMIT :limit::int;
+
+-- name: open_work_exceptions
+-- One exception a fulfillment order, unless one is open, or somebody has said that its work may wait.
+INSERT INTO orders.exceptions (order_id, exception_id, kind, detail, at, fulfillment_order_id, location_id)
+SELECT order_id, exception_id, 'location_closed', detail, :at::timestamptz, fulfillment_order_id, location_id
+FROM unnest(:order_ids::uuid[], :exception_ids::uuid[], :fulfillment_order_ids::uuid[], :location_ids::int[], :details::text[])
+    AS e (order_id, exception_id, fulfillment_order_id, location_id, detail)
+WHERE (order_id, fulfillment_order_id) NOT IN (
+    SELECT x.order_id, x.fulfillment_order_id FROM orders.exceptions x
+    WHERE x.order_id = any(:order_ids::uuid[]) AND x.kind = 'location_closed' AND x.resolution = 'close')
+ON CONFLICT (order_id, fulfillment_order_id) WHERE resolved_at IS NULL DO NOTHING
+RETURNING order_id, exception_id, fulfillment_order_id, location_id;
+
+-- name: open_exceptions_of
+-- The open exceptions of a kind that some orders have.
+SELECT order_id, exception_id, line_no FROM orders.exceptions
+WHERE order_id = any(:order_ids::uuid[]) AND kind = :kind::text AND resolved_at IS NULL;
+
+-- name: orders_with_exceptions
+-- Orders that have an open exception of a kind, a page at a time.
+SELECT DISTINCT order_id FROM orders.exceptions
+WHERE kind = :kind::text AND resolved_at IS NULL AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
+
+-- name: clear_exceptions
+-- What stood against them is gone, without anybody's doing.
+UPDATE orders.exceptions SET resolved_at = :at::timestamptz, resolution = 'cleared'
+WHERE order_id = any(:order_ids::uuid[]) AND exception_id = any(:exception_ids::uuid[]) AND resolved_at IS NULL
+RETURNING order_id, exception_id, line_no, fulfillment_order_id;
+
+-- name: orders_that_wait
+-- Orders with units that wait, a page at a time.
+SELECT DISTINCT order_id FROM orders.lines
+WHERE backordered > 0 AND backordered > stop_wanted AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
+
+-- name: orders_that_keep
+-- Orders with units that stay at closed locations, a page at a time.
+SELECT DISTINCT order_id FROM orders.allocations
+WHERE kept_at IS NOT NULL AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
+
+-- name: orders_not_released
+-- A page of orders, newest first, and whether units of them are allocated and not released.
+SELECT o.order_id, o.placed_at,
+       o.status IN ('allocated', 'partially_backordered', 'in_fulfillment', 'partially_shipped')
+       AND EXISTS (SELECT 1 FROM orders.allocations a WHERE a.order_id = o.order_id AND a.quantity > a.released) AS tentative
+FROM orders.orders o
+WHERE o.placed_at >= :since::timestamptz AND (o.placed_at, o.order_id) < (:before_at::timestamptz, :before_id::uuid)
+ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
 
 -- name: exception
 -- One exception.
-SELECT order_id, line_no, resolved_at, resolution FROM orders.exceptions WHERE exception_id = :exception_id::uuid;
+SELECT order_id, line_no, kind, location_id, resolved_at, resolution FROM orders.exceptions WHERE exception_id = :exception_id::uuid;
 
 -- name: resolve_exception
 -- A person has seen to it.

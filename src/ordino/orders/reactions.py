@@ -18,7 +18,7 @@ from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory import waiting
-from ordino.orders import exceptions, ledger, payments, shortfalls
+from ordino.orders import exceptions, ledger, look_again, payments, shortfalls  # noqa: F401 - one of them registers its own duty
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.model import State, UnitMove
 from ordino.orders.value import value_given_back
@@ -37,7 +37,8 @@ declare(
     sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
     exception_resolved="A person has seen to an exception.",
     condition_failed="A strategy's condition could not be evaluated on the order; the strategy was passed over.",
-    order_resourced="Units that nobody works on yet come from elsewhere, for less.",
+    order_resourced="Units that nobody works on yet come from elsewhere: for less, or because their location is closed.",
+    exception_cleared="What an exception was about is over, without anybody's doing.",
     order_allocated="Units that waited have found a location.",
     units_cancelled="Units are no longer owed to the customer.",
     cancellation_wanted="Units that the warehouse has are to be stopped.",

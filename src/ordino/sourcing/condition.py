@@ -118,6 +118,11 @@ class CelCondition:
         return hash(self.source)
 
     @property
+    def asks_time(self) -> bool:
+        """Whether it asks the clock: what does not hold now may hold at another time."""
+        return "clock" in self._roots
+
+    @property
     def constant(self) -> bool | None:
         """What it says whatever the order; None if that depends on the order."""
         if self._roots:

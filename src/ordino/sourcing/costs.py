@@ -34,6 +34,7 @@ class Costs:
         rooms: Rooms,
         *,
         only_in_time: bool,
+        pieces: Mapping[int, tuple[int, int]] = {},
     ) -> None:
         self.request = request
         self.cost = cost
@@ -50,10 +51,17 @@ class Costs:
         self._by_unit = left.facts.handles_by_unit
         self._given: Cover | None = None  # what was weighed last
         self._weight = self._volume = 0
+        self._pieces = pieces
+        self._piece: tuple[int, int] | None = None  # of what was weighed last
         self.only_in_time = only_in_time
         self._by_service = only_in_time or bool(cost.carbon_minor or (cost.late_minor and request.promised_at))
         self._more = bool(
-            self._by_service or cost.capacity_minor or cost.stock_out_minor or cost.overstock_minor or cost.last_units
+            self._by_service
+            or pieces
+            or cost.capacity_minor
+            or cost.stock_out_minor
+            or cost.overstock_minor
+            or cost.last_units
         )
 
     def total(self, location_id: int, given: Cover) -> int:
@@ -122,17 +130,21 @@ class Costs:
         """(grams, minor units): what a leg of up to that weight costs beside its units, for every step up to the whole cover."""
         whole = self.weight(cover)
         found: list[tuple[int, int]] = []
+        piece = self.piece(cover)
         for grams in [*(g for g in self._routes[location_id].weights(whole) if g < whole), whole]:
-            minor = self._step(location_id, grams)
+            minor = self._step(location_id, grams, piece)
             if found and found[-1][1] == minor:
                 found[-1] = (grams, minor)
             else:
                 found.append((grams, minor))
         return found
 
-    def _step(self, location_id: int, grams: int) -> int:
+    def _step(self, location_id: int, grams: int, piece: tuple[int, int] | None) -> int:
         cost = self.cost
-        quotes = self._routes[location_id].quotes(grams, 0, self.request.service_level)
+        route = self._routes[location_id]
+        if piece is not None:
+            route = route.carrying(*piece)
+        quotes = route.quotes(grams, 0, self.request.service_level)
         let = [quote for quote in quotes if not self.only_in_time or self.in_time(location_id, quote)] or quotes
         km = self._routes.km(location_id) or 0.0
         minor = min(
@@ -195,10 +207,20 @@ class Costs:
     def quotes(self, location_id: int, given: Cover) -> Sequence[Quote]:
         if given is not self._given:
             self._weigh(given)
-        return self._routes[location_id].quotes(self._weight, self._volume, self._level)
+        route = self._routes[location_id]
+        if self._piece is not None:
+            route = route.carrying(*self._piece)
+        return route.quotes(self._weight, self._volume, self._level)
 
     def _weigh(self, given: Cover) -> None:
         self._given, self._weight, self._volume = given, self.weight(given), self.volume(given)
+        if self._pieces:
+            self._piece = self.piece(given)
+
+    def piece(self, given: Cover) -> tuple[int, int] | None:
+        """Weight and volume (grams, cubic centimeters) that a service must take as one parcel; None: any service does."""
+        pieces = [self._pieces[sku_id] for sku_id in given if sku_id in self._pieces]
+        return (max(grams for grams, _ in pieces), max(volume for _, volume in pieces)) if pieces else None
 
     def ship_by(self, location_id: int, service_id: int | None) -> datetime:
         return self.facts.ship_by(location_id, self.request.at, service_id, self._rooms.after(location_id))

@@ -136,6 +136,7 @@ class Fence(StrEnum):
     COUNTRY = "country"  # It lies in another country than the address.
     TOO_FAR = "too_far"  # It lies further from the address than the strategy lets it.
     NO_SERVICE = "no_service"  # No carrier service (of the level that was asked for) reaches the address from there.
+    TOO_LARGE = "too_large"  # One unit weighs or measures more than any carrier service from there takes as a parcel.
     LATE = "late"  # Nothing that leaves there arrives by the promise.
     NO_CAPACITY = "no_capacity"  # Its day of shipping is full.
     STOCK_LEFT = "stock_left"  # What lies there is to stay there.

@@ -25,6 +25,10 @@ class Condition(Protocol):
     @property
     def line(self) -> int: ...
 
+    @property
+    def asks_time(self) -> bool:
+        """Whether the answer may change with the time of day or year."""
+
     def holds(self, facts: Mapping[str, Any]) -> bool | str:
         """Whether it holds; the sentence why that cannot be told, where the expression fails on this order."""
 

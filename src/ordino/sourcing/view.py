@@ -19,6 +19,7 @@ from ordino.sourcing.left import Cover, Left, Rooms
 from ordino.sourcing.model import (
     Candidate,
     Fence,
+    Need,
     Outlook,
     Request,
 )
@@ -46,6 +47,7 @@ class Case:
         self.cubic_mm: dict[int, int] = {}
         self.classes: dict[int, tuple[str, ...]] = {}
         self.excluded: dict[int, frozenset[int]] = {}
+        self.pieces: dict[int, tuple[int, int]] = {}  # SKUs of which some service does not take one unit as a parcel
         for need in request.needs:
             sku_id = need.sku_id
             self.grams[sku_id] = need.grams
@@ -55,10 +57,25 @@ class Case:
                 self.cubic_mm[sku_id] = need.cubic_mm
             if need.classes:
                 self.classes[sku_id] = need.classes
+            if (piece := large_piece(self.facts, need)) is not None:
+                self.pieces[sku_id] = piece
             if need.excluded:
                 self.excluded[sku_id] = self.excluded.get(sku_id, frozenset()) | frozenset(need.excluded)
         self.routes: Destination = self.facts.destination(request.country, request.postal_code)
         self.days: dict[int, int] = {}
+
+
+def large_piece(facts: NetworkFacts, need: Need) -> tuple[int, int] | None:
+    """Weight and volume (grams, cubic centimeters) of one unit that some service does not take as one parcel; None of all others.
+
+    A kit may go in several parcels.
+    """
+    if need.parts:
+        return None
+    cubic_cm = -(-need.cubic_mm // 1000)
+    if need.grams <= facts.light_grams and (facts.small_cubic_cm is None or cubic_cm <= facts.small_cubic_cm):
+        return None
+    return need.grams, cubic_cm
 
 
 class View:
@@ -83,10 +100,12 @@ class View:
             case.routes,
             self.rooms,
             only_in_time=in_time or (fences.keeps_promise and case.request.promised_at is not None),
+            pieces=case.pieces,
         )
         self._whole: list[tuple[int, int]] | None = None  # (cost, location id), where only these were looked at
         self._plain = not (
             case.classes
+            or case.pieces
             or fences.same_country
             or fences.within_km is not None
             or fences.capacity_left is not None
@@ -114,7 +133,11 @@ class View:
     def _through_fences(self, found: Mapping[int, Cover]) -> dict[int, Cover]:
         case = self.case
         facts, routes, request = case.facts, case.routes, case.request
-        barred, serving, limited = _barred(facts, self.strategy), facts.serving_country(request.country), facts.limited
+        barred, serving, limited = (
+            barred_by(facts, self.strategy),
+            facts.serving_country(request.country),
+            facts.limited,
+        )
         closed, keep, plain, level = request.closed, self.strategy.keep, self._plain, request.service_level
         passed: dict[int, Cover] = {}
         for n, cover in found.items():
@@ -129,11 +152,12 @@ class View:
                     self.fenced[n] = Fence.NO_SERVICE
                 continue
             can = self._handled(n, cover) if case.classes else cover
-            fence = barred.get(n) or self._fence(n, can)
+            carried = self._carried(n, can) if case.pieces else can
+            fence = barred.get(n) or self._fence(n, can, carried)
             if fence is not None:
                 self.fenced[n] = fence
                 continue
-            given = self._together(self._within_day(n, can))
+            given = self._together(self._within_day(n, carried))
             if given:
                 passed[n] = given
             else:
@@ -145,7 +169,15 @@ class View:
         handles, classes = self.case.facts.locations[location_id].handles, self.case.classes
         return {s: units for s, units in cover.items() if handles.issuperset(classes.get(s, ()))}
 
-    def _fence(self, location_id: int, cover: Cover) -> Fence | None:
+    def _carried(self, location_id: int, cover: Cover) -> Cover:
+        """Without SKUs of which no service takes one unit as a parcel from there."""
+        route, level, pieces = self.case.routes[location_id], self.case.request.service_level, self.case.pieces
+        if level is not None:
+            route = route.of(level)
+        return {s: units for s, units in cover.items() if s not in pieces or route.carrying(*pieces[s]).ways}
+
+    def _fence(self, location_id: int, handled: Cover, cover: Cover) -> Fence | None:
+        """``cover`` is what is left of what the location can handle, once services have said what they take."""
         case, fences = self.case, self.strategy.fences
         request, location = case.request, case.facts.locations[location_id]
         if not location.active or location_id in request.closed:
@@ -154,7 +186,7 @@ class View:
             location.serves_prefixes and not request.postal_code.startswith(location.serves_prefixes)
         ):
             return Fence.DOES_NOT_SERVE
-        if not cover:
+        if not handled:
             return Fence.CANNOT_HANDLE
         if fences.same_country and location.country != request.country:
             return Fence.COUNTRY
@@ -162,6 +194,9 @@ class View:
             km = case.routes.km(location_id)
             if km is None or km > fences.within_km:
                 return Fence.TOO_FAR
+        if not cover:
+            level, route = request.service_level, case.routes[location_id]
+            return Fence.TOO_LARGE if (route if level is None else route.of(level)).ways else Fence.NO_SERVICE
         if not self.costs.quotes(location_id, cover):
             return Fence.NO_SERVICE
         room = self.rooms.find(location_id)
@@ -344,7 +379,7 @@ def _by_worth(ranked: tuple[int, int, int, Cover]) -> tuple[int, int, int]:
 _BARRED: dict[tuple[int, int], tuple[NetworkFacts, Strategy, dict[int, Fence]]] = {}
 
 
-def _barred(facts: NetworkFacts, strategy: Strategy) -> dict[int, Fence]:
+def barred_by(facts: NetworkFacts, strategy: Strategy) -> dict[int, Fence]:
     """The locations that a strategy never uses, whatever the order; kept as long as both live on."""
     key = (id(facts), id(strategy))
     found = _BARRED.get(key)

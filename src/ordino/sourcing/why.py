@@ -22,6 +22,7 @@ FENCES: dict[Fence, str] = {
     Fence.COUNTRY: "it lies in another country than the address",
     Fence.TOO_FAR: "it lies too far from the address",
     Fence.NO_SERVICE: "no carrier service goes to the address from there",
+    Fence.TOO_LARGE: "one unit is too heavy or too large for every carrier service from there",
     Fence.LATE: "nothing that leaves there arrives by the promise",
     Fence.NO_CAPACITY: "its day was full",
     Fence.STOCK_LEFT: "what lies there is to stay there",

@@ -7,6 +7,8 @@ FUL-3  The warehouse and the demand ledger say the same of every line: open is w
 FUL-4  A unit is packed or shipped in exactly one package, and a package ships at most once.
 FUL-5  What shipped has left the stock ledger, and nothing else has.
 FUL-6  Work is done once: released again, picked again or shipped again, it changes nothing and says so.
+FUL-7  Nothing is released to a location that is closed for the order's channel, is switched off, or has left its network.
+EXC-2  An open exception of work at a closed location names a fulfillment order of that location.
 """
 
 from __future__ import annotations
@@ -97,7 +99,7 @@ class Pick(PickWork, frozen=True, kw_only=True):
 
 
 class RejectWork(Struct, frozen=True, kw_only=True):
-    """A location cannot do what is open there of an order. ``reason`` is a code of ``GET /v1/short_reasons``."""
+    """A location cannot do what is open there of an order, released or not. ``reason`` is a code of ``GET /v1/short_reasons``."""
 
     location: Code
     reason: Code = "refused"
@@ -176,10 +178,13 @@ class WorkRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
 
 
 class Released(Struct, frozen=True, tag_field="outcome", tag="released"):
-    """The new fulfillment orders; none where nothing was left to release."""
+    """The new fulfillment orders; none where nothing was left to release. ``waits_at`` are locations that are closed, and whose
+    units no other location can supply: they are released there once it is open again.
+    """
 
     order_id: UUID
     fulfillment_order_ids: list[UUID]
+    waits_at: list[str] = []
 
 
 class Picked(Struct, frozen=True, tag_field="outcome", tag="picked"):

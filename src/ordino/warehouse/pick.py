@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from ordino.network.facts import facts
 from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.ledger import AllocationKey
-from ordino.orders.model import State, UnitMove
+from ordino.orders.model import AllocationRow, OrderRow, State, UnitMove
 from ordino.warehouse import ledger
 from ordino.warehouse.ledger import Key, refuse
 from ordino.warehouse.model import (
@@ -59,8 +59,59 @@ class _Result(Struct):
     gave_up: set[UUID]
 
 
-async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | WorkRefused]:
-    """One outcome an item, in order. A pick is done as told, or refused whole.
+def nothing_yet() -> _Result:
+    return _Result([], [], [], [], {}, {}, [], [], {}, [], set())
+
+
+def give_back(
+    rows: Sequence[AllocationRow],
+    reason: ShortReason,
+    order: OrderRow,
+    result: _Result,
+    *,
+    open_: Collection[int],
+    worker: str | None,
+    at: datetime,
+) -> int:
+    """Units of an order that a location was to supply, and that are not released to it, are short there. Returns how many.
+
+    Lines that are ``open_`` there, too, count the try with their open units.
+    """
+    [short_id] = new_ids(at, 1)
+    told, total = [], 0
+    for row in rows:
+        units = row.quantity - row.released
+        line = FulfillmentLine(
+            row.order_id,
+            short_id,
+            row.location_id,
+            row.service_id,
+            row.promised_at,
+            row.line_no,
+            row.sku_id,
+            units,
+            0,
+            0,
+            0,
+            0,
+        )
+        asked = PickLine(line_no=row.line_no, short=units, short_reason=reason.code)
+        result.taken[row.order_id, row.line_no, row.location_id] = (units, 0)
+        if row.line_no not in open_:
+            result.tried.append((row.order_id, row.line_no))
+        _count_short(row.order_id, asked, line, reason, short_id, result)
+        told.append({"line_no": row.line_no, "quantity": units, "reason": reason.code})
+        total += units
+    result.gave_up.add(order.order_id)
+    data = {"fulfillment_order_id": None, "lines": told, "worker": worker}
+    result.events.append(Event(order.order_id, short_id, "units_short", at, data, order.flow_version))
+    return total
+
+
+async def pick(
+    tx: Tx, picks: Sequence[Pick], *, at: datetime, beside: _Result | None = None
+) -> list[Picked | WorkRefused]:
+    """One outcome an item, in order. A pick is done as told, or refused whole. ``beside`` is written with it.
 
     Short units go back to sourcing by the event ``units_short``; their reason says what becomes of the stock, and
     whether their line may come back to this location.
@@ -70,7 +121,7 @@ async def pick(tx: Tx, picks: Sequence[Pick], *, at: datetime) -> list[Picked | 
     if any(p.short_reason is not None or any(line.short for line in p.lines or ()) for p in picks):
         reasons = {reason.code: reason for reason in await short_reasons(tx)}
     refusals = ledger.doubtful(floor, picks)
-    result = _Result([], [], [], [], {}, {}, [], [], {}, [], set())
+    result = beside or nothing_yet()
     ids = new_ids(at, 2 * len(picks))
     counted: dict[int, tuple[int, int]] = {}
     trail = await _trail(tx, picks, floor, at)
@@ -267,8 +318,8 @@ def _count(
         result.line_moves.append(
             LineMove(order_id, fulfillment_order_id, asked.line_no, open=-gone, picked=asked.picked, short=asked.short)
         )
-        before = result.taken.get(here, (0, 0))[0]
-        result.taken[here] = (before + gone, before + gone)
+        before = result.taken.get(here, (0, 0))
+        result.taken[here] = (before[0] + gone, before[1] + gone)
         result.picked[here] = result.picked.get(here, 0) + asked.picked
         if asked.picked:
             picked.append({"line_no": asked.line_no, "quantity": asked.picked})

@@ -54,6 +54,33 @@ WHERE f.order_id = d.order_id AND f.fulfillment_order_id = d.fulfillment_order_i
   /* on shards: AND f.order_id = any(:order_ids::uuid[]) */
 RETURNING f.order_id, f.fulfillment_order_id, f.status;
 
+-- name: work_at_closed_locations
+-- Open work that lies where its channel has nothing open and that nobody was told of; ``open_*`` are the pairs of locations and
+-- channels that are open.
+SELECT f.order_id, f.fulfillment_order_id, f.location_id, o.channel_id
+FROM warehouse.fulfillment_orders f JOIN orders.orders o USING (order_id)
+LEFT JOIN unnest(:open_location_ids::int[], :open_channel_ids::int[]) AS p (location_id, channel_id)
+       ON p.location_id = f.location_id AND p.channel_id = o.channel_id
+LEFT JOIN orders.exceptions x ON x.order_id = f.order_id AND x.fulfillment_order_id = f.fulfillment_order_id
+                             AND (x.resolved_at IS NULL OR x.resolution = 'close')
+WHERE f.location_id = any(:location_ids::int[]) AND f.status IN ('released', 'picking') AND p.location_id IS NULL AND x.order_id IS NULL
+ORDER BY f.order_id, f.fulfillment_order_id LIMIT :limit::int;
+
+-- name: open_work
+-- How many units of these fulfillment orders are open.
+SELECT f.order_id, f.fulfillment_order_id, f.open
+FROM unnest(:order_ids::uuid[], :fulfillment_order_ids::uuid[]) AS w (order_id, fulfillment_order_id)
+JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+/* on shards: WHERE f.order_id = any(:order_ids::uuid[]) */;
+
+-- name: told_closed
+-- The open exceptions of work at closed locations, and what is left of the work.
+SELECT x.order_id, x.exception_id, x.location_id, o.channel_id, f.open
+FROM orders.exceptions x
+JOIN orders.orders o ON o.order_id = x.order_id
+JOIN warehouse.fulfillment_orders f ON f.order_id = x.order_id AND f.fulfillment_order_id = x.fulfillment_order_id
+WHERE x.kind = 'location_closed' AND x.resolved_at IS NULL ORDER BY x.order_id LIMIT :limit::int;
+
 -- name: short_reasons
 -- Why units can be short, and what that says of the stock.
 SELECT code, sentence, stock_effect, excludes_location FROM warehouse.short_reasons ORDER BY code;

@@ -8,9 +8,12 @@ from datetime import datetime
 from ordino.core.database import Tx
 from ordino.core.events import declare
 from ordino.core.reactions import Task, registry
+from ordino.network.facts import facts
+from ordino.warehouse import closed, shortfall
 from ordino.warehouse import release as releasing
-from ordino.warehouse import shortfall
 from ordino.warehouse import stop as stopping
+from ordino.warehouse.model import Rejection
+from ordino.warehouse.reject import reject
 from ordino.warehouse.stop import Wish
 
 declare(
@@ -33,6 +36,23 @@ async def release(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
 async def report_short(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """Units that are missing and in work are short; their orders are sourced anew."""
     await shortfall.report_short(tx, [(task.data["sku_id"], task.data["location_id"]) for task in tasks], at=at)
+
+
+registry.duty("watch_closed", every_seconds=1)(closed.watch_closed)
+
+
+@registry.reaction("reject_closed")
+async def reject_closed(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+    """A person wants work that lies at a closed location done elsewhere."""
+    locations = (await facts(tx)).locations
+    await reject(
+        tx,
+        [
+            Rejection(order_id=task.subject_id, location=locations[task.data["location_id"]].code, reason="refused")
+            for task in tasks
+        ],
+        at=at,
+    )
 
 
 @registry.reaction("stop")

@@ -10,9 +10,11 @@ from uuid import UUID
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.upserts import share_network
 from ordino.network.facts import Location, facts
 from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
+from ordino.orders.leave import leave, shut
 from ordino.orders.model import AllocationRow
 from ordino.sourcing.costs import handling
 from ordino.warehouse.ledger import sql
@@ -22,19 +24,29 @@ from ordino.warehouse.model import Released, WorkRefusal, WorkRefused
 async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Released | WorkRefused]:
     """One outcome an order, in order. What was released before stays as it is: a repeat releases nothing.
 
-    An order gets a fulfillment order for each location and carrier service that its unreleased units were allocated to.
+    An order gets a fulfillment order for each location and carrier service that its unreleased units were allocated to. Nothing is
+    released to a location that is closed for the order's channel (FUL-7): other locations take the units on, or they stay there
+    and are released once it is open again.
     """
     orders = await orders_ledger.lock(tx, order_ids)
     parts: dict[tuple[UUID, int, int], list[AllocationRow]] = {}
-    for row in await orders_ledger.allocations(tx, orders) if orders else ():
-        if row.quantity > row.released:
-            parts.setdefault((row.order_id, row.location_id, row.service_id), []).append(row)
+    kept: dict[UUID, set[int]] = {}
+    if orders:
+        await share_network(tx)  # nothing closes between this look and the commit
+        network = await facts(tx)
+        allocations = await orders_ledger.allocations(tx, orders)
+        if closed := shut(allocations, orders, network, at):
+            left = await leave(tx, orders, closed, network, at=at, release_wanted=True)
+            kept = left.kept
+            allocations = await orders_ledger.allocations(tx, orders)
+        for row in allocations:
+            if row.quantity > row.released and row.location_id not in kept.get(row.order_id, ()):
+                parts.setdefault((row.order_id, row.location_id, row.service_id), []).append(row)
     made: dict[UUID, list[tuple[UUID, int]]] = {}
     if parts:
         ids = new_ids(at, len(parts))
         for fulfillment_order_id, (order_id, location_id, _) in zip(ids, parts, strict=True):
             made.setdefault(order_id, []).append((fulfillment_order_id, location_id))
-        network = await facts(tx)
         locations = network.locations
         await sql.write_fulfillment_orders(
             tx,
@@ -42,8 +54,9 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
             at=at,
             handling_costs=[_handling(locations[key[1]], rows) for key, rows in parts.items()],
         )
-        await orders_ledger.release_allocations(tx, list(made))
-        await capacity.confirm(tx, network, list(made))
+        places = {(order_id, location_id) for order_id, location_id, _ in parts}
+        await orders_ledger.release_allocations(tx, places)
+        await capacity.confirm(tx, network, places)
         events = []
         for event_id, (order_id, new) in zip(new_ids(at, len(made)), made.items(), strict=True):
             data = {"fulfillment_orders": [{"id": id, "location": locations[place].code} for id, place in new]}
@@ -52,7 +65,8 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
     outcomes: list[Released | WorkRefused] = []
     for order_id in order_ids:
         if order_id in orders:
-            outcomes.append(Released(order_id, [id for id, _ in made.pop(order_id, ())]))
+            waits = sorted(network.locations[n].code for n in kept.get(order_id, ()))
+            outcomes.append(Released(order_id, [id for id, _ in made.pop(order_id, ())], waits))
         else:
             detail = f"There is no order {order_id}."
             outcomes.append(WorkRefused(order_id, None, WorkRefusal.UNKNOWN, detail, "/order_id"))
