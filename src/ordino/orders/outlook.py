@@ -80,7 +80,7 @@ async def foresee(
     ids = sorted(demand)
     for start in range(0, len(ids), SKUS_AT_ONCE):
         some = ids[start : start + SKUS_AT_ONCE]
-        stock, skus = await ledger.free(tx, some), await skus_of(tx, some)
+        stock, skus = await ledger.free(tx, some, at=at), await skus_of(tx, some)
         rows: dict[tuple[int, int], tuple[float, int]] = {}
         for sku_id in some:
             rows |= await asyncio.to_thread(
