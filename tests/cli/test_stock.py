@@ -87,3 +87,18 @@ async def test_everything_that_the_api_does_can_be_done(
     assert "line 3: location:" in said
     assert "counts-x.csv" in sure("feeds")
     await assert_clean(database)
+
+
+async def test_a_carts_hold_is_found_by_its_cart_and_counts_for_it(
+    database: Database, database_url: str, world: World
+) -> None:
+    body = {"channel": world.channel, "cart": "c-1", "lines": [{"sku": world.sku, "quantity": 20}]}
+    [held] = json.loads(ordino(database_url, "apply", "holds", body=body)[1])
+    [again] = json.loads(ordino(database_url, "apply", "holds", body=body)[1])
+    assert (again["hold_id"], again["replaced"]) == (held["hold_id"], True)
+    code, said = ordino(database_url, "holds", "--channel", world.channel, "--cart", "c-1", "--json")
+    assert (code, [one["hold_id"] for one in json.loads(said)]) == (0, [held["hold_id"]])
+    assert "open" in ordino(database_url, "holds", held["hold_id"])[1]
+    code, said = ordino(database_url, "holds", "--cart", "c-1")
+    assert code != 0
+    assert "--channel and --cart" in said

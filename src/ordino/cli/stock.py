@@ -44,7 +44,7 @@ def available(
     found = on_database(ask)
 
     def table() -> Table:
-        table = Table(title=f"{found.available} of {found.sku} in {found.network}")
+        table = Table(title=f"{found.available} of {found.sku} in {found.network}", caption=found.reason)
         for name in ("SKU", "location", "on hand", "reserved", "available"):
             table.add_column(name, justify="left" if name in ("SKU", "location") else "right")
         table.add_column("why", overflow="fold")

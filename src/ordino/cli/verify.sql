@@ -121,13 +121,15 @@ WHERE h.ended_at IS NULL AND h.cart IS NOT NULL AND c.hold_id IS DISTINCT FROM h
 -- kits
 
 -- name: kits_have_no_stock_of_their_own
--- KIT-2: Nothing of a kit is on hand, set aside or under way by itself.
+-- KIT-2: Nothing of a kit is on hand, set aside, under way or announced by itself.
 SELECT sku_id, kind, sum(quantity) AS found
 FROM (SELECT sku_id, 'on hand' AS kind, on_hand AS quantity FROM inventory.stock
       UNION ALL
       SELECT sku_id, 'set aside', quantity FROM inventory.unavailable
       UNION ALL
-      SELECT sku_id, 'under way', in_transit FROM inventory.transfer_lines) u
+      SELECT sku_id, 'under way', in_transit FROM inventory.transfer_lines
+      UNION ALL
+      SELECT sku_id, 'announced', quantity - received FROM inventory.incoming WHERE NOT closed) u
 WHERE quantity > 0 AND sku_id IN (SELECT sku_id FROM catalog.kit_components)
 GROUP BY sku_id, kind;
 
