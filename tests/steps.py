@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -12,11 +14,15 @@ import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 
+from ordino.api.app import build
+from ordino.api.doors import Doors
 from ordino.cli.verify import verify
 from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
 from ordino.core.http import problem
 from ordino.core.reactions import Task
+from ordino.core.settings import Settings
+from ordino.flows.versions import flow_plans
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import place
 from ordino.tracking.model import Kind, Recorded, TrackingEvent
@@ -146,3 +152,30 @@ async def in_one(database: Database, verb: Any, items: Sequence[Any], at: dateti
         return await verb(tx, items, at=at)
 
     return list(await database.transact(run))
+
+
+@asynccontextmanager
+async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+    """A client at an address, on a started application, which has its doors in front of it as the server has."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await ended.wait()
+
+    life = asyncio.create_task(live())  # a fixture may be entered and left in different tasks, a lifespan may not
+    await started.wait()
+    front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
+    transport = httpx.ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
+    async with httpx.AsyncClient(transport=transport, base_url="http://ordino") as caller:
+        yield caller
+    ended.set()
+    await life
+
+
+def application(database_url: str) -> Litestar:
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    return build(open_database, Settings(body_limit_bytes=1_000_000))

@@ -23,7 +23,17 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
 from ordino.core.http import Body, answer_once, described
 from ordino.core.rows import CSV, NDJSON, RowFault, Rows, media_type_of, read_rows
-from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
+from ordino.core.upserts import (
+    Created,
+    NotUpserted,
+    Outcome,
+    Reason,
+    Unchanged,
+    Updated,
+    as_error,
+    fault_of,
+    pointer_to,
+)
 
 Thing = TypeVar("Thing", bound=Struct)
 
@@ -106,6 +116,9 @@ class Kind(Generic[Thing]):
         except RecursionError as error:
             raise Invalid("The body is nested too deeply.") from error
         if isinstance(sent, dict) and self.name in sent and self.name not in self.fields:
+            if others := [name for name in sent if name != self.name]:
+                detail = f"Beside `{self.name}` there is no field {', '.join(map(repr, others))}; leave it out."
+                raise Invalid(detail, faults=[Fault(pointer_to(name), detail) for name in others])
             sent = sent[self.name]
             if not isinstance(sent, list):
                 detail = f"`{self.name}` must be a list."

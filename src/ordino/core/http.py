@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -252,7 +252,12 @@ def described(
     if isinstance(body, Body):
         sent = schema_of(body.type)
         listed = {"type": "array", "items": sent, "minItems": 1, "maxItems": body.most}
-        named = {"type": "object", "properties": {body.name: listed}, "required": [body.name]}
+        named = {
+            "type": "object",
+            "properties": {body.name: listed},
+            "required": [body.name],
+            "additionalProperties": False,
+        }
         content[media_type] = {"schema": {"anyOf": [sent, named, listed]}}
         outcomes = {"type": "object", "properties": {"outcomes": {"type": "array", "items": answered}}}
         answered = {"anyOf": [answered, outcomes, *([schema_of(rows_outcome)] if rows else [])]}
@@ -261,6 +266,8 @@ def described(
 
     @dataclass
     class Described(Operation):
+        takes_body: ClassVar[bool] = body is not None or bool(rows)
+
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema()
             if content:

@@ -33,7 +33,7 @@ EXPIRED_AT_ONCE = 1000
 declare(lot_expired_reserved="A lot is past its date, and orders hold all of it that is left.")
 
 
-class SetAside(Struct, frozen=True, kw_only=True):
+class SetAside(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units of a position in a condition: to be set aside, restored or scrapped."""
 
     sku: Code

@@ -36,7 +36,7 @@ CANCELLATIONS = Body("cancellations", Cancellation)
 REFUSED = {"repeated_with_changes": 409, "invalid": 400, "unknown_order": 404, "too_late": 409, "too_many": 409}
 
 
-class WholeCancellation(Struct, frozen=True, kw_only=True):
+class WholeCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to cancel of the order in the URL; without lines, everything that can still be cancelled."""
 
     lines: list[LineCancellation] | None = None

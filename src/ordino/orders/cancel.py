@@ -26,14 +26,14 @@ from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, 
 from ordino.orders.value import value_of_cancelling
 
 
-class LineCancellation(Struct, frozen=True, kw_only=True):
+class LineCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units of one line; without a quantity, all that can still be cancelled."""
 
     line_no: int
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)] | None = None
 
 
-class Cancellation(Struct, frozen=True, kw_only=True):
+class Cancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to cancel; without lines, everything that can still be cancelled."""
 
     order_id: UUID

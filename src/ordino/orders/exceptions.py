@@ -42,7 +42,7 @@ class ExceptionView(Struct, frozen=True):
     resolved_by: str | None
 
 
-class Resolve(Struct, frozen=True, kw_only=True):
+class Resolve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`retry` forgets the tries and the locations that failed, and sources again; `cancel` cancels the units that wait; `close`
     leaves them waiting.
     """

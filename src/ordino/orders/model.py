@@ -60,7 +60,7 @@ EXITS: dict[State, frozenset[State]] = {
 }
 
 
-class Address(Struct, frozen=True, gc=False, kw_only=True):
+class Address(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """Where the order goes. Personal data lives here and in customers only."""
 
     name: Text
@@ -74,7 +74,7 @@ class Address(Struct, frozen=True, gc=False, kw_only=True):
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
-class NewCustomer(Struct, frozen=True, gc=False, kw_only=True):
+class NewCustomer(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """Who ordered, as the channel knows them."""
 
     external_id: Code
@@ -83,7 +83,7 @@ class NewCustomer(Struct, frozen=True, gc=False, kw_only=True):
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
-class NewLine(Struct, frozen=True, gc=False, kw_only=True):
+class NewLine(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """So many units of one SKU. Goods by weight or length count in the SKU's scaled unit. Lines with the same ``group`` are to come
     from one location, where the routing profile keeps groups together.
     """
@@ -94,7 +94,7 @@ class NewLine(Struct, frozen=True, gc=False, kw_only=True):
     group: Code | None = None
 
 
-class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
+class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.

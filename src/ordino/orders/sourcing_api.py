@@ -155,7 +155,7 @@ async def get_reevaluations(
     return Reevaluations(found, found[-1].reevaluation_id if len(found) == limit else None)
 
 
-class ReplayRequest(Struct, frozen=True, kw_only=True):
+class ReplayRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A candidate: a document, or a version that is kept; and the orders placed from ``since`` until before ``until``."""
 
     since: Annotated[datetime, Meta(tz=True)]
@@ -196,7 +196,7 @@ async def get_shadow_report(database: NamedDependency[Database], version: FromPa
     return await database.read(lambda tx: shadow_report(tx, version))
 
 
-class ForeseeRequest(Struct, frozen=True, kw_only=True):
+class ForeseeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """From the orders of so many ``weeks``; ``horizon_weeks`` until the next replenishment; what a unit that is missed costs."""
 
     weeks: Annotated[int, Meta(ge=1, le=104)] = 8

@@ -47,7 +47,7 @@ from ordino.warehouse.ship import ship
 Work = TypeVar("Work", bound=Struct)
 
 
-class Release(Struct, frozen=True):
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
     """An order whose allocations are to become firm."""
 
     order_id: UUID

@@ -62,12 +62,12 @@ class StockEffect(StrEnum):
 # -- what is asked ---------------------------------------------------------------------------------------------------------
 
 
-class PickedLot(Struct, frozen=True, kw_only=True):
+class PickedLot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lot: Code
     quantity: Annotated[int, Meta(ge=1, le=10**9)]
 
 
-class PickLine(Struct, frozen=True, kw_only=True):
+class PickLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What became of open units of a line. ``short_reason`` is a code of ``GET /v1/short_reasons``.
 
     Of SKUs with serial numbers, ``serials`` names each picked unit. Of others with lots, ``lots`` may say which were taken; else
@@ -82,7 +82,7 @@ class PickLine(Struct, frozen=True, kw_only=True):
     lots: Annotated[list[PickedLot], Meta(max_length=1000)] | None = None
 
 
-class PickWork(Struct, frozen=True, kw_only=True):
+class PickWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units were picked, or could not be. Without lines, everything open was picked; with a `short_reason`, it is short."""
 
     lines: list[PickLine] | None = None
@@ -96,7 +96,7 @@ class Pick(PickWork, frozen=True, kw_only=True):
     fulfillment_order_id: UUID
 
 
-class RejectWork(Struct, frozen=True, kw_only=True):
+class RejectWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A location cannot do what is open there of an order. ``reason`` is a code of ``GET /v1/short_reasons``."""
 
     location: Code
@@ -108,12 +108,12 @@ class Rejection(RejectWork, frozen=True, kw_only=True):
     order_id: UUID
 
 
-class PackLine(Struct, frozen=True, kw_only=True):
+class PackLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     line_no: int
     quantity: Annotated[int, Meta(ge=1, le=10**9)]
 
 
-class NewPackage(Struct, frozen=True, kw_only=True):
+class NewPackage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One box. Without lines it holds everything picked; without a weight, its SKUs' weights are added up."""
 
     lines: list[PackLine] | None = None
@@ -121,7 +121,7 @@ class NewPackage(Struct, frozen=True, kw_only=True):
     weight_grams: Annotated[int, Meta(ge=0, le=MAX_GRAMS)] | None = None
 
 
-class PackWork(Struct, frozen=True, kw_only=True):
+class PackWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Picked units went into packages. Without packages, everything picked went into one."""
 
     packages: Annotated[list[NewPackage], Meta(min_length=1)] | None = None
@@ -133,7 +133,7 @@ class Pack(PackWork, frozen=True, kw_only=True):
     fulfillment_order_id: UUID
 
 
-class ShipWork(Struct, frozen=True, kw_only=True):
+class ShipWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Packages left under one tracking number. Without ids, all that wait.
 
     ``cost_minor`` is what the carrier charges; without it, what the network's rates say.
