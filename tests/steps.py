@@ -57,7 +57,7 @@ async def released(database: Database, order: NewOrder, at: datetime) -> tuple[U
 
 async def picked(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
     order_id, ids = await released(database, order, at)
-    picks = [Pick(order_id=order_id, fulfillment_order_id=id) for id in ids]
+    picks = [Pick(order_id=order_id, fulfillment_order_id=id, all=True) for id in ids]
     for outcome in await database.transact(lambda tx: pick(tx, picks, at=at)):
         sure(outcome, Picked)
     return order_id, ids
@@ -65,7 +65,7 @@ async def picked(database: Database, order: NewOrder, at: datetime) -> tuple[UUI
 
 async def packed(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
     order_id, ids = await picked(database, order, at)
-    packs = [Pack(order_id=order_id, fulfillment_order_id=id) for id in ids]
+    packs = [Pack(order_id=order_id, fulfillment_order_id=id, all=True) for id in ids]
     for outcome in await database.transact(lambda tx: pack(tx, packs, at=at)):
         sure(outcome, Packed)
     return order_id, ids
@@ -74,7 +74,9 @@ async def packed(database: Database, order: NewOrder, at: datetime) -> tuple[UUI
 async def shipped(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[Shipped]]:
     """Shipped and watched."""
     order_id, ids = await packed(database, order, at)
-    ships = [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"T-{uuid4().hex}") for id in ids]
+    ships = [
+        Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"T-{uuid4().hex}", all=True) for id in ids
+    ]
     outcomes = await database.transact(lambda tx: ship(tx, ships, at=at))
     await react(database, watch_parcel, order_id, "shipment_shipped", at)
     return order_id, [sure(outcome, Shipped) for outcome in outcomes]

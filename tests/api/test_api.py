@@ -277,9 +277,9 @@ async def test_cancellation_and_preview(client: Client, database: Database) -> N
     assert await database.pool.fetchrow(count) == before  # a preview has no effect
     done = await client.post(f"/v1/orders/{order_id}/cancellation", json={"lines": [{"line_no": 1, "quantity": 1}]})
     assert done.json()["cancelled"] == [{"line_no": 1, "quantity": 1}]
-    many = await client.post("/v1/cancellations", json=[{"order_id": order_id}, {"order_id": order_id}])
+    many = await client.post("/v1/cancellations", json=[{"order_id": order_id, "all": True}] * 2)
     assert [outcome["outcome"] for outcome in many.json()["outcomes"]] == ["cancelled", "refused"]
-    late = await client.post(f"/v1/orders/{order_id}/cancellation")
+    late = await client.post(f"/v1/orders/{order_id}/cancellation", json={"all": True})
     assert late.status_code == 409
 
 

@@ -22,7 +22,7 @@ from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
 from ordino.inventory.shortfalls import Closed, Closure, close
 from ordino.orders import read
-from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
+from ordino.orders.cancel import Cancellation, Cancelled, CancelReason, CancelRefused, LineCancellation, cancel
 from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
@@ -37,10 +37,11 @@ REFUSED = {"repeated_with_changes": 409, "invalid": 400, "unknown_order": 404, "
 
 
 class WholeCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to cancel of the order in the URL; without lines, everything that can still be cancelled."""
+    """What to cancel of the order in the URL: units of ``lines``, or ``all`` that can still be cancelled."""
 
     lines: list[LineCancellation] | None = None
-    reason: str = "customer_request"
+    all: bool = False
+    reason: CancelReason = "customer_request"
 
 
 CANCELLATION = msgspec.json.Decoder(WholeCancellation)
@@ -160,15 +161,14 @@ async def get_why_not(database: NamedDependency[Database], order_id: FromPath[UU
     summary="Cancel an order, lines or units",
     tags=["orders"],
     status_code=200,
-    operation_class=described(WholeCancellation, Cancelled, required=False),
+    operation_class=described(WholeCancellation, Cancelled),
 )
 async def post_cancellation(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """What the warehouse has already is asked of it; it answers with an event."""
-    body = await request.body()
-    wish = decode(body, CANCELLATION) if body.strip() else WholeCancellation()
-    cancellation = Cancellation(order_id=order_id, lines=wish.lines, reason=wish.reason)
+    """Units of `lines`, or with `"all": true` everything. What the warehouse has is asked of it; it answers with an event."""
+    wish = decode(await request.body() or b"{}", CANCELLATION)
+    cancellation = Cancellation(order_id=order_id, lines=wish.lines, all=wish.all, reason=wish.reason)
     return await command_one(request, database, cancellation, cancel, CancelRefused, statuses=REFUSED)
 
 
@@ -180,7 +180,7 @@ async def post_cancellation(
     operation_class=described(CANCELLATIONS, Cancelled | CancelRefused),
 )
 async def post_cancellations(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One cancellation or a list, each with its order_id."""
+    """One cancellation or a list, each with its order_id, and `lines` or `"all": true`."""
     return await command(request, database, CANCELLATIONS, cancel, CancelRefused, statuses=REFUSED)
 
 

@@ -46,7 +46,13 @@ async def reject(tx: Tx, rejections: Sequence[Rejection], *, at: datetime) -> li
             seen.add((item.order_id, item.location))
             given[index] = _Given(item, range(len(picks), len(picks) + len(work)))
             picks += [
-                Pick(order_id=item.order_id, fulfillment_order_id=id, short_reason=item.reason, worker=item.worker)
+                Pick(
+                    order_id=item.order_id,
+                    fulfillment_order_id=id,
+                    all=True,
+                    short_reason=item.reason,
+                    worker=item.worker,
+                )
                 for id in work
             ]
     picked = await pick(tx, picks, at=at)

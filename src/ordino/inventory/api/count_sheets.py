@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from ordino.core import bulk
 from ordino.core.bulk import Kind, Limit
 from ordino.core.database import Database
+from ordino.core.errors import Invalid
+from ordino.core.extent import extent_fault
 from ordino.core.http import answer_once, decode, described
 from ordino.core.upserts import Code
 from ordino.inventory import count_sheets
@@ -35,9 +37,10 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Choice(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which of the lines that wait; by default all."""
+    """Which of the lines that wait: those of ``skus``, or ``all``."""
 
     skus: Annotated[list[Code], Meta(min_length=1, max_length=count_sheets.MAX_LINES)] | None = None
+    all: bool = False
 
 
 class ToldLines(Struct, frozen=True):
@@ -107,12 +110,12 @@ async def post_counts(
     summary="Approve variances",
     tags=["inventory"],
     status_code=200,
-    operation_class=described(Choice, ToldLines, required=False),
+    operation_class=described(Choice, ToldLines),
 )
 async def post_approval(
     request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """Of lines that wait: the stock becomes what was counted."""
+    """Of lines that wait, those of `skus` or with `"all": true` all: the stock becomes what was counted."""
     return await _decide(request, database, sheet_id, approve=True)
 
 
@@ -121,12 +124,12 @@ async def post_approval(
     summary="Reject variances",
     tags=["inventory"],
     status_code=200,
-    operation_class=described(Choice, ToldLines, required=False),
+    operation_class=described(Choice, ToldLines),
 )
 async def post_rejection(
     request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """Of lines that wait: they are to be counted anew."""
+    """Of lines that wait, those of `skus` or with `"all": true` all: they are to be counted anew."""
     return await _decide(request, database, sheet_id, approve=False)
 
 
@@ -134,6 +137,8 @@ async def _decide(
     request: Request[Any, Any, Any], database: Database, sheet_id: UUID, *, approve: bool
 ) -> Response[bytes]:
     said = decode(await request.body() or b"{}", _choice)
+    if fault := extent_fault("skus", said.skus, said.all, of="all lines that wait"):
+        raise Invalid(fault.detail, faults=[fault])
 
     async def decide(tx: Any) -> ToldLines:
         at = database.clock.now()
