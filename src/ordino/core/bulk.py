@@ -105,8 +105,21 @@ class Kind(Generic[Thing]):
             return outcome
 
         return await answer_once(
-            request, database, run, status=lambda done: 201 if isinstance(done, Created) else 200, body=body
+            request,
+            database,
+            run,
+            status=lambda done: 201 if isinstance(done, Created) else 200,
+            sent=lambda: self._meant(items[0] if alone else items),
         )
+
+    def _meant(self, sent: Any) -> Any:
+        """What was sent as the things that it means, where it is sound; as it was sent, where it is not."""
+        if isinstance(sent, list):
+            return [self._meant(item) for item in sent]
+        try:
+            return msgspec.convert(sent, self.type)
+        except msgspec.ValidationError:
+            return sent
 
     def _items(self, body: bytes) -> tuple[list[Any], bool]:
         try:

@@ -208,7 +208,9 @@ async def post_closure(
 ) -> Response[bytes]:
     """With a reason. A later count that finds them does the same."""
     said = decode(await request.body(), CLOSURE)
-    return await answer_once(request, database, lambda tx: close(tx, shortfall_id, said, at=database.clock.now()))
+    return await answer_once(
+        request, database, lambda tx: close(tx, shortfall_id, said, at=database.clock.now()), sent=said
+    )
 
 
 @get("/v1/availability/{sku:str}/future", summary="What may be promised by when", tags=["inventory"])

@@ -111,7 +111,9 @@ async def post_resolution(
 ) -> Response[bytes]:
     """Source again, cancel what waits, or close it."""
     wish = decode(await request.body(), RESOLVES)
-    return await answer_once(request, database, lambda tx: resolve(tx, exception_id, wish, at=database.clock.now()))
+    return await answer_once(
+        request, database, lambda tx: resolve(tx, exception_id, wish, at=database.clock.now()), sent=wish
+    )
 
 
 class CapacityDays(Struct, frozen=True):
@@ -236,9 +238,7 @@ async def put_outlook(request: Request[Any, Any, Any], database: NamedDependency
     """From a forecast of your own: one position, a list, or `{"positions": [...]}`."""
     positions, _ = OUTLOOKS.decode(await request.body())
     at = database.clock.now()
-    return await answer_once(
-        request, database, lambda tx: _batch(load_outlook(tx, positions, at=at)), body=await request.body()
-    )
+    return await answer_once(request, database, lambda tx: _batch(load_outlook(tx, positions, at=at)), sent=positions)
 
 
 async def _batch(outcomes: Awaitable[list[Any]]) -> Batch:

@@ -65,7 +65,9 @@ async def post_sheet(request: Request[Any, Any, Any], database: NamedDependency[
     """Of what is due by a plan, or of the SKUs that are named. Sheets of active plans are made every day by themselves."""
     wanted = decode(await request.body(), _sheet)
     at = database.clock.now()
-    return await answer_once(request, database, lambda tx: count_sheets.make_sheet(tx, wanted, at=at), status=201)
+    return await answer_once(
+        request, database, lambda tx: count_sheets.make_sheet(tx, wanted, at=at), status=201, sent=wanted
+    )
 
 
 @get("/v1/count_sheets", summary="Count sheets, newest first", tags=["inventory"])
@@ -102,7 +104,7 @@ async def post_counts(
     async def enter(tx: Any) -> ToldLines:
         return ToldLines(await count_sheets.enter(tx, sheet_id, said.counts, at=database.clock.now()))
 
-    return await answer_once(request, database, enter)
+    return await answer_once(request, database, enter, sent=said)
 
 
 @post(
@@ -144,7 +146,7 @@ async def _decide(
         at = database.clock.now()
         return ToldLines(await count_sheets.decide(tx, sheet_id, said.skus, approve=approve, at=at))
 
-    return await answer_once(request, database, decide)
+    return await answer_once(request, database, decide, sent=said)
 
 
 routes: list[Any] = [
