@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -12,11 +14,15 @@ import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 
+from ordino.api.app import build
+from ordino.api.doors import Doors
 from ordino.cli.verify import verify
 from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
 from ordino.core.http import problem
 from ordino.core.reactions import Task
+from ordino.core.settings import Settings
+from ordino.flows.versions import flow_plans
 from ordino.inventory import waiting
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import place
@@ -53,7 +59,7 @@ async def released(database: Database, order: NewOrder, at: datetime) -> tuple[U
 
 async def picked(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
     order_id, ids = await released(database, order, at)
-    picks = [Pick(order_id=order_id, fulfillment_order_id=id) for id in ids]
+    picks = [Pick(order_id=order_id, fulfillment_order_id=id, all=True) for id in ids]
     for outcome in await database.transact(lambda tx: pick(tx, picks, at=at)):
         sure(outcome, Picked)
     return order_id, ids
@@ -61,7 +67,7 @@ async def picked(database: Database, order: NewOrder, at: datetime) -> tuple[UUI
 
 async def packed(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[UUID]]:
     order_id, ids = await picked(database, order, at)
-    packs = [Pack(order_id=order_id, fulfillment_order_id=id) for id in ids]
+    packs = [Pack(order_id=order_id, fulfillment_order_id=id, all=True) for id in ids]
     for outcome in await database.transact(lambda tx: pack(tx, packs, at=at)):
         sure(outcome, Packed)
     return order_id, ids
@@ -70,7 +76,9 @@ async def packed(database: Database, order: NewOrder, at: datetime) -> tuple[UUI
 async def shipped(database: Database, order: NewOrder, at: datetime) -> tuple[UUID, list[Shipped]]:
     """Shipped and watched."""
     order_id, ids = await packed(database, order, at)
-    ships = [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"T-{uuid4().hex}") for id in ids]
+    ships = [
+        Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"T-{uuid4().hex}", all=True) for id in ids
+    ]
     outcomes = await database.transact(lambda tx: ship(tx, ships, at=at))
     await react(database, watch_parcel, order_id, "shipment_shipped", at)
     return order_id, [sure(outcome, Shipped) for outcome in outcomes]
@@ -155,3 +163,30 @@ async def in_one(database: Database, verb: Any, items: Sequence[Any], at: dateti
         return await verb(tx, items, at=at)
 
     return list(await database.transact(run))
+
+
+@asynccontextmanager
+async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+    """A client at an address, on a started application, which has its doors in front of it as the server has."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await ended.wait()
+
+    life = asyncio.create_task(live())  # a fixture may be entered and left in different tasks, a lifespan may not
+    await started.wait()
+    front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
+    transport = httpx.ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
+    async with httpx.AsyncClient(transport=transport, base_url="http://ordino") as caller:
+        yield caller
+    ended.set()
+    await life
+
+
+def application(database_url: str) -> Litestar:
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    return build(open_database, Settings(body_limit_bytes=1_000_000))

@@ -123,9 +123,12 @@ async def test_from_the_cart_to_the_doorstep_and_back(scene: Scene) -> None:
     await scene.later(minutes=2)
     [work] = await scene.work(order_id)
     # Picked, packed, shipped: stock leaves the ledger, and the money is taken.
-    sure((await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work, labor_seconds=60)))[0], PickedOutcome)
-    sure((await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work)))[0], Packed)
-    [left] = await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number="T-1"))
+    sure(
+        (await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work, labor_seconds=60, all=True)))[0],
+        PickedOutcome,
+    )
+    sure((await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work, all=True)))[0], Packed)
+    [left] = await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number="T-1", all=True))
     assert sure(left, Shipped).amount_minor == 3599
     await scene.later(minutes=1)
     assert await scene.order(order_id) | {"promised_at": None} == {
@@ -169,10 +172,14 @@ async def test_a_short_pick_is_sourced_elsewhere(scene: Scene) -> None:
     assert second != first
     for n, work in enumerate((first, second)):
         if work == second:
-            await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work))
-        await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work))
+            await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work, all=True))
+        await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work, all=True))
         sure(
-            (await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=f"S-{n}")))[0],
+            (
+                await scene.do(
+                    ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=f"S-{n}", all=True)
+                )
+            )[0],
             Shipped,
         )
     await scene.later(minutes=1)
@@ -185,14 +192,14 @@ async def test_a_cancellation_during_picking_stops_what_can_be_stopped(scene: Sc
     order_id = sure(placed, Placed).order_id
     await scene.later(minutes=31)
     [work] = await scene.work(order_id)
-    await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work))
+    await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work, all=True))
     wish = Cancellation(order_id=order_id, lines=[LineCancellation(line_no=1, quantity=2)])
     [asked] = await scene.do(cancel, wish)
     assert [(w.line_no, w.quantity) for w in sure(asked, Cancelled).wanted] == [(1, 2)]
     await scene.later(minutes=1)
     assert (await scene.order(order_id))["voided_minor"] == 2000
-    await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work))
-    [left] = await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number="C-1"))
+    await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work, all=True))
+    [left] = await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number="C-1", all=True))
     assert sure(left, Shipped).amount_minor == 1300
     await scene.later(minutes=1)
     assert (await scene.order(order_id))["payment"] == "captured"
@@ -216,9 +223,9 @@ async def test_a_late_parcel_is_told_of_and_a_lost_one_is_refunded(scene: Scene)
     order_id = sure(placed, Placed).order_id
     await scene.later(minutes=31)
     [work] = await scene.work(order_id)
-    await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work))
-    await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work))
-    await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number="L-1"))
+    await scene.do(pick, Pick(order_id=order_id, fulfillment_order_id=work, all=True))
+    await scene.do(pack, Pack(order_id=order_id, fulfillment_order_id=work, all=True))
+    await scene.do(ship, Ship(order_id=order_id, fulfillment_order_id=work, tracking_number="L-1", all=True))
     await scene.later(days=9)
     assert "order_late" in await scene.told(order_id)
     await scene.do(take_events, TrackingEvent(tracking_number="L-1", kind=Kind.LOST, at=scene.clock.now()))

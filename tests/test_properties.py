@@ -342,7 +342,7 @@ class Shop:
         await self._do(
             cancel,
             [
-                Cancellation(order_id=order_id, lines=None if dice.random() < 0.3 else lines())
+                Cancellation(order_id=order_id, **({"all": True} if dice.random() < 0.3 else {"lines": lines()}))
                 for order_id in self._some(dice)
             ],
         )
@@ -389,9 +389,16 @@ class Shop:
         packs = []
         for work in await self._work(dice, "picked"):
             some = [PackLine(line_no=work["lines"][0], quantity=dice.randint(1, work["units"][0]))]
-            packages = dice.choice((None, None, [NewPackage(lines=some)], [NewPackage(lines=some), NewPackage()]))
+            packages = dice.choice(
+                (None, None, [NewPackage(lines=some)], [NewPackage(lines=some), NewPackage(all=True)])
+            )
             packs.append(
-                Pack(order_id=work["order_id"], fulfillment_order_id=work["fulfillment_order_id"], packages=packages)
+                Pack(
+                    order_id=work["order_id"],
+                    fulfillment_order_id=work["fulfillment_order_id"],
+                    packages=packages,
+                    all=packages is None,
+                )
             )
         await self._do(pack, packs)
 
@@ -407,7 +414,7 @@ class Shop:
             )
             if waiting and dice.random() < 0.3:
                 ships.append(Ship(**key, tracking_number=f"{number}-first", package_ids=[waiting[0]["package_id"]]))
-            ships.append(Ship(**key, tracking_number=number))
+            ships.append(Ship(**key, tracking_number=number, all=True))
         await self._do(ship, ships)
 
     async def track(self, dice: random.Random) -> None:

@@ -63,7 +63,8 @@ CREATE TABLE core.reactions (
 CREATE INDEX reactions_due ON core.reactions (kind, due_at) WHERE dead_at IS NULL;
 CREATE INDEX reactions_dead ON core.reactions (dead_at) WHERE dead_at IS NOT NULL;
 
--- The first answer to each client key, so that a repeated request is answered and not done again.
+-- The first answer to each key of a client, so that a repeated request is answered and not done again. ``key`` is who called (an API
+-- key's id, or this machine), a line break, and what they sent: nobody is told another's answer.
 CREATE TABLE core.idempotency (
     key text NOT NULL,
     digest bytea NOT NULL,

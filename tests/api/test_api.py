@@ -7,43 +7,19 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from httpx import ASGITransport, AsyncClient
-from litestar import Litestar
+from httpx import AsyncClient
 
-from ordino.api.app import build
-from ordino.api.doors import Doors
 from ordino.api.server import load_stages
 from ordino.core import keys
 from ordino.core.database import Database
-from ordino.core.settings import Settings
-from ordino.flows.versions import ensure_active, flow_plans
+from ordino.flows.versions import ensure_active
+from steps import application, calling
 from world import World, small_world
 
 Client = AsyncClient
-
-
-@asynccontextmanager
-async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = True) -> AsyncIterator[Client]:
-    """A client at an address, on a started application, which has its doors in front of it as the server has."""
-    started, ended = asyncio.Event(), asyncio.Event()
-
-    async def live() -> None:
-        async with app.lifespan():
-            started.set()
-            await ended.wait()
-
-    life = asyncio.create_task(live())  # a fixture may be entered and left in different tasks, a lifespan may not
-    await started.wait()
-    front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
-    transport = ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
-    async with AsyncClient(transport=transport, base_url="http://ordino") as client:
-        yield client
-    ended.set()
-    await life
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +33,6 @@ async def world(database: Database) -> World:
 async def client(database_url: str, world: World) -> AsyncIterator[Client]:
     async with calling(application(database_url)) as client:
         yield client
-
-
-def application(database_url: str) -> Litestar:
-    async def open_database() -> Database:
-        return await Database.open(database_url, plans=flow_plans())
-
-    return build(open_database, Settings(body_limit_bytes=1_000_000))
 
 
 def order(external_id: str, **changes: Any) -> dict[str, Any]:
@@ -308,9 +277,9 @@ async def test_cancellation_and_preview(client: Client, database: Database) -> N
     assert await database.pool.fetchrow(count) == before  # a preview has no effect
     done = await client.post(f"/v1/orders/{order_id}/cancellation", json={"lines": [{"line_no": 1, "quantity": 1}]})
     assert done.json()["cancelled"] == [{"line_no": 1, "quantity": 1}]
-    many = await client.post("/v1/cancellations", json=[{"order_id": order_id}, {"order_id": order_id}])
+    many = await client.post("/v1/cancellations", json=[{"order_id": order_id, "all": True}] * 2)
     assert [outcome["outcome"] for outcome in many.json()["outcomes"]] == ["cancelled", "refused"]
-    late = await client.post(f"/v1/orders/{order_id}/cancellation")
+    late = await client.post(f"/v1/orders/{order_id}/cancellation", json={"all": True})
     assert late.status_code == 409
 
 

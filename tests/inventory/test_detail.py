@@ -94,9 +94,11 @@ async def bins(database: Database, world: World, sku: int, place_: int = 0) -> d
 
 
 async def go_out(database: Database, order_id: UUID, work: UUID) -> None:
-    await in_one(database, pack, [Pack(order_id=order_id, fulfillment_order_id=work)], AT)
+    await in_one(database, pack, [Pack(order_id=order_id, fulfillment_order_id=work, all=True)], AT)
     number = f"T-{uuid4().hex}"
-    await in_one(database, ship, [Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=number)], AT)
+    await in_one(
+        database, ship, [Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=number, all=True)], AT
+    )
     await react(database, watch_parcel, order_id, "shipment_shipped", AT)
     await in_one(database, take_events, [TrackingEvent(tracking_number=number, kind=Kind.DELIVERED, at=AT)], AT)
 
@@ -110,7 +112,7 @@ async def test_units_are_put_away_picked_from_bins_and_gone(database: Database, 
     put = BinMove(sku=world.sku, location=world.location, to_bin="B-2", quantity=18)
     sure((await in_one(database, move_bins, [put], AT))[0], BinMoved)
     order_id, [work] = await released(database, world.order("six", 6), AT)
-    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work)], AT)
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], AT)
     assert await bins(database, world, 0) == {("A-1", None): 1, ("B-2", None): 18, ("(picked)", None): 6}
     await go_out(database, order_id, work)
     assert await bins(database, world, 0) == {("A-1", None): 1, ("B-2", None): 18}
@@ -171,7 +173,7 @@ async def test_the_first_to_expire_goes_first_and_comes_back_as_it_was(database:
     order_id, [work] = await released(database, world.order("four", {world.skus[1]: 4}), AT)
     lots = (await look(database, world, 1)).lots
     assert [(lot.lot, lot.available) for lot in lots] == [("soon", 0), ("late", 5)]
-    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work)], AT)
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], AT)
     assert await bins(database, world, 1) == {("-", "late"): 5, ("(picked)", "soon"): 3, ("(picked)", "late"): 1}
     await go_out(database, order_id, work)
     wanted = NewReturn(order_id=order_id, lines=[ReturnLine(line_no=1, quantity=4, reason="x")])
@@ -199,7 +201,7 @@ async def test_a_picker_may_say_which_lots(database: Database, world: World) -> 
     assert await bins(database, world, 1) == {
         ("-", "late"): 2, ("-", "soon"): 2, ("(picked)", "late"): 3, ("(picked)", "soon"): 1,
     }  # fmt: skip
-    await in_one(database, cancel, [Cancellation(order_id=order_id)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     await assert_clean(database)
 
 
@@ -349,7 +351,7 @@ async def test_serial_numbers_and_lots_travel_and_are_set_aside(database: Databa
         [sent] = await in_one(database, transfers.ship, [sending(serials)], AT)
         assert (type(sent).__name__ == "TransferDone") == fine
     assert (await database.read(lambda tx: serial_view(tx, world.skus[2], "S1"))).state == "in_transit"
-    await in_one(database, transfers.receive, [Arrival(transfer_id=done.transfer_id)], AT)
+    await in_one(database, transfers.receive, [Arrival(transfer_id=done.transfer_id, all=True)], AT)
     assert (await look(database, world, 2, 1)).serials == ["S1", "S2"]
     assert await bins(database, world, 1, 1) == {("-", "soon"): 3}
     broken = SetAside(sku=world.skus[2], location=world.locations[1], quantity=1, condition="damaged", serials=["S2"])
@@ -469,7 +471,10 @@ async def test_everything_at_once_keeps_every_detail(database_url: str, seed: in
             order_id, works = await released(database, world.order(f"o{number}", wanted), AT)
             for work in works:
                 sure(
-                    (await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work)], AT))[0], Picked
+                    (await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], AT))[
+                        0
+                    ],
+                    Picked,
                 )
                 if dice.random() < 0.7:
                     await go_out(database, order_id, work)

@@ -122,10 +122,10 @@ async def test_what_a_line_reserved_it_lets_go_though_the_kit_has_changed(databa
     assert await kits_to_promise(database, world) == [2]
     order_2 = await placed(database, world.order("after", 2), AT)
     assert await stock(database, world.sku_ids[world.skus[3]], here) == (8, 6, 0)
-    await database.transact(lambda tx: cancel(tx, [Cancellation(order_id=order_id)], at=AT))
+    await database.transact(lambda tx: cancel(tx, [Cancellation(order_id=order_id, all=True)], at=AT))
     assert await stock(database, world.sku_ids[world.skus[2]], here) == (8, 0, 0)
     sure((await in_one(database, upsert_kits, [Kit(sku=world.sku, components=[])], AT))[0], Updated)
-    await database.transact(lambda tx: cancel(tx, [Cancellation(order_id=order_2)], at=AT))
+    await database.transact(lambda tx: cancel(tx, [Cancellation(order_id=order_2, all=True)], at=AT))
     assert await stock(database, world.sku_ids[world.skus[3]], here) == (8, 0, 0)
     await assert_clean(database)
 

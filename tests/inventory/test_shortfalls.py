@@ -99,7 +99,7 @@ async def test_open_work_is_reported_short(flowing: Database, world: World) -> N
 
 async def test_what_is_picked_stays_until_a_person_says(flowing: Database, world: World) -> None:
     order_id, [task] = await released(flowing, world.order("picked", 10), AT)
-    await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=task)], AT)
+    await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=task, all=True)], AT)
     await counted(flowing, world, 9)
     await work(flowing)
     [told] = await shortfalls(flowing, world, all=False)
@@ -132,7 +132,7 @@ async def test_what_comes_free_is_missing_first(flowing: Database, world: World)
     kept = await placed(flowing, world.order("kept", 6), AT)
     gone = await placed(flowing, world.order("gone", 4), AT)
     await counted(flowing, world, 5)
-    await in_one(flowing, cancel, [Cancellation(order_id=gone)], AT)
+    await in_one(flowing, cancel, [Cancellation(order_id=gone, all=True)], AT)
     assert (await here(flowing, world))[:2] == (6, 6)  # 10 - 4; one of the six is still missing
     [told] = await shortfalls(flowing, world, all=False)
     assert told.open == 1
@@ -182,7 +182,7 @@ async def test_counts_race_with_orders_picks_and_cancellations(database_url: str
 
         async def drop(_: int) -> None:
             if orders:
-                await in_one(database, cancel, [Cancellation(order_id=dice.choice(orders))], AT)
+                await in_one(database, cancel, [Cancellation(order_id=dice.choice(orders), all=True)], AT)
 
         async def toil(_: int) -> None:
             await Worker(database).run_due()

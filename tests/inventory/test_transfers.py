@@ -84,12 +84,12 @@ async def test_units_go_from_one_place_to_the_other(database: Database, world: W
     assert sure(sent, TransferDone).status == "partially_shipped"
     assert await at(database, world, 0) == (10, 2)
     assert (await look(database, world)).by == [By(AT + 2 * DAY, 10, 38)]
-    [sent] = await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+    [sent] = await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id, all=True)], AT)
     assert sure(sent, TransferDone).status == "in_transit"
     lines = [ArrivedLine(line_no=1, received=7, damaged=2), ArrivedLine(line_no=2, received=3, surplus=1)]
     [came] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, lines=lines)], AT)
     assert sure(came, TransferDone).status == "in_transit"  # three of twelve are missing
-    [last] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, lines=None, last=True)], AT)
+    [last] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, last=True, all=True)], AT)
     assert sure(last, TransferDone).status == "received"
     first, second = (await view(database, transfer_id)).lines
     assert (first.received, first.lost, second.received, second.surplus) == (12, 0, 3, 1)
@@ -113,7 +113,7 @@ async def test_what_does_not_arrive_is_lost_and_what_is_not_sent_is_free_again(
     assert sure(done, TransferDone).status == "received"
     [line] = (await view(database, transfer_id)).lines
     assert (line.received, line.lost, line.cancelled) == (5, 1, 4)
-    for verb, item in ((transfers.ship, Shipment(transfer_id=transfer_id)), (transfers.cancel, transfer_id)):
+    for verb, item in ((transfers.ship, Shipment(transfer_id=transfer_id, all=True)), (transfers.cancel, transfer_id)):
         [late] = await in_one(database, verb, [item], AT)
         assert sure(late, TransferRefused).reason is TransferRefusal.TOO_LATE
     await assert_clean(database)
@@ -140,7 +140,7 @@ async def test_bad_transfers_are_refused_in_words(database: Database, world: Wor
     )
     assert sure(unsent, TransferRefused).reason is TransferRefusal.INVALID
     wrong = [
-        Shipment(transfer_id=uuid4()),
+        Shipment(transfer_id=uuid4(), all=True),
         Shipment(transfer_id=id_, lines=[SentLine(line_no=2, quantity=1)]),
         Shipment(transfer_id=id_, lines=[SentLine(line_no=1, quantity=16)]),
         Shipment(transfer_id=id_, lines=[SentLine(line_no=1, quantity=10)]),

@@ -50,7 +50,7 @@ async def test_a_cancelled_order_gives_its_stock_back(database: Database, world:
     before = await reserved(database, world, "sku-1")
     order_id = await put(database, world.order("whole", 7, shipping_minor=500))
     assert await reserved(database, world, "sku-1") == before + 7
-    [done] = await call_off(database, Cancellation(order_id=order_id))
+    [done] = await call_off(database, Cancellation(order_id=order_id, all=True))
     assert isinstance(done, Cancelled)
     assert (done.status, done.amount_minor, done.wanted) == ("cancelled", 7500, [])
     assert await reserved(database, world, "sku-1") == before
@@ -79,7 +79,9 @@ async def test_waiting_units_are_cancelled_before_allocated_ones(database: Datab
 
 async def test_one_order_twice_in_a_batch_is_cancelled_once(database: Database, world: World) -> None:
     order_id = await put(database, world.order("twice", 2))
-    first, second = await call_off(database, Cancellation(order_id=order_id), Cancellation(order_id=order_id))
+    first, second = await call_off(
+        database, Cancellation(order_id=order_id, all=True), Cancellation(order_id=order_id, all=True)
+    )
     assert isinstance(first, Cancelled)
     assert isinstance(second, CancelRefused)
     assert second.reason is CancelRefusal.TOO_LATE
@@ -89,13 +91,13 @@ async def test_units_that_shipped_before_their_stop_was_answered_are_not_cancell
     database: Database, world: World
 ) -> None:
     order_id, [fulfillment_order_id] = await steps.packed(database, world.order("late-stop", 3), AT)
-    [asked] = await call_off(database, Cancellation(order_id=order_id))
+    [asked] = await call_off(database, Cancellation(order_id=order_id, all=True))
     assert isinstance(asked, Cancelled)
     assert [w.quantity for w in asked.wanted] == [3]
-    item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, tracking_number="T-late-stop")
+    item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, tracking_number="T-late-stop", all=True)
     await database.transact(lambda tx: ship(tx, [item], at=AT))
     for lines in (None, [LineCancellation(line_no=1)]):
-        [late] = await call_off(database, Cancellation(order_id=order_id, lines=lines))
+        [late] = await call_off(database, Cancellation(order_id=order_id, lines=lines, all=lines is None))
         assert isinstance(late, CancelRefused)
         assert late.reason is CancelRefusal.TOO_LATE
 
@@ -104,7 +106,7 @@ async def test_refusals_say_what_can_be_done(database: Database, world: World) -
     order_id = await put(database, world.order("refused", 2))
     outcomes = await call_off(
         database,
-        Cancellation(order_id=uuid4()),
+        Cancellation(order_id=uuid4(), all=True),
         Cancellation(order_id=order_id, lines=[LineCancellation(line_no=2)]),
         Cancellation(order_id=order_id, lines=[LineCancellation(line_no=1, quantity=3)]),
     )

@@ -62,7 +62,7 @@ async def test_a_place_is_held_then_confirmed_and_given_back(database: Database)
     firm = await day(database, world.location)
     assert (firm.held_orders, firm.confirmed_orders, firm.confirmed_units) == (0, 2, 7)
     unreleased = await put(database, world, 2)
-    await in_one(database, cancel, [Cancellation(order_id=unreleased)], MONDAY)
+    await in_one(database, cancel, [Cancellation(order_id=unreleased, all=True)], MONDAY)
     after = await day(database, world.location)
     assert (after.held_orders, after.held_units, after.confirmed_units) == (0, 0, 7)
     await assert_clean(database)
@@ -148,7 +148,7 @@ async def test_cancelling_while_others_place_leaves_what_orders_claim(database: 
     first = [await put(database, world, 2) for _ in range(10)]
 
     async def let_go(order_id: UUID) -> None:
-        await in_one(database, cancel, [Cancellation(order_id=order_id)], MONDAY)
+        await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], MONDAY)
 
     orders = [world.order(f"x-{n}", 1) for n in range(20)]
     await asyncio.gather(*(let_go(i) for i in first), *(in_one(database, place, [order], MONDAY) for order in orders))
@@ -193,8 +193,10 @@ async def test_work_that_is_given_back_frees_its_day_whatever_was_picked_elsewhe
     at = {row["location_id"]: row["fulfillment_order_id"] for row in places}
     assert len(works) == 2
     here, there = (at[world.location_ids[f"pb-loc-{n}"]] for n in (1, 2))
-    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=here)], MONDAY)
-    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=there, short_reason="refused")], MONDAY)
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=here, all=True)], MONDAY)
+    await in_one(
+        database, pick, [Pick(order_id=order_id, fulfillment_order_id=there, short_reason="refused", all=True)], MONDAY
+    )
     taken = await database.pool.fetch(
         "SELECT location_id, confirmed_units FROM orders.capacity_claims WHERE order_id = $1", order_id
     )

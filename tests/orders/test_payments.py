@@ -91,9 +91,9 @@ async def test_what_a_shipment_is_still_to_charge_is_not_voided(database: Databa
     await run(database, "authorize")
     [id] = (await in_one(database, release, [order_id], AT))[0].fulfillment_order_ids
     key = {"order_id": order_id, "fulfillment_order_id": id}
-    await in_one(database, pick, [Pick(**key)], AT)
-    await in_one(database, pack, [Pack(**key)], AT)
-    await in_one(database, ship, [Ship(**key, tracking_number="late void")], AT)
+    await in_one(database, pick, [Pick(**key, all=True)], AT)
+    await in_one(database, pack, [Pack(**key, all=True)], AT)
+    await in_one(database, ship, [Ship(**key, tracking_number="late void", all=True)], AT)
     await run(database, "void", "capture")
     held = await money(database, order_id)
     assert (held["captured"], held["authorized"] - held["voided"]) == (1000, 1000)
@@ -136,7 +136,7 @@ async def test_dropped_lines_are_not_authorized_where_goods_went_out_first(datab
     order = world.order("dropped", {"sku-1": 1, "sku-2": 1}, channel=world.channels["drop"], shipping_minor=500)
     order_id, [id] = await packed(database, order, AT)
     [gone] = await in_one(
-        database, ship, [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="dropped")], AT
+        database, ship, [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="dropped", all=True)], AT
     )
     await run(database, "authorize", "capture")
     assert sure(gone, Shipped).amount_minor == 1500

@@ -126,7 +126,7 @@ async def better(database: Database, prefix: str) -> tuple[World, list[UUID], An
 async def test_what_was_found_holds_only_as_far_as_nothing_has_changed(database: Database, meanwhile: str) -> None:
     world, [first, second], seen, found = await better(database, f"re-{meanwhile}-".replace(" ", "-"))
     if meanwhile == "cancelled":
-        await in_one(database, cancel, [Cancellation(order_id=first)], LATER)
+        await in_one(database, cancel, [Cancellation(order_id=first, all=True)], LATER)
     elif meanwhile == "released":
         await in_one(database, release, [first], LATER)
     elif meanwhile != "nothing":
@@ -172,7 +172,7 @@ async def test_racing_with_placement_release_and_cancellation_nothing_is_lost(da
     await asyncio.gather(
         *(improve(database, mine[n::4], at=LATER) for n in range(4)),
         *(in_one(database, place, [order], MONDAY) for order in new),
-        *(in_one(database, cancel, [Cancellation(order_id=i)], LATER) for i in cancelled),
+        *(in_one(database, cancel, [Cancellation(order_id=i, all=True)], LATER) for i in cancelled),
         *(in_one(database, release, [i], LATER) for i in released),
     )
     after = await database.pool.fetchval(

@@ -57,7 +57,7 @@ async def test_the_same_shipment_is_watched_once(database: Database, world: Worl
 async def test_a_taken_tracking_number_is_told(database: Database, world: World) -> None:
     _, [first] = await shipped(database, world.order("first owner"), AT)
     order_id, [id] = await packed(database, world.order("second owner"), AT)
-    item = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=first.tracking_number)
+    item = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=first.tracking_number, all=True)
     await in_one(database, ship, [item], AT)
     await react(database, watch_parcel, order_id, "shipment_shipped", AT)
     [fact] = await events(database, order_id, "tracking_number_taken")

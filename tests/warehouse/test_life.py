@@ -62,12 +62,17 @@ async def test_an_order_goes_through_the_warehouse(database: Database, world: Wo
     order_id, [fulfillment_order_id] = await released(database, order, AT)
     assert await status(database, fulfillment_order_id) == Status.RELEASED
     [done] = await in_one(
-        database, pick, [Pick(order_id=order_id, fulfillment_order_id=fulfillment_order_id, labor_seconds=30)], AT
+        database,
+        pick,
+        [Pick(order_id=order_id, fulfillment_order_id=fulfillment_order_id, labor_seconds=30, all=True)],
+        AT,
     )
     assert sure(done, Picked) == Picked(order_id, fulfillment_order_id, 3, 0, Status.PICKED)
-    [box] = await in_one(database, pack, [Pack(order_id=order_id, fulfillment_order_id=fulfillment_order_id)], AT)
+    [box] = await in_one(
+        database, pack, [Pack(order_id=order_id, fulfillment_order_id=fulfillment_order_id, all=True)], AT
+    )
     assert sure(box, Packed).status is Status.PACKED
-    item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, tracking_number="whole")
+    item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, tracking_number="whole", all=True)
     [gone] = await in_one(database, ship, [item], AT)
     assert sure(gone, Shipped).status is Status.SHIPPED
     assert (gone.weight_grams, gone.cost_minor, gone.amount_minor) == (1500, 1000, 3500)
@@ -119,14 +124,14 @@ async def test_repeated_work_does_not_double(database: Database, world: World) -
     """FUL-6."""
     order_id, [id] = await released(database, world.order("repeats", 4), AT)
     part = Pick(order_id=order_id, fulfillment_order_id=id, lines=[PickLine(line_no=1, picked=2)])
-    rest = Pick(order_id=order_id, fulfillment_order_id=id)
+    rest = Pick(order_id=order_id, fulfillment_order_id=id, all=True)
     outcomes = await in_one(database, pick, [part, part, rest, rest], AT)
     assert reasons(outcomes) == [None, WorkRefusal.REPEATED, None, WorkRefusal.REPEATED]
     assert reasons(await in_one(database, pick, [part, rest], AT)) == [WorkRefusal.DONE, WorkRefusal.DONE]
-    box = Pack(order_id=order_id, fulfillment_order_id=id)
+    box = Pack(order_id=order_id, fulfillment_order_id=id, all=True)
     assert reasons(await in_one(database, pack, [box, box], AT)) == [None, WorkRefusal.REPEATED]
     assert reasons(await in_one(database, pack, [box], AT)) == [WorkRefusal.DONE]
-    out = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="repeats")
+    out = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="repeats", all=True)
     assert reasons(await in_one(database, ship, [out, out], AT)) == [None, WorkRefusal.REPEATED]
     assert reasons(await in_one(database, ship, [out], AT)) == [WorkRefusal.DONE]
     assert (await line(database, order_id))["shipped"] == 4
@@ -165,7 +170,7 @@ async def test_what_cannot_be_picked_is_refused(database: Database, world: World
         WorkRefusal.UNKNOWN_REASON,
         WorkRefusal.UNKNOWN_REASON,
         WorkRefusal.TOO_MANY,
-        WorkRefusal.DONE,
+        WorkRefusal.INVALID,
     ]
     assert outcomes[2].pointer == "/lines/0/line_no"
     assert await status(database, id) == Status.RELEASED
@@ -186,8 +191,8 @@ async def test_what_cannot_be_packed_or_shipped_is_refused(database: Database, w
             bad(
                 NewPackage(lines=[PackLine(line_no=1, quantity=2)]), NewPackage(lines=[PackLine(line_no=1, quantity=2)])
             ),
-            bad(NewPackage(), NewPackage()),
-            bad(NewPackage(weight_grams=-1)),
+            bad(NewPackage(all=True), NewPackage(all=True)),
+            bad(NewPackage(weight_grams=-1, all=True)),
         ],
         AT,
     )
@@ -198,7 +203,7 @@ async def test_what_cannot_be_packed_or_shipped_is_refused(database: Database, w
         WorkRefusal.INVALID,
         WorkRefusal.INVALID,
     ]
-    out = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="bad ships")
+    out = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="bad ships", all=True)
     unknown = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="bad ships", package_ids=[uuid4()])
     assert reasons(await in_one(database, ship, [out, unknown], AT)) == [WorkRefusal.DONE, WorkRefusal.UNKNOWN]
 
@@ -230,7 +235,7 @@ async def test_packages_ship_one_by_one_and_charge_what_they_hold(database: Data
 async def test_two_orders_with_one_sku_ship_in_one_batch(database: Database, world: World) -> None:
     orders = [await packed(database, world.order(f"batch {n}", {"sku-1": 1, "sku-2": 2}), AT) for n in range(5)]
     items = [
-        Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"batch {n}")
+        Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=f"batch {n}", all=True)
         for n, (order_id, [id]) in enumerate(orders)
     ]
     for outcome in await in_one(database, ship, items, AT):
@@ -267,15 +272,15 @@ async def test_over_http(database: Database, world: World) -> None:
         assert (await http.get("/v1/locations/nowhere/fulfillment_orders")).status_code == 404
         where = f"/v1/orders/{order_id}/fulfillment_orders/{id}"
         headers = {"Idempotency-Key": uuid4().hex}
-        assert (await http.post(f"{where}/picks", headers=headers)).status_code == 201
-        assert (await http.post(f"{where}/picks", headers=headers)).json()["picked"] == 2
-        refused = await http.post(f"{where}/picks")
+        assert (await http.post(f"{where}/picks", headers=headers, json={"all": True})).status_code == 201
+        assert (await http.post(f"{where}/picks", headers=headers, json={"all": True})).json()["picked"] == 2
+        refused = await http.post(f"{where}/picks", json={"all": True})
         assert (refused.status_code, refused.json()["type"]) == (409, "urn:ordino:problem:done")
-        several = {"packs": [{"order_id": str(order_id), "fulfillment_order_id": id}]}
+        several = {"packs": [{"order_id": str(order_id), "fulfillment_order_id": id, "all": True}]}
         outcomes = (await http.post("/v1/packages", json=several)).json()["outcomes"]
         assert outcomes[0]["outcome"] == "packed"
         assert (await http.post(f"{where}/shipments", json={})).status_code == 400
-        assert (await http.post(f"{where}/shipments", json={"tracking_number": "http"})).status_code == 201
+        assert (await http.post(f"{where}/shipments", json={"tracking_number": "http", "all": True})).status_code == 201
         view = (await http.get(where)).json()
         assert (view["status"], view["location"], len(view["packages"])) == ("shipped", "loc-1", 1)
         assert view["shipments"][0]["tracking_number"] == "http"

@@ -27,7 +27,7 @@ async def world(database: Database) -> World:
 
 async def call_off(database: Database, order_id: UUID, quantity: int | None = None) -> Cancelled:
     lines = None if quantity is None else [LineCancellation(line_no=1, quantity=quantity)]
-    [done] = await in_one(database, cancel, [Cancellation(order_id=order_id, lines=lines)], AT)
+    [done] = await in_one(database, cancel, [Cancellation(order_id=order_id, lines=lines, all=lines is None)], AT)
     assert isinstance(done, Cancelled), done
     await react(database, stop, order_id, "cancellation_wanted", AT)
     return done
@@ -45,7 +45,7 @@ async def test_units_are_stopped_wherever_they_are(database: Database, world: Wo
     assert await stock(database, *here) == before
     [fact] = await events(database, order_id, "units_cancelled")
     assert (fact["lines"], fact["amount_minor"]) == ([{"line_no": 1, "quantity": 3}], 3500)
-    out = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=step.__name__)  # type: ignore[attr-defined]
+    out = Ship(order_id=order_id, fulfillment_order_id=id, tracking_number=step.__name__, all=True)  # type: ignore[attr-defined]
     [refused] = await in_one(database, ship, [out], AT)
     assert refused.reason is WorkRefusal.DONE
     await assert_clean(database)
@@ -63,7 +63,7 @@ async def test_what_costs_least_to_stop_is_stopped_first(database: Database, wor
     await call_off(database, order_id, 2)
     counts = await line(database, order_id)
     assert (counts["picked"], counts["packed"], counts["cancelled"]) == (0, 1, 5)
-    [gone] = await in_one(database, ship, [Ship(**key, tracking_number="mixed")], AT)
+    [gone] = await in_one(database, ship, [Ship(**key, tracking_number="mixed", all=True)], AT)
     worth = [fact["amount_minor"] for fact in await events(database, order_id, "units_cancelled")]
     assert sum(worth) + gone.amount_minor == 6000
     await assert_clean(database)
@@ -71,9 +71,11 @@ async def test_what_costs_least_to_stop_is_stopped_first(database: Database, wor
 
 async def test_what_has_shipped_cannot_be_stopped(database: Database, world: World) -> None:
     order_id, [id] = await packed(database, world.order("gone", 2), AT)
-    [done] = await in_one(database, cancel, [Cancellation(order_id=order_id)], AT)
+    [done] = await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     assert done.wanted[0].quantity == 2
-    await in_one(database, ship, [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="gone")], AT)
+    await in_one(
+        database, ship, [Ship(order_id=order_id, fulfillment_order_id=id, tracking_number="gone", all=True)], AT
+    )
     await react(database, stop, order_id, "cancellation_wanted", AT)
     [fact] = await events(database, order_id, "cancellation_refused")
     assert fact["lines"] == [{"line_no": 1, "quantity": 2}]
@@ -84,7 +86,7 @@ async def test_what_has_shipped_cannot_be_stopped(database: Database, world: Wor
 
 async def test_units_that_were_short_meanwhile_are_stopped_while_they_wait(database: Database, world: World) -> None:
     order_id, [id] = await released(database, world.order("short meanwhile", 2), AT)
-    await in_one(database, cancel, [Cancellation(order_id=order_id)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     lines = [PickLine(line_no=1, short=2, short_reason="damaged")]
     await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=id, lines=lines)], AT)
     await react(database, stop, order_id, "cancellation_wanted", AT)
@@ -94,5 +96,5 @@ async def test_units_that_were_short_meanwhile_are_stopped_while_they_wait(datab
 
 async def test_a_shipped_order_is_not_cancelled(database: Database, world: World) -> None:
     order_id, _ = await shipped(database, world.order("too late"), AT)
-    [refused] = await in_one(database, cancel, [Cancellation(order_id=order_id)], AT)
+    [refused] = await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     assert refused.reason == "too_late"

@@ -234,7 +234,7 @@ async def test_closed_is_closed_and_what_was_cancelled_needs_nobody(database: Da
     await refuse(database, cancelled), await refuse(database, cancelled)
     mine = {one.order_id: one for one in await database.read(exceptions) if one.order_id in (closed, cancelled)}
     await database.transact(lambda tx: resolve(tx, mine[closed].exception_id, Resolve(action="close"), at=AT))
-    await in_one(database, cancel, [Cancellation(order_id=cancelled)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=cancelled, all=True)], AT)
     await database.transact(lambda tx: allocate(tx, [closed], at=AT))
     assert not {one.order_id for one in await database.read(exceptions)} & {closed, cancelled}
     await assert_clean(database)

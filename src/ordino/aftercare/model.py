@@ -52,7 +52,7 @@ class Message(Struct, frozen=True):
 # -- returns ---------------------------------------------------------------------------------------------------------------
 
 
-class ReturnLine(Struct, frozen=True, kw_only=True):
+class ReturnLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Delivered units that may come back. ``wrong_item`` is the reason that counts against picking accuracy."""
 
     line_no: int
@@ -60,7 +60,7 @@ class ReturnLine(Struct, frozen=True, kw_only=True):
     reason: Code
 
 
-class WantedReturn(Struct, frozen=True, kw_only=True):
+class WantedReturn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a customer wants to send back. Without a location, it goes back to where it last came from."""
 
     lines: Annotated[list[ReturnLine], Meta(min_length=1)]
@@ -71,7 +71,7 @@ class NewReturn(WantedReturn, frozen=True, kw_only=True):
     order_id: UUID
 
 
-class ReceivedLine(Struct, frozen=True, kw_only=True):
+class ReceivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What became of units that came back: on the shelf again, or scrapped."""
 
     line_no: int
@@ -81,7 +81,7 @@ class ReceivedLine(Struct, frozen=True, kw_only=True):
     scrapped_serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None
 
 
-class ReturnArrival(Struct, frozen=True, kw_only=True):
+class ReturnArrival(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units of a return arrived. Several arrivals may make up one return."""
 
     lines: Annotated[list[ReceivedLine], Meta(min_length=1)]
@@ -184,7 +184,7 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     condition: Rating | None = None
 
 
-class SurveyForm(Struct, frozen=True, kw_only=True):
+class SurveyForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a customer answers."""
 
     answers: Answers

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from ordino.core import keys
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Forbidden
+from ordino.core.http import CALLER
 
 KEPT_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -61,6 +62,7 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
     if token is None and not await ring.any_living():
         if _is_loopback(scope) and not _from_a_page(scope["headers"]):
             ACTOR.set(THIS_MACHINE)
+            CALLER.set(THIS_MACHINE)
             return None
         error = Forbidden(
             "There is no API key yet, and without one Ordino answers this machine only. "
@@ -76,6 +78,7 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
     if max((RANKS[scope_] for scope_ in bearer.scopes if scope_ in RANKS), default=-1) < RANKS[needed]:
         return Forbidden(f"This key lacks the scope {needed!r}.")
     ACTOR.set(bearer.name)
+    CALLER.set(f"key {bearer.key_id}")
     return None
 
 

@@ -26,7 +26,7 @@ import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
-from ordino.api import document
+from ordino.api import document, known
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.core.batcher import Batcher
@@ -146,6 +146,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         },
         lifespan=[lifespan],
         middleware=[access],
+        before_request=known.refuse_unknown,
         exception_handlers={
             OrdinoError: _known,
             HTTPException: _http,
@@ -157,6 +158,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         logging_config=None,
     )
     document.complete(app)
+    known.learn(app)
     return app
 
 

@@ -87,7 +87,8 @@ _KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
     required=False,
-    description="A repeat with the same key gets the first answer; the same key with another request is a conflict. "
-    "Rows of CSV and NDJSON take none: to send them again is safe.",
+    description="A repeat by the same caller with the same key gets the first answer; the same key with another request (path, "
+    "query or body) is a conflict. Names in another order, defaults written out or left out, and instants at another offset make "
+    "no other request. For rows of CSV and NDJSON, the key names the feed where they are one; other rows are safe to send again.",
     schema=_Told({"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS}),
 )

@@ -78,7 +78,7 @@ class Doors:
     def _door(self, scope: Any) -> Door | None:
         """What answers this request, if it comes by the thousand and looks plain."""
         if scope["method"] == "POST" and scope["path"] == ORDERS:
-            return self._place if self._is_plain(scope["headers"]) else None
+            return self._place if self._is_plain(scope) else None
         if scope["method"] != "GET":
             return None
         sku, served = SKU.fullmatch(scope["path"]), SERVED.fullmatch(scope["query_string"])
@@ -87,9 +87,11 @@ class Doors:
         by = {served[1].decode(): served[2].decode()}
         return partial(self._look, Ask(sku[1], by.get("channel"), by.get("network")))
 
-    def _is_plain(self, headers: Any) -> bool:
-        """A body of a known length, and no answer to keep."""
-        told = dict(headers)
+    def _is_plain(self, scope: Any) -> bool:
+        """No query, a body of a known length, and no answer to keep."""
+        if scope["query_string"]:
+            return False
+        told = dict(scope["headers"])
         length = told.get(b"content-length", b"")
         return length.isdigit() and 0 < int(length) <= self._body_limit_bytes and b"idempotency-key" not in told
 

@@ -23,7 +23,17 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
 from ordino.core.http import Body, answer_once, described
 from ordino.core.rows import CSV, NDJSON, RowFault, Rows, media_type_of, read_rows
-from ordino.core.upserts import Created, NotUpserted, Outcome, Reason, Unchanged, Updated, as_error, fault_of
+from ordino.core.upserts import (
+    Created,
+    NotUpserted,
+    Outcome,
+    Reason,
+    Unchanged,
+    Updated,
+    as_error,
+    fault_of,
+    pointer_to,
+)
 
 Thing = TypeVar("Thing", bound=Struct)
 
@@ -95,8 +105,21 @@ class Kind(Generic[Thing]):
             return outcome
 
         return await answer_once(
-            request, database, run, status=lambda done: 201 if isinstance(done, Created) else 200, body=body
+            request,
+            database,
+            run,
+            status=lambda done: 201 if isinstance(done, Created) else 200,
+            sent=lambda: self._meant(items[0] if alone else items),
         )
+
+    def _meant(self, sent: Any) -> Any:
+        """What was sent as the things that it means, where it is sound; as it was sent, where it is not."""
+        if isinstance(sent, list):
+            return [self._meant(item) for item in sent]
+        try:
+            return msgspec.convert(sent, self.type)
+        except msgspec.ValidationError:
+            return sent
 
     def _items(self, body: bytes) -> tuple[list[Any], bool]:
         try:
@@ -106,6 +129,9 @@ class Kind(Generic[Thing]):
         except RecursionError as error:
             raise Invalid("The body is nested too deeply.") from error
         if isinstance(sent, dict) and self.name in sent and self.name not in self.fields:
+            if others := [name for name in sent if name != self.name]:
+                detail = f"Beside `{self.name}` there is no field {', '.join(map(repr, others))}; leave it out."
+                raise Invalid(detail, faults=[Fault(pointer_to(name), detail) for name in others])
             sent = sent[self.name]
             if not isinstance(sent, list):
                 detail = f"`{self.name}` must be a list."

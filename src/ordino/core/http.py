@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -14,6 +14,7 @@ from litestar.openapi.spec import Operation
 from msgspec import Struct
 
 from ordino.core.database import Database, Tx
+from ordino.core.digests import digest_of
 from ordino.core.errors import Conflict, Fault, Invalid, OrdinoError, Refused
 from ordino.core.statements import statements
 from ordino.core.upserts import fault_of
@@ -27,6 +28,8 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 KEY_CHARACTERS = 200
 ITEMS = 10_000
+CALLER: ContextVar[str] = ContextVar("caller", default="this process")
+"""Whose request it is: the id of the API key, or this machine. What is kept for one caller is told to no other."""
 TOO_DEEP = "The body is nested too deeply."
 NO_NUL = "Texts may not hold U+0000."
 
@@ -142,13 +145,13 @@ async def answer_once(
     verb: Callable[[Tx], Awaitable[Any]],
     *,
     status: int | Callable[[Any], int] = 200,
-    body: bytes | None = None,
+    sent: Any = None,
 ) -> Response[bytes]:
     """Run ``verb`` in one transaction and answer with what it returns; ``status`` may depend on that.
 
-    With an ``Idempotency-Key``, the answer is kept in the same transaction, and a repeat gets it again; the same key
-    with another request is a ``Conflict``. A raised refusal changes nothing and is not kept. ``body`` is the request's, if
-    it was read before.
+    With an ``Idempotency-Key``, the answer is kept in the same transaction, and a repeat by the same caller gets it again; the
+    same key with another request is a ``Conflict``. A raised refusal changes nothing and is not kept. ``sent`` is what the
+    request's body was decoded to, or a function that says so when it is needed; without it, the body counts byte by byte.
     """
 
     async def run(tx: Tx) -> tuple[int, bytes]:
@@ -161,22 +164,23 @@ async def answer_once(
         return Response(answer, status_code=told, media_type=JSON)
     if not 1 <= len(key) <= KEY_CHARACTERS or "\x00" in key:
         raise Invalid(f"An Idempotency-Key has 1 to {KEY_CHARACTERS} characters.")
-    digest = blake2b(digest_size=16)
-    for part in (request.method.encode(), request.url.path.encode(), await request.body() if body is None else body):
-        digest.update(len(part).to_bytes(8, "big") + part)
+    scoped = f"{CALLER.get()}\n{key}"
+    query = sorted(request.query_params.multi_items(), key=lambda item: item[0])
+    said = await request.body() if sent is None else sent() if callable(sent) else sent
+    digest = digest_of(request.method, request.url.path, query, said)
 
     async def once(tx: Tx) -> tuple[int, bytes]:
         at = database.clock.now()
-        if not await sql.claim_key(tx, key=key, digest=digest.digest(), at=at):
-            [first] = await sql.first_answer(tx, key=key)
-            if first["digest"] != digest.digest():
+        if not await sql.claim_key(tx, key=scoped, digest=digest, at=at):
+            [first] = await sql.first_answer(tx, key=scoped)
+            if first["digest"] != digest:
                 raise Conflict(
                     f"The Idempotency-Key {key!r} came before with another request; use a new key for a new request.",
                     code="key_reused",
                 )
             return first["status"], first["body"]
         told, answer = await run(tx)
-        await sql.keep_answer(tx, key=key, status=told, body=answer)
+        await sql.keep_answer(tx, key=scoped, status=told, body=answer)
         return told, answer
 
     told, answer = await database.transact(once)
@@ -205,7 +209,7 @@ async def command(
     async def run(tx: Tx) -> Any:
         return Batch(list(await verb(tx, items, at=database.clock.now())))
 
-    return await answer_once(request, database, run)
+    return await answer_once(request, database, run, sent=items)
 
 
 async def command_one(
@@ -226,7 +230,7 @@ async def command_one(
             raise as_error(outcome, statuses.get(str(outcome.reason), 422))
         return outcome
 
-    return await answer_once(request, database, run, status=status)
+    return await answer_once(request, database, run, status=status, sent=item)
 
 
 def described(
@@ -252,7 +256,12 @@ def described(
     if isinstance(body, Body):
         sent = schema_of(body.type)
         listed = {"type": "array", "items": sent, "minItems": 1, "maxItems": body.most}
-        named = {"type": "object", "properties": {body.name: listed}, "required": [body.name]}
+        named = {
+            "type": "object",
+            "properties": {body.name: listed},
+            "required": [body.name],
+            "additionalProperties": False,
+        }
         content[media_type] = {"schema": {"anyOf": [sent, named, listed]}}
         outcomes = {"type": "object", "properties": {"outcomes": {"type": "array", "items": answered}}}
         answered = {"anyOf": [answered, outcomes, *([schema_of(rows_outcome)] if rows else [])]}
@@ -261,6 +270,8 @@ def described(
 
     @dataclass
     class Described(Operation):
+        takes_body: ClassVar[bool] = body is not None or bool(rows)
+
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema()
             if content:

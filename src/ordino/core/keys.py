@@ -63,6 +63,7 @@ async def keys(tx: Tx) -> list[ApiKey]:
 class Bearer(Struct, frozen=True):
     """Who brings a token, and what they may do."""
 
+    key_id: UUID
     name: str
     scopes: frozenset[str]
 
@@ -70,7 +71,7 @@ class Bearer(Struct, frozen=True):
 async def bearer_of(tx: Tx, token: str) -> Bearer | None:
     """None if no living key has the token."""
     rows = await sql.api_key(tx, hash=hash_of(token))
-    return Bearer(rows[0]["name"], frozenset(rows[0]["scopes"])) if rows else None
+    return Bearer(rows[0]["key_id"], rows[0]["name"], frozenset(rows[0]["scopes"])) if rows else None
 
 
 async def any_living(tx: Tx) -> bool:

@@ -83,15 +83,29 @@ def type_fault(thing: Struct) -> Fault | None:
 
 
 _AT = re.compile(r"^(?P<detail>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*?)`(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 def fault_of(error: msgspec.ValidationError) -> Fault:
     """The field that a decoder complains of, as a JSON pointer into the thing."""
+    if unknown := _UNKNOWN.match(str(error)):
+        name = unknown["name"]
+        detail = f"There is no field {name!r} here; correct its name, or leave it out."
+        return Fault(_pointer(unknown["path"]) + pointer_to(name), detail)
     match = _AT.match(str(error))
     assert match is not None, "the pattern matches everything"
-    steps = [name or index for name, index in _STEP.findall((match["path"] or "").removeprefix("$"))]
-    return Fault("".join(f"/{step}" for step in steps if step != "..."), f"{match['detail']}.")
+    return Fault(_pointer(match["path"]), f"{match['detail']}.")
+
+
+def pointer_to(name: str) -> str:
+    """One step of a JSON pointer (RFC 6901)."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _pointer(path: str | None) -> str:
+    steps = [name or index for name, index in _STEP.findall((path or "").removeprefix("$"))]
+    return "".join(f"/{step}" for step in steps if step != "...")
 
 
 async def in_rounds(

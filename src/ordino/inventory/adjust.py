@@ -37,7 +37,7 @@ Document = Annotated[
 ]
 
 
-class Receipt(Struct, frozen=True, kw_only=True):
+class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Units that arrived."""
 
     sku: Code
@@ -51,7 +51,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     serials: Serials | None = None
 
 
-class Adjustment(Struct, frozen=True, kw_only=True):
+class Adjustment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Units found (positive) or lost (negative), and why."""
 
     sku: Code
@@ -64,7 +64,7 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     serials: Serials | None = None
 
 
-class Count(Struct, frozen=True, kw_only=True):
+class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was physically there at ``as_of`` (by default now), picked units included. What has moved since is kept."""
 
     sku: Code

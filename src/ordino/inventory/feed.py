@@ -10,15 +10,16 @@ FED-1  A set of a named feed is applied once, however often it is sent, and only
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
-from hashlib import blake2b
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ordino.core.database import Database, Tx
+from ordino.core.digests import digest_of, encode_sorted
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound
 from ordino.core.rows import RowFault
 from ordino.core.statements import statements
@@ -28,6 +29,8 @@ from ordino.inventory.adjust import Adjustment, Count, Moved, Receipt, StockRefu
 sql = statements("ordino.inventory")
 _encode = msgspec.json.Encoder().encode
 _faults = msgspec.json.Decoder(list[RowFault]).decode
+
+_OFFSET = re.compile(rb'[+-]\d\d:\d\d"')  # an instant that is not in UTC
 
 ROWS_AT_ONCE = 4000
 LANES = 2
@@ -199,7 +202,7 @@ class _Sets:
         if self._name is None:
             task = asyncio.create_task(self._apply(lines, items, faults))
         else:
-            claim = (self._started, batch[0][0], batch[-1][0], _digest(batch))
+            claim = (self._started, batch[0][0], batch[-1][0], _digest(items, faults))
             task = asyncio.create_task(self._apply_once(claim, lines, items, faults))
         self._running[task] = positions
         task.add_done_callback(self._ended)
@@ -298,10 +301,17 @@ def _told(lines: Sequence[int], refused: dict[int, StockRefused]) -> list[RowFau
     return [RowFault(lines[index], refusal.pointer, refusal.detail) for index, refusal in refused.items()]
 
 
-def _digest(batch: Sequence[tuple[int, Any]]) -> bytes:
-    digest = blake2b(digest_size=16)
-    digest.update(_encode([item for _, item in batch]))
-    return digest.digest()
+def _digest(items: Sequence[Any], faults: Sequence[RowFault]) -> bytes:
+    """16 bytes that are the same for rows that say the same, in whichever form they come."""
+    said = encode_sorted(items)
+    if b'"as_of"' in said and _OFFSET.search(said):
+        said = encode_sorted([_in_utc(item) for item in items])
+    return digest_of(said, [(fault.line, fault.pointer) for fault in faults])
+
+
+def _in_utc(item: Any) -> Any:
+    as_of: datetime | None = getattr(item, "as_of", None)
+    return item if as_of is None or as_of.tzinfo is None else structs.replace(item, as_of=as_of.astimezone(UTC))
 
 
 async def feeds(tx: Tx, limit: int) -> list[FeedView]:

@@ -66,7 +66,7 @@ class NewHold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     minutes: Minutes = MINUTES
 
 
-class HoldChange(Struct, frozen=True, kw_only=True):
+class HoldChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a hold is to be from now on: its lines (all of them), its end in so many minutes, or both."""
 
     hold_id: UUID

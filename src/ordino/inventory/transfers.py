@@ -21,8 +21,9 @@ from msgspec import Meta, Struct
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
-from ordino.core.errors import NotFound
+from ordino.core.errors import Fault, NotFound
 from ordino.core.events import Event, declare, record
+from ordino.core.extent import extent_fault
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.core.upserts import Code
@@ -80,9 +81,10 @@ class SentLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ShipmentBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What has left; without lines, everything that is left to send."""
+    """What has left: units of ``lines``, or ``all`` that is left to send."""
 
     lines: Annotated[list[SentLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+    all: bool = False
     expected_at: datetime | None = None
 
 
@@ -106,9 +108,10 @@ class ArrivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ArrivalBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What has arrived; without lines, everything that was sent. ``last``: what is still under way is lost."""
+    """What has arrived: units of ``lines``, or ``all`` that was sent. ``last``: what is still under way is lost."""
 
     lines: Annotated[list[ArrivedLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+    all: bool = False
     last: bool = False
 
 
@@ -119,7 +122,7 @@ class Arrival(ArrivalBody, frozen=True, kw_only=True):
 class TransferRefusal(StrEnum):
     """Why nothing was done, in the order in which the reasons are tested."""
 
-    INVALID = "invalid"
+    INVALID = "invalid"  # Neither lines nor all, or units or lines that make no sense.
     UNKNOWN = "unknown"  # No such transfer, line, location or SKU.
     KIT = "kit"  # A kit has no stock of its own.
     TOO_FEW = "too_few"  # Less is free at the origin.
@@ -296,6 +299,9 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
     desk = await _desk(tx, [(shipment.transfer_id, shipment.lines or ()) for shipment in shipments], at)
     await desk.look_at_lots()
     for index, shipment in enumerate(shipments):
+        if fault := extent_fault("lines", shipment.lines, shipment.all, of="everything that is left to send"):
+            desk.outcomes[index] = _refuse_extent(shipment.transfer_id, fault)
+            continue
         lines = desk.lines.get(shipment.transfer_id, {})
         sent = {n: line.open for n, line in lines.items() if line.open}
         if shipment.lines is not None:
@@ -331,11 +337,18 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
     return await desk.end(len(shipments))
 
 
+def _refuse_extent(transfer_id: UUID, fault: Fault) -> TransferRefused:
+    return TransferRefused(transfer_id, TransferRefusal.INVALID, fault.detail, fault.pointer)
+
+
 async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[Outcome]:
     """One outcome an arrival, in order. Units are in the destination's stock at once; damaged ones are set aside there."""
     desk = await _desk(tx, [(arrival.transfer_id, arrival.lines or ()) for arrival in arrivals], at)
     of_kits = (await kits(tx)).parts
     for index, arrival in enumerate(arrivals):
+        if fault := extent_fault("lines", arrival.lines, arrival.all, of="everything that was sent"):
+            desk.outcomes[index] = _refuse_extent(arrival.transfer_id, fault)
+            continue
         lines = desk.lines.get(arrival.transfer_id, {})
         came = {n: _Came(line.in_transit) for n, line in lines.items() if line.in_transit}
         if arrival.lines is not None:

@@ -29,7 +29,7 @@ from ordino.network.facts import facts
 sql = statements("ordino.inventory")
 
 
-class SetAside(Struct, frozen=True, kw_only=True):
+class SetAside(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units of a position in a condition: to be set aside, restored or scrapped."""
 
     sku: Code

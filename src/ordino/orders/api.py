@@ -23,7 +23,7 @@ from ordino.inventory.history import LAST
 from ordino.inventory.model import LACKS_STOCK
 from ordino.inventory.shortfalls import Closed, Closure, close
 from ordino.orders import read
-from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
+from ordino.orders.cancel import Cancellation, Cancelled, CancelReason, CancelRefused, LineCancellation, cancel
 from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
@@ -44,11 +44,12 @@ REFUSED = {
 }
 
 
-class WholeCancellation(Struct, frozen=True, kw_only=True):
-    """What to cancel of the order in the URL; without lines, everything that can still be cancelled."""
+class WholeCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to cancel of the order in the URL: units of ``lines``, or ``all`` that can still be cancelled."""
 
     lines: list[LineCancellation] | None = None
-    reason: str = "customer_request"
+    all: bool = False
+    reason: CancelReason = "customer_request"
 
 
 CANCELLATION = msgspec.json.Decoder(WholeCancellation)
@@ -168,15 +169,14 @@ async def get_why_not(database: NamedDependency[Database], order_id: FromPath[UU
     summary="Cancel an order, lines or units",
     tags=["orders"],
     status_code=200,
-    operation_class=described(WholeCancellation, Cancelled, required=False),
+    operation_class=described(WholeCancellation, Cancelled),
 )
 async def post_cancellation(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """What the warehouse has already is asked of it; it answers with an event."""
-    body = await request.body()
-    wish = decode(body, CANCELLATION) if body.strip() else WholeCancellation()
-    cancellation = Cancellation(order_id=order_id, lines=wish.lines, reason=wish.reason)
+    """Units of `lines`, or with `"all": true` everything. What the warehouse has is asked of it; it answers with an event."""
+    wish = decode(await request.body() or b"{}", CANCELLATION)
+    cancellation = Cancellation(order_id=order_id, lines=wish.lines, all=wish.all, reason=wish.reason)
     return await command_one(request, database, cancellation, cancel, CancelRefused, statuses=REFUSED)
 
 
@@ -188,7 +188,7 @@ async def post_cancellation(
     operation_class=described(CANCELLATIONS, Cancelled | CancelRefused),
 )
 async def post_cancellations(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One cancellation or a list, each with its order_id."""
+    """One cancellation or a list, each with its order_id, and `lines` or `"all": true`."""
     return await command(request, database, CANCELLATIONS, cancel, CancelRefused, statuses=REFUSED)
 
 
@@ -216,7 +216,9 @@ async def post_closure(
 ) -> Response[bytes]:
     """With a reason. A later count that finds them does the same."""
     said = decode(await request.body(), CLOSURE)
-    return await answer_once(request, database, lambda tx: close(tx, shortfall_id, said, at=database.clock.now()))
+    return await answer_once(
+        request, database, lambda tx: close(tx, shortfall_id, said, at=database.clock.now()), sent=said
+    )
 
 
 @get("/v1/availability/{sku:str}/future", summary="What may be promised by when", tags=["inventory"])

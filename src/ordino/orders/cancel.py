@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
+from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
@@ -25,26 +26,30 @@ from ordino.orders import capacity, ledger
 from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, State, UnitMove
 from ordino.orders.value import value_of_cancelling
 
+CancelReason = Annotated[str, Meta(min_length=1, max_length=200)]
 
-class LineCancellation(Struct, frozen=True, kw_only=True):
+
+class LineCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Units of one line; without a quantity, all that can still be cancelled."""
 
     line_no: int
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)] | None = None
 
 
-class Cancellation(Struct, frozen=True, kw_only=True):
-    """What to cancel; without lines, everything that can still be cancelled."""
+class Cancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to cancel: units of ``lines``, or ``all`` that can still be cancelled."""
 
     order_id: UUID
     lines: list[LineCancellation] | None = None
-    reason: Annotated[str, Meta(min_length=1, max_length=200)] = "customer_request"
+    all: bool = False
+    reason: CancelReason = "customer_request"
 
 
 class CancelRefusal(StrEnum):
     """Why nothing was cancelled, in the order in which the reasons are tested."""
 
     UNKNOWN_ORDER = "unknown_order"
+    INVALID = "invalid"  # Neither lines nor all, or both.
     UNKNOWN_LINE = "unknown_line"
     TOO_MANY = "too_many"  # Fewer units can still be cancelled than were asked for.
     TOO_LATE = "too_late"  # Everything is shipped, cancelled, or being stopped.
@@ -133,6 +138,10 @@ def _take(
 
     if not lines:
         return refuse(CancelRefusal.UNKNOWN_ORDER, f"There is no order {order_id}.", "/order_id")
+    if fault := extent_fault(
+        "lines", cancellation.lines, cancellation.all, of="everything that can still be cancelled"
+    ):
+        return refuse(CancelRefusal.INVALID, fault.detail, fault.pointer)
     asked: dict[int, int | None] = {}
     for index, wish in enumerate(cancellation.lines or ()):
         if wish.line_no not in lines:
@@ -143,7 +152,7 @@ def _take(
             return refuse(CancelRefusal.TOO_MANY, detail, f"/lines/{index}/quantity")
         before = asked.get(wish.line_no, 0)
         asked[wish.line_no] = None if wish.quantity is None or before is None else before + wish.quantity
-    if cancellation.lines is None:
+    if cancellation.all:
         asked = dict.fromkeys(lines)
     taking = _Taking({}, {}, {})
     for line_no, quantity in asked.items():

@@ -60,7 +60,7 @@ class ExceptionView(Struct, frozen=True):
     location: str | None = None
 
 
-class Resolve(Struct, frozen=True, kw_only=True):
+class Resolve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`retry` forgets the tries and the locations that failed, and sources again; of work at a closed location, it rejects the
     work, so that others can do it. `cancel` cancels the units; `close` leaves them waiting.
     """

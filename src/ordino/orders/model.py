@@ -61,7 +61,7 @@ EXITS: dict[State, frozenset[State]] = {
 }
 
 
-class Address(Struct, frozen=True, gc=False, kw_only=True):
+class Address(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where the order goes. Personal data lives here and in customers only."""
 
     name: Text
@@ -75,7 +75,7 @@ class Address(Struct, frozen=True, gc=False, kw_only=True):
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
-class NewCustomer(Struct, frozen=True, gc=False, kw_only=True):
+class NewCustomer(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Who ordered, as the channel knows them."""
 
     external_id: Code
@@ -84,7 +84,7 @@ class NewCustomer(Struct, frozen=True, gc=False, kw_only=True):
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
-class NewLine(Struct, frozen=True, gc=False, kw_only=True):
+class NewLine(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """So many units of one SKU. Goods by weight or length count in the SKU's scaled unit. Lines with the same ``group`` are to come
     from one location, where the routing profile keeps groups together.
     """
@@ -95,7 +95,7 @@ class NewLine(Struct, frozen=True, gc=False, kw_only=True):
     group: Code | None = None
 
 
-class NewOrder(Struct, frozen=True, gc=False, kw_only=True):
+class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
@@ -123,10 +123,10 @@ class Refusal(StrEnum):
     """Why an order was refused, in the order in which the reasons are tested."""
 
     INVALID = "invalid"  # A field breaks its type: too many, too few, too long.
+    REPEATED_WITH_CHANGES = "repeated_with_changes"  # The channel has sent this order before, with another body.
     UNKNOWN_CHANNEL = "unknown_channel"  # No such channel, or no network serves it.
     WRONG_CURRENCY = "wrong_currency"  # The channel's seller sells in another currency.
     WRONG_TOTAL = "wrong_total"  # Lines + shipping + tax - discount is not the total.
-    REPEATED_WITH_CHANGES = "repeated_with_changes"  # The channel has sent this order before, with another body.
     UNKNOWN_SKU = "unknown_sku"  # A line names a SKU that does not exist or is no longer sold.
     UNKNOWN_SERVICE_LEVEL = "unknown_service_level"  # No carrier service has this level.
     UNKNOWN_HOLD = "unknown_hold"  # The channel has no such hold. One that has ended or expired is no obstacle.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +43,7 @@ from ordino.orders.model import (
     Refusal,
 )
 from ordino.orders.never import never_served
+from ordino.orders.repeats import answer_repeats, digest_of
 from ordino.orders.replay import cast_shadows
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
@@ -112,15 +112,24 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
 async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> list[Outcome]:
     network = await facts(tx)
     outcomes: dict[int, Outcome] = {}
-    channels: dict[int, tuple[Channel, Serving]] = {}
+    known: dict[int, Channel] = {}
     for index, order in enumerate(orders):
         channel = network.channels.get(order.channel)
-        if channel is None or channel.network is None:
+        if channel is None:
             outcomes[index] = _refuse(order, Refusal.UNKNOWN_CHANNEL, _no_channel(order, channel), "/channel")
         else:
+            known[index] = channel
+    digests = {index: digest_of(orders[index]) for index in known}
+    outcomes |= await answer_repeats(tx, orders, known, digests)
+    channels: dict[int, tuple[Channel, Serving]] = {}
+    for index, channel in known.items():
+        if index in outcomes:
+            continue
+        if channel.network is None:
+            detail = _no_channel(orders[index], channel)
+            outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_CHANNEL, detail, "/channel")
+        else:
             channels[index] = (channel, channel.network)
-    digests = {index: blake2b(_encode(orders[index]), digest_size=16).digest() for index in channels}
-    outcomes |= await _repeats(tx, orders, channels, digests)
     open_ = [index for index in channels if index not in outcomes]
     for index in open_:
         refusal = _price_fault(orders[index], channels[index][0])
@@ -183,41 +192,6 @@ def _no_channel(order: NewOrder, channel: Channel | None) -> str:
     if channel is None:
         return f"There is no channel {order.channel!r}; create it with PUT /v1/channels."
     return f"No network serves the channel {order.channel!r}; name it in a network with PUT /v1/networks."
-
-
-async def _repeats(
-    tx: Tx, orders: Sequence[NewOrder], channels: Mapping[int, tuple[Channel, Serving]], digests: Mapping[int, bytes]
-) -> dict[int, Outcome]:
-    known = await sql.known_orders(
-        tx,
-        channel_ids=[channel.channel_id for channel, _ in channels.values()],
-        external_ids=[orders[index].external_id for index in channels],
-    )
-    if not known:
-        return {}
-    by_key = {(row["channel_id"], row["external_id"]): row for row in known}
-    rows = await sql.first_outcomes(tx, order_ids=[row["order_id"] for row in known])
-    first = {row["order_id"]: row for row in rows}
-    outcomes: dict[int, Outcome] = {}
-    for index, (channel, _) in channels.items():
-        order = orders[index]
-        row = by_key.get((channel.channel_id, order.external_id))
-        if row is None:
-            continue
-        if row["digest"] != digests[index]:
-            outcomes[index] = _refuse(
-                order,
-                Refusal.REPEATED_WITH_CHANGES,
-                f"The channel {order.channel!r} sent order {order.external_id!r} before, with another body. "
-                "Amend the order, or send this one under another external_id.",
-                "/external_id",
-            )
-        else:
-            was = first[row["order_id"]]
-            outcomes[index] = Placed(
-                row["order_id"], order.external_id, was["status"], was["promised_at"], repeated=True
-            )
-    return outcomes
 
 
 def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:

@@ -29,14 +29,14 @@ from ordino.sourcing.why import Why, why
 NOBODY = UUID(int=0)
 
 
-class PreviewLine(Struct, frozen=True, kw_only=True):
+class PreviewLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sku: Code
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
     unit_price_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
     group: Code | None = None
 
 
-class PreviewRequest(Struct, frozen=True, kw_only=True):
+class PreviewRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines to an address, through a channel. ``profile_version`` tries a drafted profile instead of the active ones; what the cart
     holds under ``hold_id`` is there for it, as it is for the order that names the hold.
     """

@@ -48,14 +48,14 @@ Confidence = Literal["high", "medium", "low"]
 Stock = Mapping[int, Mapping[int, int]]
 
 
-class PromiseLine(Struct, frozen=True, gc=False, kw_only=True):
+class PromiseLine(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     sku: Code
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)] = 1
     group: Code | None = None
     unit_price_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] = 0
 
 
-class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True):
+class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A product page (one line), a cart or a checkout. ``service_level`` asks for one level; left out, for all that there are.
     ``pickups`` is how many stores, nearest first, are to be told. Conditions of a routing profile may ask for the prices, the
     ``total_minor`` (by default what the lines add up to) and the ``customer``; then say them, as the order will. What the cart

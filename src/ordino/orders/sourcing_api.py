@@ -111,7 +111,9 @@ async def post_resolution(
 ) -> Response[bytes]:
     """Source again, cancel what waits, or close it."""
     wish = decode(await request.body(), RESOLVES)
-    return await answer_once(request, database, lambda tx: resolve(tx, exception_id, wish, at=database.clock.now()))
+    return await answer_once(
+        request, database, lambda tx: resolve(tx, exception_id, wish, at=database.clock.now()), sent=wish
+    )
 
 
 class CapacityDays(Struct, frozen=True):
@@ -155,7 +157,7 @@ async def get_reevaluations(
     return Reevaluations(found, found[-1].reevaluation_id if len(found) == limit else None)
 
 
-class ReplayRequest(Struct, frozen=True, kw_only=True):
+class ReplayRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A candidate: a document, or a version that is kept; and the orders placed from ``since`` until before ``until``."""
 
     since: Annotated[datetime, Meta(tz=True)]
@@ -196,7 +198,7 @@ async def get_shadow_report(database: NamedDependency[Database], version: FromPa
     return await database.read(lambda tx: shadow_report(tx, version))
 
 
-class ForeseeRequest(Struct, frozen=True, kw_only=True):
+class ForeseeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """From the orders of so many ``weeks``; ``horizon_weeks`` until the next replenishment; what a unit that is missed costs."""
 
     weeks: Annotated[int, Meta(ge=1, le=104)] = 8
@@ -236,9 +238,7 @@ async def put_outlook(request: Request[Any, Any, Any], database: NamedDependency
     """From a forecast of your own: one position, a list, or `{"positions": [...]}`."""
     positions, _ = OUTLOOKS.decode(await request.body())
     at = database.clock.now()
-    return await answer_once(
-        request, database, lambda tx: _batch(load_outlook(tx, positions, at=at)), body=await request.body()
-    )
+    return await answer_once(request, database, lambda tx: _batch(load_outlook(tx, positions, at=at)), sent=positions)
 
 
 async def _batch(outcomes: Awaitable[list[Any]]) -> Batch:

@@ -49,7 +49,7 @@ EXITS: dict[Status, frozenset[Status]] = {
 }
 
 
-class TrackingEvent(Struct, frozen=True, kw_only=True):
+class TrackingEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the carrier said. ``at`` is the carrier's time, by default now; ``expected_at`` is its new date for a delayed parcel."""
 
     tracking_number: Code

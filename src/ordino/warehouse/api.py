@@ -47,7 +47,7 @@ from ordino.warehouse.ship import ship
 Work = TypeVar("Work", bound=Struct)
 
 
-class Release(Struct, frozen=True):
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
     """An order whose allocations are to become firm."""
 
     order_id: UUID
@@ -182,7 +182,7 @@ async def post_releases(request: Request[Any, Any, Any], database: NamedDependen
     summary="Units were picked, or are short",
     tags=["warehouse"],
     status_code=201,
-    operation_class=described(PickWork, Picked, required=False),
+    operation_class=described(PickWork, Picked),
 )
 async def post_pick(
     request: Request[Any, Any, Any],
@@ -190,7 +190,7 @@ async def post_pick(
     order_id: FromPath[UUID],
     fulfillment_order_id: FromPath[UUID],
 ) -> Response[bytes]:
-    """Without a body, everything open was picked; with a `short_reason` alone, everything open is short."""
+    """Those of `lines`, or `"all": true`: everything open was picked, or, with a `short_reason`, is short."""
     work = await _work(request, PICK_WORK)
     item = Pick(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
     return await command_one(request, database, item, pick, WorkRefused, status=201, statuses=REFUSED)
@@ -204,7 +204,7 @@ async def post_pick(
     operation_class=described(PICKS, Picked | WorkRefused),
 )
 async def post_picks(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One pick or a list, each with its order_id and fulfillment_order_id."""
+    """One pick or a list, each with its order_id, its fulfillment_order_id, and `lines` or `"all": true`."""
     return await command(request, database, PICKS, pick, WorkRefused, status=201, statuses=REFUSED)
 
 
@@ -240,7 +240,7 @@ async def post_rejections(request: Request[Any, Any, Any], database: NamedDepend
     summary="Picked units were packed",
     tags=["warehouse"],
     status_code=201,
-    operation_class=described(PackWork, Packed, required=False),
+    operation_class=described(PackWork, Packed),
 )
 async def post_pack(
     request: Request[Any, Any, Any],
@@ -248,7 +248,7 @@ async def post_pack(
     order_id: FromPath[UUID],
     fulfillment_order_id: FromPath[UUID],
 ) -> Response[bytes]:
-    """Without a body, everything picked went into one package."""
+    """Into `packages`; with `"all": true`, everything picked went into one."""
     work = await _work(request, PACK_WORK)
     item = Pack(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
     return await command_one(request, database, item, pack, WorkRefused, status=201, statuses=REFUSED)
@@ -262,7 +262,7 @@ async def post_pack(
     operation_class=described(PACKS, Packed | WorkRefused),
 )
 async def post_packs(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One pack or a list, each with its order_id, its fulfillment_order_id and its packages."""
+    """One pack or a list, each with its order_id, its fulfillment_order_id, and `packages` or `"all": true`."""
     return await command(request, database, PACKS, pack, WorkRefused, status=201, statuses=REFUSED)
 
 
@@ -279,7 +279,7 @@ async def post_ship(
     order_id: FromPath[UUID],
     fulfillment_order_id: FromPath[UUID],
 ) -> Response[bytes]:
-    """Under one tracking number; without package ids, all that wait."""
+    """Under one tracking number: those of `package_ids`, or with `"all": true` all that wait."""
     work = await _work(request, SHIP_WORK)
     item = Ship(order_id=order_id, fulfillment_order_id=fulfillment_order_id, **work)
     return await command_one(request, database, item, ship, WorkRefused, status=201, statuses=REFUSED)
@@ -293,7 +293,7 @@ async def post_ship(
     operation_class=described(SHIPS, Shipped | WorkRefused),
 )
 async def post_ships(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One shipment or a list, each with its order_id and fulfillment_order_id."""
+    """One shipment or a list, each with its order_id, its fulfillment_order_id, and `package_ids` or `"all": true`."""
     return await command(request, database, SHIPS, ship, WorkRefused, status=201, statuses=REFUSED)
 
 

@@ -64,12 +64,12 @@ class StockEffect(StrEnum):
 # -- what is asked ---------------------------------------------------------------------------------------------------------
 
 
-class PickedLot(Struct, frozen=True, kw_only=True):
+class PickedLot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lot: Code
     quantity: Annotated[int, Meta(ge=1, le=10**9)]
 
 
-class PickLine(Struct, frozen=True, kw_only=True):
+class PickLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What became of open units of a line. ``short_reason`` is a code of ``GET /v1/short_reasons``.
 
     Of SKUs with serial numbers, ``serials`` names each picked unit. Of others with lots, ``lots`` may say which were taken; else
@@ -84,10 +84,11 @@ class PickLine(Struct, frozen=True, kw_only=True):
     lots: Annotated[list[PickedLot], Meta(max_length=1000)] | None = None
 
 
-class PickWork(Struct, frozen=True, kw_only=True):
-    """Units were picked, or could not be. Without lines, everything open was picked; with a `short_reason`, it is short."""
+class PickWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units were picked, or could not be: those of ``lines``, or ``all`` that is open. With a `short_reason`, all is short."""
 
     lines: list[PickLine] | None = None
+    all: bool = False
     short_reason: Code | None = None
     labor_seconds: LaborSeconds = 0
     worker: Annotated[str, Meta(max_length=200, pattern=_NO_NUL)] | None = None
@@ -98,7 +99,7 @@ class Pick(PickWork, frozen=True, kw_only=True):
     fulfillment_order_id: UUID
 
 
-class RejectWork(Struct, frozen=True, kw_only=True):
+class RejectWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A location cannot do what is open there of an order, released or not. ``reason`` is a code of ``GET /v1/short_reasons``."""
 
     location: Code
@@ -110,23 +111,25 @@ class Rejection(RejectWork, frozen=True, kw_only=True):
     order_id: UUID
 
 
-class PackLine(Struct, frozen=True, kw_only=True):
+class PackLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     line_no: int
     quantity: Annotated[int, Meta(ge=1, le=10**9)]
 
 
-class NewPackage(Struct, frozen=True, kw_only=True):
-    """One box. Without lines it holds everything picked; without a weight, its SKUs' weights are added up."""
+class NewPackage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One box, which holds ``lines``, or ``all`` that was picked. Without a weight, its SKUs' weights are added up."""
 
     lines: list[PackLine] | None = None
+    all: bool = False
     carton: Code | None = None
     weight_grams: Annotated[int, Meta(ge=0, le=MAX_GRAMS)] | None = None
 
 
-class PackWork(Struct, frozen=True, kw_only=True):
-    """Picked units went into packages. Without packages, everything picked went into one."""
+class PackWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Picked units went into ``packages``, or ``all`` that was picked into one."""
 
     packages: Annotated[list[NewPackage], Meta(min_length=1)] | None = None
+    all: bool = False
     labor_seconds: LaborSeconds = 0
 
 
@@ -135,14 +138,15 @@ class Pack(PackWork, frozen=True, kw_only=True):
     fulfillment_order_id: UUID
 
 
-class ShipWork(Struct, frozen=True, kw_only=True):
-    """Packages left under one tracking number. Without ids, all that wait.
+class ShipWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Packages left under one tracking number: those of ``package_ids``, or ``all`` that wait.
 
     ``cost_minor`` is what the carrier charges; without it, what the network's rates say.
     """
 
     tracking_number: Code
     package_ids: Annotated[list[UUID], Meta(min_length=1)] | None = None
+    all: bool = False
     cost_minor: Annotated[int, Meta(ge=0, le=10**12)] | None = None
 
 
@@ -159,7 +163,7 @@ class WorkRefusal(StrEnum):
 
     REPEATED = "repeated"  # The same item stands earlier in this batch.
     UNKNOWN = "unknown"  # No such order, fulfillment order, line or package.
-    INVALID = "invalid"  # Units or lines that make no sense: negative, none, a line twice.
+    INVALID = "invalid"  # Neither a part nor all, or units or lines that make no sense: negative, none, a line twice.
     UNKNOWN_REASON = "unknown_reason"  # No such short reason, or none given.
     DONE = "done"  # There is nothing left to do: it was picked, packed, shipped or cancelled before.
     DETAIL = "detail"  # Serial numbers or lots are missing, wrong or not there.

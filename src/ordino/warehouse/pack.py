@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
+from ordino.core.extent import extent_fault
 from ordino.core.ids import id_stream, new_ids
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import State, UnitMove
@@ -87,13 +88,17 @@ def _told(item: Pack, lines: Mapping[int, FulfillmentLine]) -> list[tuple[NewPac
     if not 0 <= item.labor_seconds <= MAX_LABOR_SECONDS:
         detail = f"Work takes 0 to {MAX_LABOR_SECONDS} seconds, not {item.labor_seconds}."
         return refuse(item, WorkRefusal.INVALID, detail, "/labor_seconds")
+    if fault := extent_fault("packages", item.packages, item.all, of="one package with everything that was picked"):
+        return refuse(item, WorkRefusal.INVALID, fault.detail, fault.pointer)
     left = {line.line_no: line.picked for line in lines.values() if line.picked}
     if not left:
         detail = "Nothing that was picked waits to be packed: it was packed or cancelled before, or is not picked yet."
         return refuse(item, WorkRefusal.DONE, detail)
     told: list[tuple[NewPackage, Contents]] = []
-    for number, package in enumerate((NewPackage(),) if item.packages is None else item.packages):
+    for number, package in enumerate((NewPackage(all=True),) if item.packages is None else item.packages):
         pointer = "" if item.packages is None else f"/packages/{number}"
+        if fault := extent_fault("lines", package.lines, package.all, of="everything that was picked"):
+            return refuse(item, WorkRefusal.INVALID, fault.detail, f"{pointer}{fault.pointer}")
         if package.weight_grams is not None and not 0 <= package.weight_grams <= MAX_GRAMS:
             detail = f"A package weighs 0 to {MAX_GRAMS} grams, not {package.weight_grams}."
             return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/weight_grams")
@@ -120,8 +125,6 @@ def _told(item: Pack, lines: Mapping[int, FulfillmentLine]) -> list[tuple[NewPac
         for line_no, quantity in contents.items():
             left[line_no] -= quantity
         told.append((package, contents))
-    if not told:
-        return refuse(item, WorkRefusal.INVALID, "Name a package, or leave `packages` out.", "/packages")
     return told
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
+from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
 from ordino.inventory import kits as kit_ledger
@@ -155,13 +156,15 @@ def _told(
     if not 0 <= item.labor_seconds <= MAX_LABOR_SECONDS:
         detail = f"Work takes 0 to {MAX_LABOR_SECONDS} seconds, not {item.labor_seconds}."
         return refuse(item, WorkRefusal.INVALID, detail, "/labor_seconds")
+    if fault := extent_fault("lines", item.lines, item.all, of="everything that is open"):
+        return refuse(item, WorkRefusal.INVALID, fault.detail, fault.pointer)
     if item.short_reason is not None and item.short_reason not in reasons:
         return _unknown_reason(item, reasons, "/short_reason")
     told = item.lines
     if told is None:
         told = [_all_of(line, item.short_reason) for line in lines.values() if line.open]
     elif item.short_reason is not None:
-        detail = "Name lines with their reasons, or one reason for all that is open."
+        detail = 'Name lines with their reasons, or send `"all": true` with one reason for all that is open.'
         return refuse(item, WorkRefusal.INVALID, detail, "/short_reason")
     seen: set[int] = set()
     for index, asked in enumerate(told):

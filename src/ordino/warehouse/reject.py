@@ -66,7 +66,13 @@ async def reject(tx: Tx, rejections: Sequence[Rejection], *, at: datetime) -> li
                 units = give_back(rows, reasons[item.reason], order, beside, open_=open_, worker=item.worker, at=at)
             given[index] = _Given(item, range(len(picks), len(picks) + len(work)), units)
             picks += [
-                Pick(order_id=item.order_id, fulfillment_order_id=id, short_reason=item.reason, worker=item.worker)
+                Pick(
+                    order_id=item.order_id,
+                    fulfillment_order_id=id,
+                    all=True,
+                    short_reason=item.reason,
+                    worker=item.worker,
+                )
                 for id in work
             ]
     picked = await pick(tx, picks, at=at, beside=beside)

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
+from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
@@ -108,6 +109,8 @@ async def _told(
     if item.cost_minor is not None and not 0 <= item.cost_minor <= MAX_COST_MINOR:
         detail = f"A shipment costs 0 to {MAX_COST_MINOR} minor units, not {item.cost_minor}."
         return refuse(item, WorkRefusal.INVALID, detail, "/cost_minor")
+    if fault := extent_fault("package_ids", item.package_ids, item.all, of="all packages that wait"):
+        return refuse(item, WorkRefusal.INVALID, fault.detail, fault.pointer)
     if item.package_ids is not None and len(set(item.package_ids)) < len(item.package_ids):
         return refuse(item, WorkRefusal.INVALID, "Name each package once.", "/package_ids")
     if item.package_ids is not None:

@@ -156,9 +156,12 @@ async def _round(
     await react()
     todo = await _released(database, [outcome.order_id for outcome in placed])
     note()
-    await act(pick, [Pick(order_id=o, fulfillment_order_id=f, labor_seconds=60) for o, f in todo], Picked)
-    await act(pack, [Pack(order_id=o, fulfillment_order_id=f, labor_seconds=30) for o, f in todo], Packed)
-    ships = [Ship(order_id=o, fulfillment_order_id=f, tracking_number=f"{run}-{n}") for n, (o, f) in enumerate(todo)]
+    await act(pick, [Pick(order_id=o, fulfillment_order_id=f, labor_seconds=60, all=True) for o, f in todo], Picked)
+    await act(pack, [Pack(order_id=o, fulfillment_order_id=f, labor_seconds=30, all=True) for o, f in todo], Packed)
+    ships = [
+        Ship(order_id=o, fulfillment_order_id=f, tracking_number=f"{run}-{n}", all=True)
+        for n, (o, f) in enumerate(todo)
+    ]
     shipped = await act(ship, ships, Shipped)
     await react()
     clock.advance_to(clock.now() + TRANSIT)

@@ -101,7 +101,7 @@ class Customers:
         """Call off orders that are regretted by now."""
         orders = [order for _, order in self._regrets.due(at)]
         if orders:
-            wanted = [Cancellation(order_id=self._orders[order]) for order in orders]
+            wanted = [Cancellation(order_id=self._orders[order], all=True) for order in orders]
             outcomes = await self.database.transact(lambda tx: cancel(tx, wanted, at=at))
             self.counts["cancelled"] += sum(isinstance(outcome, Cancelled) for outcome in outcomes)
 

@@ -65,6 +65,7 @@ class Staff:
                     order_id=row["order_id"],
                     fulfillment_order_id=row["fulfillment_order_id"],
                     labor_seconds=60 + 8 * len(row["line_nos"]),
+                    all=True,
                 )
                 for row in batch
             ]
@@ -86,6 +87,7 @@ class Staff:
                     order_id=row["order_id"],
                     fulfillment_order_id=row["fulfillment_order_id"],
                     tracking_number=self._number(),
+                    all=True,
                 )
                 for row in batch
             ]
@@ -123,6 +125,7 @@ class Staff:
             order_id=row["order_id"],
             fulfillment_order_id=row["fulfillment_order_id"],
             lines=lines,
+            all=lines is None,
             labor_seconds=90 + 20 * len(row["line_nos"]),
         )
 

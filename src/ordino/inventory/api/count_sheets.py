@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from ordino.core import bulk
 from ordino.core.bulk import Kind, Limit
 from ordino.core.database import Database
+from ordino.core.errors import Invalid
+from ordino.core.extent import extent_fault
 from ordino.core.http import answer_once, decode, described
 from ordino.core.upserts import Code
 from ordino.inventory import count_sheets
@@ -35,9 +37,10 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Choice(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which of the lines that wait; by default all."""
+    """Which of the lines that wait: those of ``skus``, or ``all``."""
 
     skus: Annotated[list[Code], Meta(min_length=1, max_length=count_sheets.MAX_LINES)] | None = None
+    all: bool = False
 
 
 class ToldLines(Struct, frozen=True):
@@ -62,7 +65,9 @@ async def post_sheet(request: Request[Any, Any, Any], database: NamedDependency[
     """Of what is due by a plan, or of the SKUs that are named. Sheets of active plans are made every day by themselves."""
     wanted = decode(await request.body(), _sheet)
     at = database.clock.now()
-    return await answer_once(request, database, lambda tx: count_sheets.make_sheet(tx, wanted, at=at), status=201)
+    return await answer_once(
+        request, database, lambda tx: count_sheets.make_sheet(tx, wanted, at=at), status=201, sent=wanted
+    )
 
 
 @get("/v1/count_sheets", summary="Count sheets, newest first", tags=["inventory"])
@@ -99,7 +104,7 @@ async def post_counts(
     async def enter(tx: Any) -> ToldLines:
         return ToldLines(await count_sheets.enter(tx, sheet_id, said.counts, at=database.clock.now()))
 
-    return await answer_once(request, database, enter)
+    return await answer_once(request, database, enter, sent=said)
 
 
 @post(
@@ -107,12 +112,12 @@ async def post_counts(
     summary="Approve variances",
     tags=["inventory"],
     status_code=200,
-    operation_class=described(Choice, ToldLines, required=False),
+    operation_class=described(Choice, ToldLines),
 )
 async def post_approval(
     request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """Of lines that wait: the stock becomes what was counted."""
+    """Of lines that wait, those of `skus` or with `"all": true` all: the stock becomes what was counted."""
     return await _decide(request, database, sheet_id, approve=True)
 
 
@@ -121,12 +126,12 @@ async def post_approval(
     summary="Reject variances",
     tags=["inventory"],
     status_code=200,
-    operation_class=described(Choice, ToldLines, required=False),
+    operation_class=described(Choice, ToldLines),
 )
 async def post_rejection(
     request: Request[Any, Any, Any], database: NamedDependency[Database], sheet_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """Of lines that wait: they are to be counted anew."""
+    """Of lines that wait, those of `skus` or with `"all": true` all: they are to be counted anew."""
     return await _decide(request, database, sheet_id, approve=False)
 
 
@@ -134,12 +139,14 @@ async def _decide(
     request: Request[Any, Any, Any], database: Database, sheet_id: UUID, *, approve: bool
 ) -> Response[bytes]:
     said = decode(await request.body() or b"{}", _choice)
+    if fault := extent_fault("skus", said.skus, said.all, of="all lines that wait"):
+        raise Invalid(fault.detail, faults=[fault])
 
     async def decide(tx: Any) -> ToldLines:
         at = database.clock.now()
         return ToldLines(await count_sheets.decide(tx, sheet_id, said.skus, approve=approve, at=at))
 
-    return await answer_once(request, database, decide)
+    return await answer_once(request, database, decide, sent=said)
 
 
 routes: list[Any] = [

@@ -15,7 +15,7 @@ from ordino.core.batcher import Batcher
 from ordino.core.bulk import Limit, rows_of
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, NotFound
-from ordino.core.http import Body, command, described, encode
+from ordino.core.http import CALLER, Body, command, described, encode
 from ordino.core.rows import CSV, NDJSON, media_type_of
 from ordino.inventory import feed as of_rows
 from ordino.inventory.adjust import (
@@ -124,17 +124,28 @@ async def _take(
     status: int = 200,
     as_of: datetime | None = None,
 ) -> Response[bytes]:
-    """A list as a command; rows as a feed, which an ``Idempotency-Key`` names if nothing else does."""
+    """A list as a command; rows as a feed, which the caller and an ``Idempotency-Key`` name if nothing else does."""
     media_type, _ = media_type_of(request.headers.get("content-type", ""))
     if media_type not in (CSV, NDJSON):
         if feed is not None or as_of is not None:
             raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")
         return await command(request, database, body, verb, StockRefused, status=status, statuses=LACKS_STOCK)
-    name = feed or request.headers.get("idempotency-key")
+    name = feed or _kept_for_caller(request.headers.get("idempotency-key"))
     rows = rows_of(request, kind.type, decode=True)
     placer = request.app.state.placer  # orders go before feeds
     applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of, busy=lambda: placer.busy)
     return Response(encode(applied), media_type="application/json", status_code=200)
+
+
+def _kept_for_caller(key: str | None) -> str | None:
+    """The name of a feed that has no name but a client's key: no other caller has it."""
+    if key is None:
+        return None
+    name = f"{CALLER.get()}: {key}"
+    most = of_rows.NAME_CHARACTERS - len(name) + len(key)
+    if not 1 <= len(key) <= most:
+        raise Invalid(f"For rows, an Idempotency-Key has 1 to {most} characters.")
+    return name
 
 
 @get("/v1/feeds", summary="The last feeds", tags=["inventory"])

@@ -36,7 +36,7 @@ SET_ASIDES = Body("set_asides", SetAside)
 RESTORATIONS = Body("restorations", SetAside)
 SCRAPPINGS = Body("scrappings", SetAside)
 TRANSFERS = Body("transfers", NewTransfer)
-STATUSES = {**LACKS_STOCK, "unknown": 404, "too_late": 409, "too_many": 409}
+STATUSES = {**LACKS_STOCK, "invalid": 400, "unknown": 404, "too_late": 409, "too_many": 409, "too_few": 409}
 _shipment, _arrival = msgspec.json.Decoder(ShipmentBody), msgspec.json.Decoder(ArrivalBody)
 
 
@@ -144,14 +144,14 @@ async def get_transfer(database: NamedDependency[Database], transfer_id: FromPat
     summary="Units of a transfer have left",
     tags=["inventory"],
     status_code=200,
-    operation_class=described(ShipmentBody, TransferDone, required=False),
+    operation_class=described(ShipmentBody, TransferDone),
 )
 async def post_shipment(
     request: Request[Any, Any, Any], database: NamedDependency[Database], transfer_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """Without lines, everything that is left to send. From now on they are incoming at the destination."""
+    """Those of `lines`, or with `"all": true` everything that is left to send. From now on they are incoming at the destination."""
     said = decode(await request.body() or b"{}", _shipment)
-    item = Shipment(transfer_id=transfer_id, lines=said.lines, expected_at=said.expected_at)
+    item = Shipment(transfer_id=transfer_id, lines=said.lines, all=said.all, expected_at=said.expected_at)
     return await command_one(request, database, item, transfers.ship, TransferRefused, statuses=STATUSES)
 
 
@@ -160,14 +160,16 @@ async def post_shipment(
     summary="Units of a transfer have arrived",
     tags=["inventory"],
     status_code=200,
-    operation_class=described(ArrivalBody, TransferDone, required=False),
+    operation_class=described(ArrivalBody, TransferDone),
 )
 async def post_receipt(
     request: Request[Any, Any, Any], database: NamedDependency[Database], transfer_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """More or less than was sent, fine or damaged. With `last`, what is still under way is lost."""
+    """Those of `lines`, more or less than was sent, fine or damaged; or with `"all": true` everything that was sent. With `last`,
+    what is still under way is lost.
+    """
     said = decode(await request.body() or b"{}", _arrival)
-    item = Arrival(transfer_id=transfer_id, lines=said.lines, last=said.last)
+    item = Arrival(transfer_id=transfer_id, lines=said.lines, all=said.all, last=said.last)
     return await command_one(request, database, item, transfers.receive, TransferRefused, statuses=STATUSES)
 
 

@@ -1,0 +1,61 @@
+"""What a request may name. A name that its route does not know is refused: left unread, a misspelt filter would mean "everything".
+
+Bodies are held to their types by the decoders; here are query parameters, and bodies where none is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request
+from litestar.routes import HTTPRoute
+
+from ordino.core.errors import Fault, Invalid
+from ordino.core.upserts import pointer_to
+
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_DECLARED = "query_parameters"
+
+
+def learn(app: Litestar) -> None:
+    """Note which query parameters each route of the application declares."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler, model in route.route_handler_map.values():
+                handler.opt[_DECLARED] = frozenset(one.field_alias for one in model.expected_query_params)
+
+
+async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
+    """Raises ``Invalid`` for query parameters that the route does not declare, and for a body where it takes none."""
+    handler: Any = request.route_handler
+    if not handler.resolve_include_in_schema():
+        return
+    if request.scope["query_string"]:
+        known = handler.opt[_DECLARED]
+        if unknown := [name for name in dict.fromkeys(request.query_params) if name not in known]:
+            raise _unknown_parameters(request, unknown, sorted(known))
+    if request.method in _CHANGING and not getattr(handler.operation_class, "takes_body", False):
+        _refuse_body(request, await request.body())
+
+
+def _unknown_parameters(request: Request[Any, Any, Any], unknown: Sequence[str], known: Sequence[str]) -> Invalid:
+    which = f"it takes {', '.join(known)}" if known else "it takes none"
+    faults = [Fault(pointer_to(name), f"There is no query parameter {name!r} here; {which}.") for name in unknown]
+    named = ", ".join(map(repr, unknown))
+    return Invalid(f"{request.method} {request.url.path} has no query parameter {named}; {which}.", faults=faults)
+
+
+def _refuse_body(request: Request[Any, Any, Any], body: bytes) -> None:
+    if not body.strip():
+        return
+    try:
+        sent = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        sent = body
+    if sent == {}:
+        return
+    detail = f"{request.method} {request.url.path} takes no body; leave it out."
+    names = list(sent) if isinstance(sent, dict) else []
+    raise Invalid(detail, faults=[Fault(pointer_to(name), detail) for name in names] or [Fault("", detail)])
