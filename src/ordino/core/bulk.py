@@ -19,6 +19,7 @@ from litestar.openapi.spec import Operation
 from litestar.params import Parameter
 from msgspec import Struct
 
+from ordino.core.cells import cell_fault
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
 from ordino.core.http import Body, answer_once, described
@@ -125,7 +126,7 @@ class Kind(Generic[Thing]):
             try:
                 sound[index] = msgspec.convert(item, self.type, strict=not lax)
             except msgspec.ValidationError as error:
-                fault = fault_of(error)
+                fault = cell_fault(error, item) if lax else fault_of(error)
                 code = item.get(self.key) if isinstance(item, dict) else None
                 said = code if isinstance(code, str) else ""
                 outcomes[index] = NotUpserted(said, Reason.INVALID, fault.detail, fault.pointer)
