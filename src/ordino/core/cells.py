@@ -98,16 +98,17 @@ def kinds_of(type_: type[Struct]) -> dict[str, Kind]:
     """What the cells of each field hold."""
     info = types.type_info(type_)
     assert isinstance(info, types.StructType), "rows are Structs"
-    return {field.encode_name: _kind(field.type) for field in info.fields}
+    return {field.encode_name: kind_of(field.type) for field in info.fields}
 
 
-def _kind(info: types.Type) -> Kind:
+def kind_of(info: types.Type) -> Kind:
+    """What a cell of a type holds."""
     if codes.is_code(info):
         return Kind.CODE
     if isinstance(info, types.Metadata):
-        return _kind(info.type)
+        return kind_of(info.type)
     if isinstance(info, types.UnionType):
-        return next(_kind(one) for one in info.types if not isinstance(one, types.NoneType))
+        return next(kind_of(one) for one in info.types if not isinstance(one, types.NoneType))
     if isinstance(info, types.ListType) and codes.is_code(info.item_type):
         return Kind.CODES
     return next((kind for type_, kind in _KINDS if isinstance(info, type_)), Kind.TEXT)

@@ -1,10 +1,12 @@
 """Codes: the names by which callers tell things apart. One rule for sellers, SKUs, locations, orders, lots and everything else.
 
 A code is trimmed and in Unicode's normalization form C wherever it comes in: in bodies, files, paths, queries and on the command
-line, so that ``tea `` names ``tea``. Case distinguishes. Inside, only single blanks part words; other white space, control characters and
-characters without a width are refused, because nobody sees them. A ``/`` is allowed, and is written ``%2F`` in a path.
+line, so that ``tea `` names ``tea``. Case distinguishes. Inside, only single blanks part words; other white space, control
+characters and characters without a width are refused, because nobody sees them. A ``/`` is allowed, and is written ``%2F`` in a
+path.
 
-What is normalized is what the types mark: every ``Code`` and ``LongCode``, wherever it stands in a Struct, a list or a mapping.
+What is normalized is what the types mark: every ``ShortCode``, ``Code`` and ``LongCode``, wherever it stands in a Struct, a list or
+a mapping.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ordino.core.errors import Fault, Invalid
 MARK = "code"
 _SAID = "The name by which it is told apart."
 Code = Annotated[str, Meta(min_length=1, max_length=100, description=_SAID, extra={MARK: True})]
+ShortCode = Annotated[str, Meta(min_length=1, max_length=50, description=_SAID, extra={MARK: True})]
 LongCode = Annotated[str, Meta(min_length=1, max_length=200, description=_SAID, extra={MARK: True})]
 
 _UNSEEN = re.compile(

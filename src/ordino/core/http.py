@@ -13,6 +13,7 @@ from litestar import Request, Response
 from litestar.openapi.spec import Operation
 from msgspec import Struct
 
+from ordino.core.codes import is_plain, tidy_body
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict, Fault, Invalid, OrdinoError, Refused
 from ordino.core.statements import statements
@@ -62,7 +63,9 @@ def render(document: Problem, headers: Mapping[str, str] | None = None) -> Respo
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body, or ``Invalid`` with a pointer to what is wrong."""
+    """The body with its codes normalized, or ``Invalid`` with a pointer to what is wrong."""
+    if not is_plain(body):
+        body = tidy_body(body, decoder.type)
     try:
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:

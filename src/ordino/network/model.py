@@ -16,8 +16,9 @@ from zoneinfo import available_timezones
 from holidays import list_supported_countries
 from msgspec import Meta, Struct, field
 
+from ordino.core.codes import Code, ShortCode
 from ordino.core.errors import Fault
-from ordino.core.upserts import Code, CountryCode, CurrencyCode, Text
+from ordino.core.upserts import CountryCode, CurrencyCode, Text
 
 MAX_GRAMS = 1_000_000_000
 MAX_MINOR = 10**12
@@ -114,7 +115,7 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Zone(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is at most ``up_to_km`` away (great-circle), or what a lane leads to. It takes working days of the service."""
 
-    zone: Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[^\x00]*$")]
+    zone: ShortCode
     up_to_km: Annotated[float, Meta(gt=0, le=50_000)] | None = None
     transit_days: Annotated[int, Meta(ge=0, le=365)]
     rates: Annotated[list[Rate], Meta(min_length=1, max_length=MAX_RATES)]
@@ -125,7 +126,7 @@ class Lane(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     origin_prefix: Prefix = ""
     destination_prefix: Prefix = ""
-    zone: str
+    zone: ShortCode
 
 
 class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,7 +25,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-Code = Annotated[str, Meta(min_length=1, max_length=100)]
+from ordino.core.codes import Code
+
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 MAX_MINOR = 10**12
 MAX_QUANTITY = 10**9

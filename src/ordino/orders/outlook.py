@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, Updated
+from ordino.core.upserts import NotUpserted, Outcome, Reason, Updated
 from ordino.inventory import ledger
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders.asking import Sku, skus_of

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
-from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, Code
+from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for

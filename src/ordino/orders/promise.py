@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.statements import statements
 from ordino.inventory.incoming import Expected, expected
@@ -29,7 +30,7 @@ from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus
-from ordino.orders.model import MAX_MINOR, MAX_QUANTITY, Code
+from ordino.orders.model import MAX_MINOR, MAX_QUANTITY
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.left import Capacity, Left
 from ordino.sourcing.model import Decision, Outlook, Request, ShortPolicy
