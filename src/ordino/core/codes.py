@@ -25,6 +25,8 @@ from msgspec import inspect as types
 from ordino.core.errors import Fault, Invalid
 
 MARK = "code"
+TRIMMED = "trimmed"
+"""Marks texts that are trimmed where they come in, and stay as written otherwise."""
 _SAID = "The name by which it is told apart."
 Code = Annotated[str, Meta(min_length=1, max_length=100, description=_SAID, extra={MARK: True})]
 ShortCode = Annotated[str, Meta(min_length=1, max_length=50, description=_SAID, extra={MARK: True})]
@@ -123,7 +125,7 @@ def _places(info: types.Type, seen: dict[type, Any]) -> Places | None:
     if is_code(info):
         return _tidy_code
     if isinstance(info, types.Metadata):
-        return _places(info.type, seen)
+        return _trim if (info.extra or {}).get(TRIMMED) else _places(info.type, seen)
     if isinstance(info, types.UnionType):
         return _any_of([found for one in info.types if (found := _places(one, seen)) is not None])
     if isinstance(info, types.ListType | types.VarTupleType | types.SetType | types.FrozenSetType):
@@ -148,6 +150,13 @@ def _tidy_code(value: Any, pointer: str, faults: list[Fault]) -> Any:
     if value and (wrong := wrong_with(code)):
         faults.append(Fault(pointer, wrong))
     return value if code == value else code
+
+
+def _trim(value: Any, pointer: str, faults: list[Fault]) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return value if text == value else text
 
 
 def _any_of(options: list[Places]) -> Places | None:

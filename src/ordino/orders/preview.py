@@ -14,6 +14,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
+from ordino.network.postal import PostalText
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY
@@ -38,7 +39,7 @@ class PreviewRequest(Struct, frozen=True, kw_only=True):
 
     channel: Code
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
-    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    postal_code: PostalText
     lines: Annotated[list[PreviewLine], Meta(min_length=1, max_length=MAX_LINES)]
     region: Annotated[str, Meta(max_length=100)] | None = None
     type: Code = "home_delivery"

@@ -28,6 +28,7 @@ from ordino.inventory.incoming import Expected, expected
 from ordino.inventory.rules import Book
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
+from ordino.network.postal import PostalText
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus
 from ordino.orders.model import MAX_MINOR, MAX_QUANTITY
@@ -62,7 +63,7 @@ class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True):
 
     channel: Code
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
-    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    postal_code: PostalText
     region: Annotated[str, Meta(max_length=100)] | None = None
     lines: Annotated[list[PromiseLine], Meta(min_length=1, max_length=MOST_LINES)]
     type: Code = "home_delivery"

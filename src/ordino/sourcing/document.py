@@ -35,6 +35,7 @@ from msgspec import Struct
 from ordino.core.codes import normal, wrong_with
 from ordino.core.errors import Fault, Invalid
 from ordino.network.model import LocationType
+from ordino.network.postal import destination
 from ordino.sourcing.condition import FACTS, CelCondition, Wrong
 from ordino.sourcing.profile import (
     Cost,
@@ -165,7 +166,8 @@ class _Reader:
         for place in sorted(destinations):
             if not (len(place) >= 2 and place[:2].isalpha() and place[:2].isupper() and place[2:3] in ("", "-")):
                 self.wrong(fields["destinations"][1], f"{place!r} is no destination: write US, or US-97.")
-        return Scope(channels, sellers, self.names(fields, "order_types", None), destinations)
+        places = frozenset(map(destination, destinations))
+        return Scope(channels, sellers, self.names(fields, "order_types", None), places)
 
     # -- strategies --------------------------------------------------------------------------------------------------------
 
