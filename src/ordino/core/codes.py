@@ -36,6 +36,8 @@ _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e0fff]"
 )
+_ENDS_IN_BLANK = re.compile(rb' "[,:}\]\s]').search
+"""A quote behind a blank that closes a text (one that opens a text is followed by something else, or by a text that begins so)."""
 _SPACE = re.compile(r"[^\S ]| {2}")
 SHOWN_CHARACTERS = 60
 
@@ -71,14 +73,16 @@ def is_plain(body: bytes) -> bool:
     """Does a look at the JSON text prove that every code in it is normal? No text begins or ends with a blank, holds two in a row,
     an escape, or anything but printable ASCII. False says only that one has to look closer.
     """
-    if not body.isascii() or b"\\" in body or b"\x7f" in body:
+    if not body.isascii() or b"\\" in body or b"\x7f" in body or b'" ' in body:
         return False
-    if b' "' not in body and b'" ' not in body and b"  " not in body:
-        return True
+    if b"  " not in body:
+        return b' "' not in body or _ENDS_IN_BLANK(body) is None
+    if b"\n" not in body:
+        return False
     texts = b'"'.join(
         body.split(b'"')[1::2]
-    )  # without escapes, what stands between every other pair of quotes is a text
-    return b' "' not in texts and b'" ' not in texts and b"  " not in texts and texts[:1] != b" " and texts[-1:] != b" "
+    )  # indented; without escapes, a text stands between every other pair of quotes
+    return b"  " not in texts and _ENDS_IN_BLANK(body) is None
 
 
 def tidy_body(body: bytes, type_: Any) -> bytes:
