@@ -6,6 +6,7 @@ import gc
 import pkgutil
 import unicodedata
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ordino
+from ordino.cli import arguments
 from ordino.core import codes
 from ordino.core.bulk import Kind
 from ordino.core.http import Body
@@ -127,3 +129,11 @@ def test_codes_are_found_wherever_a_type_has_them() -> None:
 def test_what_people_call_things_is_allowed(code: str) -> None:
     assert codes.normal(code) == code
     assert codes.wrong_with(code) is None
+
+
+def test_the_command_line_normalizes_codes_and_leaves_files_alone(tmp_path: Path) -> None:
+    file = tmp_path / "counts .csv "
+    file.write_text("")
+    assert arguments(["stock", "available", " tea\u00a0", "te\u0301e", str(file)]) == [
+        "stock", "available", "tea", "tée", str(file),
+    ]  # fmt: skip
