@@ -18,8 +18,9 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import Code
+
 _NO_NUL = r"^[^\x00]*$"
-Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_NUL)]
 MAX_UNITS = 10**9
 Units = Annotated[int, Meta(ge=0, le=MAX_UNITS)]
 Rating = Annotated[int, Meta(ge=1, le=5, description="1 is worst, 5 is best.")]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 from asyncpg import CharacterNotInRepertoireError
 from litestar import Litestar, Request, Response, get
@@ -29,6 +30,7 @@ import ordino.warehouse.api
 from ordino.api import document, known
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
+from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
@@ -145,7 +147,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             "database": Provide(_database, sync_to_thread=False),
         },
         lifespan=[lifespan],
-        middleware=[access],
+        middleware=[access, named],
         before_request=known.refuse_unknown,
         exception_handlers={
             OrdinoError: _known,
@@ -159,6 +161,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     )
     document.complete(app)
     known.learn(app)
+    app.asgi_handler = WithSlashes(app.asgi_handler)
     return app
 
 
@@ -186,7 +189,8 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
     }
     detail = error.detail
     if error.status_code == 404 and detail in ("", "Not Found"):
-        detail = f"There is nothing at {request.url.path}; /schema lists every path."
+        path = request.url.path.replace(quote(HELD), "%2F").replace(HELD, "%2F")
+        detail = f"There is nothing at {path}; /schema lists every path."
     if error.status_code == 413:
         detail = "Send less at once, in parts; rows of NDJSON or CSV, where the path takes them, may be of any length."
     if error.status_code == 405:

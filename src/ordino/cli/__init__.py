@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def arguments(sent: Sequence[str]) -> list[str]:
+    """What was typed, normalized as codes are everywhere; paths of files that exist stay as they are."""
+    from ordino.core.codes import normal
+
+    return [word if Path(word).exists() else normal(word) for word in sent]
 
 
 def main() -> None:
@@ -11,7 +20,7 @@ def main() -> None:
     from ordino.core.errors import OrdinoError
 
     try:
-        app()
+        app(arguments(sys.argv[1:]))
     except OrdinoError as error:
         print(f"ordino: {error}", file=sys.stderr)
         raise SystemExit(1) from None

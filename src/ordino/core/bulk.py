@@ -19,6 +19,8 @@ from litestar.openapi.spec import Operation
 from litestar.params import Parameter
 from msgspec import Struct
 
+from ordino.core.cells import cell_fault
+from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound
 from ordino.core.http import Body, answer_once, described
@@ -33,6 +35,7 @@ from ordino.core.upserts import (
     as_error,
     fault_of,
     pointer_to,
+    refusal,
 )
 
 Thing = TypeVar("Thing", bound=Struct)
@@ -94,9 +97,10 @@ class Kind(Generic[Thing]):
             return Response(await self.load(rows, database, lax=media_type == CSV), status_code=200)
         body = await _whole(request)
         items, alone = self._items(body)
+        plain = is_plain(body)
 
         async def run(tx: Tx) -> Outcome | Outcomes:
-            outcomes = await self.upsert(tx, items, at=database.clock.now())
+            outcomes = await self.upsert(tx, items, at=database.clock.now(), plain=plain)
             if not alone:
                 return Outcomes(outcomes)
             [outcome] = outcomes
@@ -143,22 +147,32 @@ class Kind(Generic[Thing]):
             raise Invalid(detail)
         return sent, False
 
-    async def upsert(self, tx: Tx, items: Sequence[Any], *, at: datetime, lax: bool = False) -> list[Outcome]:
-        """One outcome an item. Items are what a decoder makes of JSON, or texts by field if ``lax``."""
+    async def upsert(
+        self, tx: Tx, items: Sequence[Any], *, at: datetime, lax: bool = False, plain: bool = False
+    ) -> list[Outcome]:
+        """One outcome an item. Items are what a decoder makes of JSON, or texts by field if ``lax``. ``plain``: their codes are
+        known to be normal.
+        """
         outcomes: dict[int, Outcome] = {}
         sound: dict[int, Thing] = {}
-        for index, item in enumerate(items):
+        for index, sent in enumerate(items):
+            item, faults = (sent, []) if plain else tidy(sent, self.type)
             try:
+                if faults:
+                    outcomes[index] = self._refused(item, faults[0])
+                    continue
                 sound[index] = msgspec.convert(item, self.type, strict=not lax)
             except msgspec.ValidationError as error:
-                fault = fault_of(error)
-                code = item.get(self.key) if isinstance(item, dict) else None
-                said = code if isinstance(code, str) else ""
-                outcomes[index] = NotUpserted(said, Reason.INVALID, fault.detail, fault.pointer)
+                fault = cell_fault(error, item) if lax else fault_of(error)
+                outcomes[index] = self._refused(item, fault)
         if sound:
             done = await self.verb(tx, list(sound.values()), at=at)
             outcomes.update(zip(sound, done, strict=True))
         return [outcomes[index] for index in range(len(items))]
+
+    def _refused(self, item: Any, fault: Fault) -> NotUpserted:
+        code = item.get(self.key) if isinstance(item, dict) else None
+        return refusal(code if isinstance(code, str) else "", fault)
 
     async def load(self, rows: AsyncIterator[tuple[int, Any]], database: Database, *, lax: bool) -> Loaded:
         """Apply rows as they come. ``Invalid`` is raised where they cannot be read on; what came before is applied."""
@@ -169,7 +183,7 @@ class Kind(Generic[Thing]):
         async def apply() -> None:
             items = [item for _, item in batch if not isinstance(item, Fault)]
             at = database.clock.now()
-            done = iter(await database.transact(lambda tx: self.upsert(tx, items, at=at, lax=lax)))
+            done = iter(await database.transact(lambda tx: self.upsert(tx, items, at=at, lax=lax, plain=True)))
             for line, item in batch:
                 outcome = (
                     NotUpserted("", Reason.INVALID, item.detail, item.pointer)

@@ -13,6 +13,7 @@ from litestar import Request, Response
 from litestar.openapi.spec import Operation
 from msgspec import Struct
 
+from ordino.core.codes import is_plain, tidy_body
 from ordino.core.database import Database, Tx
 from ordino.core.digests import digest_of
 from ordino.core.errors import Conflict, Fault, Invalid, OrdinoError, Refused
@@ -65,7 +66,9 @@ def render(document: Problem, headers: Mapping[str, str] | None = None) -> Respo
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body, or ``Invalid`` with a pointer to what is wrong."""
+    """The body with its codes normalized, or ``Invalid`` with a pointer to what is wrong."""
+    if not (plain := is_plain(body)):
+        body = tidy_body(body, decoder.type)
     try:
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -76,7 +79,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
     except RecursionError as error:
         raise Invalid(TOO_DEEP, faults=[Fault("", TOO_DEEP)]) from error
-    if holds_nul(body):
+    if not plain and holds_nul(body):
         faults = [Fault(pointer, NO_NUL) for pointer in _with_nul(msgspec.json.decode(body))]
         raise Invalid(f"{NO_NUL} {faults[0].pointer} does.", faults=faults)
     return decoded

@@ -10,14 +10,14 @@ import codecs
 import csv
 import zlib
 from collections.abc import AsyncIterator, Collection, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from ordino.core.cells import cell_fault, columns_of, row_of, tidy_row
+from ordino.core.codes import is_plain, tidy
 from ordino.core.errors import Fault, Invalid
-from ordino.core.upserts import fault_of
 
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
@@ -60,7 +60,7 @@ def read_rows(
     encoding = _encoding(charset)
     plain = unzipped(stream, sure=zipped)
     if media_type == NDJSON:
-        return read_ndjson(plain, type_ if decode else Any, encoding=encoding)
+        return read_ndjson(plain, type_, decode=decode, encoding=encoding)
     return read_csv(plain, type_, encoding=encoding)
 
 
@@ -110,39 +110,44 @@ async def unzipped(stream: AsyncIterator[bytes], *, sure: bool = False) -> Async
 
 
 async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, encoding: str | None = None) -> Rows:
-    """Lines and their rows: field -> text. The header names the columns, parted by a comma, a semicolon, a tab or a bar. An
-    empty cell leaves its field out; a list's values are parted by blanks.
+    """Lines and their rows: field -> text. The header names the columns, parted by a comma, a semicolon, a tab or a bar; empty ones
+    after the last name are passed over with their empty cells. Cells are stripped; an empty one leaves its field out; a list's
+    values are parted by blanks. A cell that its field cannot take is a ``Fault`` that shows it.
     """
     fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
-    lists = _list_fields(type_)
-    header: list[str] | None = None
+    columns = None
     delimiter = ","
     async for line, text in _records(stream, encoding=encoding):
-        if header is None:
+        if columns is None:
             if not text.strip():
                 continue
             delimiter = _delimiter(text, fields)
+        elif (row := columns.ordinary(text)) is not None:
+            yield line, row
+            continue
         try:
             cells = next(csv.reader([text], strict=True, delimiter=delimiter), [])
         except csv.Error as error:
             yield line, Fault("", f"The line is not CSV: {error}.")
             continue
-        if not any(cells):
+        if not any(map(str.strip, cells)):
             continue
-        if header is None:
-            header = [cell.strip() for cell in cells]
+        if columns is None:
+            header = _named(cells)
             _check(header, fields, line)
-        elif len(cells) != len(header):
-            yield line, Fault("", f"The row has {len(cells)} cells, the header {len(header)}.")
+            columns = columns_of(type_, header, delimiter)
+        elif len(cells) < len(columns.names) or any(map(str.strip, cells[len(columns.names) :])):
+            yield line, Fault("", f"The row has {len(cells)} cells, the header {len(columns.names)}.")
         else:
-            yield (
-                line,
-                {
-                    name: cell.split() if name in lists else cell
-                    for name, cell in zip(header, cells, strict=True)
-                    if cell
-                },
-            )
+            yield line, row_of(columns, cells)
+
+
+def _named(cells: Sequence[str]) -> list[str]:
+    """The names of a header, without the empty columns that spreadsheets leave after the last one."""
+    names = [cell.strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    return names
 
 
 def _delimiter(header: str, fields: Collection[str]) -> str:
@@ -162,12 +167,6 @@ def _check(header: Sequence[str], fields: dict[str, Any], line: int) -> None:
         wrong = wrong or (f"lacks {', '.join(lacking)}" if lacking else "names a column twice")
         detail = f"The first line names the columns, and it {wrong}; the columns are {', '.join(fields)}."
         raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
-
-
-@cache
-def _list_fields(type_: type[Struct]) -> frozenset[str]:
-    schema = msgspec.json.schema_components([type_])[1][type_.__name__]["properties"]
-    return frozenset(name for name, field in schema.items() if field.get("type") == "array")
 
 
 async def _records(
@@ -219,20 +218,46 @@ async def _records(
         )
 
 
-async def read_ndjson(stream: AsyncIterator[bytes], type_: Any = Any, *, encoding: str | None = None) -> Rows:
-    """Line numbers and what stands on each line; a line that is not JSON, or not of the type, is a ``Fault``."""
-    decode = msgspec.json.Decoder(type_, strict=False).decode
+async def read_ndjson(
+    stream: AsyncIterator[bytes], type_: type[Struct], *, decode: bool = False, encoding: str | None = None
+) -> Rows:
+    """Line numbers and what stands on each line, with its codes normalized; a line that is not JSON, or with ``decode`` not of the
+    type, is a ``Fault``. Numbers may stand as texts of digits; a number with a point or an exponent is no integer.
+    """
+    decoder = msgspec.json.Decoder(type_ if decode else Any).decode
     async for line, text in _records(stream, quotes=False, encoding=encoding):
         if not text.strip():
             continue
+        body = text.encode("utf-8", "surrogatepass")
         try:
-            yield line, decode(text)
-        except msgspec.ValidationError as error:
-            yield line, fault_of(error)
-        except msgspec.DecodeError as error:
-            yield line, Fault("", f"The line is not JSON: {error}.")
-        except RecursionError:
-            yield line, Fault("", "The line is nested too deeply.")
+            if is_plain(body):
+                yield line, decoder(body)
+                continue
+        except (ValueError, RecursionError):
+            pass  # looked at below, and told
+        yield line, _looked_at(body, type_, decode=decode)
+
+
+def _looked_at(body: bytes, type_: type[Struct], *, decode: bool) -> Any:
+    """A line that no quick look settled: what stands there, or what is wrong with it."""
+    try:
+        row = msgspec.json.decode(body)
+    except RecursionError:
+        return Fault("", "The line is nested too deeply.")
+    except ValueError as error:
+        return Fault("", f"The line is not JSON: {error}.")
+    row, faults = tidy(row, type_)
+    if faults:
+        return faults[0]
+    if not decode:
+        return row
+    row = tidy_row(row, type_)
+    if isinstance(row, Fault):
+        return row
+    try:
+        return msgspec.convert(row, type_)
+    except msgspec.ValidationError as error:
+        return cell_fault(error, row)
 
 
 async def check_readable(stream: AsyncIterator[bytes], media_type: str, *, charset: str | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from ordino.core import kept
+from ordino.core import codes, kept
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Fault, Invalid, Refused
 from ordino.core.statements import statements
@@ -23,9 +23,6 @@ Thing = TypeVar("Thing", bound=Struct)
 sql = statements("ordino.core")
 
 _NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps every character but this one
-Code = Annotated[
-    str, Meta(min_length=1, max_length=100, pattern=_NO_NUL, description="The name by which it is told apart.")
-]
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NO_NUL)]
 CountryCode = Annotated[str, Meta(pattern="^[A-Z]{2}$", max_length=2, description="ISO 3166-1 alpha-2.")]
 CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217.")]
@@ -75,8 +72,13 @@ def refusal(code: str, fault: Fault, reason: Reason = Reason.INVALID) -> NotUpse
 
 def type_fault(thing: Struct) -> Fault | None:
     """What the thing's type says against it; callers that make things themselves are checked like those that send them."""
+    plain = msgspec.to_builtins(thing)
+    tidied, faults = codes.tidy(plain, type(thing))
+    if faults or tidied is not plain:
+        said = "Codes are trimmed and in Unicode normalization form C; `ordino.core.codes.normal` makes them so."
+        return faults[0] if faults else Fault("", said)
     try:
-        msgspec.convert(msgspec.to_builtins(thing), type(thing))
+        msgspec.convert(plain, type(thing))
     except msgspec.ValidationError as error:
         return fault_of(error)
     return None

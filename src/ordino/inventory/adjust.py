@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code, LongCode
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.upserts import Code
 from ordino.inventory import holds, ledger, named, shortfalls
 from ordino.inventory.detail import Lot, Serials, tracked
 from ordino.inventory.model import MoveKind, StockMove
@@ -32,9 +32,7 @@ SKEW_SECONDS = 60
 OLDEST_DAYS = 30
 VARIANCES_TOLD = 100
 
-Document = Annotated[
-    str, Meta(max_length=200, pattern=r"^[^\x00]*$", description="The paper behind it, as its owner calls it.")
-]
+Document = Annotated[LongCode, Meta(description="The paper behind it, as its owner calls it.")]
 
 
 class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -10,10 +10,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, in_rounds, outcome
+from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory.detail import RECEIVING, Key, Lot, Place, shelves_held, write
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
@@ -25,7 +26,7 @@ class Bin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A place inside a location that has bins."""
 
     location: Code
-    code: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00(-][^\x00]*$")]
+    code: Annotated[Code, Meta(pattern=r"^[^(-]")]
 
 
 class BinMove(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,8 +34,8 @@ class BinMove(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     sku: Code
     location: Code
-    from_bin: Annotated[str, Meta(max_length=100)] = RECEIVING
-    to_bin: Annotated[str, Meta(max_length=100)]
+    from_bin: Code = RECEIVING
+    to_bin: Code
     quantity: Annotated[int, Meta(ge=1, le=10**9)]
     lot: Lot | None = None
 

@@ -19,11 +19,12 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, in_rounds, outcome
+from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory.adjust import MAX_UNITS, OLDEST_DAYS, SKEW_SECONDS, apply_counts, stood_then
 from ordino.network.facts import facts
 

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta, Struct
 
 from ordino.core import kept
+from ordino.core.codes import Code
 from ordino.core.database import Raced, Tx
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
@@ -40,8 +41,8 @@ Key = tuple[int, int]
 Place = tuple[str, str]
 """(bin, lot)"""
 
-Lot = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
-Serial = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+Lot = Code
+Serial = Code
 Serials = Annotated[list[Serial], Meta(min_length=1, max_length=10_000)]
 
 

@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
+from ordino.core.cells import cell_fault
 from ordino.core.database import Database, Tx
 from ordino.core.digests import digest_of, encode_sorted
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound
 from ordino.core.rows import RowFault
 from ordino.core.statements import statements
-from ordino.core.upserts import fault_of
 from ordino.inventory.adjust import Adjustment, Count, Moved, Receipt, StockRefused, adjust, apply_counts, receive
 
 sql = statements("ordino.inventory")
@@ -244,7 +244,7 @@ class _Sets:
             try:
                 items.append(item if type(item) is type_ else msgspec.convert(item, type_, strict=False))
             except msgspec.ValidationError as error:
-                fault = fault_of(error)
+                fault = cell_fault(error, item)
                 faults.append(RowFault(line, fault.pointer, fault.detail))
             else:
                 lines.append(line)

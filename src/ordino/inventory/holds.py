@@ -21,12 +21,12 @@ from msgspec.structs import replace
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.catalog.retired import retired
+from ordino.core.codes import Code, LongCode
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
-from ordino.core.upserts import Code
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
@@ -61,7 +61,7 @@ class NewHold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     channel: Code
-    cart: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    cart: LongCode | None = None
     lines: Annotated[list[HoldLine], Meta(min_length=1, max_length=MAX_LINES)]
     minutes: Minutes = MINUTES
 

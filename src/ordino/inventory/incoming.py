@@ -17,10 +17,11 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code, LongCode
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, in_rounds, outcome
+from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory.adjust import MAX_UNITS
 from ordino.network.facts import facts
@@ -31,7 +32,7 @@ sql = statements("ordino.inventory")
 class Incoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """So many units of a SKU are to come to a location, by a document. ``closed``: what has not come by now will not."""
 
-    document: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    document: LongCode
     sku: Code
     location: Code
     quantity: Annotated[int, Meta(ge=0, le=MAX_UNITS)]

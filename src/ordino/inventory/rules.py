@@ -20,10 +20,11 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.core import kept
+from ordino.core.codes import Code, LongCode
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, Text, in_rounds, outcome, wrote
+from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome, wrote
 from ordino.network.facts import Location, Serving, facts
 from ordino.network.model import LocationType
 
@@ -47,7 +48,7 @@ class _Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     network: Code | None = None
     location_type: LocationType | None = None
     location: Code | None = None
-    category: Text | None = None
+    category: LongCode | None = None
     sku: Code | None = None
     units: Annotated[int, Meta(ge=0, le=MAX_UNITS)] | None = None
     percent: (

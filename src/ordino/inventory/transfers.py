@@ -20,13 +20,13 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
-from ordino.core.upserts import Code
 from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials

@@ -15,11 +15,11 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.upserts import Code
 from ordino.inventory import expiry, holds, ledger, named
 from ordino.inventory.adjust import MAX_UNITS, Document, StockRefusal, StockRefused
 from ordino.inventory.detail import Lot, Serials

@@ -30,6 +30,7 @@ from ordino.network.days import (
     upsert_carrier_pickups,
 )
 from ordino.network.model import CarrierService, Location, Network, PostalCode
+from ordino.network.postal import normal
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks, upsert_postal_codes
 
 
@@ -52,7 +53,7 @@ async def list_postal_codes(
 @get("/v1/postal_codes/{country:str}/{code:str}", summary="Where a postal code is", tags=["network"])
 async def get_postal_code(database: NamedDependency[Database], country: PathCode, code: PathCode) -> PostalCode:
     """Latitude and longitude in degrees."""
-    found = await database.read(lambda tx: read.postal_code(tx, country, code))
+    found = await database.read(lambda tx: read.postal_code(tx, country, normal(country, code)))
     if found is None:
         raise NotFound(f"There is no postal code {code!r} of {country!r}; load it with PUT /v1/postal_codes.")
     return found

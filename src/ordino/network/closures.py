@@ -8,20 +8,11 @@ from datetime import datetime
 from msgspec import Struct
 
 from ordino.core import kept
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.upserts import (
-    Code,
-    NotUpserted,
-    Outcome,
-    Reason,
-    Text,
-    hold_network,
-    in_rounds,
-    network_changed,
-    outcome,
-)
+from ordino.core.upserts import NotUpserted, Outcome, Reason, Text, hold_network, in_rounds, network_changed, outcome
 from ordino.network.facts import facts
 
 sql = statements("ordino.network")

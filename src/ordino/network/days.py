@@ -9,10 +9,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ordino.core import kept
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, hold_network, in_rounds, network_changed, outcome
+from ordino.core.upserts import NotUpserted, Outcome, Reason, hold_network, in_rounds, network_changed, outcome
 from ordino.network.facts import facts
 from ordino.network.model import LocalTime, WorkingDays
 

@@ -23,6 +23,7 @@ from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
+from ordino.network.postal import beginning, first_part, normal
 
 sql = statements("ordino.network")
 
@@ -232,7 +233,7 @@ class _Places:
 
     def __init__(self, locations: Mapping[int, Location], services: Sequence[Service]) -> None:
         self.index = {location_id: place for place, location_id in enumerate(locations)}
-        self._postal_codes = [location.postal_code for location in locations.values()]
+        self._postal_codes = [normal(location.country, location.postal_code) for location in locations.values()]
         self._latitudes = np.radians([location.latitude for location in locations.values()])
         self._longitudes = np.radians([location.longitude for location in locations.values()])
         self._cosines = np.cos(self._latitudes)
@@ -328,10 +329,11 @@ class _Reach:
         by_distance = [zone for zone in service.zones if zone.up_to_km is not None]
         self.limits = np.array([zone.up_to_km for zone in by_distance], dtype=np.float64)
         self.by_distance = np.array([*(numbers[zone] for zone in by_distance), 0], dtype=np.int64)
-        self._lanes = {pair: numbers[zone] for pair, zone in service.lanes.items()}
-        self.pairs = sorted({(len(origin), len(there)) for origin, there in service.lanes}, reverse=True)
+        lanes = {(beginning(origin), beginning(there)): zone for (origin, there), zone in service.lanes.items()}
+        self._lanes = {pair: numbers[zone] for pair, zone in lanes.items()}
+        self.pairs = sorted({(len(origin), len(there)) for origin, there in lanes}, reverse=True)
         self.prefixes = {
-            length: frozenset(there for _, there in service.lanes if len(there) == length)
+            length: frozenset(there for _, there in lanes if len(there) == length)
             for length in sorted({pair[1] for pair in self.pairs})
         }
 
@@ -349,11 +351,12 @@ class _Reach:
 class Destination:
     """Location id -> the route from there to one address."""
 
-    __slots__ = ("_codes", "_facts", "_index", "_routes", "_there")
+    __slots__ = ("_codes", "_facts", "_index", "_routes", "_there", "postal_code")
 
     def __init__(self, facts: NetworkFacts, postal_code: str, there: tuple[float, float] | None) -> None:
         self._facts = facts
         self._there = there
+        self.postal_code = postal_code  # in its normal form
         self._codes = facts.places.codes(postal_code, there)
         self._index = facts.places.index
         self._routes = facts.places.routes
@@ -413,7 +416,7 @@ class NetworkFacts:
         )
         """A unit of up to this volume goes with every service; None: any volume does."""
         self._serving: dict[str, frozenset[int]] = {}
-        self._postal_codes = places
+        self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
         self._closures = closures
         self._destinations: dict[tuple[str, str], Destination] = {}
         self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
@@ -421,9 +424,9 @@ class NetworkFacts:
         self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
 
     def place(self, country: str, postal_code: str) -> tuple[float, float] | None:
-        """Latitude and longitude of a postal code, if known; a longer code (ZIP+4) is looked up by its first part, too."""
-        return self._postal_codes.get((country, postal_code)) or self._postal_codes.get(
-            (country, postal_code.split("-")[0].split(" ")[0])
+        """Latitude and longitude of a postal code, if known; a longer code is looked up by its first part, too."""
+        return self._postal_codes.get((country, normal(country, postal_code))) or self._postal_codes.get(
+            (country, first_part(country, postal_code))
         )
 
     def closed(self, channel_id: int | None, at: datetime) -> dict[int, Closed]:
@@ -531,13 +534,15 @@ class NetworkFacts:
         return max(turns, default=None)
 
     def destination(self, country: str, postal_code: str) -> Destination:
-        """What every location can do for an address, found out as it is asked."""
+        """What every location can do for an address, however its postal code is written; found out as it is asked."""
         key = (country, postal_code)
         destination = self._destinations.get(key)
         if destination is None:
             if len(self._destinations) * (self.places.bytes + 500) > MEMO_BYTES:
                 self._destinations.clear()
-            destination = self._destinations[key] = Destination(self, postal_code, self.place(country, postal_code))
+            form = normal(country, postal_code)
+            destination = Destination(self, form, self.place(country, postal_code))
+            self._destinations[key] = destination
         return destination
 
     def quotes(self, location_id: int, country: str, postal_code: str, grams: int) -> tuple[Quote, ...]:
@@ -710,7 +715,7 @@ async def _load(tx: Tx) -> NetworkFacts:
                 "serves_countries": frozenset(row["serves_countries"]),
                 "tags": frozenset(row["tags"]),
                 "handles": frozenset(row["handles"]),
-                "serves_prefixes": tuple(row["serves_prefixes"]),
+                "serves_prefixes": tuple(map(beginning, row["serves_prefixes"])),
             }
         )
         for row in await sql.all_locations(tx)

@@ -16,8 +16,10 @@ from zoneinfo import available_timezones
 from holidays import list_supported_countries
 from msgspec import Meta, Struct, field
 
+from ordino.core.codes import TRIMMED, Code, ShortCode
 from ordino.core.errors import Fault
-from ordino.core.upserts import Code, CountryCode, CurrencyCode, Text
+from ordino.core.upserts import CountryCode, CurrencyCode, Text
+from ordino.network import postal
 
 MAX_GRAMS = 1_000_000_000
 MAX_MINOR = 10**12
@@ -29,8 +31,9 @@ Longitude = Annotated[float, Meta(ge=-180, le=180)]
 WorkingDays = Annotated[
     list[Annotated[int, Meta(ge=1, le=7)]], Meta(min_length=1, max_length=7, description="ISO weekdays: 1 is Monday.")
 ]
-PostalText = Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\x00]*$")]
-Prefix = Annotated[str, Meta(max_length=20, pattern=r"^[^\x00]*$")]
+_NO_NUL = r"^[^\x00]*$"
+PostalText = Annotated[postal.PostalText, Meta(pattern=_NO_NUL)]
+Prefix = Annotated[str, Meta(max_length=20, pattern=_NO_NUL, extra={TRIMMED: True})]
 LocalTime = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
 MONDAY_TO_FRIDAY = (1, 2, 3, 4, 5)
 
@@ -114,7 +117,7 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Zone(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is at most ``up_to_km`` away (great-circle), or what a lane leads to. It takes working days of the service."""
 
-    zone: Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[^\x00]*$")]
+    zone: ShortCode
     up_to_km: Annotated[float, Meta(gt=0, le=50_000)] | None = None
     transit_days: Annotated[int, Meta(ge=0, le=365)]
     rates: Annotated[list[Rate], Meta(min_length=1, max_length=MAX_RATES)]
@@ -125,7 +128,7 @@ class Lane(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     origin_prefix: Prefix = ""
     destination_prefix: Prefix = ""
-    zone: str
+    zone: ShortCode
 
 
 class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,7 +155,7 @@ class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class PostalCode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a postal code is."""
+    """Where a postal code is. It is kept in the normal form of its country, ``K1A 0B1`` for ``k1a0b1``."""
 
     country: CountryCode
     postal_code: PostalText
@@ -161,8 +164,8 @@ class PostalCode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def code(self) -> str:
-        """Country and postal code, as in ``US-43215``."""
-        return f"{self.country}-{self.postal_code}"
+        """Country and postal code in its normal form, as in ``US-43215``."""
+        return postal.within(self.country, self.postal_code)
 
 
 @cache
@@ -211,10 +214,13 @@ def service_fault(service: CarrierService) -> Fault | None:
             return Fault(
                 f"/lanes/{index}/zone", f"The service has no zone {lane.zone!r}; add it, or name one of its zones."
             )
+    lanes = [
+        (postal.beginning(lane.origin_prefix), postal.beginning(lane.destination_prefix)) for lane in service.lanes
+    ]
     return (
         _repeated("/zones", "/zone", [zone.zone for zone in service.zones])
         or _repeated("/zones", "/up_to_km", [zone.up_to_km for zone in service.zones if zone.up_to_km is not None])
-        or _repeated("/lanes", "", [(lane.origin_prefix, lane.destination_prefix) for lane in service.lanes])
+        or _repeated("/lanes", "", lanes)
     )
 
 

@@ -31,6 +31,7 @@ from ordino.network.model import (
     network_fault,
     service_fault,
 )
+from ordino.network.postal import normal
 
 sql = statements("ordino.network")
 
@@ -218,6 +219,7 @@ async def _write_services(tx: Tx, services: Sequence[CarrierService]) -> None:
 
 async def upsert_postal_codes(tx: Tx, postal_codes: Sequence[PostalCode], *, at: datetime) -> list[Outcome]:
     """Zones by distance need to know where the destination is."""
+    postal_codes = [replace(one, postal_code=normal(one.country, one.postal_code)) for one in postal_codes]
     if not postal_codes:
         return []
     await hold_network(tx)

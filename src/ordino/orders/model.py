@@ -26,7 +26,10 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-Code = Annotated[str, Meta(min_length=1, max_length=100)]
+from ordino.core.codes import Code
+from ordino.core.emails import Email
+from ordino.network.postal import PostalText
+
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 MAX_MINOR = 10**12
 MAX_QUANTITY = 10**9
@@ -69,9 +72,9 @@ class Address(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields
     line2: Annotated[str, Meta(max_length=200)] | None = None
     city: Text
     region: Annotated[str, Meta(max_length=100)] | None = None
-    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    postal_code: PostalText
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
-    email: Annotated[str, Meta(max_length=320)] | None = None
+    email: Email | None = None
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 
@@ -80,7 +83,7 @@ class NewCustomer(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fi
 
     external_id: Code
     name: Annotated[str, Meta(max_length=200)] | None = None
-    email: Annotated[str, Meta(max_length=320)] | None = None
+    email: Email | None = None
     phone: Annotated[str, Meta(max_length=50)] | None = None
 
 

@@ -12,11 +12,13 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.statements import statements
-from ordino.core.upserts import Code, NotUpserted, Outcome, Reason, Updated
+from ordino.core.upserts import NotUpserted, Outcome, Reason, Updated
 from ordino.inventory import ledger
 from ordino.network.facts import NetworkFacts, facts
+from ordino.network.postal import normal
 from ordino.orders.asking import Sku, skus_of
 from ordino.sourcing.look_ahead import prices
 
@@ -104,7 +106,7 @@ async def _demand(tx: Tx, since: datetime, weeks: int) -> dict[int, dict[Region,
     demand: dict[int, dict[Region, tuple[float, str]]] = defaultdict(dict)
     for row in await sql.demand_by_region(tx, since=since):
         for sku_id, each in parts.get(row["sku_id"]) or ((row["sku_id"], 1),):
-            region = (row["country"], row["region"])
+            region = (row["country"], normal(row["country"], row["postal_code"])[:3])
             before = demand[sku_id].get(region, (0.0, row["postal_code"]))
             demand[sku_id][region] = (before[0] + row["units"] * each / weeks, before[1])
     return demand

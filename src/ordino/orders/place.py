@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
+from ordino.core.emails import email_fault
 from ordino.core.events import Event, record
 from ordino.core.http import holds_nul
 from ordino.core.ids import new_id, new_ids
@@ -183,6 +184,10 @@ def _fault(order: NewOrder) -> OrderRefused | None:
         return refuse("/promised_at", "Say when with its offset, as in 2026-11-27T18:00:00Z.")
     if not order.external_id or not order.channel:
         return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
+    if wrong := email_fault(order.ship_to.email):
+        return refuse("/ship_to/email", wrong)
+    if order.customer is not None and (wrong := email_fault(order.customer.email)):
+        return refuse("/customer/email", wrong)
     if holds_nul(_encode(order)):
         return refuse("", "Text must not contain the character U+0000; leave it out.")
     return None
@@ -592,7 +597,7 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         "line2s": [address.line2 for address in addresses],
         "cities": [address.city for address in addresses],
         "regions": [address.region for address in addresses],
-        "postal_codes": [address.postal_code for address in addresses],
+        "postal_codes": [address.postal_code.strip() for address in addresses],
         "countries": [address.country for address in addresses],
         "emails": [address.email for address in addresses],
         "phones": [address.phone for address in addresses],

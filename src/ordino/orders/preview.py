@@ -10,15 +10,17 @@ from uuid import UUID
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound, Refused
 from ordino.inventory import holds
 from ordino.inventory.rules import Position
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, Serving, facts
+from ordino.network.postal import PostalText
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
-from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, Code
+from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY
 from ordino.orders.never import never_served
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
@@ -43,7 +45,7 @@ class PreviewRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     channel: Code
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
-    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    postal_code: PostalText
     lines: Annotated[list[PreviewLine], Meta(min_length=1, max_length=MAX_LINES)]
     region: Annotated[str, Meta(max_length=100)] | None = None
     type: Code = "home_delivery"

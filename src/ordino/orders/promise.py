@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ordino.catalog.kits import kits
+from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.statements import statements
 from ordino.inventory import holds
@@ -28,9 +29,10 @@ from ordino.inventory.incoming import Expected, expected
 from ordino.inventory.rules import Book, Position
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
+from ordino.network.postal import PostalText
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus
-from ordino.orders.model import MAX_MINOR, MAX_QUANTITY, Code
+from ordino.orders.model import MAX_MINOR, MAX_QUANTITY
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.left import Capacity, Left
 from ordino.sourcing.model import Decision, Outlook, Request, ShortPolicy
@@ -64,7 +66,7 @@ class PromiseRequest(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
 
     channel: Code
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
-    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    postal_code: PostalText
     region: Annotated[str, Meta(max_length=100)] | None = None
     lines: Annotated[list[PromiseLine], Meta(min_length=1, max_length=MOST_LINES)]
     type: Code = "home_delivery"

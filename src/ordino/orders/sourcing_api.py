@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from ordino.core.batcher import Batcher
 from ordino.core.bulk import Limit
+from ordino.core.codes import Code
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.http import JSON, Batch, Body, answer_once, as_error, decode, described, encode
@@ -23,7 +24,6 @@ from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
 from ordino.orders.capacity import CapacityView, capacity_of
 from ordino.orders.exceptions import ExceptionView, Resolve, Resolved, exceptions, resolve
-from ordino.orders.model import Code
 from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, foresee, load_outlook
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest

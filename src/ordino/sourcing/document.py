@@ -32,8 +32,10 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from ordino.core.codes import normal, wrong_with
 from ordino.core.errors import Fault, Invalid
 from ordino.network.model import LocationType
+from ordino.network.postal import destination
 from ordino.sourcing.condition import FACTS, CelCondition, Wrong
 from ordino.sourcing.profile import (
     Cost,
@@ -77,6 +79,7 @@ def parse(text: str, vocabulary: Vocabulary | None = None, *, version: int = 0) 
         raise Invalid(f"A profile is YAML or JSON of at most {LONGEST} characters, without U+0000.")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _tidy(root, set())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -91,6 +94,17 @@ def parse(text: str, vocabulary: Vocabulary | None = None, *, version: int = 0) 
     if reader.faults:
         raise Invalid("The profile is not valid: " + " ".join(f.detail for f in reader.faults), faults=reader.faults)
     return profile
+
+
+def _tidy(node: yaml.Node | None, seen: set[int]) -> None:
+    """Normalizes every text, as codes are wherever they come in."""
+    if isinstance(node, yaml.ScalarNode):
+        node.value = normal(node.value)
+    elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
+        seen.add(id(node))
+        for item in node.value:
+            for part in item if isinstance(item, tuple) else (item,):
+                _tidy(part, seen)
 
 
 class _Reader:
@@ -152,7 +166,8 @@ class _Reader:
         for place in sorted(destinations):
             if not (len(place) >= 2 and place[:2].isalpha() and place[:2].isupper() and place[2:3] in ("", "-")):
                 self.wrong(fields["destinations"][1], f"{place!r} is no destination: write US, or US-97.")
-        return Scope(channels, sellers, self.names(fields, "order_types", None), destinations)
+        places = frozenset(map(destination, destinations))
+        return Scope(channels, sellers, self.names(fields, "order_types", None), places)
 
     # -- strategies --------------------------------------------------------------------------------------------------------
 
@@ -334,6 +349,8 @@ class _Reader:
     def name(self, fields: Nodes, node: yaml.Node | None, what: str) -> str:
         value = fields["name"][1] if "name" in fields else None
         if isinstance(value, yaml.ScalarNode) and 1 <= len(value.value) <= 100:
+            if wrong := wrong_with(value.value):
+                self.wrong(value, wrong)
             return str(value.value)
         self.wrong(value or node, f"give {what} a `name` of 1 to 100 characters.")
         return ""

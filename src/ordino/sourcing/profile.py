@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from ordino.network import postal
+
 
 class Condition(Protocol):
     """A CEL expression over an order."""
@@ -60,7 +62,7 @@ class Scope(Struct, frozen=True):
             and (
                 not self.destinations
                 or any(
-                    f"{country}-{postal_code}".startswith(place) if "-" in place else place == country
+                    postal.within(country, postal_code).startswith(place) if "-" in place else place == country
                     for place in self.destinations
                 )
             )

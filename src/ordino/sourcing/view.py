@@ -183,7 +183,7 @@ class View:
         if not location.active or location_id in request.closed:
             return Fence.CLOSED
         if request.country not in location.serves_countries or (
-            location.serves_prefixes and not request.postal_code.startswith(location.serves_prefixes)
+            location.serves_prefixes and not case.routes.postal_code.startswith(location.serves_prefixes)
         ):
             return Fence.DOES_NOT_SERVE
         if not handled:

@@ -15,8 +15,9 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import Code
+
 _NO_NUL = r"^[^\x00]*$"
-Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_NUL)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 

@@ -20,11 +20,12 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import Code
+
 _NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps every character but this one
 MAX_LABOR_SECONDS = 10**7
 MAX_GRAMS = 10**9
 Units = Annotated[int, Meta(ge=0, le=10**9)]
-Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_NUL)]
 LaborSeconds = Annotated[int, Meta(ge=0, le=MAX_LABOR_SECONDS, description="Work on it, in seconds.")]
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import Code
 from ordino.core.database import Tx
-from ordino.core.upserts import Code, Outcome, in_rounds, outcome
+from ordino.core.upserts import Outcome, in_rounds, outcome
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import StockEffect
 

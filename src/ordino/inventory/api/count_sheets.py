@@ -13,11 +13,11 @@ from msgspec import Meta, Struct
 
 from ordino.core import bulk
 from ordino.core.bulk import Kind, Limit
+from ordino.core.codes import Code
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.extent import extent_fault
 from ordino.core.http import answer_once, decode, described
-from ordino.core.upserts import Code
 from ordino.inventory import count_sheets
 from ordino.inventory.count_sheets import CountedLine, CountPlan, NewSheet, Sheet, SheetHead, Told
 from ordino.inventory.history import LAST

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ordino.core.migrations.upgrade import run
 
-revision = "0007"
-down_revision = "0006"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
-    run("0007_dates.sql")
+    run("0005_dates.sql")

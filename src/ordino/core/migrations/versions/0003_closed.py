@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ordino.core.migrations.upgrade import run
 
-revision = "0005"
+revision = "0003"
 down_revision = "0002"
 
 
 def upgrade() -> None:
-    run("0005_closed.sql")
+    run("0003_closed.sql")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ordino.core.migrations.upgrade import run
 
-revision = "0006"
-down_revision = "0005"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
-    run("0006_carts.sql")
+    run("0004_carts.sql")

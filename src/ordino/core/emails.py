@@ -1,0 +1,34 @@
+"""E-mail addresses: one function says whether a text is one. What becomes of a text that is none is for its caller to decide."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from email_validator import EmailNotValidError, validate_email
+from msgspec import Meta
+
+from ordino.core.codes import TRIMMED, shown
+
+Email = Annotated[str, Meta(max_length=320, extra={TRIMMED: True})]
+LONGEST_ORDINARY = 64
+"""No part of a text of so many characters is too long."""
+
+_ORDINARY = re.compile(
+    r"[A-Za-z0-9_+-]++(?:\.[A-Za-z0-9_+-]++)*+@(?:[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+\.)+[A-Za-z]{2,}"
+).fullmatch
+
+
+def email_fault(text: str | None) -> str | None:
+    """What is wrong with an address, as a sentence that shows it and says what to do; None if nothing is, or if there is none.
+
+    An ordinary address costs one test of a regular expression. Others (internationalized ones, too) are judged by
+    ``email-validator``; whether anybody can be reached there is not looked up.
+    """
+    if text is None or (len(text) <= LONGEST_ORDINARY and _ORDINARY(text)):
+        return None
+    try:
+        validate_email(text, check_deliverability=False, test_environment=True, allow_quoted_local=True, strict=True)
+    except EmailNotValidError as error:
+        return f"{shown(text)} is no e-mail address: {str(error).rstrip('.')}. Send one such as ada@example.com, or leave it out."
+    return None
