@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ordino
+from ordino.catalog.model import Sku
 from ordino.cli import arguments
 from ordino.core import codes
 from ordino.core.bulk import Kind
@@ -137,3 +138,12 @@ def test_the_command_line_normalizes_codes_and_leaves_files_alone(tmp_path: Path
     assert arguments(["stock", "available", " tea\u00a0", "te\u0301e", str(file)]) == [
         "stock", "available", "tea", "tée", str(file),
     ]  # fmt: skip
+
+
+def test_a_label_is_folded_and_a_code_is_not() -> None:
+    sent = {"code": "tea", "name": "Tea", "category": " Black  tea\u00a0bags "}
+    tidied, faults = codes.tidy(sent, Sku)
+    assert (tidied["category"], faults) == ("Black tea bags", [])
+    assert codes.tidy(tidied, Sku)[0] is tidied
+    [fault] = codes.tidy(sent | {"code": "black  tea"}, Sku)[1]
+    assert fault.pointer == "/code"

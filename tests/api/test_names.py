@@ -61,7 +61,9 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
     await put(client, "capacity_days", location=location, ship_on="2030-01-02", orders=1)
     await put(client, "postal_codes", country="US", postal_code="1/2", latitude=1, longitude=2)
     await put(client, "count_plans", code=seen, location=location)
-    await put(client, "kits", sku=world.skus[4], components=[{"sku": sku, "quantity": 1}])
+    kit = f"{PREFIX}kit"
+    await put(client, "skus", code=kit, name="Kit")
+    await put(client, "kits", sku=kit, components=[{"sku": sku, "quantity": 1}])
     await put(
         client,
         "incoming",
@@ -92,7 +94,7 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
     assert (await client.post(f"/v1/sourcing/profiles/{drafted.json()['version']}/activation")).status_code == 200
 
     of_code = {
-        "sellers": world.seller, "channels": world.channel, "skus": sku, "kits": world.skus[4], "locations": location,
+        "sellers": world.seller, "channels": world.channel, "skus": sku, "kits": kit, "locations": location,
         "networks": world.network, "carrier_services": world.service, "closures": seen, "carrier_pickups": seen,
         "count_plans": seen, "buffers": seen, "channel_allocations": seen, "low_stock_levels": seen,
     }  # fmt: skip
@@ -111,9 +113,12 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
         "/v1/orders/{order_id}/sourcing/why_not/{location}": {"order_id": order_id, "location": location},
         "/v1/locations/{location}/fulfillment_orders": {"location": location},
     }
-    query = {"network": world.network, "at": at.isoformat()}
+    said = {"network": world.network, "at": at.isoformat()}
+    asks = {"/v1/availability/{sku}": ["network"], "/v1/availability/{sku}/future": ["network"]}
+    asks["/v1/stock/{sku}/history"] = ["at"]
     for template, names in gets.items():
         for written in (names, {name: f" {text}\u00a0" for name, text in names.items() if name != "order_id"}):
+            query = {name: said[name] for name in asks.get(template, ())}
             answer = await client.get(path_of(template, **(names | written)), params=query)
             assert answer.status_code == 200, (template, written, answer.text)
     deletes = {f"/v1/{noun}/{{code}}": {"code": seen} for noun in ("closures", "carrier_pickups", "buffers", "channel_allocations", "low_stock_levels")}  # fmt: skip

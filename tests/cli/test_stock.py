@@ -51,7 +51,7 @@ async def test_everything_that_the_api_does_can_be_done(
     line = {"sku": sku, "quantity": 2}
     [held] = json.loads(sure("apply", "holds", body={"channel": world.channel, "lines": [line]}))
     [sent] = json.loads(sure("apply", "transfers", body=[{"origin": here, "destination": there, "lines": [line]}]))
-    sure("apply", "transfer_shipments", body={"transfer_id": sent["transfer_id"]})
+    sure("apply", "transfer_shipments", body={"transfer_id": sent["transfer_id"], "all": True})
     assert sent["transfer_id"] in sure("transfers")
     shown = json.loads(sure("show", sku, "--json"))
     assert [position["on_hand"] for position in shown["positions"]] == [8, 10]

@@ -228,7 +228,7 @@ async def test_a_pick_takes_good_units_and_refuses_a_lot_that_has_expired(flowin
         "The lot 'old' has 2026-03-02 as its date and may no longer be sold. "
         "Pick another lot, or report the units as short, with the reason 'expired'."
     )
-    sure((await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work)], AT))[0], Picked)
+    sure((await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], AT))[0], Picked)
     assert await lies(flowing, world) == {("-", "old"): 5, ("-", "good"): 1, ("(picked)", "good"): 4}
     await assert_clean(flowing)
 
@@ -236,11 +236,11 @@ async def test_a_pick_takes_good_units_and_refuses_a_lot_that_has_expired(flowin
 async def test_a_pick_of_more_than_the_good_units_says_so_and_short_ones_are_set_aside(flowing: Database) -> None:
     world = await build(flowing, old=5, good=3)
     order_id, [work] = await released(flowing, world.order("three kits", {world.skus[1]: 3}), BEFORE)
-    asked = Pick(order_id=order_id, fulfillment_order_id=work)
+    asked = Pick(order_id=order_id, fulfillment_order_id=work, all=True)
     [no] = await in_one(flowing, pick, [asked], AT)
     assert "only 3 units lie on shelves here that may still be sold, not 6" in sure(no, WorkRefused).detail
     line = PickLine(line_no=1, picked=1, short=2, short_reason="expired")
-    sure((await in_one(flowing, pick, [replace(asked, lines=[line])], AT))[0], Picked)
+    sure((await in_one(flowing, pick, [replace(asked, lines=[line], all=False)], AT))[0], Picked)
     assert await lies(flowing, world) == {("-", "good"): 1, ("(picked)", "good"): 2}
     assert (await here(flowing, world), await aside(flowing, world)) == ((3, 2, 2), 5)
     await assert_clean(flowing)
@@ -252,7 +252,7 @@ async def test_a_transfer_sends_good_units_only(flowing: Database) -> None:
         origin=world.location, destination=world.locations[1], lines=[TransferLine(sku=world.sku, quantity=7)]
     )
     transfer_id = sure((await in_one(flowing, transfers.request, [seven], BEFORE))[0], TransferDone).transfer_id
-    [no] = await in_one(flowing, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+    [no] = await in_one(flowing, transfers.ship, [Shipment(transfer_id=transfer_id, all=True)], AT)
     assert sure(no, TransferRefused).reason == "too_few"
     some = Shipment(transfer_id=transfer_id, lines=[transfers.SentLine(line_no=1, quantity=3)])
     sure((await in_one(flowing, transfers.ship, [some], AT))[0], TransferDone)
@@ -321,10 +321,12 @@ async def test_good_units_that_come_cover_what_orders_hold_of_expired_ones(flowi
 async def test_picked_units_that_come_back_expired_are_set_aside_at_once(flowing: Database) -> None:
     world = await build(flowing, old=5, good=2)
     order_id, [work] = await released(flowing, world.order("four", 4), BEFORE)
-    sure((await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work)], BEFORE))[0], Picked)
+    sure(
+        (await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], BEFORE))[0], Picked
+    )
     await run_duty(flowing)
     assert (await here(flowing, world), await aside(flowing, world)) == ((6, 4, 4), 1)
-    await in_one(flowing, cancel, [Cancellation(order_id=order_id)], AT)
+    await in_one(flowing, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     await Worker(flowing).run_until_idle()
     assert (await here(flowing, world), await aside(flowing, world)) == ((2, 0, 0), 5)
     await assert_clean(flowing)
@@ -349,7 +351,7 @@ async def test_a_receipt_of_an_expired_lot_is_set_aside_and_told(flowing: Databa
 async def test_returned_units_of_an_expired_lot_are_set_aside_and_told(flowing: Database) -> None:
     world = await build(flowing, old=3, good=0)
     order_id, [work] = await released(flowing, world.order("two", 2), BEFORE)
-    await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work)], BEFORE)
+    await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], BEFORE)
     await go_out(flowing, order_id, work)
     wanted = NewReturn(order_id=order_id, lines=[ReturnLine(line_no=1, quantity=2, reason="x")])
     [back] = await in_one(flowing, authorize, [wanted], BEFORE)
@@ -362,9 +364,11 @@ async def test_returned_units_of_an_expired_lot_are_set_aside_and_told(flowing: 
 
 
 async def go_out(database: Database, order_id: UUID, work: UUID) -> None:
-    await in_one(database, pack, [Pack(order_id=order_id, fulfillment_order_id=work)], BEFORE)
+    await in_one(database, pack, [Pack(order_id=order_id, fulfillment_order_id=work, all=True)], BEFORE)
     number = f"T-{uuid4().hex}"
-    await in_one(database, ship, [Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=number)], BEFORE)
+    await in_one(
+        database, ship, [Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=number, all=True)], BEFORE
+    )
     await react(database, watch_parcel, order_id, "shipment_shipped", BEFORE)
     await in_one(database, take_events, [TrackingEvent(tracking_number=number, kind=Kind.DELIVERED, at=BEFORE)], BEFORE)
 
@@ -423,9 +427,9 @@ async def test_whatever_happens_around_midnight_only_good_units_are_picked(flowi
         nonlocal picked
         await asyncio.sleep(dice.random() / 5)
         if dice.random() < 0.4:
-            await in_one(flowing, cancel, [Cancellation(order_id=order_id)], AT)
+            await in_one(flowing, cancel, [Cancellation(order_id=order_id, all=True)], AT)
             return
-        asked = [Pick(order_id=order_id, fulfillment_order_id=one) for one in works]
+        asked = [Pick(order_id=order_id, fulfillment_order_id=one, all=True) for one in works]
         picked += sum(o.picked for o in await in_one(flowing, pick, asked, AT) if isinstance(o, Picked))
 
     async def buy(number: int) -> None:

@@ -153,7 +153,7 @@ async def test_bad_transfers_are_refused_in_words(database: Database, world: Wor
 
 async def test_a_receipt_that_is_sent_again_makes_no_stock(database: Database, world: World) -> None:
     transfer_id = await requested(database, world, 6)
-    await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+    await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id, all=True)], AT)
     six = Arrival(transfer_id=transfer_id, lines=[ArrivedLine(line_no=1, received=6)], last=True)
     outcomes = [o for _ in range(3) for o in await in_one(database, transfers.receive, [six], AT)]
     assert [getattr(o, "reason", "done") for o in outcomes] == ["done", "too_late", "too_late"]
@@ -161,14 +161,14 @@ async def test_a_receipt_that_is_sent_again_makes_no_stock(database: Database, w
         "The transfer is finished. Nothing is under way; take in what else arrived with POST /v1/receipts."
     )
     assert await at(database, world, 1) == (26, 0)
-    [late] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, last=True)], AT)
+    [late] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, all=True, last=True)], AT)
     assert sure(late, TransferRefused).reason is TransferRefusal.TOO_LATE
     await assert_clean(database)
 
 
 async def test_a_surplus_is_said_once_with_the_last_units_of_its_line(database: Database, world: World) -> None:
     transfer_id = await requested(database, world, 6, 2)
-    await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+    await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id, all=True)], AT)
 
     def came(**units: int) -> Arrival:
         return Arrival(transfer_id=transfer_id, lines=[ArrivedLine(line_no=1, **units)])
@@ -190,7 +190,7 @@ async def test_receipts_sent_at_once_are_taken_once(database_url: str, copies: i
     async with await Database.open(database_url, pool_size=8) as database:
         world = await small_world(database, prefix=f"{uuid4().hex[:8]}-", skus=2, locations=2, stock=20)
         transfer_id = await requested(database, world, 6)
-        await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id)], AT)
+        await in_one(database, transfers.ship, [Shipment(transfer_id=transfer_id, all=True)], AT)
         six = Arrival(transfer_id=transfer_id, lines=[ArrivedLine(line_no=1, received=6, surplus=1)], last=True)
         outcomes = await asyncio.gather(*(in_one(database, transfers.receive, [six], AT) for _ in range(copies)))
         assert sum(isinstance(o, TransferDone) for [o] in outcomes) == 1

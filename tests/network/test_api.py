@@ -63,7 +63,7 @@ async def test_one_or_a_list_of_them(client: httpx.AsyncClient) -> None:
     [
         (SKU | {"gtin": "4006381333932"}, 400, "/gtin"),
         (SKU | {"weight_grams": "heavy"}, 400, "/weight_grams"),
-        (SKU | {"colour": "green"}, 400, ""),
+        (SKU | {"colour": "green"}, 400, "/colour"),
         (SKU | {"unit_scale": 2}, 409, "/unit_scale"),
         ({"skus": 5}, 400, "/skus"),
         (5, 400, ""),

@@ -104,9 +104,9 @@ async def test_units_under_way_stand_in_the_way(database: Database, world: World
     here, there = world.locations
     wanted = NewTransfer(origin=here, destination=there, lines=[TransferLine(sku=world.sku, quantity=2)])
     [done] = await in_one(database, request_transfers, [wanted], AT)
-    await in_one(database, ship_transfer, [Shipment(transfer_id=done.transfer_id)], AT)
+    await in_one(database, ship_transfer, [Shipment(transfer_id=done.transfer_id, all=True)], AT)
     conflict(await made(database, world, 1), "2 under way in transfers")
-    await in_one(database, receive_transfer, [Arrival(transfer_id=done.transfer_id)], AT)
+    await in_one(database, receive_transfer, [Arrival(transfer_id=done.transfer_id, all=True)], AT)
     conflict(await made(database, world, 1), "2 on hand")
 
 
@@ -122,7 +122,7 @@ async def test_announced_units_stand_in_the_way_and_kits_are_not_announced(datab
 async def test_orders_that_wait_stand_in_the_way(database: Database, world: World) -> None:
     order_id = await placed(database, backorder(world, "waits", 4), AT)
     conflict(await made(database, world, 1), "4 that orders wait for", "cancel the orders")
-    await in_one(database, cancel, [Cancellation(order_id=order_id)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     sure(await made(database, world, 1), Created)
     await assert_clean(database)
 
@@ -133,7 +133,7 @@ async def test_a_kit_that_orders_wait_for_keeps_its_components(database: Databas
     conflict(await made(database, world), "wait for 4 of the kit")
     conflict(await made(database, world, 2), "wait for 4 of the kit")
     sure(await made(database, world, 1, 2), Updated)  # it loses none
-    await in_one(database, cancel, [Cancellation(order_id=order_id)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     sure(await made(database, world, 2), Updated)
     sure(await made(database, world), Updated)
     sure(await received(database, world, 1), Moved)

@@ -318,12 +318,12 @@ async def test_units_that_wait_are_counted_through_every_exit(database: Database
 
     first, second = await wait_for(database, world, 5), await wait_for(database, world, 2)
     assert await counted() == 7
-    await in_one(database, cancel, [Cancellation(order_id=second)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=second, all=True)], AT)
     assert await counted() == 5
     await arrive(database, world, 3)
     await serve_who_waits(database, AT)
     assert await counted() == 2
-    await in_one(database, cancel, [Cancellation(order_id=first)], AT)
+    await in_one(database, cancel, [Cancellation(order_id=first, all=True)], AT)
     assert await counted() == 0
     await assert_clean(database)
 

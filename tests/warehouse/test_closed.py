@@ -167,7 +167,7 @@ async def test_work_at_a_closed_place_needs_a_person_until_it_opens_or_the_work_
     assert told.detail.startswith(f"{world.location} is closed (flood), and has work of this order. Reject the work")
     [fact] = await events(database, order_id, "work_at_closed_location")
     assert fact["fulfillment_order_id"] == str(work)
-    await in_one(database, pick, [Pick(order_id=other, fulfillment_order_id=others)], AT)
+    await in_one(database, pick, [Pick(order_id=other, fulfillment_order_id=others, all=True)], AT)
     await look(database, AT)
     assert await open_exceptions(database, other) == []
     [done] = await open_exceptions(database, other, all=True)

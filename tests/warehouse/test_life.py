@@ -288,4 +288,4 @@ async def test_over_http(database: Database, world: World) -> None:
         assert len(everything["fulfillment_orders"]) == 1
         assert (await http.get(f"/v1/orders/{order_id}/fulfillment_orders/{uuid4()}")).status_code == 404
         codes = [reason["code"] for reason in (await http.get("/v1/short_reasons")).json()["short_reasons"]]
-        assert codes == ["damaged", "none_left", "not_found", "refused"]
+        assert codes == ["damaged", "expired", "none_left", "not_found", "refused"]

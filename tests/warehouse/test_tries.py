@@ -300,9 +300,7 @@ async def test_units_that_are_found_again_are_held_against_nobody(database: Data
     await assert_clean(database)
 
 
-async def test_a_location_that_refused_the_work_stays_excluded_whatever_is_found(
-    database: Database, world: World
-) -> None:
+async def test_who_refused_the_work_stays_excluded_whatever_is_found(database: Database, world: World) -> None:
     order_id = await placed(database, world.order("refused", 2), AT)
     places = [await refuse(database, order_id) for _ in range(2)]
     there = await counted_up(database, world, places[0])

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from ordino.core.codes import Code, LongCode
+from ordino.core.codes import Code, Label
 from ordino.core.errors import Fault
 from ordino.core.upserts import CurrencyCode, Text
 
@@ -57,7 +57,7 @@ class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gtin: (
         Annotated[str, Meta(max_length=14, description="8, 12, 13 or 14 digits, the last one a check digit.")] | None
     ) = None
-    category: LongCode | None = None
+    category: Label | None = None
     weight_grams: Annotated[int, Meta(ge=0, le=MAX_GRAMS)] = 0
     length_mm: Millimeters = 0
     width_mm: Millimeters = 0

@@ -6,7 +6,7 @@ characters and characters without a width are refused, because nobody sees them.
 path.
 
 What is normalized is what the types mark: every ``ShortCode``, ``Code`` and ``LongCode``, wherever it stands in a Struct, a list or
-a mapping.
+a mapping. A ``Label`` (a category) names no thing of its own and is written by people: white space inside it becomes single blanks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import msgspec
 from msgspec import Meta
@@ -25,12 +25,14 @@ from msgspec import inspect as types
 from ordino.core.errors import Fault, Invalid
 
 MARK = "code"
+FOLDED = "folded"
 TRIMMED = "trimmed"
 """Marks texts that are trimmed where they come in, and stay as written otherwise."""
 _SAID = "The name by which it is told apart."
 Code = Annotated[str, Meta(min_length=1, max_length=100, description=_SAID, extra={MARK: True})]
 ShortCode = Annotated[str, Meta(min_length=1, max_length=50, description=_SAID, extra={MARK: True})]
 LongCode = Annotated[str, Meta(min_length=1, max_length=200, description=_SAID, extra={MARK: True})]
+Label = Annotated[str, Meta(min_length=1, max_length=200, extra={MARK: FOLDED})]
 
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
@@ -127,7 +129,7 @@ def places_of(type_: Any) -> Places | None:
 
 def _places(info: types.Type, seen: dict[type, Any]) -> Places | None:
     if is_code(info):
-        return _tidy_code
+        return _tidy_label if (info.extra or {})[MARK] == FOLDED else _tidy_code
     if isinstance(info, types.Metadata):
         return _trim if (info.extra or {}).get(TRIMMED) else _places(info.type, seen)
     if isinstance(info, types.UnionType):
@@ -142,8 +144,8 @@ def _places(info: types.Type, seen: dict[type, Any]) -> Places | None:
     return None
 
 
-def is_code(info: types.Type) -> bool:
-    """Is this the type of a code?"""
+def is_code(info: types.Type) -> TypeGuard[types.Metadata]:
+    """Is this the type of a code, or of a label?"""
     return isinstance(info, types.Metadata) and bool((info.extra or {}).get(MARK))
 
 
@@ -154,6 +156,13 @@ def _tidy_code(value: Any, pointer: str, faults: list[Fault]) -> Any:
     if value and (wrong := wrong_with(code)):
         faults.append(Fault(pointer, wrong))
     return value if code == value else code
+
+
+def _tidy_label(value: Any, pointer: str, faults: list[Fault]) -> Any:
+    if not isinstance(value, str):
+        return value
+    label = _tidy_code(" ".join(value.split()), pointer, faults)
+    return value if label == value else label
 
 
 def _trim(value: Any, pointer: str, faults: list[Fault]) -> Any:

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.core import kept
-from ordino.core.codes import Code, LongCode
+from ordino.core.codes import Code, Label
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
@@ -48,7 +48,7 @@ class _Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     network: Code | None = None
     location_type: LocationType | None = None
     location: Code | None = None
-    category: LongCode | None = None
+    category: Label | None = None
     sku: Code | None = None
     units: Annotated[int, Meta(ge=0, le=MAX_UNITS)] | None = None
     percent: (

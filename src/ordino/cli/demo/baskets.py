@@ -224,7 +224,7 @@ def _products(products: Any) -> dict[int, Product]:
         found[product_id] = Product(
             product_id,
             name[:200],
-            (category or department).title(),
+            " ".join((category or department).title().split()),
             grams,
             max(10, round(3 * side)),
             max(10, round(2 * side)),
