@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ordino.catalog.codes import sql as catalog_sql
 from ordino.cli.bench import load, world
 from ordino.cli.bench.figure import Figure, make, median
 from ordino.core.database import Database
@@ -78,7 +79,7 @@ async def _floor(database: Database, seconds: float) -> float:
         reads = 0
         async with database.pool.acquire() as connection:
             while time.perf_counter() < ends_at:
-                [row] = await sql.sku_ids(connection, codes=[world.sku_code(dice.randint(1, world.SKUS))])
+                [row] = await catalog_sql.sku_ids(connection, codes=[world.sku_code(dice.randint(1, world.SKUS))])
                 await sql.stock_of(connection, sku_ids=[row["sku_id"]], at=at)
                 reads += 1
         return reads
