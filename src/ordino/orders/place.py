@@ -30,7 +30,7 @@ from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.rules import Position
 from ordino.inventory.shelf import Shelf, on_shelf
-from ordino.network.facts import Channel, NetworkFacts, Serving, facts
+from ordino.network.facts import Channel, Closed, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
 from ordino.orders.model import (
@@ -43,7 +43,7 @@ from ordino.orders.model import (
     Placed,
     Refusal,
 )
-from ordino.orders.never import never_served
+from ordino.orders.never import NeverServed, never_served
 from ordino.orders.repeats import answer_repeats, digest_of
 from ordino.orders.replay import cast_shadows
 from ordino.sourcing.decide import decide, stocked
@@ -265,6 +265,15 @@ def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> Orde
 # -- the plan ------------------------------------------------------------------------------------------------------------
 
 
+class _Decided(Struct, frozen=True):
+    """What was asked, one request an order, what was decided, and what it was decided on."""
+
+    requests: Sequence[Request]
+    decisions: Sequence[Decision]
+    hopeless: NeverServed
+    shelf: Shelf
+
+
 async def _plan(
     tx: Tx,
     orders: Sequence[NewOrder],
@@ -277,74 +286,18 @@ async def _plan(
     at: datetime,
     outcomes: dict[int, Outcome],
 ) -> tuple[list[PlannedOrder], Shelf]:
-    policy = await profiles(tx)
     flow_version = await tx.plans.active(tx)
     ids = new_ids(at, 2 * len(chosen))
     closed = {channel_id: network.closed(channel_id, at) for channel_id in {channels[i][0].channel_id for i in chosen}}
-    requests = []
+    asked = []
     for place_in_batch, index in enumerate(chosen):
-        order = orders[index]
-        channel, serving = channels[index]
-        requests.append(
-            Request(
-                ids[2 * place_in_batch],
-                serving,
-                order.ship_to.country,
-                order.ship_to.postal_code,
-                at,
-                tuple(
-                    [
-                        skus[line.sku].need(
-                            line_no, line.quantity, group=line.group, unit_price_minor=line.unit_price_minor
-                        )
-                        for line_no, line in enumerate(order.lines, 1)
-                    ]
-                ),
-                ShortPolicy(channel.short_policy),
-                channel.channel_id,
-                closed[channel.channel_id],
-                held[index].units if index in held else _NOTHING,
-                channel.code,
-                channel.seller,
-                order.type,
-                order.service_level,
-                order.promised_at,
-                order.ship_to.region,
-                order.ship_to.city,
-                order.total_minor,
-                order.currency,
-                None if order.customer is None else order.customer.external_id,
-            )
+        channel = channels[index][0]
+        units = held[index].units if index in held else _NOTHING
+        asked.append(
+            _request(ids[2 * place_in_batch], orders[index], channel, skus, closed[channel.channel_id], units, at)
         )
-    used = await capacity.used(
-        tx,
-        network,
-        {channels[index][1].network_id: channels[index][1] for index in chosen},
-        at,
-        tx.careful,
-        policy.backlog_days,
-    )
-    sku_ids = stocked(requests)
-    shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
-    outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
-    decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
-    if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
-        shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
-        decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
-    hopeless = never_served(requests, decisions, network, policy.for_request)
-    if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
-        requests = [
-            replace(request, short_policy=ShortPolicy.REFUSE) if index in hopeless.orders else request
-            for index, request in enumerate(requests)
-        ]
-        decisions = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
-        hopeless = never_served(requests, decisions, network, policy.for_request)
-    if shelf.claimed:
-        decisions = [
-            _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
-        ]
-    if policy.shadows:
-        await cast_shadows(tx, policy, requests, decisions, network, (shelf.free, used, shelf.book, outlook), at)
+    decided = await _decide(tx, asked, network, at)
+    hopeless, decisions = decided.hopeless, decided.decisions
     accepted = [
         index
         for place_in_batch, (index, decision) in enumerate(zip(chosen, decisions, strict=True))
@@ -352,7 +305,7 @@ async def _plan(
     ]
     customers = await _customers(tx, orders, accepted, channels, at)
     planned = []
-    for place_in_batch, (index, request, decision) in enumerate(zip(chosen, requests, decisions, strict=True)):
+    for place_in_batch, (index, request, decision) in enumerate(zip(chosen, decided.requests, decisions, strict=True)):
         order = orders[index]
         if place_in_batch in hopeless.orders:
             said = hopeless.orders[place_in_batch]
@@ -384,7 +337,78 @@ async def _plan(
                 hopeless.dropped.get(place_in_batch, _POSSIBLE),
             )
         )
-    return planned, shelf
+    return planned, decided.shelf
+
+
+def _request(
+    order_id: UUID,
+    order: NewOrder,
+    channel: Channel,
+    skus: Mapping[str, Sku],
+    closed: Mapping[int, Closed],
+    held: Mapping[Position, int],
+    at: datetime,
+) -> Request:
+    assert channel.network is not None, "asked before"
+    needs = [
+        skus[line.sku].need(line_no, line.quantity, group=line.group, unit_price_minor=line.unit_price_minor)
+        for line_no, line in enumerate(order.lines, 1)
+    ]
+    return Request(
+        order_id,
+        channel.network,
+        order.ship_to.country,
+        order.ship_to.postal_code,
+        at,
+        tuple(needs),
+        ShortPolicy(channel.short_policy),
+        channel.channel_id,
+        closed,
+        held,
+        channel.code,
+        channel.seller,
+        order.type,
+        order.service_level,
+        order.promised_at,
+        order.ship_to.region,
+        order.ship_to.city,
+        order.total_minor,
+        order.currency,
+        None if order.customer is None else order.customer.external_id,
+    )
+
+
+async def _decide(tx: Tx, requests: Sequence[Request], network: NetworkFacts, at: datetime) -> _Decided:
+    """On what is free now; what carts' expired holds still have is let go first, if something is short."""
+    policy = await profiles(tx)
+    servings = {request.network.network_id: request.network for request in requests}
+    used = await capacity.used(tx, network, servings, at, tx.careful, policy.backlog_days)
+    sku_ids = stocked(requests)
+    shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
+    outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
+
+    def decisions_of(requests: Sequence[Request]) -> list[Decision]:
+        return decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+
+    decisions = decisions_of(requests)
+    if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
+        shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
+        decisions = decisions_of(requests)
+    hopeless = never_served(requests, decisions, network, policy.for_request)
+    if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
+        requests = [
+            replace(request, short_policy=ShortPolicy.REFUSE) if index in hopeless.orders else request
+            for index, request in enumerate(requests)
+        ]
+        decisions = decisions_of(requests)
+        hopeless = never_served(requests, decisions, network, policy.for_request)
+    if shelf.claimed:
+        decisions = [
+            _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
+        ]
+    if policy.shadows:
+        await cast_shadows(tx, policy, requests, decisions, network, (shelf.free, used, shelf.book, outlook), at)
+    return _Decided(requests, decisions, hopeless, shelf)
 
 
 def _with_claims(decision: Decision, request: Request, shelf: Shelf) -> Decision:
