@@ -29,6 +29,7 @@ from ordino.inventory.rules import (
     upsert_buffers,
 )
 from ordino.inventory.totals import totals
+from ordino.inventory.transfers import NewTransfer, TransferDone, TransferLine, TransferRefused, request
 from ordino.network.closures import Closure, reopen, upsert_closures
 from ordino.network.read import locations
 from ordino.network.upsert import upsert_locations
@@ -141,6 +142,22 @@ async def test_carts_do_not_hold_what_is_claimed(database: Database, world: Worl
     sure(greedy, HoldRefused)
     [modest] = await in_one(database, hold, [cart(3)], AT)
     sure(modest, Held)
+    await serve_who_waits(database, AT)
+    assert await waits(database, first) == 0
+    await assert_clean(database)
+
+
+async def test_transfers_leave_what_is_claimed(database: Database, world: World) -> None:
+    first = await wait_for(database, world, 5)
+    await arrive(database, world, 8)
+
+    def away(units: int) -> NewTransfer:
+        lines = [TransferLine(sku=world.sku, quantity=units)]
+        return NewTransfer(origin=world.location, destination=world.locations[1], lines=lines)
+
+    [greedy, modest] = await in_one(database, request, [away(4), away(3)], AT)
+    assert sure(greedy, TransferRefused).reason == "too_few"
+    sure(modest, TransferDone)
     await serve_who_waits(database, AT)
     assert await waits(database, first) == 0
     await assert_clean(database)

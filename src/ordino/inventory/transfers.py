@@ -31,6 +31,7 @@ from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
 from ordino.inventory.model import MoveKind, StockMove
+from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 
 sql = statements("ordino.inventory")
@@ -201,14 +202,16 @@ Key = tuple[UUID, int]
 
 
 async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> list[Outcome]:
-    """One outcome a transfer, in order; each is reserved at its origin whole, or refused. Buffers do not stop a transfer."""
+    """One outcome a transfer, in order; each is reserved at its origin whole, or refused. Buffers do not stop a transfer;
+    what orders wait for and are still to be offered does.
+    """
     network, of_kits = await facts(tx), (await kits(tx)).parts
     skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
-    free = await ledger.free(tx, list(skus.values()), at=at, lock=True)
+    free = (await on_shelf(tx, list(skus.values()), at=at, lock=True)).free
     if any(_refusal(wanted, network, skus, of_kits, free) for wanted in transfers) and await holds.lapse(
         tx, skus.values(), at=at
     ):
-        free = await ledger.free(tx, list(skus.values()), at=at, lock=True)
+        free = (await on_shelf(tx, list(skus.values()), at=at, lock=True)).free
     outcomes: list[Outcome] = []
     granted: list[tuple[UUID, NewTransfer]] = []
     events: list[Event] = []
