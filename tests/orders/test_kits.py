@@ -105,7 +105,7 @@ async def test_units_under_way_stand_in_the_way(database: Database, world: World
     wanted = NewTransfer(origin=here, destination=there, lines=[TransferLine(sku=world.sku, quantity=2)])
     [done] = await in_one(database, request_transfers, [wanted], AT)
     await in_one(database, ship_transfer, [Shipment(transfer_id=done.transfer_id, all=True)], AT)
-    conflict(await made(database, world, 1), "2 under way in transfers")
+    conflict(await made(database, world, 1), "2 in transit in transfers")
     await in_one(database, receive_transfer, [Arrival(transfer_id=done.transfer_id, all=True)], AT)
     conflict(await made(database, world, 1), "2 on hand")
 

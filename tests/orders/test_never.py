@@ -95,7 +95,7 @@ async def test_a_unit_that_is_too_large_for_one_parcel_is_refused(database: Data
     written(await in_one(database, upsert_carrier_services, services, AT))
     await put_sku(database, world.sku, length_mm=100, width_mm=100, height_mm=101)
     order = world.order("large", channel=world.channels["backorder"])
-    await refused(database, order, "/lines/0/sku", "one unit measures 1010 cubic cm", "more than 1000 cubic cm")
+    await refused(database, order, "/lines/0/sku", "one unit has a volume of 1010 cubic cm", "more than 1000 cubic cm")
     await put_sku(database, world.sku, length_mm=100, width_mm=100, height_mm=100)
     await waits(database, world.order("small", 5, channel=world.channels["backorder"]))
 
