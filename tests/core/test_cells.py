@@ -75,10 +75,10 @@ async def test_a_minus_is_read_where_the_field_may_be_negative() -> None:
 @pytest.mark.parametrize(
     ("column", "cell", "said"),
     [
-        ("as_of", "45992", "Excel's serial number of 2025-12-01;"),
-        ("as_of", "45992.5", "Excel's serial number of 2025-12-01 12:00;"),
-        ("as_of", "45992,5", "Excel's serial number of 2025-12-01 12:00;"),
-        ("due_on", "45992", "Excel's serial number of 2025-12-01;"),
+        ("as_of", "45992", "Excel's serial number for 2025-12-01;"),
+        ("as_of", "45992.5", "Excel's serial number for 2025-12-01 12:00;"),
+        ("as_of", "45992,5", "Excel's serial number for 2025-12-01 12:00;"),
+        ("due_on", "45992", "Excel's serial number for 2025-12-01;"),
         ("as_of", "01/12/2025", "is not a date with a time; write one such as 2026-11-27T08:00:00Z"),
         ("due_on", "01.12.2025", "is not a date; write one such as 2026-11-27"),
         ("share", "1,5", "is not a decimal number"),

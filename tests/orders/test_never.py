@@ -72,7 +72,7 @@ async def test_an_address_that_no_location_serves_is_refused(database: Database,
     order = world.order("paris", channel=channel, ship_to=PARIS)
     await refused(database, order, "/ship_to", "no location of the network", "75001 in FR", "another address")
     order = world.order("nowhere", channel=channel, ship_to=NOWHERE)
-    await refused(database, order, "/ship_to", "no carrier service reaches 99999", "not known (PUT /v1/postal_codes)")
+    await refused(database, order, "/ship_to", "no carrier service reaches 99999", "is unknown (add it with PUT /v1/postal_codes)")
     await waits(database, world.order("here", channel=channel))
 
 
@@ -103,7 +103,7 @@ async def test_a_unit_that_is_too_large_for_one_parcel_is_refused(database: Data
 async def test_goods_that_no_location_handles_are_refused(database: Database, world: World) -> None:
     await put_sku(database, world.sku, handling_classes=["frozen"])
     order = world.order("frozen", channel=world.channels["backorder"])
-    await refused(database, order, "/lines/0/sku", "handles 'frozen'")
+    await refused(database, order, "/lines/0/sku", "can handle 'frozen'")
     await put_location(database, world.location, handles=["frozen"], active=False)
     await waits(database, order)
 
@@ -114,7 +114,7 @@ async def test_a_service_level_that_does_not_reach_the_address_is_refused(databa
     await in_one(database, upsert_carrier_services, [fast], AT)
     channel = world.channels["backorder"]
     far = world.order("far", channel=channel, postal_code=PLACES[7][0], service_level="fast")
-    await refused(database, far, "/service_level", "level 'fast' reaches the address", "there are ", "standard")
+    await refused(database, far, "/service_level", "level 'fast' reaches the address", "Choose one of: ", "standard")
     await waits(database, world.order("near", channel=channel, service_level="fast"))
     await waits(database, world.order("slow", channel=channel, postal_code=PLACES[7][0]))
 

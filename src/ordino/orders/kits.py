@@ -90,6 +90,6 @@ def _stocked(code: str, found: Mapping[str, int]) -> str:
     there = ", ".join(WAYS_OUT[kind][0].format(found[kind]) for kind in kinds)
     ways = "; ".join(WAYS_OUT[kind][1] for kind in kinds)
     return (
-        f"{code!r} cannot become a kit while it has units of its own ({there}), because a kit has none. First {ways}. "
+        f"{code!r} cannot become a kit while there are {there}; a kit has no units of its own. First {ways}. "
         "Or create the kit under another SKU."
     )
