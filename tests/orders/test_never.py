@@ -72,7 +72,9 @@ async def test_an_address_that_no_location_serves_is_refused(database: Database,
     order = world.order("paris", channel=channel, ship_to=PARIS)
     await refused(database, order, "/ship_to", "no location of the network", "75001 in FR", "another address")
     order = world.order("nowhere", channel=channel, ship_to=NOWHERE)
-    await refused(database, order, "/ship_to", "no carrier service reaches 99999", "is unknown (add it with PUT /v1/postal_codes)")
+    await refused(
+        database, order, "/ship_to", "no carrier service reaches 99999", "is unknown (add it with PUT /v1/postal_codes)"
+    )
     await waits(database, world.order("here", channel=channel))
 
 
