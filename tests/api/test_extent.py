@@ -90,7 +90,7 @@ async def test_neither_a_part_nor_all_and_both_are_refused_and_change_nothing(
         answer = await client.post(where, json=body)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, pointer), answer.text
         if not pointer:
-            assert f'Name at least one of `{field}`, or send `"all": true`' in answer.json()["detail"]
+            assert f'Say what this is about: list it in `{field}`, or send `"all": true`' in answer.json()["detail"]
         if several:
             listed = (await client.post(several, json=[{**body, **key}])).json()
             said = listed["outcomes"][0] if "outcomes" in listed else listed["errors"][0]

@@ -134,7 +134,7 @@ async def test_a_misspelt_query_does_not_count_as_now(client: AsyncClient) -> No
     headers = {"content-type": "application/x-ndjson"}
     answer = await client.post("/v1/counts?as_off=2026-11-27T00:00:00Z", content=rows, headers=headers)
     assert (answer.status_code, pointers(answer)) == (400, ["/as_off"])
-    assert "it takes as_of, feed" in answer.json()["detail"]
+    assert "the known ones are as_of, feed" in answer.json()["detail"]
 
 
 async def test_a_pointer_to_an_odd_name_is_one_step(client: AsyncClient) -> None:

@@ -215,7 +215,7 @@ async def test_a_time_of_a_query_keeps_its_offset_and_a_number_is_none(client: C
     assert spoiled.json() == whole.json()
     number = await client.get(f"{path}?at=45992.5")
     assert number.status_code == 400
-    assert "Excel's serial number of 2025-12-01 12:00" in number.json()["errors"][0]["detail"]
+    assert "Excel's serial number for 2025-12-01 12:00" in number.json()["errors"][0]["detail"]
 
 
 async def test_every_query_parameter_is_looked_at_by_its_type(database_url: str) -> None:

@@ -105,7 +105,9 @@ async def test_refused_work_is_sourced_again_until_a_person_is_asked(
         await flowing.transact(lambda tx: allocate(tx, [order.order_id], at=datetime.now(UTC)))
     [open_] = json.loads(run("exceptions", "--json"))
     assert (open_["order_id"], open_["units"]) == (str(order.order_id), 2)
-    assert f"2 x {world.sku} (line 1) of refused wait. Failed once; not asked again: cli-loc-1." in run("exceptions")
+    assert f"2 x {world.sku} (line 1) of refused wait. Fulfillment failed once; not asked again: cli-loc-1." in run(
+        "exceptions"
+    )
     assert run("resolve", open_["exception_id"], "cancel") == "Resolved: cancel.\n"
     assert json.loads(run("exceptions", "--json")) == []
     assert json.loads(run("exceptions", "--all", "--json"))[0]["resolved_by"] == "ordino sourcing"

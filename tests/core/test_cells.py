@@ -67,22 +67,24 @@ async def test_cells_are_stripped_and_digits_are_a_number(cell: str) -> None:
 
 async def test_a_minus_is_read_where_the_field_may_be_negative() -> None:
     assert await thing("delta", "-3") == Thing(sku="tea", delta=-3)
-    assert await thing("on_hand", "-3") == Fault("/on_hand", "'-3' is refused: Expected `int` >= 0.")
+    assert await thing("on_hand", "-3") == Fault(
+        "/on_hand", "'-3' is refused. Expected a whole number that is at least 0."
+    )
 
 
 @pytest.mark.parametrize(
     ("column", "cell", "said"),
     [
-        ("as_of", "45992", "Excel's serial number of 2025-12-01;"),
-        ("as_of", "45992.5", "Excel's serial number of 2025-12-01 12:00;"),
-        ("as_of", "45992,5", "Excel's serial number of 2025-12-01 12:00;"),
-        ("due_on", "45992", "Excel's serial number of 2025-12-01;"),
+        ("as_of", "45992", "Excel's serial number for 2025-12-01;"),
+        ("as_of", "45992.5", "Excel's serial number for 2025-12-01 12:00;"),
+        ("as_of", "45992,5", "Excel's serial number for 2025-12-01 12:00;"),
+        ("due_on", "45992", "Excel's serial number for 2025-12-01;"),
         ("as_of", "01/12/2025", "is not a date with a time; write one such as 2026-11-27T08:00:00Z"),
         ("due_on", "01.12.2025", "is not a date; write one such as 2026-11-27"),
         ("share", "1,5", "is not a decimal number"),
         ("share", "nan", "is not a decimal number"),
         ("share", "inf", "is not a decimal number"),
-        ("active", "yes", "is neither true nor false"),
+        ("active", "yes", "is not a yes-or-no value; write true or false"),
     ],
 )
 async def test_every_refusal_shows_the_cell_and_says_what_is_expected(column: str, cell: str, said: str) -> None:
@@ -152,7 +154,7 @@ async def test_rows_of_json_take_integers_that_are_integers() -> None:
         assert "digits only" in fault.detail
     assert "Excel's serial number" in found[6].detail
     assert found[7] == Thing(sku="a", on_hand=1)
-    assert found[8] == Fault("/sku", "A code may not be empty or only white space; send a name.")
+    assert found[8] == Fault("/sku", "A code may not be empty or white space only; send a name.")
     assert found[9] == Thing(sku="a", active=True)
 
 

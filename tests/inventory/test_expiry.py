@@ -225,7 +225,7 @@ async def test_a_pick_takes_good_units_and_refuses_a_lot_that_has_expired(flowin
     named = PickLine(line_no=1, picked=4, lots=[PickedLot(lot="old", quantity=4)])
     [no] = await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[named])], AT)
     assert sure(no, WorkRefused).detail == (
-        "The lot 'old' has 2026-03-02 as its date and may no longer be sold. "
+        "The lot 'old' expires on 2026-03-02 and may no longer be sold. "
         "Pick another lot, or report the units as short, with the reason 'expired'."
     )
     sure((await in_one(flowing, pick, [Pick(order_id=order_id, fulfillment_order_id=work, all=True)], AT))[0], Picked)

@@ -64,7 +64,7 @@ async def test_files_are_taken_in_and_reported(
     assert told[1] == "3 rows: 1 applied, 0 unchanged, 2 refused."
     assert told[3:] == [
         "  line 3: sku: The SKU 'none' does not exist.",
-        "  line 4: on_hand: '-1' is refused: Expected `int` >= 0.",
+        "  line 4: on_hand: '-1' is refused. Expected a whole number that is at least 0.",
     ]
     failed = tmp_path / "failed"
     assert "does not say what it holds" in (failed / "stock.csv.report.txt").read_text()

@@ -173,7 +173,7 @@ async def test_a_name_comes_again_with_other_rows_only_to_be_refused(database: D
     await feed.feed(database, deltas(world, 1, 2), feed.ADJUSTMENTS, name=name)
     with pytest.raises(Conflict, match="other rows in lines 2 to 3"):
         await feed.feed(database, deltas(world, 1, 3), feed.ADJUSTMENTS, name=name)
-    with pytest.raises(Conflict, match="came before with adjustments"):
+    with pytest.raises(Conflict, match="was already used for adjustments"):
         await feed.feed(database, deltas(world, 1, 2), feed.RECEIPTS, name=name)
     with pytest.raises(Invalid):
         await feed.feed(database, deltas(world), feed.RECEIPTS, name="")

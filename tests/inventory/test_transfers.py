@@ -158,7 +158,7 @@ async def test_a_receipt_that_is_sent_again_makes_no_stock(database: Database, w
     outcomes = [o for _ in range(3) for o in await in_one(database, transfers.receive, [six], AT)]
     assert [getattr(o, "reason", "done") for o in outcomes] == ["done", "too_late", "too_late"]
     assert sure(outcomes[1], TransferRefused).detail == (
-        "The transfer is finished. Nothing is under way; take in what else arrived with POST /v1/receipts."
+        "The transfer is finished. Nothing is in transit; receive anything else that arrived with POST /v1/receipts."
     )
     assert await at(database, world, 1) == (26, 0)
     [late] = await in_one(database, transfers.receive, [Arrival(transfer_id=transfer_id, all=True, last=True)], AT)

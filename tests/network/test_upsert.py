@@ -225,7 +225,7 @@ async def test_postal_codes_come_in_bulk(database: Database) -> None:
     bad = replace(places[8], longitude=181.0)
     assert await _do(database, upsert_postal_codes, moved, bad, places[9]) == [
         Updated("FR-00007"),
-        NotUpserted("FR-00008", Reason.INVALID, "Expected `float` <= 180.0.", "/longitude"),
+        NotUpserted("FR-00008", Reason.INVALID, "Expected a number that is at most 180.", "/longitude"),
         Unchanged("FR-00009"),
     ]
     assert await database.read(lambda tx: read.postal_code(tx, "FR", "00007")) == moved

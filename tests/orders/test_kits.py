@@ -105,7 +105,7 @@ async def test_units_under_way_stand_in_the_way(database: Database, world: World
     wanted = NewTransfer(origin=here, destination=there, lines=[TransferLine(sku=world.sku, quantity=2)])
     [done] = await in_one(database, request_transfers, [wanted], AT)
     await in_one(database, ship_transfer, [Shipment(transfer_id=done.transfer_id, all=True)], AT)
-    conflict(await made(database, world, 1), "2 under way in transfers")
+    conflict(await made(database, world, 1), "2 in transit in transfers")
     await in_one(database, receive_transfer, [Arrival(transfer_id=done.transfer_id, all=True)], AT)
     conflict(await made(database, world, 1), "2 on hand")
 
@@ -121,7 +121,7 @@ async def test_announced_units_stand_in_the_way_and_kits_are_not_announced(datab
 
 async def test_orders_that_wait_stand_in_the_way(database: Database, world: World) -> None:
     order_id = await placed(database, backorder(world, "waits", 4), AT)
-    conflict(await made(database, world, 1), "4 that orders wait for", "cancel the orders")
+    conflict(await made(database, world, 1), "4 on backorder", "cancel the orders")
     await in_one(database, cancel, [Cancellation(order_id=order_id, all=True)], AT)
     sure(await made(database, world, 1), Created)
     await assert_clean(database)

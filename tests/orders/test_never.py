@@ -72,7 +72,9 @@ async def test_an_address_that_no_location_serves_is_refused(database: Database,
     order = world.order("paris", channel=channel, ship_to=PARIS)
     await refused(database, order, "/ship_to", "no location of the network", "75001 in FR", "another address")
     order = world.order("nowhere", channel=channel, ship_to=NOWHERE)
-    await refused(database, order, "/ship_to", "no carrier service reaches 99999", "not known (PUT /v1/postal_codes)")
+    await refused(
+        database, order, "/ship_to", "no carrier service reaches 99999", "is unknown (add it with PUT /v1/postal_codes)"
+    )
     await waits(database, world.order("here", channel=channel))
 
 
@@ -95,7 +97,7 @@ async def test_a_unit_that_is_too_large_for_one_parcel_is_refused(database: Data
     written(await in_one(database, upsert_carrier_services, services, AT))
     await put_sku(database, world.sku, length_mm=100, width_mm=100, height_mm=101)
     order = world.order("large", channel=world.channels["backorder"])
-    await refused(database, order, "/lines/0/sku", "one unit measures 1010 cubic cm", "more than 1000 cubic cm")
+    await refused(database, order, "/lines/0/sku", "one unit has a volume of 1010 cubic cm", "more than 1000 cubic cm")
     await put_sku(database, world.sku, length_mm=100, width_mm=100, height_mm=100)
     await waits(database, world.order("small", 5, channel=world.channels["backorder"]))
 
@@ -103,7 +105,7 @@ async def test_a_unit_that_is_too_large_for_one_parcel_is_refused(database: Data
 async def test_goods_that_no_location_handles_are_refused(database: Database, world: World) -> None:
     await put_sku(database, world.sku, handling_classes=["frozen"])
     order = world.order("frozen", channel=world.channels["backorder"])
-    await refused(database, order, "/lines/0/sku", "handles 'frozen'")
+    await refused(database, order, "/lines/0/sku", "can handle 'frozen'")
     await put_location(database, world.location, handles=["frozen"], active=False)
     await waits(database, order)
 
@@ -114,7 +116,7 @@ async def test_a_service_level_that_does_not_reach_the_address_is_refused(databa
     await in_one(database, upsert_carrier_services, [fast], AT)
     channel = world.channels["backorder"]
     far = world.order("far", channel=channel, postal_code=PLACES[7][0], service_level="fast")
-    await refused(database, far, "/service_level", "level 'fast' reaches the address", "there are ", "standard")
+    await refused(database, far, "/service_level", "level 'fast' reaches the address", "Choose one of: ", "standard")
     await waits(database, world.order("near", channel=channel, service_level="fast"))
     await waits(database, world.order("slow", channel=channel, postal_code=PLACES[7][0]))
 

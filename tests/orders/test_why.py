@@ -158,7 +158,7 @@ async def test_a_condition_that_fails_never_stops_an_order_and_is_told(database:
 async def test_an_unknown_service_level_is_refused(database: Database, world: World) -> None:
     [refused] = await in_one(database, place, [world.order("level", service_level="drone")], AT)
     assert refused.reason == "unknown_service_level"
-    assert "there are standard" in refused.detail
+    assert "choose one of: standard" in refused.detail
 
 
 async def test_a_date_without_an_offset_is_refused(database: Database, world: World) -> None:

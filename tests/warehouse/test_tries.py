@@ -68,7 +68,7 @@ async def test_after_so_many_tries_a_person_is_asked(database: Database, world: 
     assert (counts["tries"], counts["backordered"], counts["allocated"]) == (2, 2, 0)  # two other locations have it
     [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
     assert (open_.kind, open_.line_no, open_.units, open_.sku) == ("not_sourced", 1, 2, world.sku)
-    assert open_.detail.startswith("Failed 2 times; not asked again: ")
+    assert open_.detail.startswith("Fulfillment failed 2 times; not asked again: ")
     await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
     assert len(await events(database, order_id, "sourcing_given_up")) == 1
     await assert_clean(database)
@@ -225,7 +225,7 @@ async def test_refused_everywhere_a_person_is_asked_at_once(database: Database) 
     order_id = await placed(database, world.order("nowhere else", 2), AT)
     await refuse(database, order_id)
     [open_] = [one for one in await database.read(exceptions) if one.order_id == order_id]
-    assert open_.detail == "Failed once; not asked again: nowhere-loc-1."
+    assert open_.detail == "Fulfillment failed once; not asked again: nowhere-loc-1."
     assert (await line(database, order_id))["backordered"] == 2
 
 

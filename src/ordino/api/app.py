@@ -37,6 +37,7 @@ from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailabl
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.migrations import pending_on
 from ordino.core.settings import Settings
+from ordino.core.wording import plain_words
 from ordino.inventory.api.stock import Reader, Totaler
 from ordino.inventory.availability import Ask, Availability, available
 from ordino.inventory.totals import totals
@@ -180,7 +181,7 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
     if isinstance(error.extra, list):
         for entry in error.extra:
             if isinstance(entry, dict):
-                faults.append(Fault(f"/{entry.get('key', '')}", str(entry.get("message", ""))))
+                faults.append(Fault(f"/{entry.get('key', '')}", plain_words(str(entry.get("message", "")))))
     code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid")
     titles = {
         404: "There is no such thing",

@@ -41,10 +41,12 @@ async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
 
 
 def _unknown_parameters(request: Request[Any, Any, Any], unknown: Sequence[str], known: Sequence[str]) -> Invalid:
-    which = f"it takes {', '.join(known)}" if known else "it takes none"
-    faults = [Fault(pointer_to(name), f"There is no query parameter {name!r} here; {which}.") for name in unknown]
+    which = f"the known ones are {', '.join(known)}" if known else "this path takes none"
+    faults = [Fault(pointer_to(name), f"Unknown query parameter {name!r}; {which}.") for name in unknown]
     named = ", ".join(map(repr, unknown))
-    return Invalid(f"{request.method} {request.url.path} has no query parameter {named}; {which}.", faults=faults)
+    return Invalid(
+        f"{request.method} {request.url.path} does not know the query parameter {named}; {which}.", faults=faults
+    )
 
 
 def _refuse_body(request: Request[Any, Any, Any], body: bytes) -> None:
@@ -56,6 +58,6 @@ def _refuse_body(request: Request[Any, Any, Any], body: bytes) -> None:
         sent = body
     if sent == {}:
         return
-    detail = f"{request.method} {request.url.path} takes no body; leave it out."
+    detail = f"{request.method} {request.url.path} takes no body; send it without one."
     names = list(sent) if isinstance(sent, dict) else []
     raise Invalid(detail, faults=[Fault(pointer_to(name), detail) for name in names] or [Fault("", detail)])

@@ -74,7 +74,7 @@ def _in_path(name: str, value: Any, segments: list[str], *, held: bool) -> Any:
     if isinstance(value, str):
         text = codes.normal(value.replace(HELD, "/") if held else value)
         if not text:
-            raise _invalid(name, "A code may not be empty or only white space; send a name.")
+            raise _invalid(name, "A code may not be empty or white space only; send a name.")
         return text
     if isinstance(value, int) and str(value) not in segments:  # 1_0, +10 and digits of other scripts
         raise NotFound(f"`{name}` is a number of plain digits, as in {abs(value)}.")
@@ -120,7 +120,7 @@ def _in_query(name: str, value: str, kind: cells.Kind) -> str:
     text = codes.normal(value)
     if kind is cells.Kind.TEXT:
         if not text and name not in CURSORS:
-            raise _invalid(name, f"`{name}` may not be empty or only white space; leave it out, or send a value.")
+            raise _invalid(name, f"`{name}` may not be empty or white space only; leave it out, or send a value.")
         return text
     if kind is cells.Kind.INSTANT and (spoiled := _SPOILED.fullmatch(text)):
         text = f"{spoiled[1]}+{spoiled[2]}"  # a plus sign in a query that nobody has escaped arrives as a blank

@@ -65,7 +65,9 @@ def validate(path: Path) -> None:
 
     def check() -> None:
         profile = parse(read_document(path))
-        console.print(f"{profile.name}: {len(profile.strategies)} strategies. Codes are checked when it is drafted.")
+        many = len(profile.strategies)
+        strategies = "1 strategy" if many == 1 else f"{many} strategies"
+        console.print(f"{profile.name}: {strategies}. Codes are checked when it is drafted.")
 
     with_lines(path, check)
 
@@ -394,6 +396,8 @@ def exceptions(
     if json:
         print(msgspec.json.encode(found).decode())
         return
+    if not found:
+        console.print("There are no exceptions." if all else "No exception is open.")
     for one in found:
         since = f"{one.at:%Y-%m-%d %H:%M} UTC" + (f", resolved: {one.resolution}" if one.resolution else "")
         units = (

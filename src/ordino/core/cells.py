@@ -161,18 +161,26 @@ def read(text: str, kind: Kind) -> tuple[Any, str | None]:
 def _integer(text: str) -> tuple[Any, str | None]:
     if _INTEGER.fullmatch(text) and len(text) <= DIGITS_AT_MOST:
         return str(int(text)), None
-    said = "is not a whole number as Ordino reads them; write digits only, as in 1000: no separators, decimals or exponents."
+    if _INTEGER.fullmatch(text):
+        return None, f"{shown(text)} is too large; write digits only, {DIGITS_AT_MOST} at most."
+    said = (
+        "cannot be read as a whole number; write digits only, such as 1000, without separators, decimals, or exponents."
+    )
     return None, f"{shown(text)} {said}"
 
 
 def _decimal(text: str) -> tuple[Any, str | None]:
     if _DECIMAL.fullmatch(text):
         return text, None
-    return None, f"{shown(text)} is not a decimal number; write digits with a point at most, as in 1000.5."
+    return None, f"{shown(text)} is not a decimal number; write digits and a decimal point only, such as 1000.5."
 
 
 def _boolean(text: str) -> tuple[Any, str | None]:
-    return (text, None) if _BOOLEAN.fullmatch(text) else (None, f"{shown(text)} is neither true nor false; write one.")
+    return (
+        (text, None)
+        if _BOOLEAN.fullmatch(text)
+        else (None, f"{shown(text)} is not a yes-or-no value; write true or false.")
+    )
 
 
 def _instant(text: str) -> tuple[Any, str | None]:
@@ -208,7 +216,7 @@ def serial_date(text: str, *, timed: bool) -> str | None:
     there = FIRST_SERIAL + timedelta(days=int(found[1]), seconds=round(float(f"0.{found[2] or 0}") * 86_400))
     meant = f"{there:%Y-%m-%d %H:%M}" if found[2] else f"{there:%Y-%m-%d}"
     form = "2026-11-27T08:00:00Z" if timed else "2026-11-27"
-    return f"{shown(text)} is a number, probably Excel's serial number of {meant}; write dates as texts such as {form}."
+    return f"{shown(text)} is a number, probably Excel's serial number for {meant}; write the date as text, such as {form}."
 
 
 def cell_fault(error: msgspec.ValidationError, row: Any) -> Fault:
@@ -219,9 +227,9 @@ def cell_fault(error: msgspec.ValidationError, row: Any) -> Fault:
     if cell is None or isinstance(cell, dict):
         return fault
     said = " ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
-    if fault.detail.startswith("Expected `int`, got `str`"):
-        return Fault(fault.pointer, _integer(said)[1] or f"{shown(said)} is beyond what the field takes.")
-    return Fault(fault.pointer, f"{shown(said)} is refused: {fault.detail}")
+    if fault.detail.startswith("Expected a whole number, but got text"):
+        return Fault(fault.pointer, _integer(said)[1] or f"{shown(said)} is too large for this field.")
+    return Fault(fault.pointer, f"{shown(said)} is refused. {fault.detail}")
 
 
 def tidy_row(row: Any, type_: type[Struct]) -> Any:
@@ -244,7 +252,7 @@ def tidy_row(row: Any, type_: type[Struct]) -> Any:
         elif kind in (Kind.INSTANT, Kind.DATE) and isinstance(value, int | float) and not isinstance(value, bool):
             wrong = serial_date(repr(value), timed=kind is Kind.INSTANT)
             form = "2026-11-27T08:00:00Z" if kind is Kind.INSTANT else "2026-11-27"
-            return Fault(f"/{name}", wrong or f"{value!r} is not a date; write a text such as {form}.")
+            return Fault(f"/{name}", wrong or f"{value!r} is not a date; write it as text, such as {form}.")
     return tidied
 
 

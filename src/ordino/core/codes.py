@@ -53,12 +53,12 @@ def normal(text: str) -> str:
 def wrong_with(code: str) -> str | None:
     """What speaks against a normalized code, as a sentence that says what to do; None if nothing does."""
     if not code:
-        return "A code may not be empty or only white space; send a name."
+        return "A code may not be empty or white space only; send a name."
     if found := _UNSEEN.search(code):
         name = f"U+{ord(found[0]):04X}"
-        return f"The code {shown(code)} holds the control or zero-width character {name}; remove it."
+        return f"The code {shown(code)} contains the invisible character {name}; remove it."
     if _SPACE.search(code):
-        return f"The code {shown(code)} holds white space other than single blanks; write single blanks."
+        return f"The code {shown(code)} contains white space other than single spaces; use single spaces."
     return None
 
 

@@ -30,5 +30,6 @@ def email_fault(text: str | None) -> str | None:
     try:
         validate_email(text, check_deliverability=False, test_environment=True, allow_quoted_local=True, strict=True)
     except EmailNotValidError as error:
-        return f"{shown(text)} is no e-mail address: {str(error).rstrip('.')}. Send one such as ada@example.com, or leave it out."
+        why = str(error).rstrip(".")
+        return f"{shown(text)} is not a valid email address. {why}. Send one such as ada@example.com, or leave the field out."
     return None

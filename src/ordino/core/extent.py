@@ -17,6 +17,7 @@ def extent_fault(field: str, part: Sequence[Any] | None, all: bool, *, of: str) 
         return Fault("/all", f'Send either `{field}` or `"all": true`, not both.')
     if not all and not part:
         return Fault(
-            "" if part is None else f"/{field}", f'Name at least one of `{field}`, or send `"all": true` for {of}.'
+            "" if part is None else f"/{field}",
+            f'Say what this is about: list it in `{field}`, or send `"all": true` for {of}.',
         )
     return None

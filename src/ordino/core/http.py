@@ -178,7 +178,7 @@ async def answer_once(
             [first] = await sql.first_answer(tx, key=scoped)
             if first["digest"] != digest:
                 raise Conflict(
-                    f"The Idempotency-Key {key!r} came before with another request; use a new key for a new request.",
+                    f"The Idempotency-Key {key!r} was already used for a different request; use a new key for a new request.",
                     code="key_reused",
                 )
             return first["status"], first["body"]

@@ -18,6 +18,7 @@ from ordino.core import codes, kept
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Fault, Invalid, Refused
 from ordino.core.statements import statements
+from ordino.core.wording import plain_words
 
 Thing = TypeVar("Thing", bound=Struct)
 sql = statements("ordino.core")
@@ -86,6 +87,7 @@ def type_fault(thing: Struct) -> Fault | None:
 
 _AT = re.compile(r"^(?P<detail>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*?)`(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(?P<name>.*?)`(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -95,9 +97,12 @@ def fault_of(error: msgspec.ValidationError) -> Fault:
         name = unknown["name"]
         detail = f"There is no field {name!r} here; correct its name, or leave it out."
         return Fault(_pointer(unknown["path"]) + pointer_to(name), detail)
+    if missing := _MISSING.match(str(error)):
+        name = missing["name"]
+        return Fault(_pointer(missing["path"]) + pointer_to(name), f"The field {name!r} is missing; it is required.")
     match = _AT.match(str(error))
     assert match is not None, "the pattern matches everything"
-    return Fault(_pointer(match["path"]), f"{match['detail']}.")
+    return Fault(_pointer(match["path"]), f"{plain_words(match['detail'])}.")
 
 
 def pointer_to(name: str) -> str:

@@ -224,7 +224,9 @@ def reach_of(known: NetworkFacts, channel: str | None, network: str | None, at: 
     if channel is not None:
         found = known.channels.get(channel)
         if found is None or found.network is None:
-            return NotFound(f"There is no channel {channel!r} that a network serves.")
+            return NotFound(
+                f"No network serves a channel {channel!r}; add the channel to a network (PUT /v1/networks)."
+            )
         return reach(known, found.network, found.channel_id, at)
     if network is None and len(known.networks) != 1:
         return NotFound("Name a channel or a network.")

@@ -163,7 +163,9 @@ async def _begin(database: Database, kind: Kind, name: str, as_of: datetime | No
         [row] = await sql.begin_feed(tx, feed=name, kind=kind.name, as_of=as_of, actor=tx.actor, at=at)
         if (row["kind"], row["as_of"]) != (kind.name, as_of):
             since = f" as of {row['as_of']}" if row["as_of"] else ""
-            raise Conflict(f"The feed {name!r} came before with {row['kind']}{since}; give this one another name.")
+            raise Conflict(
+                f"The feed name {name!r} was already used for {row['kind']}{since}; give this feed another name."
+            )
 
     await database.transact(begin)
 
@@ -266,8 +268,8 @@ class _Sets:
                 [was] = await sql.first_set(tx, **names)
                 if was["digest"] != digest:
                     raise Conflict(
-                        f"The feed {self._name!r} came before with other rows in lines {was['first_line']} to {was['last_line']}; "
-                        "send it as it was, or give it another name."
+                        f"The feed {self._name!r} was already sent with other rows in lines {was['first_line']} to "
+                        f"{was['last_line']}; send it as it was, or give it another name."
                     )
                 return was["rows"], was["applied"], _faults(was["faults"])
             applied, refused = await self._kind.apply(tx, items, self._database.clock.now(), self._as_of)

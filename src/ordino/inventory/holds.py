@@ -167,7 +167,7 @@ async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held |
                 None, HoldRefusal.INVALID, f"A hold lasts 1 to {MAX_MINUTES} minutes.", "/minutes"
             )
         elif channel is None or channel.network is None:
-            detail = f"There is no channel {wanted.channel!r} that a network serves."
+            detail = f"No network serves a channel {wanted.channel!r}; add the channel to a network (PUT /v1/networks)."
             outcomes[index] = HoldRefused(None, HoldRefusal.UNKNOWN_CHANNEL, detail, "/channel")
         else:
             lines = _lines(wanted.lines, skus, gone, None)
@@ -237,7 +237,7 @@ async def release(tx: Tx, hold_ids: Sequence[UUID], *, at: datetime) -> list[Rel
             detail = f"There is no hold {hold_id}."
             outcomes.append(HoldRefused(hold_id, HoldRefusal.UNKNOWN_HOLD, detail, "/hold_id"))
         elif row["order_id"] is not None:
-            detail = f"The hold has become the order {row['order_id']}; cancel that."
+            detail = f"The hold has become the order {row['order_id']}; cancel the order instead."
             outcomes.append(HoldRefused(hold_id, HoldRefusal.ENDED, detail, "/hold_id"))
         else:
             outcomes.append(Released(hold_id))
@@ -297,7 +297,9 @@ async def claim(tx: Tx, hold_ids: Collection[UUID], *, at: datetime, lock: bool 
 
 def unknown(channel: str, hold_id: UUID) -> str:
     """The sentence that refuses a hold that the channel does not have."""
-    return f"The channel {channel!r} has no hold {hold_id}; leave it out, or name the cart's own."
+    return (
+        f"The channel {channel!r} has no hold {hold_id}; leave `hold_id` out, or send the one of this channel's cart."
+    )
 
 
 async def turn(tx: Tx, orders: Mapping[UUID, UUID], *, at: datetime) -> None:
@@ -361,7 +363,7 @@ def _lines(
     units: dict[str, int] = defaultdict(int)
     for index, line in enumerate(wanted):
         if not 1 <= line.quantity <= MAX_UNITS:
-            detail = f"Hold 1 to {MAX_UNITS} units of a SKU, not {line.quantity}; leave out what is not wanted."
+            detail = f"Hold 1 to {MAX_UNITS} units of a SKU, not {line.quantity}; leave the line out if none is wanted."
             return HoldRefused(hold_id, HoldRefusal.INVALID, detail, f"/lines/{index}/quantity")
         if line.sku not in skus or skus[line.sku][0] in gone:
             said = "does not exist; create it with PUT /v1/skus" if line.sku not in skus else "is no longer sold"
@@ -382,11 +384,15 @@ def _unchangeable(wanted: HoldChange, found: Mapping[UUID, Any], at: datetime) -
     if wanted.minutes is not None and not 1 <= wanted.minutes <= MAX_MINUTES:
         return HoldRefused(wanted.hold_id, HoldRefusal.INVALID, f"A hold lasts 1 to {MAX_MINUTES} minutes.", "/minutes")
     if wanted.lines is None and wanted.minutes is None:
-        return HoldRefused(wanted.hold_id, HoldRefusal.INVALID, "Say what is to change: `lines`, `minutes` or both.")
+        return HoldRefused(wanted.hold_id, HoldRefusal.INVALID, "Nothing to change: send `lines`, `minutes`, or both.")
     if row is None:
         return HoldRefused(wanted.hold_id, HoldRefusal.UNKNOWN_HOLD, f"There is no hold {wanted.hold_id}.", "/hold_id")
     if not _is_open(row, at):
-        said = "has become an order" if row["order_id"] is not None else "has ended; make a new one"
+        said = (
+            "has become an order; amend the order instead"
+            if row["order_id"] is not None
+            else "has ended; create a new one"
+        )
         return HoldRefused(wanted.hold_id, HoldRefusal.ENDED, f"The hold {said}.", "/hold_id")
     return None
 
@@ -482,7 +488,7 @@ def _too_little(wish: _Wish) -> str:
     named = ", ".join(f"{quantity} of {code!r}" for code, _, quantity, _ in wish.lines[:5])
     stays = "" if wish.new else f" The hold {wish.hold_id} stays as it was."
     more = " and more" if len(wish.lines) > 5 else ""
-    return f"There is too little for {named}{more}; ask for less, or try again later.{stays}"
+    return f"There is not enough stock for {named}{more}; ask for less, or try again later.{stays}"
 
 
 class _Shelf:

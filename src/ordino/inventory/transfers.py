@@ -44,7 +44,7 @@ SURPLUS = "surplus"
 STANDS = {
     "requested": "Nothing of the transfer was sent yet.",
     "partially_shipped": "A part of the transfer was sent.",
-    "in_transit": "The whole transfer is under way.",
+    "in_transit": "The whole transfer is in transit.",
     "received": "The transfer is finished.",
     "cancelled": "The transfer was cancelled.",
 }
@@ -52,7 +52,7 @@ STANDS = {
 
 declare(
     transfer_requested="Units are to go to another location, and are reserved until they do.",
-    transfer_sent="Units are under way to another location.",
+    transfer_sent="Units are in transit to another location.",
     transfer_received="Units have come from another location, and what differs is told.",
     transfer_cancelled="Units stay where they are.",
 )
@@ -252,7 +252,9 @@ def _refusal(
         return TransferRefused(None, reason, detail, pointer)
 
     if wanted.origin == wanted.destination:
-        return refuse(TransferRefusal.INVALID, "A transfer goes to another location.", "/destination")
+        return refuse(
+            TransferRefusal.INVALID, "Origin and destination are the same; name another destination.", "/destination"
+        )
     if wanted.expected_at is not None and wanted.expected_at.tzinfo is None:
         return refuse(TransferRefusal.INVALID, "A time needs its offset, as in 2026-11-27T08:00:00Z.", "/expected_at")
     for name in ("origin", "destination"):
@@ -481,7 +483,7 @@ class _Desk:
             )
         for line_no, quantity in units.items():
             if quantity > lines[line_no].open:
-                said = f"Of line {line_no}, {lines[line_no].open} units are left to send, not {quantity}; name at most those."
+                said = f"Line {line_no} has {lines[line_no].open} units left to send, not {quantity}; send at most that many."
                 return TransferRefused(transfer_id, TransferRefusal.TOO_MANY, said, "/lines")
         return None
 
@@ -496,30 +498,30 @@ class _Desk:
         lines = self.lines[transfer_id]
         if not any(line.in_transit for line in lines.values()):
             if self.rows[transfer_id]["status"] == "requested":
-                return refuse(TransferRefusal.INVALID, "Nothing was sent yet; tell of the shipment first.", "")
-            detail = (
-                f"{self._stands(transfer_id)} Nothing is under way; take in what else arrived with POST /v1/receipts."
-            )
-            return refuse(TransferRefusal.TOO_LATE, detail, "")
+                detail = f"Nothing was sent yet; report the shipment first (POST /v1/transfers/{transfer_id}/shipment)."
+                return refuse(TransferRefusal.INVALID, detail, "")
+            said = "Nothing is in transit; receive anything else that arrived with POST /v1/receipts."
+            return refuse(TransferRefusal.TOO_LATE, f"{self._stands(transfer_id)} {said}", "")
         if not last and not any(sum(units) for units in came.values()):
-            return refuse(TransferRefusal.INVALID, "Say how many units arrived, or that these were the `last`.")
+            detail = 'No units are named; say how many arrived, or send `"last": true` if no more will.'
+            return refuse(TransferRefusal.INVALID, detail)
         for line_no, (fine, damaged, surplus) in came.items():
             under_way = lines[line_no].in_transit
             if (fine or damaged or surplus) and not under_way:
-                detail = f"Nothing of line {line_no} is under way; take in what else arrived with POST /v1/receipts."
+                detail = f"Nothing of line {line_no} is in transit; receive anything else that arrived with POST /v1/receipts."
                 return refuse(TransferRefusal.TOO_MANY, detail)
             if fine + damaged > under_way:
                 tracked = self._names.tracking(lines[line_no].sku_id) is not None
-                how = "take in the others by name, with POST /v1/receipts" if tracked else "say how many in `surplus`"
+                how = "receive the others with POST /v1/receipts" if tracked else "put the extra units in `surplus`"
                 detail = (
-                    f"Of line {line_no}, {under_way} units are under way, not {fine + damaged}. "
+                    f"Line {line_no} has {under_way} units in transit, not {fine + damaged}. "
                     f"If more arrived than were sent, {how}."
                 )
                 return refuse(TransferRefusal.TOO_MANY, detail)
             if surplus and fine + damaged < under_way:
                 detail = (
-                    f"Of line {line_no}, {under_way} units are under way, and only {fine + damaged} arrived: the others are no "
-                    "`surplus`. Count them as `received` first."
+                    f"Line {line_no} has {under_way} units in transit, and only {fine + damaged} of them are `received` or "
+                    "`damaged`. Report those first; only units beyond them are a `surplus`."
                 )
                 return refuse(TransferRefusal.INVALID, detail)
         return None
@@ -561,7 +563,7 @@ class _Desk:
         for line_no in line_nos:
             if self.lines[transfer_id][line_no].sku_id in of_kits:
                 said = (
-                    f"The SKU of line {line_no} has become a kit, which has no stock of its own: receive the components by "
+                    f"The SKU of line {line_no} has become a kit, which has no stock of its own: receive the components with "
                     "POST /v1/receipts."
                 )
                 return TransferRefused(transfer_id, TransferRefusal.KIT, said, "/lines")
@@ -597,8 +599,8 @@ class _Desk:
             line = self.lines[transfer_id][line_no]
             if self._names.tracking(line.sku_id) is not None and (damaged or surplus):
                 said = (
-                    f"Line {line_no} is of a SKU that is tracked by lot or serial number: receive those of the {line.in_transit} "
-                    "under way that came; then set the damaged ones aside, and receive what was not sent, by name."
+                    f"The SKU of line {line_no} is tracked by lot or serial number. Receive those of the {line.in_transit} units "
+                    "in transit that arrived; then set damaged ones aside and receive extra ones, each by lot or serial number."
                 )
                 return TransferRefused(transfer_id, TransferRefusal.INVALID, said, "/lines")
             if fine < line.in_transit or serials.get(line_no):
@@ -608,7 +610,7 @@ class _Desk:
             self._namings(transfer_id, some, serials),
             lambda known, line_no: known == ("in_transit", None, transfer_id, line_no),
             done="received",
-            else_="is not under way with this line",
+            else_="is not in transit on this line",
         )
 
     def _namings(

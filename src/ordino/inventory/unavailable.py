@@ -103,7 +103,7 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
             and desk is not None
             and (day := desk.over(key, item.lot, at))
         ):
-            detail = f"The lot {item.lot!r} has {day} as its date and may no longer be sold at {item.location!r}; scrap the units."
+            detail = f"The lot {item.lot!r} expires on {day} and may no longer be sold at {item.location!r}; scrap the units."
             outcomes[index] = StockRefused(item.sku, item.location, StockRefusal.DETAIL, detail, "/lot")
             continue
         on_hand_delta = {MoveKind.SET_ASIDE: -item.quantity, MoveKind.RESTORED: item.quantity}.get(kind, 0)
@@ -188,7 +188,5 @@ def _too_many(item: SetAside, kind: MoveKind, on_hand: int, reserved: int, lies:
             "Cancel or re-source orders first."
         )
         return StockRefused(item.sku, item.location, StockRefusal.RESERVED, detail, "/quantity")
-    detail = (
-        f"Only {lies} units are set aside at {item.location!r} in the condition {item.condition!r}; name at most those."
-    )
+    detail = f"Only {lies} units are set aside at {item.location!r} in the condition {item.condition!r}; name at most that many."
     return StockRefused(item.sku, item.location, StockRefusal.TOO_FEW, detail, "/quantity")

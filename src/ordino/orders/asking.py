@@ -144,4 +144,4 @@ def unknown_level(network: NetworkFacts, level: str | None) -> str | None:
     """The sentence that refuses a service level that no carrier service has."""
     if level is None or level in network.levels:
         return None
-    return f"No carrier service has the level {level!r}; there are {', '.join(sorted(network.levels))}."
+    return f"No carrier service has the level {level!r}; choose one of: {', '.join(sorted(network.levels))}."

@@ -85,7 +85,7 @@ async def give_up(tx: Tx, lines: Sequence[LineRow], orders: Mapping[UUID, OrderR
     def said(line: LineRow) -> str:
         places = ", ".join(network.locations[id].code for id in line.excluded_location_ids)
         times = "once" if line.tries == 1 else f"{line.tries} times"
-        return f"Failed {times}" + (f"; not asked again: {places}." if places else ".")
+        return f"Fulfillment failed {times}" + (f"; not asked again: {places}." if places else ".")
 
     rows = await sql.open_exceptions(
         tx,

@@ -25,9 +25,9 @@ inventory_sql = statements("ordino.inventory")
 WAYS_OUT = {
     "on_hand": ("{} on hand", "sell what is on hand or adjust it away (POST /v1/adjustments)"),
     "set_aside": ("{} set aside", "scrap what is set aside (POST /v1/scrappings)"),
-    "in_transit": ("{} under way in transfers", "receive the transfers and adjust away what arrives"),
+    "in_transit": ("{} in transit in transfers", "receive the transfers and adjust away what arrives"),
     "announced": ("{} announced by suppliers", "close the announcements (PUT /v1/incoming)"),
-    "waiting": ("{} that orders wait for", "fill or cancel the orders that wait"),
+    "waiting": ("{} on backorder", "fill or cancel the orders that wait for it"),
 }
 """What there may be of a SKU by itself, and what to do about it."""
 
@@ -78,8 +78,8 @@ async def _in_the_way(
             refused[index] = NotUpserted(kit.sku, Reason.CONFLICT, _stocked(kit.sku, found), "/sku")
         elif found and index in loses:
             detail = (
-                f"Orders wait for {found['waiting']} of the kit {kit.sku!r} as it is made today, and would not get the "
-                "components that it loses: fill or cancel those orders first, or make the new kit under another SKU."
+                f"Orders wait for {found['waiting']} of the kit {kit.sku!r} with its present components, and could not be filled "
+                "without the ones you remove. Fill or cancel those orders first, or create the new kit under another SKU."
             )
             refused[index] = NotUpserted(kit.sku, Reason.CONFLICT, detail, "/components")
     return refused
@@ -90,6 +90,6 @@ def _stocked(code: str, found: Mapping[str, int]) -> str:
     there = ", ".join(WAYS_OUT[kind][0].format(found[kind]) for kind in kinds)
     ways = "; ".join(WAYS_OUT[kind][1] for kind in kinds)
     return (
-        f"{code!r} cannot become a kit, which has no units of its own, while there are {there}. First {ways}; "
-        "or make the kit under another SKU."
+        f"{code!r} cannot become a kit while there are {there}; a kit has no units of its own. First {ways}. "
+        "Or create the kit under another SKU."
     )

@@ -100,7 +100,9 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     network = await facts(tx)
     channel = network.channels.get(wanted.channel)
     if channel is None or channel.network is None:
-        raise NotFound(f"There is no channel {wanted.channel!r} that a network serves.")
+        raise NotFound(
+            f"No network serves a channel {wanted.channel!r}; add the channel to a network (PUT /v1/networks)."
+        )
     skus = await known_skus(tx, {line.sku for line in wanted.lines})
     for index, line in enumerate(wanted.lines):
         if line.sku not in skus or not skus[line.sku].active:

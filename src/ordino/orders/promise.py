@@ -191,7 +191,7 @@ def _why_not(desk: _Desk, request: Request, one: PromiseRequest) -> str:
 def _fault(one: PromiseRequest, network: NetworkFacts, skus: Mapping[str, Sku]) -> PromiseRefused | None:
     channel = network.channels.get(one.channel)
     if channel is None or channel.network is None:
-        said = f"There is no channel {one.channel!r} that a network serves."
+        said = f"No network serves a channel {one.channel!r}; add the channel to a network (PUT /v1/networks)."
         return PromiseRefused("unknown_channel", said, "/channel")
     for index, line in enumerate(one.lines):
         if line.sku not in skus or not skus[line.sku].active:
@@ -199,7 +199,7 @@ def _fault(one: PromiseRequest, network: NetworkFacts, skus: Mapping[str, Sku]) 
             return PromiseRefused("unknown_sku", said, f"/lines/{index}/sku")
     if one.service_level is not None and one.service_level not in network.levels:
         there = ", ".join(sorted(network.levels))
-        said = f"No carrier service has the level {one.service_level!r}; there are {there}."
+        said = f"No carrier service has the level {one.service_level!r}; choose one of: {there}."
         return PromiseRefused("unknown_service_level", said, "/service_level")
     return None
 

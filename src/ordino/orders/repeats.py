@@ -60,7 +60,7 @@ async def answer_repeats(
             )
             continue
         detail = (
-            f"The channel {order.channel!r} sent order {order.external_id!r} before, with another body. "
+            f"The channel {order.channel!r} already sent the order {order.external_id!r}, with different contents. "
             "Amend the order, or send this one under another external_id."
         )
         outcomes[index] = OrderRefused(order.external_id, Refusal.REPEATED_WITH_CHANGES, detail, "/external_id")

@@ -158,17 +158,17 @@ def _destination(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str,
     request = bench.request
     there = f"{request.postal_code} in {request.country}"
     said = f"no location of the network {request.network.code!r} ships to {there}"
-    return said, "Send it to another address, or let a location serve this one (PUT /v1/locations).", "/ship_to"
+    return said, "Send it to another address, or add this destination to a location (PUT /v1/locations).", "/ship_to"
 
 
 def _handling(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
     classes = ", ".join(repr(name) for name in need.classes)
-    said = f"no location that ships to the address handles {classes}"
-    return said, "Leave the line out, or let a location handle it (PUT /v1/locations).", ""
+    said = f"no location that ships to the address can handle {classes}"
+    return said, "Leave the line out, or add the class to what a location handles (PUT /v1/locations).", ""
 
 
 def _profile(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
-    said = f"the fences of the routing profile {profile.name!r} keep every location that could send it from doing so"
+    said = f"the routing profile {profile.name!r} excludes every location that could send it"
     return said, "Send it to another address, or change the profile (docs/sourcing.md).", "/ship_to"
 
 
@@ -176,8 +176,12 @@ def _service(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str
     request = bench.request
     said = f"no carrier service reaches {request.postal_code} in {request.country} from a location that could send it"
     if bench.facts.place(request.country, request.postal_code) is None:
-        said += "; where that postal code lies is not known (PUT /v1/postal_codes)"
-    return said, "Send it to another address, or give a service a zone or lane that reaches it.", "/ship_to"
+        said += "; the position of that postal code is unknown (add it with PUT /v1/postal_codes)"
+    return (
+        said,
+        "Send it to another address, or add a zone or lane for it (PUT /v1/carrier_services).",
+        "/ship_to",
+    )
 
 
 def _level(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
@@ -191,7 +195,7 @@ def _level(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
         }
     )
     said = f"no carrier service of the level {level!r} reaches the address"
-    return said, f"Choose another level; there are {', '.join(there)}.", "/service_level"
+    return said, f"Choose one of: {', '.join(there)}.", "/service_level"
 
 
 def _weight(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
@@ -205,7 +209,11 @@ def _weight(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]
         f"one unit weighs {need.grams} g, and no carrier service that reaches the address takes more than {most} g "
         "as one parcel"
     )
-    return said, "Leave the line out, choose another service level, or set up a service that takes it.", ""
+    return (
+        said,
+        "Leave the line out, choose another service level, or add a carrier service that takes it.",
+        "",
+    )
 
 
 def _size(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
@@ -217,14 +225,18 @@ def _size(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
         if service.max_cubic_cm is not None
     )
     said = (
-        f"one unit measures {-(-need.cubic_mm // 1000)} cubic cm, and no carrier service that reaches the address takes "
+        f"one unit has a volume of {-(-need.cubic_mm // 1000)} cubic cm, and no carrier service that reaches the address takes "
         f"more than {most} cubic cm as one parcel"
     )
-    return said, "Leave the line out, choose another service level, or set up a service that takes it.", ""
+    return (
+        said,
+        "Leave the line out, choose another service level, or add a carrier service that takes it.",
+        "",
+    )
 
 
 def _group(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
-    said = f"no location can send all lines of the group {need.group!r}, which are to come from one location"
+    said = f"the lines of the group {need.group!r} must come from one location, and no location can send all of them"
     return said, "Take the line out of the group.", f"/lines/{need.line_no - 1}/group"
 
 

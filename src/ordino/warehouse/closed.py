@@ -59,7 +59,7 @@ class _Shut:
 
     def said(self, location_id: int, channel_id: int) -> str:
         why = self.network.why_shut(location_id, channel_id, self._at)
-        return f"{why}, and has work of this order. Reject the work so that others can do it, or wait."
+        return f"{why}, and has released work of this order. Retry to give it to other locations, or wait until this one opens."
 
 
 async def _open(tx: Tx, shut: _Shut, at: datetime) -> bool:

@@ -282,7 +282,7 @@ def _lots_fault(asked: PickLine, each: int, shelf: Shelf) -> str | None:
     for part in asked.lots or ():
         if part.lot in shelf.over:
             return (
-                f"The lot {part.lot!r} has {shelf.expires[part.lot]} as its date and may no longer be sold. "
+                f"The lot {part.lot!r} expires on {shelf.expires[part.lot]} and may no longer be sold. "
                 "Pick another lot, or report the units as short, with the reason 'expired'."
             )
         taken = shelf.take(part.quantity, lot=part.lot)
