@@ -84,17 +84,23 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         await exceptions.found(tx, sorted(there_after_all), at=at)
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     # Read before the stock: what becomes free from now on is offered once more.
-    seen = await waiting.waiting_of(tx, arrived)
+    seen, stamp, since = await waiting.waiting_of(tx, arrived), await waiting.stamp_of(tx), at
     if after != NIL:
-        seen = msgspec.convert(next(task.data["seen"] for task in tasks if "after" in task.data), list[waiting.Waiting])
+        begun = next(task.data for task in tasks if "after" in task.data)
+        if begun.get("stamp", stamp) == stamp:
+            seen = msgspec.convert(begun["seen"], list[waiting.Waiting])
+            since = msgspec.convert(begun.get("since", at), datetime)
+        else:
+            after = NIL  # the rules have changed meanwhile: who was asked first may have more now, and is asked again
     there = sorted(await stock.free(tx, sorted(arrived), at=at))
     sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
     orders = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE) if there else []
     await allocate(tx, orders, at=at, first=True)
     if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there, at=at))):
-        await _fill_later(tx, tasks[0].subject_id, {"sku_ids": left, "after": orders[-1], "seen": seen}, at)
+        data = {"sku_ids": left, "after": orders[-1], "seen": seen, "stamp": stamp, "since": since}
+        await _fill_later(tx, tasks[0].subject_id, data, at)
     else:
-        await waiting.offered(tx, seen, at=at)
+        waiting.offered(tx, seen, stamp=stamp, at=since)
 
 
 async def _fill_later(tx: Tx, subject_id: UUID, data: dict[str, Any], at: datetime) -> None:
