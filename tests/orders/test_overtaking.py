@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec.structs import replace
 
+from ordino.catalog.model import Component, Kit, Sku
+from ordino.catalog.upsert import upsert_kits, upsert_skus
 from ordino.core.database import Database, Tx
 from ordino.core.reactions import Registry, Task, Worker
 from ordino.inventory import waiting
@@ -20,7 +22,9 @@ from ordino.orders.allocate import allocate
 from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.model import NewOrder, Placed
 from ordino.orders.place import place
-from steps import assert_clean, in_one, line, placed, serve_who_waits, sure
+from ordino.warehouse.model import Pick, PickLine
+from ordino.warehouse.pick import pick
+from steps import assert_clean, in_one, line, placed, released, serve_who_waits, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -190,3 +194,26 @@ async def test_who_was_asked_of_more_and_under_newer_rules_but_never_both_is_ask
     assert await asked(5, 11) == (5, 11)
     assert await asked(4, 12) == (5, 11)
     assert await asked(5, 12) == (5, 12)
+
+
+async def test_who_waits_for_a_kit_as_it_was_made_gets_what_it_was_made_of(database: Database, world: World) -> None:
+    """A short pick lets the units wait after the kit has been changed."""
+    kit = Sku(code=f"{world.sku}-kit", name="K", weight_grams=1, backorderable=True)
+    await in_one(database, upsert_skus, [kit], AT)
+    await in_one(database, upsert_kits, [Kit(sku=kit.code, components=[Component(sku=world.skus[0], quantity=2)])], AT)
+    await arrive(database, world, 2)
+    order = world.order(uuid4().hex, {kit.code: 1}, channel=world.channels["backorder"])
+    order_id, [work] = await released(database, order, AT)
+    await in_one(database, upsert_kits, [Kit(sku=kit.code, components=[Component(sku=world.skus[1])])], AT)
+    short = Pick(
+        order_id=order_id,
+        fulfillment_order_id=work,
+        lines=[PickLine(line_no=1, picked=0, short=1, short_reason="refused")],
+    )
+    await in_one(database, pick, [short], AT)
+    assert await waits(database, order_id) == 1
+    await arrive(database, world, 2, location=1)
+    assert not await buy(database, world, 1), "one would be too few for the kit"
+    await serve_who_waits(database, AT)
+    assert await waits(database, order_id) == 0
+    await assert_clean(database)

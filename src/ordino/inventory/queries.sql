@@ -160,6 +160,10 @@ SELECT sku_id, location_id, on_hand FROM inventory.stock WHERE sku_id = any(:sku
 
 -- waiting units --------------------------------------------------------------------------------------------------------
 
+-- name: waited_for
+-- What orders wait for, of kits their components.
+SELECT DISTINCT sku_id FROM inventory.waiting WHERE quantity > 0;
+
 -- name: waiting_of
 -- What waits for these SKUs.
 SELECT sku_id, channel_id, quantity, freed, offered, stamp, offered_at FROM inventory.waiting

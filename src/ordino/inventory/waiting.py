@@ -178,6 +178,11 @@ def offered(tx: Tx, rows: Sequence[Waiting], *, stamp: int, at: datetime) -> Non
         )
 
 
+async def waited_for(tx: Tx) -> list[int]:
+    """What orders wait for: SKU ids, of kits those of their components."""
+    return [row["sku_id"] for row in await sql.waited_for(tx)]
+
+
 async def unserved_skus(tx: Tx, *, at: datetime, limit: int) -> list[int]:
     """SKUs whose waiting orders have not yet been offered what may have become free."""
     turned = (await facts(tx)).last_turn(at)

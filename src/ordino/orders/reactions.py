@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from ordino.catalog.kits import kits
+from ordino.catalog.kits import Kits, kits
 from ordino.core.database import Tx
 from ordino.core.events import BUCKETS, Event, declare, record
 from ordino.core.ids import new_ids
@@ -93,7 +93,7 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         else:
             after = NIL  # the rules have changed meanwhile: who was asked first may have more now, and is asked again
     there = sorted(await stock.free(tx, sorted(arrived), at=at))
-    sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
+    sku_ids = sorted({*there, *await _kits_waiting_for(tx, there, known)})
     orders = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE) if there else []
     await allocate(tx, orders, at=at, first=True)
     if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there, at=at))):
@@ -101,6 +101,14 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         await _fill_later(tx, tasks[0].subject_id, data, at)
     else:
         waiting.offered(tx, seen, stamp=stamp, at=since)
+
+
+async def _kits_waiting_for(tx: Tx, sku_ids: Sequence[int], known: Kits) -> list[int]:
+    """Who waits for a kit gets it as it was made when it was ordered, whatever it is made of since."""
+    if not sku_ids or not known.ever:
+        return []
+    rows = await sql.kits_waiting_for(tx, kit_ids=sorted(known.ever), sku_ids=list(sku_ids))
+    return [row["sku_id"] for row in rows]
 
 
 async def _fill_later(tx: Tx, subject_id: UUID, data: dict[str, Any], at: datetime) -> None:
@@ -129,7 +137,7 @@ async def serve_waiting(tx: Tx, since: datetime, at: datetime) -> None:
 @registry.duty("source_waiting", every_seconds=3600)
 async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
     """Who waits though stock is there is looked at again, first placed first: time itself may have changed what can be done."""
-    if sku_ids := sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)], at=at)):
+    if sku_ids := sorted(await stock.free(tx, await waiting.waited_for(tx), at=at)):
         await _fill_later(tx, new_ids(at, 1)[0], {"sku_ids": sku_ids}, at)
 
 
