@@ -251,19 +251,11 @@ async def expire(tx: Tx, since: datetime, at: datetime) -> None:
 
 
 async def lapse(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> bool:
-    """Free what expired holds still have of these SKUs. Was there anything?
-
-    Who asks may hold stock, which otherwise comes after holds: it does not wait for them, but is run again if somebody else ends
-    them just now.
-    """
+    """Free what expired holds still have of these SKUs. Was there anything?"""
     rows = await sql.lapsed_holds(tx, sku_ids=list(sku_ids), at=at)
     if not rows:
         return False
-    hold_ids = sorted({row["order_id"] for row in rows})
-    found = {row["hold_id"]: row for row in await sql.lock_holds_at_once(tx, hold_ids=hold_ids)}
-    theirs = {sku_id for units in (await _reserved(tx, hold_ids)).values() for sku_id, _ in units}
-    # All in key order now: some of it would be taken here, and the rest later.
-    await sql.lock_positions(tx, sku_ids=sorted({*sku_ids, *theirs}))
+    found = await _lock(tx, [row["order_id"] for row in rows])
     await _end(
         tx,
         [hold_id for hold_id, row in found.items() if row["ended_at"] is None and row["expires_at"] <= at],

@@ -293,11 +293,6 @@ DELETE FROM inventory.kit_lines WHERE order_id = any(:order_ids::uuid[]);
 SELECT hold_id, channel_id, cart, expires_at, ended_at, order_id FROM inventory.holds
 WHERE hold_id = any(:hold_ids::uuid[]) ORDER BY hold_id FOR NO KEY UPDATE;
 
--- name: lock_holds_at_once
--- The same, if nobody else has them.
-SELECT hold_id, channel_id, cart, expires_at, ended_at, order_id FROM inventory.holds
-WHERE hold_id = any(:hold_ids::uuid[]) ORDER BY hold_id FOR NO KEY UPDATE NOWAIT;
-
 -- name: read_holds
 -- The same without a lock, for what decides and writes nothing.
 SELECT hold_id, channel_id, cart, expires_at, ended_at, order_id FROM inventory.holds WHERE hold_id = any(:hold_ids::uuid[]);
