@@ -194,7 +194,9 @@ async def test_who_was_asked_of_more_and_under_newer_rules_but_never_both_is_ask
     assert await asked(5, 11) == (5, 11)
     assert await asked(4, 12) == (5, 11)
     assert await asked(5, 12) == (5, 12)
-    await database.pool.execute("UPDATE inventory.waiting SET stamp = 0 WHERE sku_id = $1", sku_id)  # as if never asked
+    await database.pool.execute(
+        "UPDATE inventory.waiting SET stamp = 0, offered = -1 WHERE sku_id = $1", sku_id
+    )  # as if never asked
 
 
 async def test_who_waits_for_a_kit_as_it_was_made_gets_what_it_was_made_of(database: Database, world: World) -> None:
