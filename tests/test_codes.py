@@ -83,7 +83,9 @@ def test_every_noun_has_a_code_that_is_marked() -> None:
     }  # fmt: skip
 
 
-ODD = st.text(st.sampled_from('aZé\u0301/ \t\u00a0\u200b\u2060\ufeff\n"\\.,:-'), max_size=6)
+ODD = st.sampled_from((".", "..")) | st.text(
+    st.sampled_from('aZé\u0301/ \t\u00a0\u200b\u2060\ufeff\n"\\.,:-'), max_size=6
+)
 
 
 @given(ODD)
@@ -126,7 +128,12 @@ def test_codes_are_found_wherever_a_type_has_them() -> None:
     assert codes.tidy(normal, Nested)[0] is normal
 
 
-@pytest.mark.parametrize("code", ["a/b", "a b", "A", "ä", "日本", "a.b-c_d", "(x)", "-"])
+@pytest.mark.parametrize("code", [".", "..", "a\U0001d173b", "a\U0001bca0b", "a\U00013430b", "\U0001d159"])
+def test_what_nobody_can_see_or_name_in_a_path_is_no_code(code: str) -> None:
+    assert codes.wrong_with(code)
+
+
+@pytest.mark.parametrize("code", ["a/b", "...", ". .", "a b", "A", "ä", "日本", "a.b-c_d", "(x)", "-"])
 def test_what_people_call_things_is_allowed(code: str) -> None:
     assert codes.normal(code) == code
     assert codes.wrong_with(code) is None

@@ -77,6 +77,22 @@ async def test_a_query_parameter_that_no_route_declares_is_refused_by_name(
         assert f"/{ODD}" in pointers(answer), answer.text
 
 
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=NAMES)
+async def test_a_query_parameter_that_holds_one_value_is_not_said_twice(
+    client: AsyncClient, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] != "query":
+            continue
+        forms = [parameter["schema"], *parameter["schema"].get("oneOf", ())]
+        if any(form.get("type") == "array" for form in forms):
+            continue
+        name = parameter["name"]
+        answer = await client.request(method, f"{url_of(path, operation)}?{name}=1&{name}=2")
+        assert answer.status_code == 400, answer.text
+        assert f"/{name}" in pointers(answer), answer.text
+
+
 @pytest.mark.parametrize(("method", "path", "operation"), CHANGING, ids=[f"{m} {p}" for m, p, _ in CHANGING])
 async def test_a_field_that_no_body_has_is_refused_by_name(
     client: AsyncClient, method: str, path: str, operation: dict[str, Any]

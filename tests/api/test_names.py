@@ -158,7 +158,22 @@ async def test_one_thing_has_one_code_however_it_is_written(client: Client, worl
 
 
 @pytest.mark.parametrize(
-    "code", ["te\u200ba", "te\u2060a", "te\ta", "te\u00a0a", "te  a", "te\na", "\ufefftea", "te\x00a", "te\u00ada"]
+    "code",
+    [
+        "te\u200ba",
+        "te\u2060a",
+        "te\ta",
+        "te\u00a0a",
+        "te  a",
+        "te\na",
+        "\ufefftea",
+        "te\x00a",
+        "te\u00ada",
+        "te\U0001d173a",
+        "te\U0001bca0a",
+        ".",
+        "..",
+    ],
 )
 async def test_what_nobody_sees_is_refused_with_its_pointer(client: Client, world: World, code: str) -> None:
     alone = await client.put("/v1/skus", json={"code": code, "name": "Tea"})

@@ -136,6 +136,12 @@ async def test_quoted_rows_are_read_as_plain_ones_are() -> None:
     ]
 
 
+async def test_a_cell_that_is_no_code_is_refused_however_plain_it_looks() -> None:
+    found = [row for _, row in await rows('sku,on_hand\n.,1\n"..",2\n...,3\n')]
+    assert [fault.pointer for fault in found[:2] if isinstance(fault, Fault)] == ["/sku", "/sku"]
+    assert found[2] == {"sku": "...", "on_hand": "3"}
+
+
 async def test_rows_of_json_take_integers_that_are_integers() -> None:
     body = "\n".join(
         [

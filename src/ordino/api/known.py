@@ -5,6 +5,7 @@ Bodies are held to their types by the decoders; here are query parameters, and b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ordino.core.upserts import pointer_to
 
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _DECLARED = "query_parameters"
+_SINGLE = "query_parameters_said_once"
 
 
 def learn(app: Litestar) -> None:
@@ -24,11 +26,15 @@ def learn(app: Litestar) -> None:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler, model in route.route_handler_map.values():
-                handler.opt[_DECLARED] = frozenset(one.field_alias for one in model.expected_query_params)
+                declared = model.expected_query_params
+                handler.opt[_DECLARED] = frozenset(one.field_alias for one in declared)
+                handler.opt[_SINGLE] = frozenset(one.field_alias for one in declared if not one.is_sequence)
 
 
 async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
-    """Raises ``Invalid`` for query parameters that the route does not declare, and for a body where it takes none."""
+    """Raises ``Invalid`` for query parameters that the route does not declare, for those that are there twice where one value
+    counts, and for a body where the route takes none.
+    """
     handler: Any = request.route_handler
     if not handler.resolve_include_in_schema():
         return
@@ -36,6 +42,9 @@ async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
         known = handler.opt[_DECLARED]
         if unknown := [name for name in dict.fromkeys(request.query_params) if name not in known]:
             raise _unknown_parameters(request, unknown, sorted(known))
+        said = Counter(name for name, _ in request.query_params.multi_items())
+        if twice := [name for name in said if said[name] > 1 and name in handler.opt[_SINGLE]]:
+            raise _said_twice(twice)
     if request.method in _CHANGING and not getattr(handler.operation_class, "takes_body", False):
         _refuse_body(request, await request.body())
 
@@ -47,6 +56,14 @@ def _unknown_parameters(request: Request[Any, Any, Any], unknown: Sequence[str],
     return Invalid(
         f"{request.method} {request.url.path} does not know the query parameter {named}; {which}.", faults=faults
     )
+
+
+def _said_twice(names: Sequence[str]) -> Invalid:
+    faults = [
+        Fault(pointer_to(name), f"The query parameter {name!r} is there more than once; send one value.")
+        for name in names
+    ]
+    return Invalid(faults[0].detail, faults=faults)
 
 
 def _refuse_body(request: Request[Any, Any, Any], body: bytes) -> None:

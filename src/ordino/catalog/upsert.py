@@ -146,10 +146,10 @@ async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outc
             not sku.active and sku.code in claimed for sku in sound
         ):
             await kept.changed(tx, "retired")
-        if any(sku.stop_selling_days != row["stop_selling_days"] for sku, row in was):
+        if dated := any(sku.stop_selling_days != row["stop_selling_days"] for sku, row in was):
             await kept.changed(tx, "promises")  # what may be sold of their lots is published anew
-        if any(_shape(to_builtins(sku)) != _shape(dict(row)) for sku, row in was):
-            await kept.changed(tx, "goods")  # who waits for them is looked at again: can anything still serve it?
+        if dated or any(_shape(to_builtins(sku)) != _shape(dict(row)) for sku, row in was):
+            await kept.changed(tx, "goods")  # who waits for them is looked at again: what can serve it now?
         for sku in sound:
             outcomes[sku.code] = outcome(sku.code, new=sku.code in claimed, written=sku.code in written)
         return [outcomes[sku.code] for sku in batch]

@@ -120,7 +120,10 @@ def columns_of(type_: type[Struct], names: Sequence[str], delimiter: str) -> Col
     found = tuple(kinds[name] for name in names)
     barred = re.escape(delimiter + '"')
     word = rf"[^\x00-\x20{barred}\x7f-\U0010ffff]+"
-    cells = [_PLAIN.get(kind) or f"{word}(?: {word})*" for kind in found]
+    code = rf"(?!\.\.?(?:[{barred}\r]|$)){word}(?: {word})*"
+    item = rf"(?!\.\.?(?:[ {barred}\r]|$)){word}"
+    texts = {Kind.CODE: code, Kind.CODES: f"{item}(?: {item})*"}  # neither "." nor ".." is a code
+    cells = [_PLAIN.get(kind) or texts.get(kind) or f"{word}(?: {word})*" for kind in found]
     parting = re.escape(delimiter)
     plain = parting.join(f"({cell})?" for cell in cells)
     quoted = parting.join(f'(")?({cell})?(?({2 * place + 1})")' for place, cell in enumerate(cells))

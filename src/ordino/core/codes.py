@@ -3,7 +3,7 @@
 A code is trimmed and in Unicode's normalization form C wherever it comes in: in bodies, files, paths, queries and on the command
 line, so that ``tea `` names ``tea``. Case distinguishes. Inside, only single blanks part words; other white space, control
 characters and characters without a width are refused, because nobody sees them. A ``/`` is allowed, and is written ``%2F`` in a
-path.
+path; ``.`` and ``..`` alone are refused, because in a path they lead elsewhere, however they are written.
 
 What is normalized is what the types mark: every ``ShortCode``, ``Code`` and ``LongCode``, wherever it stands in a Struct, a list or
 a mapping. A ``Label`` (a category) names no thing of its own and is written by people: white space inside it becomes single blanks.
@@ -36,11 +36,13 @@ Label = Annotated[str, Meta(min_length=1, max_length=200, extra={MARK: FOLDED})]
 
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
-    "\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e0fff]"
+    "\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _ENDS_IN_BLANK = re.compile(rb' "[,:}\]\s]').search
 """A quote behind a blank that closes a text (one that opens a text is followed by something else, or by a text that begins so)."""
 _SPACE = re.compile(r"[^\S ]| {2}")
+_ELSEWHERE = frozenset({".", ".."})
 SHOWN_CHARACTERS = 60
 
 
@@ -54,6 +56,8 @@ def wrong_with(code: str) -> str | None:
     """What speaks against a normalized code, as a sentence that says what to do; None if nothing does."""
     if not code:
         return "A code may not be empty or white space only; send a name."
+    if code in _ELSEWHERE:
+        return f"A path cannot name the code {code!r}; choose another code."
     if found := _UNSEEN.search(code):
         name = f"U+{ord(found[0]):04X}"
         return f"The code {shown(code)} contains the invisible character {name}; remove it."
@@ -73,9 +77,11 @@ def ascii_unseen(text: str) -> str:
 
 def is_plain(body: bytes) -> bool:
     """Does a look at the JSON text prove that every code in it is normal? No text begins or ends with a blank, holds two in a row,
-    an escape, or anything but printable ASCII. False says only that one has to look closer.
+    an escape, or anything but printable ASCII, and none is ``.`` or ``..``. False says only that one has to look closer.
     """
     if not body.isascii() or b"\\" in body or b"\x7f" in body or b'" ' in body:
+        return False
+    if b'."' in body and (b'"."' in body or b'".."' in body):
         return False
     if b"  " not in body:
         return b' "' not in body or _ENDS_IN_BLANK(body) is None

@@ -42,7 +42,7 @@ async def post(
     await detail.keep(tx, moves, at)
     await _set_aside(tx, moves)
     await _hold(tx, moves)
-    waiting.freed(tx, {m.sku_id for m in moves if m.on_hand_delta > m.reserved_delta})
+    waiting.freed(tx, _freed(moves))
     if first := await _balance(tx, moves, keep or {}, guarded, arrives=bool(arriving)):
         await kits.stand(tx, dict.fromkeys(first, ()))  # what is stocked does not become a kit
     aside: dict[Key, int] = defaultdict(int)
@@ -51,6 +51,16 @@ async def post(
         for move in expired:
             aside[move.sku_id, move.location_id] += move.unavailable_delta
     return aside
+
+
+def _freed(moves: Sequence[StockMove]) -> set[int]:
+    """SKUs of which units become free somewhere. What one lets go of and another takes at the same place does not."""
+    if not any(m.on_hand_delta > m.reserved_delta for m in moves):
+        return set()
+    free: dict[Key, int] = defaultdict(int)
+    for move in moves:
+        free[move.sku_id, move.location_id] += move.on_hand_delta - move.reserved_delta
+    return {sku_id for (sku_id, _), units in free.items() if units > 0}
 
 
 async def _record(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:

@@ -160,6 +160,10 @@ SELECT sku_id, location_id, on_hand FROM inventory.stock WHERE sku_id = any(:sku
 
 -- waiting units --------------------------------------------------------------------------------------------------------
 
+-- name: waited_for
+-- What orders wait for, of kits their components.
+SELECT DISTINCT sku_id FROM inventory.waiting WHERE quantity > 0;
+
 -- name: waiting_of
 -- What waits for these SKUs.
 SELECT sku_id, channel_id, quantity, freed, offered, stamp, offered_at FROM inventory.waiting
@@ -170,15 +174,23 @@ WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0;
 SELECT 1 FROM inventory.waiting WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id, channel_id FOR NO KEY UPDATE;
 
 -- name: more_waiting
--- More units wait. Units may have become free since it was decided that they do, as ``seen`` tells: then they are to be asked, too.
+-- More units wait. Units may have become free, or the rules have changed, since it was decided that they do, as ``seen`` and ``stamp``
+-- tell: then they are to be asked, too.
 WITH touched AS (
     INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM unnest(:sku_ids::int[]) AS t (sku_id)
 )
 INSERT INTO inventory.waiting AS w (sku_id, channel_id, quantity, freed, offered)
-SELECT sku_id, channel_id, quantity, 1, seen
+SELECT n.sku_id, n.channel_id, n.quantity, 1, CASE WHEN d.stamp > :stamp::bigint THEN -1 ELSE n.seen END
 FROM unnest(:sku_ids::int[], :channel_ids::int[], :quantities::bigint[], :seen::bigint[]) AS n (sku_id, channel_id, quantity, seen)
+CROSS JOIN (SELECT sum(number) AS stamp FROM core.revisions WHERE name = any(:names::text[])) d
 ON CONFLICT (sku_id, channel_id) DO UPDATE
-SET quantity = w.quantity + excluded.quantity, freed = w.freed + (w.freed <> excluded.offered)::int;
+SET quantity = w.quantity + excluded.quantity,
+    freed = w.freed + (w.freed <> excluded.offered OR w.stamp > :stamp::bigint)::int;
+
+-- name: waiting_at
+-- SKUs that orders wait for, and of which units are free at these locations.
+SELECT DISTINCT sku_id FROM inventory.waiting JOIN inventory.stock USING (sku_id)
+WHERE quantity > 0 AND location_id = any(:location_ids::int[]) AND on_hand > reserved;
 
 -- name: fewer_waiting
 -- Fewer units wait. A server of the release before does not count what waits: nothing goes below 0 for it.
@@ -204,7 +216,8 @@ UPDATE inventory.waiting w SET freed = w.freed + 1 FROM held h
 WHERE w.sku_id = h.sku_id AND w.channel_id = h.channel_id /* on shards: AND w.sku_id = any(:sku_ids::int[]) */;
 
 -- name: mark_offered
--- Who waits has been asked, so many times; what they left is available to others.
+-- Who waits has been asked, so many times; what they left is available to others. If they were asked under newer rules before, but of
+-- less that was free, or the other way round, nobody has asked them both: they are to be asked again.
 WITH asked AS (
     SELECT w.sku_id, w.channel_id, a.freed
     FROM inventory.waiting w
@@ -215,10 +228,9 @@ WITH asked AS (
     INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM asked
 )
 UPDATE inventory.waiting w
-SET offered = greatest(w.offered, a.freed), stamp = greatest(w.stamp, :stamp::bigint),
-    offered_at = greatest(w.offered_at, :at::timestamptz)
+SET offered = a.freed, stamp = :stamp::bigint, offered_at = greatest(w.offered_at, :at::timestamptz)
 FROM asked a
-WHERE w.sku_id = a.sku_id AND w.channel_id = a.channel_id /* on shards: AND w.sku_id = any(:sku_ids::int[]) */;
+WHERE a.freed >= w.offered AND :stamp::bigint >= w.stamp AND w.sku_id = a.sku_id AND w.channel_id = a.channel_id /* on shards: AND w.sku_id = any(:sku_ids::int[]) */;
 
 -- name: unserved
 -- SKUs whose waiting orders have not been asked since units may have become free.

@@ -28,8 +28,11 @@ class Shelf(Struct, frozen=True, kw_only=True):
 
     @property
     def seen(self) -> dict[Waiter, int]:
-        """How often units had become free for who waits."""
-        return {(row.sku_id, row.channel_id): row.freed for row in self.waiting}
+        """How often units had become free for who waits; without SKUs of which something was left to who waits: whoever was
+        decided on has not been offered that.
+        """
+        left = {sku_id for sku_id, _ in self.claimed}
+        return {(row.sku_id, row.channel_id): row.freed for row in self.waiting if row.sku_id not in left}
 
 
 async def on_shelf(

@@ -4,8 +4,9 @@ What becomes free of a SKU is offered to the orders that wait for it, first plac
 it. Until that is done, what they wait for is left alone: it is not available, not promised, not held for carts and not
 allocated to later orders. Once they have been asked, what they could not use is free for everybody.
 
-Units become free when stock moves (receipts, cancellations, carts that let go), and when what decides changes: rules, the
-network, profiles (the stamp), or the hour (closures that begin or end, days of limited locations).
+Units become free when stock moves (receipts, cancellations, carts that let go), when a location has room for work again, when an
+order may go back to where it failed, and when what decides changes: rules, the network, profiles (the stamp), or the hour
+(closures that begin or end, days of limited locations).
 
 WAI-1  What inventory says a channel's orders wait for is what their lines have backordered, of kits their components.
 WAI-2  What becomes free is offered to who waits, first placed first, before anybody who comes later may have it.
@@ -65,19 +66,50 @@ class _Gathered:
         self.units: dict[Waiter, int] = {}
         self.seen: dict[Waiter, int] = {}
         self.freed: set[int] = set()
+        self.places: set[int] = set()
+        self.asked: list[_Asked] = []
 
     async def write(self, tx: Tx) -> None:
+        if self.places:
+            rows = await sql.waiting_at(tx, location_ids=sorted(self.places))
+            self.freed.update([row["sku_id"] for row in rows])
         more = {key: quantity for key, quantity in sorted(self.units.items()) if quantity > 0}
         fewer = {key: -quantity for key, quantity in sorted(self.units.items()) if quantity < 0}
         freed = sorted(await _with_fellows(tx, self.freed))
-        if (more and fewer) or (freed and (more or fewer)):
-            await sql.lock_waiting(tx, sku_ids=sorted({*freed, *(sku_id for sku_id, _ in (*more, *fewer))}))
+        asked = {sku_id for one in self.asked for sku_id in one.sku_ids}
+        if sum(map(bool, (more, fewer, freed, *self.asked))) > 1:
+            await sql.lock_waiting(tx, sku_ids=sorted({*freed, *asked, *(sku_id for sku_id, _ in (*more, *fewer))}))
         if more:
-            await sql.more_waiting(tx, **_columns(more), seen=[self.seen.get(key, NEVER) for key in more])
+            await sql.more_waiting(
+                tx,
+                **_columns(more),
+                seen=[self.seen.get(key, NEVER) for key in more],
+                stamp=await stamp_of(tx),
+                names=DECIDES,
+            )
         if fewer:
             await sql.fewer_waiting(tx, **_columns(fewer))
         if freed:
             await sql.free_for_waiting(tx, sku_ids=freed)
+        for one in self.asked:
+            await sql.mark_offered(
+                tx,
+                sku_ids=one.sku_ids,
+                channel_ids=one.channel_ids,
+                freed=one.freed,
+                stamp=one.stamp,
+                at=one.at,
+            )
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """Who has been asked: rows in key order, how often units had become free then, under what rules, and when."""
+
+    sku_ids: list[int]
+    channel_ids: list[int]
+    freed: list[int]
+    stamp: int
+    at: datetime
 
 
 def _columns(units: Mapping[Waiter, int]) -> dict[str, list[int]]:
@@ -104,8 +136,9 @@ def _gathered(tx: Tx) -> _Gathered:
 
 
 def change(tx: Tx, units: Mapping[Waiter, int], seen: Mapping[Waiter, int] | None = None) -> None:
-    """So many units more (or fewer) wait. ``seen`` says how often units had become free when it was decided that they wait;
-    without it, they are offered what is there once more.
+    """So many units more (or fewer) wait. ``seen`` says how often units had become free when it was decided that they wait, in
+    this transaction and under the rules that it sees; without it, or if the rules have changed since, they are offered what is
+    there once more.
     """
     gathered = _gathered(tx)
     for key, quantity in units.items():
@@ -119,23 +152,35 @@ def freed(tx: Tx, sku_ids: Collection[int]) -> None:
         _gathered(tx).freed.update(sku_ids)
 
 
+def room(tx: Tx, location_ids: Collection[int]) -> None:
+    """These locations can take on work again: what lies there may be used by orders that wait."""
+    if location_ids:
+        _gathered(tx).places.update(location_ids)
+
+
 async def waiting_of(tx: Tx, sku_ids: Collection[int]) -> list[Waiting]:
     """What waits for these SKUs."""
     return [Waiting(*row) for row in await sql.waiting_of(tx, sku_ids=list(sku_ids))]
 
 
-async def offered(tx: Tx, rows: Sequence[Waiting], *, at: datetime) -> None:
-    """Who waited when these rows were read has been asked, under the present rules."""
+def offered(tx: Tx, rows: Sequence[Waiting], *, stamp: int, at: datetime) -> None:
+    """Who waited when these rows were read has been asked, from a time on, and under the rules of a stamp at least."""
     if rows:
         keys = sorted({(row.sku_id, row.channel_id): row.freed for row in rows}.items())
-        await sql.mark_offered(
-            tx,
-            sku_ids=[key[0] for key, _ in keys],
-            channel_ids=[key[1] for key, _ in keys],
-            freed=[number for _, number in keys],
-            stamp=await stamp_of(tx),
-            at=at,
+        _gathered(tx).asked.append(
+            _Asked(
+                sku_ids=[key[0] for key, _ in keys],
+                channel_ids=[key[1] for key, _ in keys],
+                freed=[number for _, number in keys],
+                stamp=stamp,
+                at=at,
+            )
         )
+
+
+async def waited_for(tx: Tx) -> list[int]:
+    """What orders wait for: SKU ids, of kits those of their components."""
+    return [row["sku_id"] for row in await sql.waited_for(tx)]
 
 
 async def unserved_skus(tx: Tx, *, at: datetime, limit: int) -> list[int]:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ordino.core.database import Raced, Tx
 from ordino.core.errors import Invalid
 from ordino.core.statements import statements
+from ordino.inventory import waiting
 from ordino.network.facts import NetworkFacts, Serving, facts
 from ordino.sourcing.model import Leg
 
@@ -52,6 +53,10 @@ class _Delta(Struct):
     confirmed_orders: int = 0
     held_units: int = 0
     confirmed_units: int = 0
+
+    @property
+    def gives_back(self) -> bool:
+        return self.held_orders + self.confirmed_orders < 0 or self.held_units + self.confirmed_units < 0
 
 
 async def used(
@@ -200,6 +205,7 @@ async def _move(tx: Tx, network: NetworkFacts, deltas: Mapping[Day, _Delta]) -> 
     )
     if len(rows) < len(keys):
         raise Raced([])
+    waiting.room(tx, {location_id for (location_id, _), delta in deltas.items() if delta.gives_back})
 
 
 async def capacity_of(tx: Tx, locations: Iterable[str], first: date, last: date) -> list[CapacityView]:

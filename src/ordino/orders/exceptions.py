@@ -19,6 +19,7 @@ from ordino.core.errors import Conflict, NotFound
 from ordino.core.events import BUCKETS, Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
+from ordino.inventory import waiting
 from ordino.network.facts import facts
 from ordino.orders import ledger
 from ordino.orders.cancel import Cancellation, LineCancellation, cancel
@@ -164,6 +165,10 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
         await _follow(tx, "reject_closed", order_id, exception_id, f'{{"location_id": {place}}}', at)
     elif wish.action == "retry":
         await sql.forget_tries(tx, order_id=order_id, line_no=line_no)
+        line = (await ledger.lines(tx, [order_id]))[order_id, line_no]
+        parts = await ledger.lines_of_kits(tx, {(order_id, line_no): line.sku_id})
+        # What it may use again, nobody who comes later may have before it was asked.
+        waiting.freed(tx, [sku_id for sku_id, _ in parts.get((order_id, line_no)) or ((line.sku_id, 1),)])
         await _follow(tx, "source", order_id, exception_id, "{}", at)
     elif wish.action == "cancel" and (units := await _units(tx, kind, order_id, line_no, place)):
         lines = [LineCancellation(line_no=number, quantity=quantity) for number, quantity in sorted(units.items())]

@@ -331,10 +331,6 @@ SET promised_at = greatest(p.promised_at, (SELECT max(a.promised_at) FROM orders
 FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, promised_at)
 WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
 
--- name: waiting_skus
--- What is waited for.
-SELECT DISTINCT sku_id FROM orders.lines WHERE backordered > stop_wanted AND backordered > 0;
-
 -- name: units_waiting_for
 -- How many units of these SKUs orders wait for.
 SELECT sku_id, sum(backordered)::bigint AS quantity FROM orders.lines
@@ -344,6 +340,13 @@ WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 GROUP BY sku_id;
 -- Who waits for these SKUs, first placed first, a page at a time.
 SELECT DISTINCT order_id FROM orders.lines
 WHERE sku_id = any(:sku_ids::int[]) AND backordered > 0 AND order_id > :after::uuid ORDER BY order_id LIMIT :limit::int;
+
+-- name: kits_waiting_for
+-- Kits that orders wait for as they were made of these components when they were ordered.
+SELECT DISTINCT l.sku_id
+FROM (SELECT order_id, line_no, sku_id FROM orders.lines WHERE sku_id = any(:kit_ids::int[]) AND backordered > 0) l
+JOIN inventory.kit_lines k USING (order_id, line_no)
+WHERE k.component_sku_id = any(:sku_ids::int[]) ORDER BY l.sku_id;
 
 -- name: waiters
 -- Of what SKU these lines are, and of which channels.

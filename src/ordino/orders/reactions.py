@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from ordino.catalog.kits import kits
+from ordino.catalog.kits import Kits, kits
 from ordino.core.database import Tx
 from ordino.core.events import BUCKETS, Event, declare, record
 from ordino.core.ids import new_ids
@@ -84,17 +84,31 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         await exceptions.found(tx, sorted(there_after_all), at=at)
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     # Read before the stock: what becomes free from now on is offered once more.
-    seen = await waiting.waiting_of(tx, arrived)
+    seen, stamp, since = await waiting.waiting_of(tx, arrived), await waiting.stamp_of(tx), at
     if after != NIL:
-        seen = msgspec.convert(next(task.data["seen"] for task in tasks if "after" in task.data), list[waiting.Waiting])
+        begun = next(task.data for task in tasks if "after" in task.data)
+        if begun.get("stamp", stamp) == stamp:
+            seen = msgspec.convert(begun["seen"], list[waiting.Waiting])
+            since = msgspec.convert(begun.get("since", at), datetime)
+        else:
+            after = NIL  # the rules have changed meanwhile: who was asked first may have more now, and is asked again
     there = sorted(await stock.free(tx, sorted(arrived), at=at))
-    sku_ids = sorted({*there, *(kit for sku_id in there for kit in known.within.get(sku_id, ()))})
+    sku_ids = sorted({*there, *await _kits_waiting_for(tx, there, known)})
     orders = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE) if there else []
     await allocate(tx, orders, at=at, first=True)
     if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there, at=at))):
-        await _fill_later(tx, tasks[0].subject_id, {"sku_ids": left, "after": orders[-1], "seen": seen}, at)
+        data = {"sku_ids": left, "after": orders[-1], "seen": seen, "stamp": stamp, "since": since}
+        await _fill_later(tx, tasks[0].subject_id, data, at)
     else:
-        await waiting.offered(tx, seen, at=at)
+        waiting.offered(tx, seen, stamp=stamp, at=since)
+
+
+async def _kits_waiting_for(tx: Tx, sku_ids: Sequence[int], known: Kits) -> list[int]:
+    """Who waits for a kit gets it as it was made when it was ordered, whatever it is made of since."""
+    if not sku_ids or not known.ever:
+        return []
+    rows = await sql.kits_waiting_for(tx, kit_ids=sorted(known.ever), sku_ids=list(sku_ids))
+    return [row["sku_id"] for row in rows]
 
 
 async def _fill_later(tx: Tx, subject_id: UUID, data: dict[str, Any], at: datetime) -> None:
@@ -123,7 +137,7 @@ async def serve_waiting(tx: Tx, since: datetime, at: datetime) -> None:
 @registry.duty("source_waiting", every_seconds=3600)
 async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
     """Who waits though stock is there is looked at again, first placed first: time itself may have changed what can be done."""
-    if sku_ids := sorted(await stock.free(tx, [row["sku_id"] for row in await sql.waiting_skus(tx)], at=at)):
+    if sku_ids := sorted(await stock.free(tx, await waiting.waited_for(tx), at=at)):
         await _fill_later(tx, new_ids(at, 1)[0], {"sku_ids": sku_ids}, at)
 
 
