@@ -127,7 +127,7 @@ async def test_many_requests_at_once_share_transactions(client: Client, database
 
 
 BAD: list[tuple[Any, int, str, str]] = [
-    ({"channel": "refuse"}, 400, "invalid", ""),
+    ({"channel": "refuse"}, 400, "invalid", "/external_id"),
     (order("b", lines=[]), 400, "invalid", "/lines"),
     (order("b", lines=[{"sku": "sku-1", "quantity": 0, "unit_price_minor": 5}]), 400, "invalid", "/lines/0/quantity"),
     (order("b", lines=[{"sku": "sku-1", "quantity": "2", "unit_price_minor": 5}]), 400, "invalid", "/lines/0/quantity"),

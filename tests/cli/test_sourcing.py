@@ -55,7 +55,7 @@ async def test_a_profile_is_checked_tried_activated_and_explained(
     right.write_text(
         f"name: far\nfor: {{channels: [{world.channel}]}}\nstrategies:\n  - name: s\n    ranked: [{{location: [cli-loc-3]}}]\n"
     )
-    assert "1 strategies" in run("validate", str(right))
+    assert "1 strategy." in run("validate", str(right))
     [placed] = await in_one(database, place, [world.order("before")], datetime.now(UTC))
     now = datetime.now(UTC)
     since, until = ((now + timedelta(hours=h)).strftime("%Y-%m-%dT%H:%M:%SZ") for h in (-2, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,10 +17,11 @@ from ordino.inventory import waiting
 from ordino.inventory.adjust import Receipt, receive
 from ordino.inventory.holds import Held, HoldLine, NewHold, hold
 from ordino.inventory.rules import Buffer, RuleKind, drop, upsert_buffers
+from ordino.network.closures import Closure, upsert_closures
 from ordino.orders import exceptions, reactions
 from ordino.orders.allocate import allocate
 from ordino.orders.cancel import Cancellation, cancel
-from ordino.orders.model import NewOrder, Placed
+from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.place import place
 from ordino.warehouse.model import Pick, PickLine
 from ordino.warehouse.pick import pick
@@ -85,6 +86,31 @@ async def test_who_left_units_to_others_is_asked_though_those_were_served_meanwh
     order_id = await late
     assert not await buy(database, world, 3), "the units are for the order that came first"
     await serve_who_waits(database, AT)
+    assert await waits(database, order_id) == 0
+    await assert_clean(database)
+
+
+async def test_who_was_decided_on_before_a_closure_ended_is_asked_after_it(database: Database, world: World) -> None:
+    first = await wait_for(database, world, 5)
+    here = world.location_ids[world.locations[0]]
+    await database.pool.execute("UPDATE orders.lines SET excluded_location_ids = $2 WHERE order_id = $1", first, [here])
+    closed = Closure(
+        code=f"{world.network}-x", location=world.locations[0], reason="x", ends_at=AT + timedelta(hours=1)
+    )
+    await in_one(database, upsert_closures, [closed], AT)
+    await arrive(database, world, 3)
+    await serve_who_waits(database, AT)
+    decided, go_on = asyncio.Event(), asyncio.Event()
+    order = world.order(uuid4().hex, 3, channel=world.channels["backorder"])
+    late = asyncio.create_task(_slowly(database, order, decided, go_on))
+    await decided.wait()
+    then = AT + timedelta(hours=2)
+    await serve_who_waits(database, then)
+    go_on.set()
+    order_id = await late
+    [newer] = await in_one(database, place, [world.order(uuid4().hex, 3)], then)
+    sure(newer, OrderRefused)
+    await serve_who_waits(database, then)
     assert await waits(database, order_id) == 0
     await assert_clean(database)
 

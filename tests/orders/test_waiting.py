@@ -287,7 +287,7 @@ async def test_who_begins_to_wait_does_not_claim_what_they_could_not_use(databas
         "UPDATE orders.lines SET excluded_location_ids = $1 WHERE backordered > 0",
         list(world.location_ids.values()),
     )
-    await _worker_comes_by(database, AT)
+    await serve_who_waits(database, AT)
     assert (await look(database, world)).available == 3
     order = world.order(uuid4().hex, 9, channel=world.channels["backorder"])
     [outcome] = await in_one(database, place, [order], AT)

@@ -41,7 +41,6 @@ REFUSED = {
     "repeated": 409,
     "unknown": 404,
     "unknown_order": 404,
-    "invalid": 400,
     "too_late": 409,
     "too_many": 409,
     "kit": 409,

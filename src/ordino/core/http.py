@@ -134,11 +134,18 @@ class Body:
         return items, alone
 
 
-def as_error(refused: Any, status: int = 422) -> Refused:
-    """A refusal of a single request, which is raised where a batch would carry it as a value."""
+INVALID_STATUS = 400
+REFUSED_STATUS = 422
+
+
+def as_error(refused: Any, statuses: Mapping[str, int] = {}) -> Refused:
+    """A refusal of a single request, which is raised where a batch would carry it as a value. ``statuses`` has the HTTP status of
+    some reasons; of others it is 422, and 400 of `invalid`.
+    """
     pointer: str = getattr(refused, "pointer", "")
     error = Refused(refused.detail, code=str(refused.reason), faults=[Fault(pointer, refused.detail)])
-    error.status = status
+    reason = str(refused.reason)
+    error.status = statuses.get(reason, INVALID_STATUS if reason == "invalid" else REFUSED_STATUS)
     return error
 
 
@@ -230,7 +237,7 @@ async def command_one(
     async def run(tx: Tx) -> Any:
         [outcome] = await verb(tx, [item], at=database.clock.now())
         if isinstance(outcome, refusal):
-            raise as_error(outcome, statuses.get(str(outcome.reason), 422))
+            raise as_error(outcome, statuses)
         return outcome
 
     return await answer_once(request, database, run, status=status, sent=item)

@@ -174,8 +174,8 @@ WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0;
 SELECT 1 FROM inventory.waiting WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id, channel_id FOR NO KEY UPDATE;
 
 -- name: more_waiting
--- More units wait. Units may have become free, or the rules have changed, since it was decided that they do, as ``seen`` and ``stamp``
--- tell: then they are to be asked, too.
+-- More units wait. Units may have become free, the rules may have changed, or others may have been asked at a later hour, since it was
+-- decided that they do, as ``seen``, ``stamp`` and ``at`` tell: then they are to be asked, too.
 WITH touched AS (
     INSERT INTO inventory.touched SELECT DISTINCT sku_id FROM unnest(:sku_ids::int[]) AS t (sku_id)
 )
@@ -185,7 +185,7 @@ FROM unnest(:sku_ids::int[], :channel_ids::int[], :quantities::bigint[], :seen::
 CROSS JOIN (SELECT sum(number) AS stamp FROM core.revisions WHERE name = any(:names::text[])) d
 ON CONFLICT (sku_id, channel_id) DO UPDATE
 SET quantity = w.quantity + excluded.quantity,
-    freed = w.freed + (w.freed <> excluded.offered OR w.stamp > :stamp::bigint)::int;
+    freed = w.freed + (w.freed <> excluded.offered OR w.stamp > :stamp::bigint OR (w.offered_at > :at::timestamptz) IS TRUE)::int;
 
 -- name: waiting_at
 -- SKUs that orders wait for, and of which units are free at these locations.

@@ -65,6 +65,7 @@ class _Gathered:
     def __init__(self) -> None:
         self.units: dict[Waiter, int] = {}
         self.seen: dict[Waiter, int] = {}
+        self.decided_at: datetime | None = None
         self.freed: set[int] = set()
         self.places: set[int] = set()
         self.asked: list[_Asked] = []
@@ -86,6 +87,7 @@ class _Gathered:
                 seen=[self.seen.get(key, NEVER) for key in more],
                 stamp=await stamp_of(tx),
                 names=DECIDES,
+                at=self.decided_at,
             )
         if fewer:
             await sql.fewer_waiting(tx, **_columns(fewer))
@@ -135,12 +137,13 @@ def _gathered(tx: Tx) -> _Gathered:
     return found
 
 
-def change(tx: Tx, units: Mapping[Waiter, int], seen: Mapping[Waiter, int] | None = None) -> None:
+def change(tx: Tx, units: Mapping[Waiter, int], seen: Mapping[Waiter, int] | None = None, *, at: datetime) -> None:
     """So many units more (or fewer) wait. ``seen`` says how often units had become free when it was decided that they wait, in
-    this transaction and under the rules that it sees; without it, or if the rules have changed since, they are offered what is
-    there once more.
+    this transaction, ``at`` a time and under the rules that it sees; without it, or if the rules have changed or others have been
+    asked since, they are offered what is there once more.
     """
     gathered = _gathered(tx)
+    gathered.decided_at = at if gathered.decided_at is None else min(gathered.decided_at, at)
     for key, quantity in units.items():
         gathered.units[key] = gathered.units.get(key, 0) + quantity
     gathered.seen.update(seen or {})

@@ -37,7 +37,6 @@ CANCELLATIONS = Body("cancellations", Cancellation)
 REFUSED = {
     **LACKS_STOCK,
     "repeated_with_changes": 409,
-    "invalid": 400,
     "unknown_order": 404,
     "too_late": 409,
     "too_many": 409,
@@ -104,7 +103,7 @@ async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
         return 200, encode(Batch(await asyncio.gather(*(placer.submit(order) for order in orders))))
     outcome = await placer.submit(orders[0])
     if isinstance(outcome, OrderRefused):
-        raise as_error(outcome, REFUSED.get(outcome.reason, 422))
+        raise as_error(outcome, REFUSED)
     return _status(outcome), encode(outcome)
 
 

@@ -58,7 +58,7 @@ async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict
     if not moves:
         return {}
     assert all(move.to_state in EXITS[move.from_state] for move in moves), "a unit leaves a state by one of its exits"
-    await _count_waiting(tx, moves)
+    await _count_waiting(tx, moves, at)
     rows = await sql.move_units(
         tx,
         order_ids=[m.order_id for m in moves],
@@ -73,7 +73,7 @@ async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict
     return {row["order_id"]: row["status"] for row in rows}
 
 
-async def _count_waiting(tx: Tx, moves: Sequence[UnitMove]) -> None:
+async def _count_waiting(tx: Tx, moves: Sequence[UnitMove], at: datetime) -> None:
     """Inventory is told how many units wait for what."""
     deltas: dict[tuple[UUID, int], int] = defaultdict(int)
     for move in moves:
@@ -90,7 +90,7 @@ async def _count_waiting(tx: Tx, moves: Sequence[UnitMove]) -> None:
         line = (row["order_id"], row["line_no"])
         for sku_id, each in of_kits.get(line) or ((row["sku_id"], 1),):
             units[sku_id, row["channel_id"]] += deltas[line] * each
-    waiting.change(tx, units)
+    waiting.change(tx, units, at=at)
 
 
 async def lines_of_kits(tx: Tx, skus: Mapping[tuple[UUID, int], int]) -> dict[tuple[UUID, int], Parts]:

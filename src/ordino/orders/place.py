@@ -525,7 +525,7 @@ async def write(
     moves: list[StockMove] = []
     for plan in planned:
         if plan.decision.short:
-            waiting.change(tx, _waiting(plan), {} if shelf is None else shelf.seen)
+            waiting.change(tx, _waiting(plan), {} if shelf is None else shelf.seen, at=at)
         serving = plan.channel.network
         assert serving is not None
         channel_id = plan.channel.channel_id

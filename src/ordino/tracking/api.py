@@ -18,7 +18,7 @@ from ordino.tracking.read import ParcelView
 from ordino.tracking.take_events import take_events
 
 TRACKING_EVENTS = Body("tracking_events", TrackingEvent)
-REFUSED = {"invalid": 400, "unknown_tracking_number": 404}
+REFUSED = {"unknown_tracking_number": 404}
 
 
 class Parcels(Struct, frozen=True):

@@ -65,7 +65,6 @@ SHIP_WORK = msgspec.json.Decoder(ShipWork)
 REFUSED = {
     "repeated": 409,
     "unknown": 404,
-    "invalid": 400,
     "unknown_reason": 400,
     "done": 409,
     "too_many": 409,

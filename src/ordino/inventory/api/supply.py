@@ -36,7 +36,7 @@ SET_ASIDES = Body("set_asides", SetAside)
 RESTORATIONS = Body("restorations", SetAside)
 SCRAPPINGS = Body("scrappings", SetAside)
 TRANSFERS = Body("transfers", NewTransfer)
-STATUSES = {**LACKS_STOCK, "invalid": 400, "unknown": 404, "too_late": 409, "too_many": 409, "too_few": 409}
+STATUSES = {**LACKS_STOCK, "unknown": 404, "too_late": 409, "too_many": 409, "too_few": 409}
 _shipment, _arrival = msgspec.json.Decoder(ShipmentBody), msgspec.json.Decoder(ArrivalBody)
 
 
