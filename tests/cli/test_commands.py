@@ -73,6 +73,17 @@ def test_a_flow_is_checked_without_a_database(tmp_path: Path) -> None:
     assert told("flows", "validate", str(tmp_path / "none"))[0] == 1
 
 
+def _is_ready(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
+                return True
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_up_starts_everything_keeps_its_port_and_stops_in_order(
     database_url: str, listening: int, end: signal.Signals
@@ -80,12 +91,7 @@ def test_up_starts_everything_keeps_its_port_and_stops_in_order(
     environment = os.environ | {"ORDINO_DATABASE_URL": database_url, "ORDINO_PORT": str(listening)}
     process = subprocess.Popen([*ordino, "up"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        for _ in range(200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{listening}/ready", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.1)
+        assert _is_ready(process, listening), "`ordino up` ended, or its server never answered"
         status, said = told("serve", ORDINO_DATABASE_URL=database_url, ORDINO_PORT=str(listening))
         assert (status, "ORDINO_PORT" in said) == (1, True), said
         process.send_signal(end)

@@ -37,6 +37,8 @@ app.command(sourcing_app)
 
 console = Console()
 CHILD_VARIABLE = "ORDINO_CHILD"
+READY_SECONDS = 180
+"""A server that lives gets so long to answer: a busy machine takes its time."""
 
 
 @app.command
@@ -80,7 +82,7 @@ def up_on(settings: Settings, url: str) -> None:
 
 def _wait_until_ready(settings: Settings, server: subprocess.Popen[bytes]) -> None:
     url = f"http://{settings.host if settings.host not in ('0.0.0.0', '::') else '127.0.0.1'}:{settings.port}/ready"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=1) as answer:
@@ -90,7 +92,7 @@ def _wait_until_ready(settings: Settings, server: subprocess.Popen[bytes]) -> No
             time.sleep(0.05)
     if server.poll() is not None:
         raise OrdinoError(f"The server did not start; is port {settings.port} taken? ORDINO_PORT chooses another.")
-    raise OrdinoError(f"The server was not ready after 30 seconds: {url} does not answer.")
+    raise OrdinoError(f"The server was not ready after {READY_SECONDS} seconds: {url} does not answer.")
 
 
 async def _check_door(settings: Settings, url: str) -> None:
