@@ -50,7 +50,7 @@ async def test_one_or_a_list_of_them(client: httpx.AsyncClient) -> None:
     assert updated == {"outcome": "updated", "code": "tea"}
     assert [(o["outcome"], o["code"], o["pointer"]) for o in refused] == [
         ("refused", "", "/code"),
-        ("refused", "x", ""),
+        ("refused", "x", "/name"),
         ("refused", "", ""),
     ]
     assert (await client.put("/v1/skus", json=[SKU])).json() == {"outcomes": [{"outcome": "updated", "code": "tea"}]}
@@ -187,8 +187,8 @@ async def test_days_of_another_capacity_come_and_go(client: httpx.AsyncClient) -
         ({"holidays": "XX"}, "/holidays", "There is no calendar 'XX'"),
         ({"holidays": "US-ZZ"}, "/holidays", "of US there are AK, AL"),
         ({"opens": "20:00", "closes": "08:00"}, "/closes", "A location closes after it opens"),
-        ({"processing_days": -1}, "/processing_days", ">= 0"),
-        ({"daily_unit_capacity": -5}, "/daily_unit_capacity", ">= 0"),
+        ({"processing_days": -1}, "/processing_days", "at least 0"),
+        ({"daily_unit_capacity": -5}, "/daily_unit_capacity", "at least 0"),
     ],
 )
 async def test_a_location_that_cannot_be_is_refused_with_what_to_do(
