@@ -76,9 +76,8 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     decision: Decision
     parts: tuple[Parts, ...] = ()  # of the lines that are for kits; () of the others
     held: Mapping[Position, int] = {}
-    hold_id: UUID | None = (
-        None  # whose units those are: the hold that the order names, or the one that its cart has now
-    )
+    # Whose units those are: the hold that the order names, or the one that its cart has now.
+    hold_id: UUID | None = None
     never: Mapping[int, str] = {}  # of the lines that were dropped: why nothing can ever serve them
 
     @property
