@@ -924,9 +924,11 @@ CREATE TABLE orders.orders (
         WHEN backordered = 0 THEN 'allocated'
         WHEN allocated > 0 THEN 'partially_backordered'
         ELSE 'backordered' END) STORED,
+    dropped_minor bigint NOT NULL DEFAULT 0,  -- what the lines are worth that placement dropped
     CONSTRAINT orders_pk PRIMARY KEY (order_id),
     CONSTRAINT every_ordered_unit_is_in_one_state CHECK
         (ordered = backordered + allocated + picked + packed + shipped + delivered + returned + cancelled),
+    CONSTRAINT no_more_is_dropped_than_was_ordered CHECK (dropped_minor BETWEEN 0 AND total_minor),
     CONSTRAINT no_state_holds_less_than_nothing CHECK
         (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
 ) WITH (fillfactor = 70);

@@ -271,6 +271,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             UPDATE orders.allocations SET release_wanted_at = now() WHERE order_id = {_of("allocated")}""",
         set(),
     ),
+    "dropped_amounts_are_those_of_dropped_lines": (
+        f"UPDATE orders.orders SET dropped_minor = 1 WHERE order_id = {_of('allocated')}",
+        {"every_order_has_its_payment"},
+    ),
     "an_order_costs_what_its_lines_cost": (
         f"UPDATE orders.orders SET total_minor = total_minor + 1 WHERE order_id = {_of('delivered')}",
         set(),

@@ -129,6 +129,7 @@ async def _send_back(database: Database, order_id: UUID) -> None:
         ("order_fulfillment_cycle_time", 72),  # two days and four days
         ("orders_picked_per_hour", 2),  # two orders, half an hour each
         ("order_placement_percentage", 75),  # three of four through the largest channel
+        ("order_placement_percentage_by_revenue", 100),  # what was called off was no sale
         ("perfect_order_rate", 50),  # of the two that came to their end
         ("purchasing_frequency", 2),  # four orders of two customers
         ("rate_of_returns", 25),
@@ -179,3 +180,35 @@ async def test_kpis_are_served(week: Database) -> None:
     assert answer.status_code == 200
     body = answer.json()
     assert {kpi["name"]: kpi["value"] for kpi in body["kpis"]}["average_order_value"] == 2000
+
+
+async def test_carts_that_became_no_order_are_abandoned(week: Database) -> None:
+    """Of five carts that held stock: two became orders, one only at its second hold; one was let go, one expired, one is open."""
+    at, later = UNTIL + timedelta(days=1), UNTIL + timedelta(days=2)
+    channel = "(SELECT min(channel_id) FROM catalog.channels)"
+    for cart, ended, expires, ordered in (
+        ("bought", at, later, True),
+        ("bought later", at, at, False),
+        ("bought later", later, later, True),
+        ("let go", at, later, False),
+        (None, None, at + timedelta(hours=1), False),  # nobody has swept it yet
+        ("still open", None, later + timedelta(days=9), False),
+    ):
+        await week.pool.execute(
+            f"""INSERT INTO inventory.holds (hold_id, channel_id, cart, held_at, expires_at, ended_at, order_id)
+                VALUES ($1, {channel}, $2, $3, $4, $5, CASE WHEN $6 THEN (SELECT min(order_id::text)::uuid FROM orders.orders) END)""",
+            new_id(at),
+            cart,
+            at,
+            expires,
+            ended,
+            ordered,
+        )
+    kpi = (await measured(week, UNTIL, later + timedelta(hours=1)))["cart_abandonment_rate"]
+    assert (kpi.above, kpi.below, kpi.value) == (2, 4, 50)
+
+
+async def test_deliveries_count_without_a_shipment_in_the_period(week: Database) -> None:
+    """The parcels left on the second day: from the third on, two deliveries cost nothing more."""
+    kpi = (await measured(week, PLACED + timedelta(days=1, hours=1), UNTIL))["shipping_cost_per_order"]
+    assert (kpi.above, kpi.below, kpi.value) == (0, 2, 0)

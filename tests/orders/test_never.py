@@ -178,11 +178,10 @@ async def test_a_line_that_can_never_be_served_is_dropped_where_the_channel_drop
     outcome = await answer(database, both)
     assert isinstance(outcome, Placed)
     assert ((await line(database, outcome.order_id))["cancelled"], outcome.status) == (1, "allocated")
-    [told] = await events(database, outcome.order_id, "order_placed")
-    assert told["dropped"] == [1]
-    [never] = told["never_served"]
-    assert never["line_no"] == 1
-    assert "95000 g" in never["why"]
+    [told] = await events(database, outcome.order_id, "lines_dropped")
+    [never] = told["lines"]
+    assert (never["line_no"], never["reason"]) == (1, "cannot_ship")
+    assert "95000 g" in never["detail"]
     await refused(database, world.order("alone", channel=world.channels["drop"]), "/lines/0/sku", "95000 g")
     await assert_clean(database)
 

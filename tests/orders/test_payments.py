@@ -132,6 +132,14 @@ async def test_an_order_that_was_cancelled_first_is_not_authorized(database: Dat
     await assert_clean(database)
 
 
+async def test_dropped_lines_are_not_authorized(database: Database, world: World) -> None:
+    order = world.order("drops", {"sku-1": 1, "sku-2": 1}, channel=world.channels["drop"], shipping_minor=500)
+    order_id = await placed(database, order, AT)
+    await run(database, "authorize")
+    assert await money(database, order_id) == {"authorized": 1500, "voided": 0, "captured": 0, "refunded": 0}
+    await assert_clean(database)
+
+
 async def test_dropped_lines_are_not_authorized_where_goods_went_out_first(database: Database, world: World) -> None:
     order = world.order("dropped", {"sku-1": 1, "sku-2": 1}, channel=world.channels["drop"], shipping_minor=500)
     order_id, [id] = await packed(database, order, AT)

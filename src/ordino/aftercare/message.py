@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import category
 from uuid import UUID
 
@@ -70,8 +70,15 @@ def units(quantity: int, scale: int) -> str:
 
 _templates.filters |= {"amount": amount, "units": units}
 
-Line = tuple[int, int, str, int]
-"""Units and their scale, the name of the SKU, and the amount of the whole line in minor units."""
+
+class Line(NamedTuple):
+    """Units and their scale, the name of the SKU, the amount of the whole line in minor units, and whether it was accepted."""
+
+    quantity: int
+    scale: int
+    name: str
+    amount_minor: int
+    accepted: bool = True
 
 
 async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
@@ -145,9 +152,9 @@ async def _lines(tx: Tx, order_ids: set[UUID]) -> dict[UUID, dict[int, Line]]:
     rows = await sql.told_lines(tx, order_ids=list(order_ids))
     skus = {row["sku_id"]: row for row in await sql.sku_names(tx, sku_ids=list({row["sku_id"] for row in rows}))}
     lines: dict[UUID, dict[int, Line]] = defaultdict(dict)
-    for order_id, line_no, sku_id, ordered, amount_minor in rows:
+    for order_id, line_no, sku_id, ordered, amount_minor, accepted in rows:
         _, name, scale = skus[sku_id]
-        lines[order_id][line_no] = (ordered, scale, name, amount_minor)
+        lines[order_id][line_no] = Line(ordered, scale, name, amount_minor, accepted)
     return lines
 
 
@@ -163,23 +170,26 @@ def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
         "external_id": order["external_id"],
         "name": order["name"] or "",
         "currency": order["currency"],
-        "total_minor": order["total_minor"],
+        "total_minor": order["accepted_total_minor"],
         "shipping_minor": order["shipping_minor"],
         "promised_on": promised_on,
     }
 
 
 def render(fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Line]) -> tuple[str, str]:
-    """The subject and the body. Lines are those that the fact is about, or all of the order."""
+    """The subject and the body. Lines are those that the fact is about, or all of the order; ``dropped`` are those that were not
+    accepted.
+    """
     about = fact.data.get("lines")
     shown = (
-        list(lines.values())
+        [line for line in lines.values() if line.accepted]
         if about is None
-        else [(part["quantity"], *lines[part["line_no"]][1:]) for part in about if part["line_no"] in lines]
+        else [lines[part["line_no"]]._replace(quantity=part["quantity"]) for part in about if part["line_no"] in lines]
     )
     text = _templates.get_template(f"{fact.template}.txt").render(
         order=order,
         lines=shown,
+        dropped=[line for line in lines.values() if not line.accepted],
         data={"tracking_number": None, "amount_minor": None, **fact.data},
         questions=list(QUESTIONS.values()),
     )

@@ -2,8 +2,8 @@
 
 -- name: told_orders
 -- What messages say of these orders, and to whom they go.
-SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.shipping_minor, o.total_minor, o.placed_at, o.promised_at,
-       s.name AS seller, a.name, a.email
+SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.shipping_minor, o.placed_at, o.promised_at,
+       o.total_minor - o.dropped_minor AS accepted_total_minor, s.name AS seller, a.name, a.email
 FROM orders.orders o
      JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
      LEFT JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'
@@ -15,9 +15,12 @@ WHERE o.order_id = any(:order_ids::uuid[]);
 SELECT customer_id, name, email FROM orders.customers WHERE customer_id = any(:customer_ids::uuid[]);
 
 -- name: told_lines
--- What was ordered.
-SELECT order_id, line_no, sku_id, ordered, amount_minor FROM orders.lines
-WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, line_no;
+-- What was ordered, and whether placement accepted it.
+SELECT l.order_id, l.line_no, l.sku_id, l.ordered, l.amount_minor,
+       l.cancelled = 0 OR NOT EXISTS (SELECT FROM orders.moves m WHERE m.order_id = l.order_id AND m.line_no = l.line_no
+                                      AND m.from_state = 'ordered' AND m.to_state = 'cancelled') AS accepted
+FROM orders.lines l
+WHERE l.order_id = any(:order_ids::uuid[]) ORDER BY l.order_id, l.line_no;
 
 -- name: sku_names
 -- What things are called.

@@ -437,6 +437,15 @@ WHERE e.kind = 'location_closed' AND e.resolved_at IS NULL AND f.location_id IS 
 SELECT order_id, line_no, location_id, release_wanted_at AS found, kept_at AS expected
 FROM orders.allocations WHERE release_wanted_at IS NOT NULL AND kept_at IS NULL;
 
+-- name: dropped_amounts_are_those_of_dropped_lines
+-- DEM-7: What an order's dropped lines are worth is the amounts of the lines that placement did not accept.
+SELECT order_id, o.dropped_minor AS found, coalesce(d.amount_minor, 0) AS expected
+FROM orders.orders o
+LEFT JOIN (SELECT m.order_id, sum(l.amount_minor) AS amount_minor
+           FROM orders.moves m JOIN orders.lines l USING (order_id, line_no)
+           WHERE m.from_state = 'ordered' AND m.to_state = 'cancelled' GROUP BY m.order_id) d USING (order_id)
+WHERE o.dropped_minor IS DISTINCT FROM coalesce(d.amount_minor, 0);
+
 -- money ----------------------------------------------------------------------------------------------------------------
 
 -- name: an_order_costs_what_its_lines_cost
@@ -447,10 +456,10 @@ LEFT JOIN (SELECT order_id, sum(amount_minor) AS amount_minor FROM orders.lines 
 WHERE o.total_minor IS DISTINCT FROM l.amount_minor + o.shipping_minor;
 
 -- name: every_order_has_its_payment
--- MON-4: Every order has a payment in its currency, authorized for no more than its total.
-SELECT order_id, p.currency || ' ' || p.authorized_minor AS found, o.currency || ' ' || o.total_minor AS expected
+-- MON-4: Every order has a payment in its currency, authorized for no more than it was accepted for.
+SELECT order_id, p.currency || ' ' || p.authorized_minor AS found, o.currency || ' ' || o.total_minor - o.dropped_minor AS expected
 FROM orders.orders o FULL JOIN orders.payments p USING (order_id)
-WHERE (o.currency = p.currency AND p.authorized_minor <= o.total_minor) IS NOT TRUE;
+WHERE (o.currency = p.currency AND p.authorized_minor <= o.total_minor - o.dropped_minor) IS NOT TRUE;
 
 -- name: payments_keep_within_their_bounds
 -- MON-1, MON-2: Captured and voided never exceed what was authorized, refunded never exceeds captured.

@@ -13,8 +13,8 @@ SELECT NULL::text AS part, count(*) FILTER (WHERE p.short = 0 AND w.order_id IS 
 FROM picked p LEFT JOIN wrong w USING (order_id);
 
 -- name: average_order_value
--- What orders placed in the period came to, as placed; wholly cancelled orders are no sales.
-SELECT currency AS part, sum(total_minor)::float8 AS above, count(*)::float8 AS below
+-- What orders placed in the period were accepted for; wholly cancelled orders are no sales.
+SELECT currency AS part, sum(total_minor - dropped_minor)::float8 AS above, count(*)::float8 AS below
 FROM orders.orders
 WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND status <> 'cancelled' GROUP BY currency;
 
@@ -87,6 +87,17 @@ SELECT c.code AS part, count(*)::float8 AS above, sum(count(*)) OVER ()::float8 
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE o.placed_at >= :since::timestamptz AND o.placed_at < :until::timestamptz GROUP BY c.code;
 
+-- name: order_placement_percentage_by_revenue
+-- What orders placed in the period by channel were accepted for, of all sales in the same currency; wholly cancelled orders are no sales.
+WITH sales AS (
+    SELECT channel_id, currency, sum(total_minor - dropped_minor) AS minor FROM orders.orders
+    WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND status <> 'cancelled'
+    GROUP BY channel_id, currency
+)
+SELECT CASE WHEN count(*) OVER (PARTITION BY channel_id) = 1 THEN c.code ELSE c.code || ' ' || s.currency END AS part,
+       s.minor::float8 AS above, sum(s.minor) OVER (PARTITION BY s.currency)::float8 AS below
+FROM sales s JOIN catalog.channels c USING (channel_id);
+
 -- name: perfect_order_rate
 -- Orders placed in the period that have reached their end, and those of them that arrived complete, in time, in one piece and stayed.
 -- An order called off whole for the reason 'customer_request' is neither.
@@ -135,7 +146,7 @@ WITH received AS (
 SELECT NULL::text AS part, count(*) FILTER (WHERE scrapped > 0)::float8 AS above, count(*)::float8 AS below FROM received;
 
 -- name: shipping_cost_per_order
--- What carriers were paid for shipments of the period, and the orders with a successful delivery in it.
+-- What carriers were paid for shipments of the period, and the orders with a successful delivery in it, whenever those were shipped.
 WITH paid AS (
     SELECT o.currency, sum(s.cost_minor) AS cost FROM warehouse.shipments s JOIN orders.orders o USING (order_id)
     WHERE s.shipped_at >= :since::timestamptz AND s.shipped_at < :until::timestamptz GROUP BY o.currency
@@ -143,11 +154,23 @@ WITH paid AS (
     SELECT o.currency, count(DISTINCT p.order_id) AS orders FROM tracking.parcels p JOIN orders.orders o USING (order_id)
     WHERE p.delivered_at >= :since::timestamptz AND p.delivered_at < :until::timestamptz GROUP BY o.currency
 )
-SELECT currency AS part, p.cost::float8 AS above, d.orders::float8 AS below FROM paid p JOIN delivered d USING (currency);
+SELECT currency AS part, coalesce(p.cost, 0)::float8 AS above, d.orders::float8 AS below FROM delivered d LEFT JOIN paid p USING (currency);
+
+-- name: cart_abandonment_rate
+-- Carts that held stock from some instant of the period on, and those of them that became no order. A cart that still holds stock at
+-- the end of the period has come to no end and is left out; a hold without a cart's name is a cart of its own.
+WITH carts AS (
+    SELECT bool_or(order_id IS NOT NULL) AS ordered, bool_or(ended_at IS NULL AND expires_at > :until::timestamptz) AS open
+    FROM inventory.holds
+    WHERE held_at >= :since::timestamptz AND held_at < :until::timestamptz
+    GROUP BY channel_id, coalesce(cart, hold_id::text), cart IS NULL
+)
+SELECT NULL::text AS part, count(*) FILTER (WHERE NOT ordered)::float8 AS above, count(*)::float8 AS below
+FROM carts WHERE ordered OR NOT open;
 
 -- name: orders_by_status
--- How many orders are where, and how many units they hold.
-SELECT status, count(*) AS orders, sum(ordered)::bigint AS units, sum(total_minor)::bigint AS total_minor
+-- How many orders are where, how many units they hold, and what they were accepted for.
+SELECT status, count(*) AS orders, sum(ordered)::bigint AS units, sum(total_minor - dropped_minor)::bigint AS total_minor
 FROM orders.orders GROUP BY status ORDER BY 2 DESC, 1;
 
 -- name: floor

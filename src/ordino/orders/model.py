@@ -6,6 +6,7 @@ DEM-3  A line's counts are the sums of its moves, and an order's counts the sums
 DEM-4  A channel's order is placed once, however often it is sent.
 DEM-5  What a line has allocated is what it holds in stock, location by location.
 DEM-6  A release waits only for units that stay at a location that is closed for the order's channel.
+DEM-7  An order's total less what was dropped at placement is what it was accepted for.
 MON-1  Captured and voided never exceed what was authorized.
 MON-2  Refunded never exceeds captured.
 MON-3  A payment's amounts are the sums of its moves.
@@ -19,6 +20,7 @@ CUS-1  Every customer has the seller's key, and every key its customer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -141,13 +143,33 @@ class Refusal(StrEnum):
     )
 
 
+class DropReason(StrEnum):
+    """Why a line was dropped; the words are those of the refusals."""
+
+    OUT_OF_STOCK = "out_of_stock"  # Too little is free.
+    CANNOT_SHIP = "cannot_ship"  # Nothing can ever serve it at this address.
+
+
+class DroppedLine(Struct, frozen=True, gc=False):
+    """A line that was not accepted, because the channel's policy is to do without what is short."""
+
+    line_no: int
+    sku: str
+    quantity: int
+    reason: DropReason
+
+
 class Placed(Struct, frozen=True, gc=False, tag_field="outcome", tag="placed"):
-    """The order is accepted and durable. ``repeated`` says that it already was."""
+    """The order is accepted and durable, but for its ``dropped`` lines. ``accepted_total_minor`` is the order's total without them:
+    what the buyer owes, in minor units of the order's currency. ``repeated`` says that it was placed before.
+    """
 
     order_id: UUID
     external_id: str
     status: str
     promised_at: datetime | None
+    accepted_total_minor: int
+    dropped: Sequence[DroppedLine] = ()
     repeated: bool = False
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
@@ -37,6 +37,8 @@ from ordino.orders.model import (
     MAX_LINES,
     MAX_MINOR,
     MAX_QUANTITY,
+    DroppedLine,
+    DropReason,
     NewCustomer,
     NewOrder,
     OrderRefused,
@@ -84,6 +86,22 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     def promised_at(self) -> datetime | None:
         """What the buyer was told before; else when the last package arrives, if nothing is short."""
         return self.order.promised_at or self.decision.promised_at
+
+    @property
+    def dropped_minor(self) -> int:
+        """What the dropped lines are worth."""
+        dropped = self.decision.dropped
+        return sum(self.amounts[line_no - 1] for line_no in dropped) if dropped else 0
+
+    def dropped_lines(self) -> list[DroppedLine]:
+        lines = self.order.lines
+        return [
+            DroppedLine(line_no, lines[line_no - 1].sku, lines[line_no - 1].quantity, self.drop_reason(line_no))
+            for line_no in sorted(self.decision.dropped)
+        ]
+
+    def drop_reason(self, line_no: int) -> DropReason:
+        return DropReason.CANNOT_SHIP if line_no in self.never else DropReason.OUT_OF_STOCK
 
 
 async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Outcome]:
@@ -151,8 +169,14 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
         for index in chosen:
             if index not in outcomes:
                 plan = by_id[orders[index].external_id] if len(by_id) == len(planned) else _find(planned, orders[index])
-                status = statuses[plan.order_id]
-                outcomes[index] = Placed(plan.order_id, plan.order.external_id, status, plan.promised_at)
+                outcomes[index] = Placed(
+                    plan.order_id,
+                    plan.order.external_id,
+                    statuses[plan.order_id],
+                    plan.promised_at,
+                    plan.order.total_minor - plan.dropped_minor,
+                    plan.dropped_lines() if plan.decision.dropped else (),
+                )
     return [outcomes[index] for index in range(len(orders))]
 
 
@@ -574,10 +598,10 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     if short:
         data["backordered"] = short
     if decision.dropped:
-        data["dropped"] = sorted(decision.dropped)
-    if plan.never:
-        data["never_served"] = [{"line_no": line_no, "why": why} for line_no, why in sorted(plan.never.items())]
+        data["accepted_total_minor"] = plan.order.total_minor - plan.dropped_minor
     yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
+    if decision.dropped:
+        yield Event(plan.order_id, new_id(at), "lines_dropped", at, _dropped(plan), plan.flow_version)
     if short:
         yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
     if decision.explanation.promise_kept is False:
@@ -587,6 +611,17 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     if failed:
         told = {"profile": decision.explanation.profile, "strategies": failed}
         yield Event(plan.order_id, new_id(at), "condition_failed", at, told, plan.flow_version)
+
+
+def _dropped(plan: PlannedOrder) -> dict[str, Any]:
+    """The facts of the event: the lines with their amounts and why, and what is left of the total."""
+    lines = []
+    for line in plan.dropped_lines():
+        told = {**asdict(line), "amount_minor": plan.amounts[line.line_no - 1]}
+        if line.line_no in plan.never:
+            told["detail"] = plan.never[line.line_no]
+        lines.append(told)
+    return {"lines": lines, "accepted_total_minor": plan.order.total_minor - plan.dropped_minor}
 
 
 def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
@@ -608,6 +643,7 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         "tax": [order.tax_minor for order in orders],
         "discount": [order.discount_minor for order in orders],
         "total": [order.total_minor for order in orders],
+        "dropped": [plan.dropped_minor for plan in planned],
         "promised_ats": [plan.promised_at for plan in planned],
         "types": [order.type for order in orders],
         "service_levels": [order.service_level for order in orders],
@@ -639,6 +675,7 @@ _LINE_COLUMNS = (
     "line_backordered",
     "line_allocated",
     "line_cancelled",
+    "line_drop_reasons",
     "line_groups",
 )
 
@@ -664,6 +701,7 @@ def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
                     backordered,
                     line.quantity - backordered - cancelled,
                     cancelled,
+                    plan.drop_reason(line_no) if cancelled else None,
                     line.group,
                 )
             )

@@ -175,7 +175,16 @@ JOIN orders.order_keys k USING (channel_id, external_id);
 
 -- name: first_outcomes
 -- What was answered to orders that are sent again.
-SELECT order_id, status, promised_at FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
+SELECT order_id, status, promised_at, total_minor - dropped_minor AS accepted_total_minor
+FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
+
+-- name: dropped_lines
+-- What placement dropped of these orders, and why.
+SELECT m.order_id, m.line_no, k.code AS sku, m.quantity, m.reason
+FROM orders.moves m JOIN orders.lines l USING (order_id, line_no) JOIN catalog.skus k USING (sku_id)
+WHERE m.order_id = any(:order_ids::uuid[]) AND m.from_state = 'ordered' AND m.to_state = 'cancelled'
+  /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
+ORDER BY m.order_id, m.line_no;
 
 -- name: sold_skus
 -- What placement needs to know of a SKU.
@@ -218,15 +227,15 @@ WITH o AS (
     SELECT * FROM unnest(:order_ids::uuid[], :channel_ids::int[], :external_ids::text[], :customer_ids::uuid[],
         :flow_versions::int[], :currencies::text[], :shipping::bigint[], :tax::bigint[], :discount::bigint[],
         :total::bigint[], :promised_ats::timestamptz[], :types::text[], :service_levels::text[], :ordered::bigint[],
-        :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[])
+        :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[], :dropped::bigint[])
         AS o (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-              promised_at, type, service_level, ordered, backordered, allocated, cancelled)
+              promised_at, type, service_level, ordered, backordered, allocated, cancelled, dropped)
 ), headers AS (
     INSERT INTO orders.orders (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor,
         tax_minor, discount_minor, total_minor, placed_at, promised_at, type, service_level, ordered, backordered, allocated, picked, packed,
-        shipped, delivered, returned, cancelled)
+        shipped, delivered, returned, cancelled, dropped_minor)
     SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-           :at::timestamptz, promised_at, type, service_level, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled
+           :at::timestamptz, promised_at, type, service_level, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled, dropped
     FROM o
     RETURNING order_id, status
 ), addresses AS (
@@ -241,8 +250,8 @@ WITH o AS (
 ), l AS (
     SELECT * FROM unnest(:line_order_ids::uuid[], :line_cause_ids::uuid[], :line_nos::int[], :line_sku_ids::int[],
         :line_ordered::bigint[], :line_prices::bigint[], :line_amounts::bigint[], :line_backordered::bigint[],
-        :line_allocated::bigint[], :line_cancelled::bigint[], :line_groups::text[])
-        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, group_code)
+        :line_allocated::bigint[], :line_cancelled::bigint[], :line_drop_reasons::text[], :line_groups::text[])
+        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, drop_reason, group_code)
 ), lines AS (
     INSERT INTO orders.lines (order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated,
         picked, packed, shipped, delivered, returned, cancelled, group_code)
@@ -250,7 +259,7 @@ WITH o AS (
 ), moves AS (
     INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at)
     SELECT l.order_id, l.cause_id, l.line_no, 'ordered', m.state, m.quantity,
-           CASE WHEN m.state = 'cancelled' THEN 'out_of_stock' END, :at::timestamptz
+           CASE WHEN m.state = 'cancelled' THEN l.drop_reason END, :at::timestamptz
     FROM l CROSS JOIN LATERAL (VALUES ('backordered', l.backordered), ('allocated', l.allocated), ('cancelled', l.cancelled))
         AS m (state, quantity)
     WHERE m.quantity > 0
@@ -526,8 +535,8 @@ ORDER BY o.placed_at, o.order_id LIMIT :limit::int;
 
 -- name: order
 -- One order, by its id.
-SELECT o.*, c.code AS channel, p.status AS payment_status, p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor,
-       p.provider
+SELECT o.*, o.total_minor - o.dropped_minor AS accepted_total_minor, c.code AS channel, p.status AS payment_status, p.provider,
+       p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor
 FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN orders.payments p USING (order_id)
 WHERE o.order_id = :order_id::uuid;
 
@@ -547,7 +556,8 @@ WHERE c.code = :channel::text AND k.external_id = :external_id::text;
 
 -- name: list_orders
 -- Orders, newest first, a page at a time.
-SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at, o.currency, o.total_minor
+SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at, o.currency, o.total_minor,
+       o.total_minor - o.dropped_minor AS accepted_total_minor
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
   AND (:status::text IS NULL OR o.status = :status::text)
@@ -560,12 +570,8 @@ SELECT cause_id, kind, amount_minor, reference, at FROM orders.payment_moves WHE
 -- payments -----------------------------------------------------------------------------------------------------------
 
 -- name: worth
--- What these orders were accepted for: their totals, less lines that were dropped. Orders of which everything was cancelled
--- and nothing ever shipped do not come back.
-SELECT o.order_id,
-       (o.total_minor - coalesce((SELECT sum(l.amount_minor) FROM orders.moves m JOIN orders.lines l USING (order_id, line_no)
-                                  WHERE m.order_id = o.order_id AND m.from_state = 'ordered' AND m.to_state = 'cancelled'),
-                                 0))::bigint AS worth_minor
+-- What these orders were accepted for. Orders of which everything was cancelled and nothing ever shipped do not come back.
+SELECT o.order_id, o.total_minor - o.dropped_minor AS worth_minor
 FROM orders.orders o
 WHERE o.order_id = any(:order_ids::uuid[])
   AND (o.status <> 'cancelled' OR EXISTS (SELECT FROM orders.moves m WHERE m.order_id = o.order_id AND m.to_state = 'shipped'));

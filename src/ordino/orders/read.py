@@ -63,7 +63,7 @@ class PaymentView(Struct, frozen=True):
 
 
 class OrderView(Struct, frozen=True):
-    """One order."""
+    """One order. ``accepted_total_minor`` is its total without the lines that placement dropped."""
 
     order_id: UUID
     channel: str
@@ -77,6 +77,7 @@ class OrderView(Struct, frozen=True):
     tax_minor: int
     discount_minor: int
     total_minor: int
+    accepted_total_minor: int
     flow_version: int
     ship_to: Address | None
     lines: list[LineView]
@@ -94,6 +95,7 @@ class OrderHead(Struct, frozen=True):
     promised_at: datetime | None
     currency: str
     total_minor: int
+    accepted_total_minor: int
 
 
 class TimelineEntry(Struct, frozen=True):

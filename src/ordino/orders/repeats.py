@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from hashlib import blake2b
+from uuid import UUID
 
 from msgspec import structs
 
@@ -12,7 +13,7 @@ from ordino.core.database import Tx
 from ordino.core.digests import DIGEST_BYTES, encode_sorted
 from ordino.core.statements import statements
 from ordino.network.facts import Channel
-from ordino.orders.model import NewOrder, OrderRefused, Placed, Refusal
+from ordino.orders.model import DroppedLine, DropReason, NewOrder, OrderRefused, Placed, Refusal
 
 sql = statements("ordino.orders")
 _TYPE = next(field.default for field in structs.fields(NewOrder) if field.name == "type")
@@ -47,6 +48,9 @@ async def answer_repeats(
     by_key = {(row["channel_id"], row["external_id"]): row for row in known}
     rows = await sql.first_outcomes(tx, order_ids=[row["order_id"] for row in known])
     first = {row["order_id"]: row for row in rows}
+    dropped: dict[UUID, list[DroppedLine]] = {}
+    for order_id, line_no, sku, quantity, reason in await sql.dropped_lines(tx, order_ids=list(first)):
+        dropped.setdefault(order_id, []).append(DroppedLine(line_no, sku, quantity, DropReason(reason)))
     outcomes: dict[int, Placed | OrderRefused] = {}
     for index, channel in channels.items():
         order = orders[index]
@@ -56,7 +60,13 @@ async def answer_repeats(
         if row["digest"] == digests[index]:
             was = first[row["order_id"]]
             outcomes[index] = Placed(
-                row["order_id"], order.external_id, was["status"], was["promised_at"], repeated=True
+                row["order_id"],
+                order.external_id,
+                was["status"],
+                was["promised_at"],
+                was["accepted_total_minor"],
+                dropped.get(row["order_id"], ()),
+                repeated=True,
             )
             continue
         detail = (
