@@ -289,7 +289,7 @@ class Costs:
         location = self.facts.locations[location_id]
         match rating.by:
             case Rating.COST:
-                return self.total(location_id, given)
+                return self.total(location_id, given) / sum(given.values())
             case Rating.DISTANCE:
                 km = self._routes.km(location_id)
                 return NOWHERE_KM if km is None else round(km)

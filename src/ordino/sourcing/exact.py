@@ -6,6 +6,8 @@ exactly. Units of a position, orders and units of a location's day are shared; w
 Xu, Allgor and Graves (2009), "Benefits of reevaluating real-time order fulfillment decisions", the orders are given
 as they stand and the program finds who is better served from elsewhere.
 
+Orders that a ranked strategy decides are no part of the program: their ranks decide, and not what they cost.
+
 Capacity pressure, stock-out risk and overstock relief are taken as they stand before the set is decided; the plan that comes out
 is costed like any other, and if the decisions one by one are cheaper in all, those stay.
 """
@@ -72,10 +74,12 @@ def exact(
     views: dict[int, View] = {}
     for number, sitting in enumerate(sittings):
         left.hold(sitting.request)
-        if (view := sitting.view()) is not None:
+        if (view := sitting.view()) is not None and not view.strategy.ranked:
             views[number] = view
         left.hold(sitting.request, -1)
-    for number, sitting in enumerate(sittings):  # what several strategies share, or nobody gives, stays as it is
+    for number, sitting in enumerate(
+        sittings
+    ):  # what several strategies share, ranks decide or nobody gives stays as it is
         if number not in views:
             left.follow(sitting.request, first[number].legs, sitting.kits)
     model = _Model(left)

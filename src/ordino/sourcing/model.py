@@ -6,6 +6,8 @@ SRC-3  Equal questions get equal answers.
 SRC-4  Rated by cost, a decision never costs more than the best plan from one location.
 SRC-5  A decision never takes more of a location's day than it has left, in orders or in units.
 SRC-6  What belongs together under the strategy comes from one location.
+SRC-7  Ranked, a decision uses the fewest locations, and of as many locations those that rank highest; in rank order, no location
+       gives a unit that a better ranked one still has.
 """
 
 from __future__ import annotations
@@ -229,6 +231,8 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     promise_kept: bool | None = None  # None: the buyer was told nothing before
     plan: tuple[tuple[int, int], ...] = ()  # (location id, units)
     claimed: tuple[tuple[int, int, int], ...] = ()  # (SKU id, location id, units) left to orders that waited
+    ranked_by: tuple[str, ...] = ()  # the ratings of the strategy that chose; empty: the cheapest plan won
+    in_rank_order: bool = False  # it took from the best ranked location first, however many it took
 
 
 class Decision(Struct, frozen=True, gc=False):

@@ -121,7 +121,7 @@ class Cost(Struct, frozen=True):
 class Rating(StrEnum):
     """What ranked ratings can compare. The smaller figure is the better one, unless it says otherwise."""
 
-    COST = "cost"  # carrier and handling
+    COST = "cost"  # carrier and handling, a unit
     DISTANCE = "distance"  # great-circle, in whole kilometers
     ARRIVAL = "arrival"  # the day on which it arrives
     LOCATION_TYPE = "location_type"  # its place in the list that is given
@@ -134,7 +134,9 @@ class Rating(StrEnum):
 
 
 class Ranked(Struct, frozen=True):
-    """One ranked rating; ``order`` is the list of those that need one, the best first."""
+    """One ranked rating; ``order`` is the list of those that need one, the best first. A location is rated by what it could give
+    of what is wanted.
+    """
 
     by: Rating
     order: tuple[str, ...] = ()
@@ -166,8 +168,9 @@ class Strategy(Struct, frozen=True):
     """How candidates are filtered and chosen, for orders of which ``when`` holds.
 
     ``ranked``: the first of these that tells two locations apart decides between them; empty: the cheapest plan by ``cost`` wins.
-    A ranked strategy splits an order only where no single location has everything. ``most_locations`` bounds a split:
-    1 is never, None is as many as it takes.
+    A ranked strategy uses the fewest locations, and of as many locations the best ranked ones; the better ranked one gives the
+    more. ``in_rank_order``, it takes from the best ranked location all that there is, then from the next one, even where another
+    one has everything. ``most_locations`` bounds a split: 1 is never, None is as many as it takes.
     """
 
     name: str
@@ -178,6 +181,7 @@ class Strategy(Struct, frozen=True):
     most_locations: int | None = None
     keep: frozenset[Keep] = frozenset()
     partial: Partial = Partial.NEXT
+    in_rank_order: bool = False
 
 
 class Profile(Struct, frozen=True):

@@ -79,10 +79,11 @@ class Sitting(Case):
 
     @property
     def whole(self) -> bool:
-        """Everything is given, by one strategy: such an order may give way to another, or be given way."""
+        """Everything is given, by one strategy that rates by cost: such an order may give way to another, or be given way."""
         found = self.found
         given = len(self.takes) == 1 and not (found.short or found.dropped or found.refused)
-        return given and not self.request.held and found.kept is not False
+        by_cost = given and not self.takes[0].view.strategy.ranked
+        return by_cost and not self.request.held and found.kept is not False
 
     def cost(self) -> int:
         """What the plan costs, with its split."""
@@ -291,6 +292,9 @@ class Sitting(Case):
             tuple(told),
             kept,
             tuple([(n, sum(given.values())) for take in takes for n, given in take.plan.items()]),
+            (),
+            tuple([str(rating.by) for rating in takes[-1].view.strategy.ranked]) if takes else (),
+            bool(takes) and takes[-1].view.strategy.in_rank_order,
         )
 
 

@@ -2,8 +2,8 @@
 
 Rated by cost, the order takes the cheapest of the best single location that covers everything, a greedy cover (cheapest a unit
 first, then legs that the others can absorb are dropped) and the pairs of the most promising candidates. Several locations are only
-looked for when the cheapest conceivable two packages would beat the best single one. Ranked, the best single location wins, and
-a split takes the location that covers the most, the better ranked one first, until everything is covered.
+looked for when the cheapest conceivable two packages would beat the best single one. Ranked, the fewest locations win, and of as
+many locations the best ranked ones; or the strategy takes from them strictly in rank order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ordino.sourcing.model import (
     Outlook,
     Request,
 )
-from ordino.sourcing.plans import Plan, cheapest, cost_of, greedy, most_units, within, without_idle
+from ordino.sourcing.plans import Plan, cheapest, cost_of, most_units, within
 from ordino.sourcing.profile import Keep, Profile, Strategy
+from ordino.sourcing.ranked import Sources, fewest, first_units, in_rank_order
 
 EXPLAINED = 10
 """So many candidates are kept in an explanation."""
@@ -247,23 +248,32 @@ class View:
 
     def plan(self, target: Cover) -> Plan | None:
         """Where all of this comes from; None if the strategy cannot fill it."""
-        if not self.strategy.ranked:
-            return self._by_cost(target)
-        ranked, costs = self.strategy.ranked, self.costs
+        return self._by_rank(target) if self.strategy.ranked else self._by_cost(target)
+
+    def _by_rank(self, target: Cover) -> Plan | None:
+        strategy, costs = self.strategy, self.costs
         whole = [n for n, cover in self.covers.items() if within(target, cover) == target]
+        if strategy.in_rank_order:
+            self.single_minor = min((costs.total(n, target) for n in whole), default=None)
+            return in_rank_order(target, self._ranked(target), strategy.most_locations)
         if whole:
-            best = min(whole, key=lambda n: costs.rank(ranked, n, target))
+            best = min(whole, key=lambda n: costs.rank(strategy.ranked, n, target))
             self.single_minor = costs.total(best, target)
             return {best: dict(target)}
-        if self.strategy.most_locations == 1:
+        self.single_minor = None
+        if strategy.most_locations == 1:
             return None
-        useful = {n: given for n, cover in self.covers.items() if (given := within(target, cover))}
-        order = greedy(target, useful, lambda n, given, left: (-sum(given.values()), *costs.rank(ranked, n, given)))
-        if order is None:
-            return None
-        plan = without_idle(target, useful, order, lambda n, given: 1, 0)
-        most = self.strategy.most_locations
-        return plan if most is None or len(plan) <= most else None
+        return fewest(target, self._ranked(target), strategy.most_locations)
+
+    def _ranked(self, target: Cover) -> Sources:
+        """What locations can give of the target, the best ranked first."""
+        return [(n, given) for n in self.rank_order if (given := within(target, self.covers[n]))]
+
+    @cached_property
+    def rank_order(self) -> list[int]:
+        """The locations that may give something, the best ranked first: each by what it could give of what is wanted."""
+        rank, ranked = self.costs.rank, self.strategy.ranked
+        return sorted(self.covers, key=lambda n: rank(ranked, n, self.covers[n]))
 
     def _by_cost(self, target: Cover) -> Plan | None:
         costs, split = self.costs, self.strategy.cost.split_minor
@@ -330,7 +340,12 @@ class View:
 
     def most(self, wanted: Cover) -> Cover:
         """As much as the strategy can give."""
-        return most_units(wanted, self.covers, self.strategy.most_locations)
+        most = self.strategy.most_locations
+        if not self.strategy.ranked or most is None:
+            return most_units(wanted, self.covers, most)
+        if self.strategy.in_rank_order:
+            return first_units(wanted, self._ranked(wanted), most)
+        return most_units(wanted, self.covers, most, {n: place for place, n in enumerate(self.rank_order)})
 
     # -- what is told ------------------------------------------------------------------------------------------------------
 
