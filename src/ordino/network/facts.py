@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -24,6 +23,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.network.postal import beginning, first_part, normal
+from ordino.network.rates import Quote, Route, Service, Zone, heaviest
 
 sql = statements("ordino.network")
 
@@ -71,40 +71,6 @@ class Location(Struct, frozen=True):
     closes: time = time(20, 0)
 
 
-class Zone(Struct, frozen=True):
-    """How far, how long, and what it costs: ``costs[i]`` up to ``limits[i]`` grams."""
-
-    zone: str
-    up_to_km: float | None
-    transit_days: int
-    limits: tuple[int, ...]
-    costs: tuple[int, ...]
-
-
-class Service(Struct, frozen=True):
-    """A carrier's service, its zones nearest first, its lanes by (origin prefix, destination prefix)."""
-
-    service_id: int
-    code: str
-    carrier: str
-    name: str
-    currency: str
-    working_days: frozenset[int]
-    max_grams: int
-    zones: tuple[Zone, ...]
-    lanes: Mapping[tuple[str, str], Zone]
-    level: str = "standard"
-    holidays: str | None = None
-    dimensional_cubic_cm_per_kg: int | None = None
-    max_cubic_cm: int | None = None
-    carbon_grams_per_kg_km: float = 0
-
-    @property
-    def measures(self) -> bool:
-        """Whether volume counts."""
-        return self.dimensional_cubic_cm_per_kg is not None or self.max_cubic_cm is not None
-
-
 class Serving(Struct, frozen=True):
     """The network that serves a channel: location id -> buffer in units."""
 
@@ -135,93 +101,6 @@ class Closed(Struct, frozen=True):
     starts_at: datetime
     ends_at: datetime | None
     reason: str
-
-
-class Quote(Struct, frozen=True, gc=False):
-    """What it would cost to send some weight, in minor units of the service's currency, in so many parcels."""
-
-    service_id: int
-    zone: str
-    cost_minor: int
-    transit_days: int
-    packages: int = 1
-
-
-class Route:
-    """From a location to where the same zones of the same services are: those services, each with its zone."""
-
-    __slots__ = ("_by_step", "_carrying", "_levels", "_measured", "_measures", "_steps", "least_minor", "ways")
-
-    def __init__(self, ways: tuple[tuple[Service, Zone], ...]) -> None:
-        self.ways = ways
-        self.least_minor = min((zone.costs[0] for _, zone in ways), default=0)
-        # Up to what fits into one parcel of every service, no quote changes between two limits of weight.
-        one_parcel = min((_heaviest(service, zone) for service, zone in ways), default=0)
-        limits = {limit for _, zone in ways for limit in zone.limits}
-        self._steps = sorted({limit for limit in limits if limit < one_parcel} | {one_parcel})
-        self._by_step: list[tuple[Quote, ...] | None] = [None] * len(self._steps)
-        self._measures = any(service.measures for service, _ in ways)
-        self._measured: dict[tuple[int, int], tuple[Quote, ...]] = {}
-        self._levels: dict[str, Route] = {}
-        self._carrying: dict[tuple[int, int], Route] = {}
-
-    def quotes(self, grams: int, cubic_cm: int = 0, level: str | None = None) -> tuple[Quote, ...]:
-        """What ``grams`` of such a volume cost with each service (of a level), cheapest first; none where no service goes.
-
-        A parcel counts by the larger of its weight and its volume divided by the service's divisor; what is more than one parcel
-        may weigh or measure goes as several.
-        """
-        if level is not None:
-            return self.of(level).quotes(grams, cubic_cm)
-        if cubic_cm and self._measures:
-            key = (grams, cubic_cm)
-            found = self._measured.get(key)
-            if found is None:
-                if len(self._measured) >= 10_000:
-                    self._measured.clear()
-                found = self._measured[key] = self._asked(grams, cubic_cm)
-            return found
-        step = bisect_left(self._steps, grams)
-        if step == len(self._steps):
-            return self._asked(grams, 0)
-        quotes = self._by_step[step]
-        if quotes is None:
-            quotes = self._by_step[step] = self._asked(grams, 0)
-        return quotes
-
-    def of(self, level: str) -> Route:
-        """The services of a level alone."""
-        route = self._levels.get(level)
-        if route is None:
-            route = self._levels[level] = Route(tuple(way for way in self.ways if way[0].level == level))
-        return route
-
-    def carrying(self, grams: int, cubic_cm: int) -> Route:
-        """The services alone that take one unit of this weight and volume as a parcel: a unit does not go in several."""
-        route = self._carrying.get((grams, cubic_cm))
-        if route is None:
-            if len(self._carrying) >= 10_000:
-                self._carrying.clear()
-            ways = tuple(way for way in self.ways if _takes(*way, grams, cubic_cm))
-            route = self._carrying[grams, cubic_cm] = self if len(ways) == len(self.ways) else Route(ways)
-        return route
-
-    def weights(self, up_to: int) -> list[int]:
-        """The weights in grams below ``up_to`` after which some quote changes."""
-        found = set()
-        for service, zone in self.ways:
-            parcel = _heaviest(service, zone)
-            for full in range(min(up_to // parcel + 1, 50)):
-                found |= {full * parcel + limit for limit in (*zone.limits, parcel) if limit <= parcel}
-        return sorted(grams for grams in found if grams < up_to)
-
-    def _asked(self, grams: int, cubic_cm: int) -> tuple[Quote, ...]:
-        found = [
-            Quote(s.service_id, z.zone, cost, z.transit_days, packages)
-            for s, z in self.ways
-            for cost, packages in [_cost(s, z, grams, cubic_cm)]
-        ]
-        return tuple(sorted(found, key=lambda q: (q.cost_minor, q.transit_days, q.service_id)))
 
 
 class _Places:
@@ -409,7 +288,7 @@ class NetworkFacts:
         self.least_rate_minor = min((z.costs[0] for s in services.values() for z in s.zones), default=0)
         self.measures = any(service.measures for service in services.values())
         ways = [(s, zone) for s in services.values() for zone in (*s.zones, *s.lanes.values())]
-        self.light_grams = min((_heaviest(*way) for way in ways), default=0)
+        self.light_grams = min((heaviest(*way) for way in ways), default=0)
         """A unit of up to this weight goes with every service."""
         self.small_cubic_cm = min(
             (s.max_cubic_cm for s in services.values() if s.max_cubic_cm is not None), default=None
@@ -663,31 +542,6 @@ def distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:
     (lat1, lon1), (lat2, lon2) = ((math.radians(a), math.radians(b)) for a, b in (here, there))
     h = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
     return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))
-
-
-def _heaviest(service: Service, zone: Zone) -> int:
-    """The weight of a full parcel, in grams."""
-    return min(service.max_grams, zone.limits[-1])
-
-
-def _takes(service: Service, zone: Zone, grams: int, cubic_cm: int) -> bool:
-    return grams <= _heaviest(service, zone) and (service.max_cubic_cm is None or cubic_cm <= service.max_cubic_cm)
-
-
-def _cost(service: Service, zone: Zone, grams: int, cubic_cm: int) -> tuple[int, int]:
-    """(minor units, parcels). More than one parcel may weigh goes as full ones and one with the rest; more than one may measure, as
-    equal ones.
-    """
-    if service.dimensional_cubic_cm_per_kg is not None and cubic_cm:
-        grams = max(grams, -(-cubic_cm * 1000 // service.dimensional_cubic_cm_per_kg))
-    heaviest = _heaviest(service, zone)
-    if service.max_cubic_cm is not None and (parcels := -(-cubic_cm // service.max_cubic_cm)) > -(-grams // heaviest):
-        each = min(-(-grams // parcels), heaviest)
-        return parcels * zone.costs[bisect_left(zone.limits, each)], parcels
-    full, rest = divmod(grams, heaviest) if grams > heaviest else (0, grams)
-    cost = full * zone.costs[bisect_left(zone.limits, heaviest)]
-    more = bool(rest or not full)
-    return cost + (zone.costs[bisect_left(zone.limits, rest)] if more else 0), full + more
 
 
 @cache

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ordino.network.facts import Destination, Location, NetworkFacts, Quote
+from ordino.network.facts import Destination, Location, NetworkFacts
+from ordino.network.rates import Quote
 from ordino.sourcing.left import NO_LIMIT, Cover, Left, Rooms
 from ordino.sourcing.model import Outlook, Request
 from ordino.sourcing.profile import Cost, Ranked, Rating

@@ -14,7 +14,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from ordino.network.facts import Destination, Location, NetworkFacts, Route
+from ordino.network.facts import Destination, Location, NetworkFacts
+from ordino.network.rates import Route
 from ordino.sourcing.decide import Policy, profile_of
 from ordino.sourcing.model import Need, Request
 from ordino.sourcing.profile import Keep, Profile, Strategy
