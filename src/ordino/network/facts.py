@@ -23,7 +23,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.network.postal import beginning, first_part, normal
-from ordino.network.rates import Quote, Route, Service, Zone, heaviest
+from ordino.network.rates import Quote, Route, Service, Zone, heaviest, largest
 
 sql = statements("ordino.network")
 
@@ -290,9 +290,7 @@ class NetworkFacts:
         ways = [(s, zone) for s in services.values() for zone in (*s.zones, *s.lanes.values())]
         self.light_grams = min((heaviest(*way) for way in ways), default=0)
         """A unit of up to this weight goes with every service."""
-        self.small_cubic_cm = min(
-            (s.max_cubic_cm for s in services.values() if s.max_cubic_cm is not None), default=None
-        )
+        self.small_cubic_cm = min((most for way in ways if (most := largest(*way)) is not None), default=None)
         """A unit of up to this volume goes with every service; None: any volume does."""
         self._serving: dict[str, frozenset[int]] = {}
         self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
@@ -427,6 +425,22 @@ class NetworkFacts:
     def quotes(self, location_id: int, country: str, postal_code: str, grams: int) -> tuple[Quote, ...]:
         """Every service that reaches the postal code from the location, cheapest first, with the cost of ``grams``."""
         return self.destination(country, postal_code)[location_id].quotes(grams)
+
+    def price(
+        self, location_id: int, country: str, postal_code: str, service_id: int, weights: Sequence[int]
+    ) -> int | None:
+        """What packages of these weights (grams) cost with a service, each as a parcel of its own; None where it does not go.
+
+        A package that weighs more than the service takes has left all the same, and costs as much as full parcels and a rest.
+        """
+        cost = 0
+        for grams in weights:
+            quotes = self.quotes(location_id, country, postal_code, grams)
+            quote = next((quote for quote in quotes if quote.service_id == service_id), None)
+            if quote is None:
+                return None
+            cost += quote.cost_minor
+        return cost
 
     def order_limit(self, location_id: int, day: date) -> int | None:
         """How many orders a location can take on for a day; None: any number."""

@@ -1,4 +1,8 @@
-"""What parcels cost: carrier services with their zones and rates, and routes, which quote them."""
+"""What parcels cost: carrier services with their zones and rates, and routes, which quote them.
+
+A parcel counts by the larger of its weight and its volume divided by the service's divisor. It weighs no more than the service lets
+it, counts no more than the zone has rates for, and measures no more than the service lets it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 from msgspec import Struct
+
+from ordino.network.parcels import Contents, packed
 
 
 class Zone(Struct, frozen=True):
@@ -55,7 +61,17 @@ class Quote(Struct, frozen=True, gc=False):
 class Route:
     """From a location to where the same zones of the same services are: those services, each with its zone."""
 
-    __slots__ = ("_by_step", "_carrying", "_levels", "_measured", "_measures", "_steps", "least_minor", "ways")
+    __slots__ = (
+        "_by_step",
+        "_by_units",
+        "_carrying",
+        "_levels",
+        "_measured",
+        "_measures",
+        "_steps",
+        "least_minor",
+        "ways",
+    )
 
     def __init__(self, ways: tuple[tuple[Service, Zone], ...]) -> None:
         self.ways = ways
@@ -69,12 +85,13 @@ class Route:
         self._measured: dict[tuple[int, int], tuple[Quote, ...]] = {}
         self._levels: dict[str, Route] = {}
         self._carrying: dict[tuple[int, int], Route] = {}
+        self._by_units: dict[Contents, tuple[Quote, ...]] = {}
 
     def quotes(self, grams: int, cubic_cm: int = 0, level: str | None = None) -> tuple[Quote, ...]:
         """What ``grams`` of such a volume cost with each service (of a level), cheapest first; none where no service goes.
 
-        A parcel counts by the larger of its weight and its volume divided by the service's divisor; what is more than one parcel
-        may weigh or measure goes as several.
+        What is more than one parcel may weigh or measure goes as several, as if it could be cut at will: ``packed`` is told
+        what it consists of.
         """
         if level is not None:
             return self.of(level).quotes(grams, cubic_cm)
@@ -93,6 +110,27 @@ class Route:
         if quotes is None:
             quotes = self._by_step[step] = self._asked(grams, 0)
         return quotes
+
+    def packed(self, units: Contents, level: str | None = None) -> tuple[Quote, ...]:
+        """What whole units cost with each service (of a level), cheapest first. A service that does not take one of the units as a
+        parcel is left out.
+        """
+        if level is not None:
+            return self.of(level).packed(units)
+        found = self._by_units.get(units)
+        if found is None:
+            if len(self._by_units) >= 10_000:
+                self._by_units.clear()
+            priced = [(s, z, _cost_of_units(s, z, units)) for s, z in self.ways]
+            quotes = [
+                Quote(s.service_id, z.zone, cost[0], z.transit_days, cost[1])
+                for s, z, cost in priced
+                if cost is not None
+            ]
+            found = self._by_units[units] = tuple(
+                sorted(quotes, key=lambda q: (q.cost_minor, q.transit_days, q.service_id))
+            )
+        return found
 
     def of(self, level: str) -> Route:
         """The services of a level alone."""
@@ -134,8 +172,37 @@ def heaviest(service: Service, zone: Zone) -> int:
     return min(service.max_grams, zone.limits[-1])
 
 
+def largest(service: Service, zone: Zone) -> int | None:
+    """The volume of a full parcel, in cubic centimeters: what the service lets it measure, and what the zone has rates for. None is
+    any volume.
+    """
+    divisor = service.dimensional_cubic_cm_per_kg
+    if divisor is None:
+        return service.max_cubic_cm
+    rated = zone.limits[-1] * divisor // 1000
+    return rated if service.max_cubic_cm is None else min(rated, service.max_cubic_cm)
+
+
 def _takes(service: Service, zone: Zone, grams: int, cubic_cm: int) -> bool:
-    return grams <= heaviest(service, zone) and (service.max_cubic_cm is None or cubic_cm <= service.max_cubic_cm)
+    most = largest(service, zone)
+    return grams <= heaviest(service, zone) and (most is None or cubic_cm <= most)
+
+
+def _cost_of_units(service: Service, zone: Zone, units: Contents) -> tuple[int, int] | None:
+    """(minor units, parcels) of whole units; None if one of them is too heavy or too large for a parcel."""
+    most, divisor = largest(service, zone), service.dimensional_cubic_cm_per_kg
+    parcels = packed(units, heaviest(service, zone), None if most is None else most * 1000)
+    if parcels is None:
+        return None
+    cost = count = 0
+    for some in parcels:
+        grams = some.grams
+        if divisor is not None:
+            cubic_cm = -(-some.cubic_mm // 1000)
+            grams = max(grams, -(-cubic_cm * 1000 // divisor))
+        cost += some.count * zone.costs[bisect_left(zone.limits, grams)]
+        count += some.count
+    return cost, count
 
 
 def _cost(service: Service, zone: Zone, grams: int, cubic_cm: int) -> tuple[int, int]:

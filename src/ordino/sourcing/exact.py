@@ -1,8 +1,9 @@
 """A set of orders that share stock and capacity, decided together: a mixed-integer program, solved by HiGHS.
 
 For order o, location l, SKU s: integer units x[o,s,l]; for each weight step k of a leg a binary t[o,l,k], at most one of them 1.
-What the step holds bounds the leg's weight, its rate is the leg's carrier cost, so the cost of a leg is the rate of its weight,
-exactly. Units of a position, orders and units of a location's day are shared; what stays short costs more than any leg. After
+What the step holds bounds the leg's weight, its rate is the leg's carrier cost, so the cost of a leg of one parcel is the rate of
+its weight, exactly; several parcels count as if their weight could be cut at will. Units of a position, orders and units of a
+location's day are shared; what stays short costs more than any leg. After
 Xu, Allgor and Graves (2009), "Benefits of reevaluating real-time order fulfillment decisions", the orders are given
 as they stand and the program finds who is better served from elsewhere.
 
@@ -40,7 +41,7 @@ Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 class Solved(Struct, frozen=True):
     """Decisions for all requests, in order; ``before_minor`` is what they cost one by one (or as they were), ``bound_minor`` what
-    no plan over the same candidates undercuts.
+    no plan over the same candidates undercuts, as long as its legs are single parcels.
     """
 
     decisions: list[Decision]

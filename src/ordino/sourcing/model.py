@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from ordino.catalog.kits import Parts
 from ordino.network.facts import Serving
+from ordino.network.parcels import Contents, tidy
 
 
 class ShortPolicy(StrEnum):
@@ -35,7 +36,8 @@ class ShortPolicy(StrEnum):
 class Need(Struct, frozen=True, gc=False):
     """Units of one line. ``grams`` and ``cubic_mm`` are of one unit; ``excluded`` are locations that have failed it before.
 
-    Kits are assembled where they are picked: all components of one come from the same location.
+    Kits are assembled where they are picked: all components of one come from the same location. Their components are what parcels
+    hold: ``contents`` says how much one unit of each weighs and measures, and how many of them one kit holds.
     """
 
     line_no: int
@@ -51,6 +53,20 @@ class Need(Struct, frozen=True, gc=False):
     sku: str = ""
     category: str | None = None
     unit_price_minor: int = 0
+    contents: Contents = ()
+
+    def held(self) -> Contents:
+        """What one unit is packed as: itself, or the components of a kit, each as heavy as the others if nobody says what they
+        weigh.
+        """
+        if not self.parts:
+            return ((self.grams, self.cubic_mm, 1),)
+        if self.contents:
+            return self.contents
+        count = sum(each for _, each in self.parts)
+        grams, heavier = divmod(self.grams, count)
+        cubic_mm = -(-self.cubic_mm // count)
+        return tidy([(grams + 1, cubic_mm, heavier), (grams, cubic_mm, count - heavier)])
 
 
 class Request(Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from heapq import nsmallest
 
 from ordino.catalog.kits import Parts
 from ordino.network.facts import Destination, NetworkFacts
+from ordino.network.parcels import Contents
 from ordino.sourcing.costs import Costs
 from ordino.sourcing.left import Cover, Left, Rooms
 from ordino.sourcing.model import (
@@ -44,6 +45,7 @@ class Case:
         self.outlook = outlook
         self.facts = left.facts
         self.kits: dict[int, Parts] = {}
+        self.contents: dict[int, Contents] = {}  # of kits: what they are packed as
         self.grams: dict[int, int] = {}
         self.cubic_mm: dict[int, int] = {}
         self.classes: dict[int, tuple[str, ...]] = {}
@@ -54,6 +56,7 @@ class Case:
             self.grams[sku_id] = need.grams
             if need.parts:
                 self.kits[sku_id] = need.parts
+                self.contents[sku_id] = need.held()
             if need.cubic_mm and self.facts.measures:
                 self.cubic_mm[sku_id] = need.cubic_mm
             if need.classes:
@@ -69,14 +72,17 @@ class Case:
 def large_piece(facts: NetworkFacts, need: Need) -> tuple[int, int] | None:
     """Weight and volume (grams, cubic centimeters) of one unit that some service does not take as one parcel; None of all others.
 
-    A kit may go in several parcels.
+    A kit may go in several parcels, but each of its components in one: told are the weight of the heaviest and the volume of the
+    largest.
     """
+    grams, cubic_mm = need.grams, need.cubic_mm
     if need.parts:
+        held = need.held()
+        grams, cubic_mm = max(grams for grams, _, _ in held), max(mm for _, mm, _ in held)
+    cubic_cm = -(-cubic_mm // 1000)
+    if grams <= facts.light_grams and (facts.small_cubic_cm is None or cubic_cm <= facts.small_cubic_cm):
         return None
-    cubic_cm = -(-need.cubic_mm // 1000)
-    if need.grams <= facts.light_grams and (facts.small_cubic_cm is None or cubic_cm <= facts.small_cubic_cm):
-        return None
-    return need.grams, cubic_cm
+    return grams, cubic_cm
 
 
 class View:
@@ -102,6 +108,7 @@ class View:
             self.rooms,
             only_in_time=in_time or (fences.keeps_promise and case.request.promised_at is not None),
             pieces=case.pieces,
+            contents=case.contents,
         )
         self._whole: list[tuple[int, int]] | None = None  # (cost, location id), where only these were looked at
         self._plain = not (

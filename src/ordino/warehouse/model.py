@@ -142,7 +142,7 @@ class Pack(PackWork, frozen=True, kw_only=True):
 class ShipWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Packages left under one tracking number: those of ``package_ids``, or ``all`` that wait.
 
-    ``cost_minor`` is what the carrier charges; without it, what the network's rates say.
+    ``cost_minor`` is what the carrier charges; without it, what the network's rates say for each package.
     """
 
     tracking_number: Code

@@ -40,10 +40,14 @@ class _Shipment(Struct):
     shipment_id: UUID
     package_ids: list[UUID]
     contents: dict[int, int]
-    weight_grams: int
+    weights: list[int]  # of the packages, in grams
     line: FulfillmentLine  # any of the fulfillment order's: it says where from, by which service, by when
     cost_minor: int = 0
     amount_minor: int = 0
+
+    @property
+    def weight_grams(self) -> int:
+        return sum(self.weights)
 
 
 async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped | WorkRefused]:
@@ -125,13 +129,13 @@ async def _told(
         detail = f"Another shipment of this batch has the tracking number {item.tracking_number!r}."
         return refuse(item, WorkRefusal.TRACKING_NUMBER_TAKEN, detail, "/tracking_number")
     contents: dict[int, int] = {}
-    grams = 0
+    weights: list[int] = []
     for package_id in package_ids:
         package = waiting.pop(package_id)
-        grams += package.weight_grams
+        weights.append(package.weight_grams)
         for line_no, quantity in package.contents.items():
             contents[line_no] = contents.get(line_no, 0) + quantity
-    return _Shipment(item, shipment_id, list(package_ids), contents, grams, next(iter(lines.values())))
+    return _Shipment(item, shipment_id, list(package_ids), contents, weights, next(iter(lines.values())))
 
 
 async def _not_waiting(tx: Tx, item: Ship, package_id: UUID, pointer: str) -> WorkRefused:
@@ -203,7 +207,7 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
 
 
 async def _price(tx: Tx, shipments: Sequence[_Shipment], order_ids: Sequence[UUID]) -> None:
-    """What the carrier charges: as told, or what the rates say for the weight; nothing where the service does not go."""
+    """What the carrier charges: as told, or what the rates say for each package; nothing where the service does not go."""
     if all(s.item.cost_minor is not None for s in shipments):
         network, places = None, {}
     else:
@@ -216,8 +220,8 @@ async def _price(tx: Tx, shipments: Sequence[_Shipment], order_ids: Sequence[UUI
         place = places.get(s.item.order_id)
         if network is None or place is None:
             continue
-        quotes = network.quotes(s.line.location_id, place["country"], place["postal_code"], s.weight_grams)
-        s.cost_minor = next((quote.cost_minor for quote in quotes if quote.service_id == s.line.service_id), 0)
+        cost = network.price(s.line.location_id, place["country"], place["postal_code"], s.line.service_id, s.weights)
+        s.cost_minor = cost or 0
 
 
 async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, order_ids: Sequence[UUID]) -> None:
