@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,11 +19,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from holidays import HolidayBase, country_holidays
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
+from ordino.core.money import converted
 from ordino.core.statements import statements
+from ordino.network.exchange import Rates, all_rates
 from ordino.network.postal import beginning, first_part, normal
 from ordino.network.rates import Quote, Route, Service, Zone, heaviest, largest
 
@@ -32,6 +37,11 @@ MEMO_LIMIT = 100_000
 MEMO_BYTES = 100_000_000
 YEAR_DAYS = 366
 LARGEST_CODE = 1 << 62
+PRICED = 64
+"""So many currencies and days are kept in memory."""
+HANDLING = ("handling_cost_minor", "handling_line_cost_minor", "handling_unit_cost_minor")
+NO_RATES = Rates()
+Exchanged = Mapping[str, Fraction | None]
 Kilometers = np.ndarray[tuple[int], np.dtype[np.float64]]
 Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 DELIVERED_BY = time(20, 0)  # a parcel that arrives on a day is promised for the end of the delivery round
@@ -69,6 +79,11 @@ class Location(Struct, frozen=True):
     pickup_ready_minutes: int = 120
     opens: time = time(9, 0)
     closes: time = time(20, 0)
+    currency: str | None = None  # of the handling costs; None: the order's
+
+    @property
+    def handles_at_cost(self) -> bool:
+        return bool(self.handling_cost_minor or self.handling_line_cost_minor or self.handling_unit_cost_minor)
 
 
 class Serving(Struct, frozen=True):
@@ -263,12 +278,18 @@ class NetworkFacts:
         closures: Sequence[Closed] = (),
         pickups: Mapping[tuple[int, int], Sequence[tuple[frozenset[int], time]]] = {},
         capacity_days: Mapping[tuple[int, date], tuple[int | None, int | None]] = {},
+        rates: Rates = NO_RATES,
     ) -> None:
+        self.rates = rates
+        self.exchanged: Exchanged = {}
+        """Of facts that ``priced_in`` has made: currency -> what one whole unit of it is worth; None: nobody knows."""
+        self.unpriced: frozenset[int] = frozenset()
+        """Of such facts: the locations whose handling costs nobody can convert."""
+        self._original = self
+        self._priced: dict[tuple[str, tuple[tuple[str, Fraction | None], ...]], NetworkFacts] = {}
         self.locations = locations
         self.location_ids = {location.code: location.location_id for location in locations.values()}
-        self.places = _Places(locations, list(services.values()))
         self.binned = frozenset(n for n, location in locations.items() if location.bins)
-        self.services = services
         self.channels = channels
         self.networks = networks
         self.channels_by_id = {channel.channel_id: channel for channel in channels.values()}
@@ -280,6 +301,22 @@ class NetworkFacts:
             if location.daily_capacity is not None or location.daily_unit_capacity is not None
         ) | {location_id for location_id, _ in capacity_days}
         self.levels = frozenset(service.level for service in services.values())
+        self._price(locations, services)
+        self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
+        self._closures = closures
+        self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
+        self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime]] = {}
+        self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
+
+    def _price(self, locations: dict[int, Location], services: dict[int, Service]) -> None:
+        """All that follows from what locations and services cost."""
+        self.locations = locations
+        self.services = services
+        self.places = _Places(locations, list(services.values()))
+        self.currencies = frozenset(service.currency for service in services.values()) | {
+            at.currency for at in locations.values() if at.currency is not None and at.handles_at_cost
+        }
+        """The currencies in which something costs."""
         self.handling = {n: location.handling_cost_minor for n, location in locations.items()}
         self.handles_by_unit = frozenset(
             n for n, at in locations.items() if at.handling_line_cost_minor or at.handling_unit_cost_minor
@@ -293,12 +330,53 @@ class NetworkFacts:
         self.small_cubic_cm = min((most for way in ways if (most := largest(*way)) is not None), default=None)
         """A unit of up to this volume goes with every service; None: any volume does."""
         self._serving: dict[str, frozenset[int]] = {}
-        self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
-        self._closures = closures
         self._destinations: dict[tuple[str, str], Destination] = {}
-        self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
-        self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime]] = {}
-        self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
+
+    def priced_in(self, currency: str, at: datetime) -> NetworkFacts:
+        """The same network with all costs in minor units of one currency, converted by the exchange rates of the day: each rate of
+        a zone and each handling cost, rounded half to even. Services whose currency nobody can convert are left out, and locations
+        whose handling costs nobody can convert are ``unpriced``. Without another currency, these facts themselves.
+        """
+        if not currency or not self.currencies or (currency in self.currencies and len(self.currencies) == 1):
+            return self
+        rates = tuple((other, self.rates.rate(other, currency, at)) for other in sorted(self.currencies - {currency}))
+        found = self._priced.get((currency, rates))
+        if found is None:
+            if len(self._priced) >= PRICED:
+                self._priced.clear()
+            found = self._priced[currency, rates] = self._converted(currency, dict(rates))
+        return found
+
+    def _converted(self, currency: str, rates: Exchanged) -> NetworkFacts:
+        worth = {currency: Fraction(1), **rates}
+        facts = copy(self)
+        facts._destinations, facts._serving, facts._priced = {}, {}, {}
+        facts.exchanged = rates
+        facts.unpriced = frozenset(
+            n
+            for n, location in self.locations.items()
+            if location.handles_at_cost and location.currency is not None and worth[location.currency] is None
+        )
+        locations = dict(self.locations)
+        for n, location in self.locations.items():
+            rate = worth.get(location.currency or currency)
+            if location.currency in (None, currency) or rate is None:
+                continue
+            costs = {name: converted(getattr(location, name), rate, location.currency, currency) for name in HANDLING}
+            locations[n] = replace(location, currency=currency, **costs)
+        services = {
+            n: service.priced_in(currency, rate)
+            for n, service in self.services.items()
+            if (rate := worth[service.currency]) is not None
+        }
+        facts._price(locations, services)
+        facts.services = self.services | services  # what a service is called and when it works, nobody has to pay for
+        return facts
+
+    def reaches(self, location_id: int, country: str, postal_code: str, level: str | None) -> bool:
+        """Whether any carrier service (of a level) goes there, whether or not its rates can be converted."""
+        route = self._original.destination(country, postal_code)[location_id]
+        return bool((route if level is None else route.of(level)).ways)
 
     def place(self, country: str, postal_code: str) -> tuple[float, float] | None:
         """Latitude and longitude of a postal code, if known; a longer code is looked up by its first part, too."""
@@ -368,7 +446,10 @@ class NetworkFacts:
             found = self._serving[country] = frozenset(
                 n
                 for n, location in self.locations.items()
-                if location.active and country in location.serves_countries and not location.serves_prefixes
+                if location.active
+                and country in location.serves_countries
+                and not location.serves_prefixes
+                and n not in self.unpriced
             )
         return found
 
@@ -631,7 +712,8 @@ async def _load(tx: Tx) -> NetworkFacts:
     days = {
         (row["location_id"], row["ship_on"]): (row["orders"], row["units"]) for row in await sql.all_capacity_days(tx)
     }
-    return NetworkFacts(locations, services, channels, networks, places, closures, pickups, days)
+    rates = await all_rates(tx)
+    return NetworkFacts(locations, services, channels, networks, places, closures, pickups, days, rates)
 
 
 def _channel(row: Any, networks: Mapping[int, Serving]) -> Channel:

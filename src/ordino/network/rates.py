@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from fractions import Fraction
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from ordino.core.money import converted
 from ordino.network.parcels import Contents, packed
 
 
@@ -41,6 +44,22 @@ class Service(Struct, frozen=True):
     dimensional_cubic_cm_per_kg: int | None = None
     max_cubic_cm: int | None = None
     carbon_grams_per_kg_km: float = 0
+
+    def priced_in(self, currency: str, rate: Fraction) -> Service:
+        """With its rates in another currency, each rounded half to even; ``rate`` is what one whole unit is worth there."""
+        if currency == self.currency:
+            return self
+
+        def priced(zone: Zone) -> Zone:
+            return replace(zone, costs=tuple(converted(cost, rate, self.currency, currency) for cost in zone.costs))
+
+        zones = {id(zone): priced(zone) for zone in (*self.zones, *self.lanes.values())}
+        return replace(
+            self,
+            currency=currency,
+            zones=tuple(zones[id(zone)] for zone in self.zones),
+            lanes={pair: zones[id(zone)] for pair, zone in self.lanes.items()},
+        )
 
     @property
     def measures(self) -> bool:

@@ -29,6 +29,7 @@ class Costs:
         request: Request,
         cost: Cost,
         left: Left,
+        facts: NetworkFacts,
         outlook: Outlook,
         grams: Mapping[int, int],
         cubic_mm: Mapping[int, int],
@@ -41,7 +42,7 @@ class Costs:
     ) -> None:
         self.request = request
         self.cost = cost
-        self.facts: NetworkFacts = left.facts
+        self.facts = facts
         self._left = left
         self._outlook = outlook
         self._grams = grams
@@ -50,13 +51,13 @@ class Costs:
         self._rooms = rooms
         self._level = request.service_level
         self._carrier = cost.carrier
-        self._handling = left.facts.handling if cost.handling else None
-        self._by_unit = left.facts.handles_by_unit
+        self._handling = facts.handling if cost.handling else None
+        self._by_unit = facts.handles_by_unit
         self._given: Cover | None = None  # what was weighed last
         self._weight = self._volume = 0
         self._pieces = pieces
         self._contents = contents
-        self._light, self._small = left.facts.light_grams, left.facts.small_cubic_cm
+        self._light, self._small = facts.light_grams, facts.small_cubic_cm
         self._packed: Contents | None = None  # what was weighed last, unit by unit
         self._packs = False  # whether what was weighed last may be more than one parcel
         self.only_in_time = only_in_time

@@ -6,6 +6,7 @@
     for:                                   # whose orders; all, if left out
       channels: [web]
       destinations: [US, US-97]            # countries, or countries with the beginning of a postal code
+    currency: USD                          # of the money below; of each order's own, if left out
     strategies:                            # the first that matches and can fill everything decides
       - name: warehouses
         when: order.total_minor >= 5000    # CEL
@@ -34,6 +35,7 @@ from msgspec import Struct
 
 from ordino.core.codes import normal, wrong_with
 from ordino.core.errors import Fault, Invalid
+from ordino.core.money import is_currency
 from ordino.network.model import LocationType
 from ordino.network.postal import destination
 from ordino.sourcing.condition import FACTS, CelCondition, Wrong
@@ -133,7 +135,7 @@ class _Reader:
     # -- the profile -------------------------------------------------------------------------------------------------------
 
     def profile(self, root: yaml.Node | None, version: int) -> Profile:
-        known = ("name", "for", "strategies", "fallback", "backlog_days", "most_tries")
+        known = ("name", "for", "currency", "strategies", "fallback", "backlog_days", "most_tries")
         fields = self.mapping(root, "a profile", known)
         name = self.name(fields, root, "a profile")
         scope = self.scope(fields["for"][1]) if "for" in fields else Scope()
@@ -165,7 +167,17 @@ class _Reader:
             self.whole(fields, "backlog_days", 0, 60, 0),
             self.whole(fields, "most_tries", 1, 100, 5),
             version,
+            self.currency(fields),
         )
+
+    def currency(self, fields: Nodes) -> str | None:
+        if "currency" not in fields:
+            return None
+        node = fields["currency"][1]
+        if isinstance(node, yaml.ScalarNode) and is_currency(node.value):
+            return str(node.value)
+        self.wrong(node, "`currency` is an ISO 4217 code such as USD.")
+        return None
 
     def scope(self, node: yaml.Node) -> Scope:
         fields = self.mapping(node, "`for`", ("channels", "sellers", "order_types", "destinations"))
@@ -506,6 +518,7 @@ def json_schema() -> dict[str, Any]:
                 "name": {"type": "string", "minLength": 1, "maxLength": 100},
                 "for": mapping(channels=names, sellers=names, order_types=names, destinations=names),
                 "strategies": {"type": "array", "items": strategy, "minItems": 1, "maxItems": MOST_STRATEGIES},
+                "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
                 "fallback": one_of(Fallback),
                 "backlog_days": {"type": "integer", "minimum": 0, "maximum": 60},
                 "most_tries": {"type": "integer", "minimum": 1, "maximum": 100},

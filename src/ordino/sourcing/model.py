@@ -153,6 +153,7 @@ class Fence(StrEnum):
     TAG = "tag"  # The strategy wants a tag that it lacks, or none that it has.
     COUNTRY = "country"  # It lies in another country than the address.
     TOO_FAR = "too_far"  # It lies further from the address than the strategy lets it.
+    NO_EXCHANGE_RATE = "no_exchange_rate"  # What it or its carriers cost cannot be converted into the order's currency.
     NO_SERVICE = "no_service"  # No carrier service (of the level that was asked for) reaches the address from there.
     TOO_LARGE = "too_large"  # One unit weighs or measures more than any carrier service from there takes as a parcel.
     LATE = "late"  # Nothing that leaves there arrives by the promise.
@@ -249,6 +250,7 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     claimed: tuple[tuple[int, int, int], ...] = ()  # (SKU id, location id, units) left to orders that waited
     ranked_by: tuple[str, ...] = ()  # the ratings of the strategy that chose; empty: the cheapest plan won
     in_rank_order: bool = False  # it took from the best ranked location first, however many it took
+    exchange_rates: tuple[tuple[str, str], ...] = ()  # (currency, what one whole unit of it was worth in the order's)
 
 
 class Decision(Struct, frozen=True, gc=False):

@@ -43,7 +43,7 @@ class Case:
         self.left = left
         self.profile = profile
         self.outlook = outlook
-        self.facts = left.facts
+        self.facts = left.facts.priced_in(request.currency, request.at)
         self.kits: dict[int, Parts] = {}
         self.contents: dict[int, Contents] = {}  # of kits: what they are packed as
         self.grams: dict[int, int] = {}
@@ -101,6 +101,7 @@ class View:
             case.request,
             strategy.cost,
             case.left,
+            case.facts,
             case.outlook,
             case.grams,
             case.cubic_mm,
@@ -157,7 +158,7 @@ class View:
                     else:
                         self.fenced[n] = Fence.APART
                 else:
-                    self.fenced[n] = Fence.NO_SERVICE
+                    self.fenced[n] = self._no_service(n)
                 continue
             can = self._handled(n, cover) if case.classes else cover
             carried = self._carried(n, can) if case.pieces else can
@@ -196,6 +197,8 @@ class View:
             return Fence.DOES_NOT_SERVE
         if not handled:
             return Fence.CANNOT_HANDLE
+        if location_id in case.facts.unpriced:
+            return Fence.NO_EXCHANGE_RATE
         if fences.same_country and location.country != request.country:
             return Fence.COUNTRY
         if fences.within_km is not None:
@@ -204,9 +207,11 @@ class View:
                 return Fence.TOO_FAR
         if not cover:
             level, route = request.service_level, case.routes[location_id]
-            return Fence.TOO_LARGE if (route if level is None else route.of(level)).ways else Fence.NO_SERVICE
+            return (
+                Fence.TOO_LARGE if (route if level is None else route.of(level)).ways else self._no_service(location_id)
+            )
         if not self.costs.quotes(location_id, cover):
-            return Fence.NO_SERVICE
+            return self._no_service(location_id)
         room = self.rooms.find(location_id)
         if room is None or (fences.capacity_left is not None and room.orders <= fences.capacity_left):
             return Fence.NO_CAPACITY
@@ -215,6 +220,15 @@ class View:
         ):
             return Fence.LATE
         return None
+
+    def _no_service(self, location_id: int) -> Fence:
+        """Nothing goes there, or nothing whose rates can be converted."""
+        request, facts = self.case.request, self.case.facts
+        if any(rate is None for rate in facts.exchanged.values()) and facts.reaches(
+            location_id, request.country, request.postal_code, request.service_level
+        ):
+            return Fence.NO_EXCHANGE_RATE
+        return Fence.NO_SERVICE
 
     def _within_day(self, location_id: int, cover: Cover) -> Cover:
         """No more units than the location's day has left."""

@@ -21,6 +21,7 @@ FENCES: dict[Fence, str] = {
     Fence.TAG: "its tags are not those that the strategy wants",
     Fence.COUNTRY: "it lies in another country than the address",
     Fence.TOO_FAR: "it lies too far from the address",
+    Fence.NO_EXCHANGE_RATE: "there is no exchange rate from the currency of its costs to the currency of the order",
     Fence.NO_SERVICE: "no carrier service goes to the address from there",
     Fence.TOO_LARGE: "one unit is too heavy or too large for every carrier service from there",
     Fence.LATE: "nothing that leaves there arrives by the promise",
@@ -63,7 +64,8 @@ class CandidateView(Struct, frozen=True):
 
 class Why(Struct, frozen=True):
     """Why: see ``Explanation``. ``stopped`` counts the locations that each fence stopped; ``sentence`` says all of it in words.
-    ``ranked_by`` are the ratings of a ranked strategy, the first one first; empty, the cheapest plan won.
+    ``ranked_by`` are the ratings of a ranked strategy, the first one first; empty, the cheapest plan won. Costs are in the order's
+    currency; ``exchange_rates`` are those by which costs in others were converted.
     """
 
     profile: str
@@ -82,6 +84,7 @@ class Why(Struct, frozen=True):
     sentence: str
     ranked_by: list[str]
     in_rank_order: bool
+    exchange_rates: Mapping[str, str]
 
 
 def why(told: Explanation, network: NetworkFacts, skus: Mapping[int, str], currency: str) -> Why:
@@ -104,6 +107,7 @@ def why(told: Explanation, network: NetworkFacts, skus: Mapping[int, str], curre
         sentence(told, network, candidates, currency),
         list(told.ranked_by),
         told.in_rank_order,
+        dict(told.exchange_rates),
     )
 
 
@@ -161,6 +165,9 @@ def sentence(told: Explanation, network: NetworkFacts, candidates: Sequence[Cand
             f"{of} units were sourced, {places}, {by}, "
             f"for {amount(told.cost_minor, currency)} ({terms_in_words(told.terms, currency)})."
         )
+    if told.exchange_rates:
+        rates = _listed([f"1 {other} = {rate} {currency}" for other, rate in told.exchange_rates])
+        parts.append(f"Costs in other currencies were converted ({rates}).")
     if told.ranked_by and told.chosen != "nothing":
         parts.append(_by_rank(told))
     if told.chosen == "split" and told.best_single_cost_minor is not None:
