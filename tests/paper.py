@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ordino.network.facts import Location, NetworkFacts, Service, Serving, Zone
+from ordino.network.facts import Location, NetworkFacts, Serving
+from ordino.network.rates import Service, Zone
 from ordino.sourcing.model import Need, Request, ShortPolicy
 
 MONDAY_NOON = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)  # 12:00 in New York

@@ -201,6 +201,7 @@ CREATE TABLE network.locations (
     pickup_ready_minutes int NOT NULL DEFAULT 120,
     opens time NOT NULL DEFAULT '09:00',
     closes time NOT NULL DEFAULT '20:00',
+    currency text,                     -- of the handling costs; NULL: the order's
     CONSTRAINT locations_pk PRIMARY KEY (location_id),
     CONSTRAINT location_codes_are_unique UNIQUE (code),
     CONSTRAINT location_types CHECK (type IN ('warehouse', 'distribution_center', 'store', '3pl', 'supplier')),
@@ -290,6 +291,17 @@ CREATE TABLE network.rates (
     CONSTRAINT rates_pk PRIMARY KEY (service_id, zone, up_to_grams),
     CONSTRAINT a_rate_has_a_zone FOREIGN KEY (service_id, zone) REFERENCES network.zones,
     CONSTRAINT a_rate_is_not_negative CHECK (cost_minor >= 0 AND up_to_grams > 0)
+);
+
+-- What one whole unit of a currency is worth in another one, from a day on (UTC).
+CREATE TABLE network.exchange_rates (
+    from_currency text NOT NULL,
+    to_currency text NOT NULL,
+    valid_from date NOT NULL,
+    rate numeric NOT NULL,
+    CONSTRAINT exchange_rates_pk PRIMARY KEY (from_currency, to_currency, valid_from),
+    CONSTRAINT an_exchange_rate_is_positive CHECK (rate > 0),
+    CONSTRAINT a_currency_is_exchanged_for_another_one CHECK (from_currency <> to_currency)
 );
 
 CREATE TABLE network.postal_codes (
@@ -1145,6 +1157,7 @@ CREATE TABLE warehouse.fulfillment_orders (
         WHEN picked > 0 THEN 'picked'
         WHEN packed > 0 THEN 'packed'
         ELSE 'shipped' END) STORED,
+    handling_currency text,            -- of the handling cost; NULL: the order's
     CONSTRAINT fulfillment_orders_pk PRIMARY KEY (order_id, fulfillment_order_id),
     CONSTRAINT a_fulfillment_order_accounts_for_its_units CHECK (quantity = open + picked + packed + shipped + short + cancelled)
 ) WITH (fillfactor = 70);
@@ -1180,6 +1193,7 @@ CREATE TABLE warehouse.shipments (
     weight_grams bigint NOT NULL,
     shipped_at timestamptz NOT NULL,
     promised_at timestamptz NOT NULL,
+    cost_currency text,                -- NULL: the order's
     CONSTRAINT shipments_pk PRIMARY KEY (order_id, shipment_id),
     CONSTRAINT a_shipment_is_of_a_fulfillment_order FOREIGN KEY (order_id, fulfillment_order_id)
         REFERENCES warehouse.fulfillment_orders

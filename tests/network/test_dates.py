@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from ordino.network.facts import Location, NetworkFacts, Route, Service, Zone
+from ordino.network.facts import Location, NetworkFacts
+from ordino.network.rates import Route, Service, Zone
 
 NEW_YORK = ZoneInfo("America/New_York")
 WEEKDAYS = frozenset({1, 2, 3, 4, 5})

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordino.network.facts import Location, NetworkFacts, Quote, Route, Service, Zone
+from ordino.network.facts import Location, NetworkFacts
+from ordino.network.rates import Quote, Route, Service, Zone
 
 WEEKDAYS = frozenset({1, 2, 3, 4, 5})
 limits = st.lists(st.integers(1, 9000), min_size=1, max_size=4, unique=True).map(sorted)

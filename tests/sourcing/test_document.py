@@ -120,7 +120,7 @@ def in_strategy(text: str) -> str:
         (in_strategy("ranked: [{distance: [a]}]"), "`distance` takes no list"),
         (in_strategy("ranked: [{location_type: [stor]}]"), "no location type 'stor' (is 'store' meant?)"),
         (in_strategy("split: {at_most: 0}"), "`at_most` is a whole number from 1"),
-        (in_strategy("split: sometimes"), "Line 4: `split` is never, by_cost or {at_most: 2}"),
+        (in_strategy("split: sometimes"), "Line 4: `split` is never, by_cost, in_rank_order or {at_most: 2}"),
         (in_strategy("keep_together: [friends]"), "there is no 'friends'; there are lines, groups or kits"),
         (in_strategy("partial: some"), "`partial` is next or take"),
         (in_strategy("when: order.total_minor"), "Line 4: `when`: `order.total_minor` is no yes or no, but int"),
@@ -219,6 +219,25 @@ def test_a_condition_that_fails_on_an_order_says_so_and_does_not_raise() -> None
     assert "failed on this order: division by zero" in said
 
 
+def test_strict_rank_order_is_said_under_split_and_needs_ratings() -> None:
+    [plain] = parse(in_strategy("ranked: [distance]\n    split: in_rank_order")).strategies
+    assert (plain.in_rank_order, plain.most_locations) == (True, None)
+    [limited] = parse(in_strategy("ranked: [distance]\n    split: {at_most: 2, in_rank_order: true}")).strategies
+    assert (limited.in_rank_order, limited.most_locations) == (True, 2)
+    [few] = parse(in_strategy("ranked: [distance]\n    split: {at_most: 2}")).strategies
+    assert (few.in_rank_order, few.most_locations) == (False, 2)
+    for without in ("split: in_rank_order", "split: {in_rank_order: true}", "cost: {}\n    split: in_rank_order"):
+        assert any("`in_rank_order` needs ratings to rank by" in one for one in faults(in_strategy(without))), without
+    assert any("no field 'in_rank'" in one for one in faults(in_strategy("ranked: [cost]\n    split: {in_rank: true}")))
+
+
+def test_a_strategy_after_one_that_takes_in_rank_order_may_give_more() -> None:
+    text = "name: n\nstrategies:\n  - name: a\n    ranked: [distance]\n    split: {split}\n  - name: b\n    split: {{at_most: 2}}\n"
+    assert parse(text.format(split="{at_most: 2, in_rank_order: true}"))
+    assert any("can never give anything" in one for one in faults(text.format(split="{at_most: 2}")))
+    assert any("can never give anything" in one for one in faults(text.format(split="in_rank_order")))
+
+
 def test_the_schema_and_the_reader_agree() -> None:
     import yaml
 
@@ -226,7 +245,18 @@ def test_the_schema_and_the_reader_agree() -> None:
     validator = Draft202012Validator(schema)
     assert not list(validator.iter_errors(yaml.safe_load(WHOLE)))
     assert not list(validator.iter_errors(yaml.safe_load(packaged())))
-    for wrong in ("split: sometimes", "ranked: [location_type]", "cost: {split_minor: -1}", "fences: {nope: 1}"):
+    for right in (
+        "ranked: [cost]\n    split: in_rank_order",
+        "ranked: [cost]\n    split: {at_most: 2, in_rank_order: true}",
+    ):
+        assert not list(validator.iter_errors(yaml.safe_load(in_strategy(right)))), right
+    for wrong in (
+        "split: sometimes",
+        "split: {}",
+        "ranked: [location_type]",
+        "cost: {split_minor: -1}",
+        "fences: {nope: 1}",
+    ):
         text = in_strategy(wrong)
         assert list(validator.iter_errors(yaml.safe_load(text))), wrong
         assert faults(text)

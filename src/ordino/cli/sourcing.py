@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from ordino.cli.terminal import Json, console, instant, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
+from ordino.core.money import amount
 
 if TYPE_CHECKING:
     from ordino.sourcing.compare import Report, Side
@@ -242,7 +243,13 @@ def promise(
         for option in found.delivery:
             places = ", ".join(f"{leg.units} x {leg.location}" for leg in option.legs)
             by = f"{option.order_by_at:%Y-%m-%d %H:%M} UTC"
-            row = (option.service_level, option.promised_on.isoformat(), by, places, str(option.cost_minor))
+            row = (
+                option.service_level,
+                option.promised_on.isoformat(),
+                by,
+                places,
+                amount(option.cost_minor, option.currency),
+            )
             table.add_row(*row, option.confidence)
         for store in found.pickup:
             km = "" if store.distance_km is None else f" ({store.distance_km:,.0f} km)"
@@ -303,15 +310,21 @@ def report_tables(found: Report, before: str) -> Group:
 
 
 def _sides(found: Report, before: str) -> Table:
-    word = "less" if found.saved_minor >= 0 else "more"
-    said = f"{found.differ} of {found.orders} orders differ; {abs(found.saved_minor):,} minor units {word}"
+    saved = []
+    for one in found.costs:
+        word = "less" if one.before_minor >= one.after_minor else "more"
+        saved.append(f"{amount(abs(one.before_minor - one.after_minor), one.currency)} {word}")
+    said = f"{found.differ} of {found.orders} orders differ; {', '.join(saved) or 'nothing'}"
     table = Table("", before, found.profile, title=f"{found.orders} orders, {found.units} units", caption=said)
 
     def row(name: str, of: Callable[[Side], object]) -> None:
         table.add_row(name, str(of(found.before)), str(of(found.after)))
 
-    row("carrier and handling, minor units", lambda side: f"{side.cost_minor:,}")
-    row("per order", lambda side: f"{side.cost_per_order_minor:,}")
+    for one in found.costs:
+        costs = [amount(minor, one.currency) for minor in (one.before_minor, one.after_minor)]
+        each = [amount(round(minor / one.orders), one.currency) for minor in (one.before_minor, one.after_minor)]
+        table.add_row(f"carrier and handling, {one.currency}", *costs)
+        table.add_row("per order", *each)
     row("orders filled", lambda side: f"{side.fill_rate:.1%}")
     row("units filled", lambda side: f"{side.unit_fill_rate:.1%}")
     row("orders split", lambda side: side.split_orders)

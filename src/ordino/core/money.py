@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from msgspec import Struct
 
 _CODE = re.compile(r"[A-Z]{3}")
 
-# ISO 4217: currencies whose minor unit is not a hundredth.
+# ISO 4217: the currencies in use, by the decimals of their minor unit.
 _DECIMALS = {
     **dict.fromkeys(re.findall("...", "BIFCLPDJFGNFISKJPYKMFKRWPYGRWFUGXUYIVNDVUVXAFXOFXPF"), 0),
+    **dict.fromkeys(
+        re.findall(
+            "...",
+            "AEDAFNALLAMDANGAOAARSAUDAWGAZNBAMBBDBDTBGNBMDBNDBOBBRLBSDBTNBWPBYNBZDCADCDFCHFCNYCOPCRCCUPCVECZKDKKDOPDZDEGPERNETB"
+            "EURFJDFKPGBPGELGHSGIPGMDGTQGYDHKDHNLHTGHUFIDRILSINRIRRJMDKESKGSKHRKPWKYDKZTLAKLBPLKRLRDLSLMADMDLMGAMKDMMKMNTMOPMRU"
+            "MURMVRMWKMXNMYRMZNNADNGNNIONOKNPRNZDPABPENPGKPHPPKRPLNQARRONRSDRUBSARSBDSCRSDGSEKSGDSHPSLESOSSRDSSPSTNSVCSYPSZLTHB"
+            "TJSTMTTOPTRYTTDTWDTZSUAHUSDUYUUZSVEDVESWSTXCDXCGYERZARZMWZWG",
+        ),
+        2,
+    ),
     **dict.fromkeys(re.findall("...", "BHDIQDJODKWDLYDOMRTND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
 }
 
 
@@ -71,9 +83,26 @@ def share_of_units(amount: int, quantity: int, start: int, count: int) -> int:
     return amount * (start + count) // quantity - amount * start // quantity
 
 
+def decimals(currency: str) -> int:
+    """How many decimals the minor unit of a currency has: USD 2, JPY 0, KWD 3. Of an unknown currency, 2."""
+    return _DECIMALS.get(currency, 2)
+
+
+def is_currency(code: str) -> bool:
+    """Whether ISO 4217 knows it."""
+    return code in _DECIMALS
+
+
+def converted(minor: int, rate: Fraction, currency: str, into: str) -> int:
+    """An amount in minor units of another currency, rounded half to even. ``rate`` is what one whole unit (1 USD) is worth."""
+    if currency == into:
+        return minor
+    return round(minor * rate * Fraction(10) ** (decimals(into) - decimals(currency)))
+
+
 def amount(minor: int, currency: str) -> str:
     """An amount in words: 1234 and USD become 12.34 USD."""
-    decimals = _DECIMALS.get(currency, 2)
-    whole, rest = divmod(abs(minor), 10**decimals)
+    places = decimals(currency)
+    whole, rest = divmod(abs(minor), 10**places)
     sign = "-" if minor < 0 else ""
-    return f"{sign}{whole:,}.{rest:0{decimals}d} {currency}" if decimals else f"{sign}{whole:,} {currency}"
+    return f"{sign}{whole:,}.{rest:0{places}d} {currency}" if places else f"{sign}{whole:,} {currency}"

@@ -19,16 +19,22 @@ FROM orders.orders
 WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND status <> 'cancelled' GROUP BY currency;
 
 -- name: cost_per_order
--- Handling and carriage of the orders with something shipped in the period.
+-- Handling and carriage of the orders with something shipped in the period, by the currency of the costs: an order that costs in two
+-- of them counts in both.
 WITH shipped AS (
-    SELECT order_id, sum(cost_minor) AS cost FROM warehouse.shipments
-    WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz GROUP BY order_id
+    SELECT order_id, cost_currency AS currency, sum(cost_minor) AS cost FROM warehouse.shipments
+    WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz GROUP BY order_id, cost_currency
 ), handled AS (
-    SELECT f.order_id, sum(f.handling_cost_minor) AS cost FROM warehouse.fulfillment_orders f
-    WHERE f.shipped_at >= :since::timestamptz AND f.shipped_at < :until::timestamptz GROUP BY f.order_id
+    SELECT f.order_id, f.handling_currency AS currency, sum(f.handling_cost_minor) AS cost FROM warehouse.fulfillment_orders f
+    WHERE f.shipped_at >= :since::timestamptz AND f.shipped_at < :until::timestamptz AND f.handling_cost_minor > 0
+    GROUP BY f.order_id, f.handling_currency
+), spent AS (
+    SELECT order_id, currency, cost FROM shipped
+    UNION ALL
+    SELECT h.order_id, h.currency, h.cost FROM handled h JOIN (SELECT DISTINCT order_id FROM shipped) s USING (order_id)
 )
-SELECT o.currency AS part, sum(s.cost + coalesce(h.cost, 0))::float8 AS above, count(*)::float8 AS below
-FROM shipped s LEFT JOIN handled h USING (order_id) JOIN orders.orders o USING (order_id) GROUP BY o.currency;
+SELECT coalesce(e.currency, o.currency) AS part, sum(e.cost)::float8 AS above, count(DISTINCT e.order_id)::float8 AS below
+FROM spent e JOIN orders.orders o USING (order_id) GROUP BY 1;
 
 -- name: internal_order_cycle_time
 -- Seconds from placement to the last shipment, of orders whose last shipment left in the period and that wait for nothing more.
@@ -146,13 +152,16 @@ WITH received AS (
 SELECT NULL::text AS part, count(*) FILTER (WHERE scrapped > 0)::float8 AS above, count(*)::float8 AS below FROM received;
 
 -- name: shipping_cost_per_order
--- What carriers were paid for shipments of the period, and the orders with a successful delivery in it, whenever those were shipped.
+-- What carriers were paid for shipments of the period, and the orders with a successful delivery in it, whenever those were shipped;
+-- by the currency of the cost.
 WITH paid AS (
-    SELECT o.currency, sum(s.cost_minor) AS cost FROM warehouse.shipments s JOIN orders.orders o USING (order_id)
-    WHERE s.shipped_at >= :since::timestamptz AND s.shipped_at < :until::timestamptz GROUP BY o.currency
+    SELECT coalesce(s.cost_currency, o.currency) AS currency, sum(s.cost_minor) AS cost
+    FROM warehouse.shipments s JOIN orders.orders o USING (order_id)
+    WHERE s.shipped_at >= :since::timestamptz AND s.shipped_at < :until::timestamptz GROUP BY 1
 ), delivered AS (
-    SELECT o.currency, count(DISTINCT p.order_id) AS orders FROM tracking.parcels p JOIN orders.orders o USING (order_id)
-    WHERE p.delivered_at >= :since::timestamptz AND p.delivered_at < :until::timestamptz GROUP BY o.currency
+    SELECT coalesce(s.cost_currency, o.currency) AS currency, count(DISTINCT p.order_id) AS orders
+    FROM tracking.parcels p JOIN orders.orders o USING (order_id) JOIN warehouse.shipments s USING (order_id, shipment_id)
+    WHERE p.delivered_at >= :since::timestamptz AND p.delivered_at < :until::timestamptz GROUP BY 1
 )
 SELECT currency AS part, coalesce(p.cost, 0)::float8 AS above, d.orders::float8 AS below FROM delivered d LEFT JOIN paid p USING (currency);
 

@@ -29,6 +29,7 @@ from ordino.network.days import (
     upsert_capacity_days,
     upsert_carrier_pickups,
 )
+from ordino.network.exchange import ExchangeRate, exchange_rates_after, upsert_exchange_rates
 from ordino.network.model import CarrierService, Location, Network, PostalCode
 from ordino.network.postal import normal
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks, upsert_postal_codes
@@ -71,6 +72,22 @@ async def delete_closure(
 ) -> Response[bytes]:
     """The location is open again, as far as other closures let it."""
     return await answer_once(request, database, lambda tx: reopen(tx, code))
+
+
+class ExchangeRatePage(Struct, frozen=True):
+    """One page in order of currencies and days; ``next`` is the ``after`` of the page that follows, if there may be one."""
+
+    exchange_rates: list[ExchangeRate]
+    next: str | None
+
+
+@get("/v1/exchange_rates", summary="List exchange rates", tags=["network"])
+async def list_exchange_rates(
+    database: NamedDependency[Database], after: After = "", limit: Limit = 100
+) -> ExchangeRatePage:
+    """In order of currencies and days, page by page."""
+    found = await database.read(lambda tx: exchange_rates_after(tx, after, limit))
+    return ExchangeRatePage(found, next_of(found, limit))
 
 
 class CapacityDayPage(Struct, frozen=True):
@@ -162,6 +179,12 @@ routes: list[Any] = [
     ),
     list_capacity_days,
     delete_capacity_day,
+    *bulk.upserts(
+        Kind("exchange_rates", ExchangeRate, upsert_exchange_rates),
+        "network",
+        note="Each by its two currencies and its first day. Costs in another currency than the order's are converted by them.",
+    ),
+    list_exchange_rates,
     *bulk.upserts(
         Kind("postal_codes", PostalCode, upsert_postal_codes), "network", note="Each by its country and postal code."
     ),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,12 +19,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from holidays import HolidayBase, country_holidays
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
+from ordino.core.money import converted
 from ordino.core.statements import statements
+from ordino.network.exchange import Rates, all_rates
 from ordino.network.postal import beginning, first_part, normal
+from ordino.network.rates import Quote, Route, Service, Zone, heaviest, largest
 
 sql = statements("ordino.network")
 
@@ -32,6 +37,11 @@ MEMO_LIMIT = 100_000
 MEMO_BYTES = 100_000_000
 YEAR_DAYS = 366
 LARGEST_CODE = 1 << 62
+PRICED = 64
+"""So many currencies and days are kept in memory."""
+HANDLING = ("handling_cost_minor", "handling_line_cost_minor", "handling_unit_cost_minor")
+NO_RATES = Rates()
+Exchanged = Mapping[str, Fraction | None]
 Kilometers = np.ndarray[tuple[int], np.dtype[np.float64]]
 Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 DELIVERED_BY = time(20, 0)  # a parcel that arrives on a day is promised for the end of the delivery round
@@ -69,40 +79,11 @@ class Location(Struct, frozen=True):
     pickup_ready_minutes: int = 120
     opens: time = time(9, 0)
     closes: time = time(20, 0)
-
-
-class Zone(Struct, frozen=True):
-    """How far, how long, and what it costs: ``costs[i]`` up to ``limits[i]`` grams."""
-
-    zone: str
-    up_to_km: float | None
-    transit_days: int
-    limits: tuple[int, ...]
-    costs: tuple[int, ...]
-
-
-class Service(Struct, frozen=True):
-    """A carrier's service, its zones nearest first, its lanes by (origin prefix, destination prefix)."""
-
-    service_id: int
-    code: str
-    carrier: str
-    name: str
-    currency: str
-    working_days: frozenset[int]
-    max_grams: int
-    zones: tuple[Zone, ...]
-    lanes: Mapping[tuple[str, str], Zone]
-    level: str = "standard"
-    holidays: str | None = None
-    dimensional_cubic_cm_per_kg: int | None = None
-    max_cubic_cm: int | None = None
-    carbon_grams_per_kg_km: float = 0
+    currency: str | None = None  # of the handling costs; None: the order's
 
     @property
-    def measures(self) -> bool:
-        """Whether volume counts."""
-        return self.dimensional_cubic_cm_per_kg is not None or self.max_cubic_cm is not None
+    def handles_at_cost(self) -> bool:
+        return bool(self.handling_cost_minor or self.handling_line_cost_minor or self.handling_unit_cost_minor)
 
 
 class Serving(Struct, frozen=True):
@@ -135,93 +116,6 @@ class Closed(Struct, frozen=True):
     starts_at: datetime
     ends_at: datetime | None
     reason: str
-
-
-class Quote(Struct, frozen=True, gc=False):
-    """What it would cost to send some weight, in minor units of the service's currency, in so many parcels."""
-
-    service_id: int
-    zone: str
-    cost_minor: int
-    transit_days: int
-    packages: int = 1
-
-
-class Route:
-    """From a location to where the same zones of the same services are: those services, each with its zone."""
-
-    __slots__ = ("_by_step", "_carrying", "_levels", "_measured", "_measures", "_steps", "least_minor", "ways")
-
-    def __init__(self, ways: tuple[tuple[Service, Zone], ...]) -> None:
-        self.ways = ways
-        self.least_minor = min((zone.costs[0] for _, zone in ways), default=0)
-        # Up to what fits into one parcel of every service, no quote changes between two limits of weight.
-        one_parcel = min((_heaviest(service, zone) for service, zone in ways), default=0)
-        limits = {limit for _, zone in ways for limit in zone.limits}
-        self._steps = sorted({limit for limit in limits if limit < one_parcel} | {one_parcel})
-        self._by_step: list[tuple[Quote, ...] | None] = [None] * len(self._steps)
-        self._measures = any(service.measures for service, _ in ways)
-        self._measured: dict[tuple[int, int], tuple[Quote, ...]] = {}
-        self._levels: dict[str, Route] = {}
-        self._carrying: dict[tuple[int, int], Route] = {}
-
-    def quotes(self, grams: int, cubic_cm: int = 0, level: str | None = None) -> tuple[Quote, ...]:
-        """What ``grams`` of such a volume cost with each service (of a level), cheapest first; none where no service goes.
-
-        A parcel counts by the larger of its weight and its volume divided by the service's divisor; what is more than one parcel
-        may weigh or measure goes as several.
-        """
-        if level is not None:
-            return self.of(level).quotes(grams, cubic_cm)
-        if cubic_cm and self._measures:
-            key = (grams, cubic_cm)
-            found = self._measured.get(key)
-            if found is None:
-                if len(self._measured) >= 10_000:
-                    self._measured.clear()
-                found = self._measured[key] = self._asked(grams, cubic_cm)
-            return found
-        step = bisect_left(self._steps, grams)
-        if step == len(self._steps):
-            return self._asked(grams, 0)
-        quotes = self._by_step[step]
-        if quotes is None:
-            quotes = self._by_step[step] = self._asked(grams, 0)
-        return quotes
-
-    def of(self, level: str) -> Route:
-        """The services of a level alone."""
-        route = self._levels.get(level)
-        if route is None:
-            route = self._levels[level] = Route(tuple(way for way in self.ways if way[0].level == level))
-        return route
-
-    def carrying(self, grams: int, cubic_cm: int) -> Route:
-        """The services alone that take one unit of this weight and volume as a parcel: a unit does not go in several."""
-        route = self._carrying.get((grams, cubic_cm))
-        if route is None:
-            if len(self._carrying) >= 10_000:
-                self._carrying.clear()
-            ways = tuple(way for way in self.ways if _takes(*way, grams, cubic_cm))
-            route = self._carrying[grams, cubic_cm] = self if len(ways) == len(self.ways) else Route(ways)
-        return route
-
-    def weights(self, up_to: int) -> list[int]:
-        """The weights in grams below ``up_to`` after which some quote changes."""
-        found = set()
-        for service, zone in self.ways:
-            parcel = _heaviest(service, zone)
-            for full in range(min(up_to // parcel + 1, 50)):
-                found |= {full * parcel + limit for limit in (*zone.limits, parcel) if limit <= parcel}
-        return sorted(grams for grams in found if grams < up_to)
-
-    def _asked(self, grams: int, cubic_cm: int) -> tuple[Quote, ...]:
-        found = [
-            Quote(s.service_id, z.zone, cost, z.transit_days, packages)
-            for s, z in self.ways
-            for cost, packages in [_cost(s, z, grams, cubic_cm)]
-        ]
-        return tuple(sorted(found, key=lambda q: (q.cost_minor, q.transit_days, q.service_id)))
 
 
 class _Places:
@@ -384,12 +278,18 @@ class NetworkFacts:
         closures: Sequence[Closed] = (),
         pickups: Mapping[tuple[int, int], Sequence[tuple[frozenset[int], time]]] = {},
         capacity_days: Mapping[tuple[int, date], tuple[int | None, int | None]] = {},
+        rates: Rates = NO_RATES,
     ) -> None:
+        self.rates = rates
+        self.exchanged: Exchanged = {}
+        """Of facts that ``priced_in`` has made: currency -> what one whole unit of it is worth; None: nobody knows."""
+        self.unpriced: frozenset[int] = frozenset()
+        """Of such facts: the locations whose handling costs nobody can convert."""
+        self._original = self
+        self._priced: dict[tuple[str, tuple[tuple[str, Fraction | None], ...]], NetworkFacts] = {}
         self.locations = locations
         self.location_ids = {location.code: location.location_id for location in locations.values()}
-        self.places = _Places(locations, list(services.values()))
         self.binned = frozenset(n for n, location in locations.items() if location.bins)
-        self.services = services
         self.channels = channels
         self.networks = networks
         self.channels_by_id = {channel.channel_id: channel for channel in channels.values()}
@@ -401,6 +301,22 @@ class NetworkFacts:
             if location.daily_capacity is not None or location.daily_unit_capacity is not None
         ) | {location_id for location_id, _ in capacity_days}
         self.levels = frozenset(service.level for service in services.values())
+        self._price(locations, services)
+        self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
+        self._closures = closures
+        self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
+        self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime]] = {}
+        self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
+
+    def _price(self, locations: dict[int, Location], services: dict[int, Service]) -> None:
+        """All that follows from what locations and services cost."""
+        self.locations = locations
+        self.services = services
+        self.places = _Places(locations, list(services.values()))
+        self.currencies = frozenset(service.currency for service in services.values()) | {
+            at.currency for at in locations.values() if at.currency is not None and at.handles_at_cost
+        }
+        """The currencies in which something costs."""
         self.handling = {n: location.handling_cost_minor for n, location in locations.items()}
         self.handles_by_unit = frozenset(
             n for n, at in locations.items() if at.handling_line_cost_minor or at.handling_unit_cost_minor
@@ -409,19 +325,58 @@ class NetworkFacts:
         self.least_rate_minor = min((z.costs[0] for s in services.values() for z in s.zones), default=0)
         self.measures = any(service.measures for service in services.values())
         ways = [(s, zone) for s in services.values() for zone in (*s.zones, *s.lanes.values())]
-        self.light_grams = min((_heaviest(*way) for way in ways), default=0)
+        self.light_grams = min((heaviest(*way) for way in ways), default=0)
         """A unit of up to this weight goes with every service."""
-        self.small_cubic_cm = min(
-            (s.max_cubic_cm for s in services.values() if s.max_cubic_cm is not None), default=None
-        )
+        self.small_cubic_cm = min((most for way in ways if (most := largest(*way)) is not None), default=None)
         """A unit of up to this volume goes with every service; None: any volume does."""
         self._serving: dict[str, frozenset[int]] = {}
-        self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
-        self._closures = closures
         self._destinations: dict[tuple[str, str], Destination] = {}
-        self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
-        self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime]] = {}
-        self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
+
+    def priced_in(self, currency: str, at: datetime) -> NetworkFacts:
+        """The same network with all costs in minor units of one currency, converted by the exchange rates of the day: each rate of
+        a zone and each handling cost, rounded half to even. Services whose currency nobody can convert are left out, and locations
+        whose handling costs nobody can convert are ``unpriced``. Without another currency, these facts themselves.
+        """
+        if not currency or not self.currencies or (currency in self.currencies and len(self.currencies) == 1):
+            return self
+        rates = tuple((other, self.rates.rate(other, currency, at)) for other in sorted(self.currencies - {currency}))
+        found = self._priced.get((currency, rates))
+        if found is None:
+            if len(self._priced) >= PRICED:
+                self._priced.clear()
+            found = self._priced[currency, rates] = self._converted(currency, dict(rates))
+        return found
+
+    def _converted(self, currency: str, rates: Exchanged) -> NetworkFacts:
+        worth = {currency: Fraction(1), **rates}
+        facts = copy(self)
+        facts._destinations, facts._serving, facts._priced = {}, {}, {}
+        facts.exchanged = rates
+        facts.unpriced = frozenset(
+            n
+            for n, location in self.locations.items()
+            if location.handles_at_cost and location.currency is not None and worth[location.currency] is None
+        )
+        locations = dict(self.locations)
+        for n, location in self.locations.items():
+            rate = worth.get(location.currency or currency)
+            if location.currency in (None, currency) or rate is None:
+                continue
+            costs = {name: converted(getattr(location, name), rate, location.currency, currency) for name in HANDLING}
+            locations[n] = replace(location, currency=currency, **costs)
+        services = {
+            n: service.priced_in(currency, rate)
+            for n, service in self.services.items()
+            if (rate := worth[service.currency]) is not None
+        }
+        facts._price(locations, services)
+        facts.services = self.services | services  # what a service is called and when it works, nobody has to pay for
+        return facts
+
+    def reaches(self, location_id: int, country: str, postal_code: str, level: str | None) -> bool:
+        """Whether any carrier service (of a level) goes there, whether or not its rates can be converted."""
+        route = self._original.destination(country, postal_code)[location_id]
+        return bool((route if level is None else route.of(level)).ways)
 
     def place(self, country: str, postal_code: str) -> tuple[float, float] | None:
         """Latitude and longitude of a postal code, if known; a longer code is looked up by its first part, too."""
@@ -491,7 +446,10 @@ class NetworkFacts:
             found = self._serving[country] = frozenset(
                 n
                 for n, location in self.locations.items()
-                if location.active and country in location.serves_countries and not location.serves_prefixes
+                if location.active
+                and country in location.serves_countries
+                and not location.serves_prefixes
+                and n not in self.unpriced
             )
         return found
 
@@ -548,6 +506,22 @@ class NetworkFacts:
     def quotes(self, location_id: int, country: str, postal_code: str, grams: int) -> tuple[Quote, ...]:
         """Every service that reaches the postal code from the location, cheapest first, with the cost of ``grams``."""
         return self.destination(country, postal_code)[location_id].quotes(grams)
+
+    def price(
+        self, location_id: int, country: str, postal_code: str, service_id: int, weights: Sequence[int]
+    ) -> int | None:
+        """What packages of these weights (grams) cost with a service, each as a parcel of its own; None where it does not go.
+
+        A package that weighs more than the service takes has left all the same, and costs as much as full parcels and a rest.
+        """
+        cost = 0
+        for grams in weights:
+            quotes = self.quotes(location_id, country, postal_code, grams)
+            quote = next((quote for quote in quotes if quote.service_id == service_id), None)
+            if quote is None:
+                return None
+            cost += quote.cost_minor
+        return cost
 
     def order_limit(self, location_id: int, day: date) -> int | None:
         """How many orders a location can take on for a day; None: any number."""
@@ -665,31 +639,6 @@ def distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))
 
 
-def _heaviest(service: Service, zone: Zone) -> int:
-    """The weight of a full parcel, in grams."""
-    return min(service.max_grams, zone.limits[-1])
-
-
-def _takes(service: Service, zone: Zone, grams: int, cubic_cm: int) -> bool:
-    return grams <= _heaviest(service, zone) and (service.max_cubic_cm is None or cubic_cm <= service.max_cubic_cm)
-
-
-def _cost(service: Service, zone: Zone, grams: int, cubic_cm: int) -> tuple[int, int]:
-    """(minor units, parcels). More than one parcel may weigh goes as full ones and one with the rest; more than one may measure, as
-    equal ones.
-    """
-    if service.dimensional_cubic_cm_per_kg is not None and cubic_cm:
-        grams = max(grams, -(-cubic_cm * 1000 // service.dimensional_cubic_cm_per_kg))
-    heaviest = _heaviest(service, zone)
-    if service.max_cubic_cm is not None and (parcels := -(-cubic_cm // service.max_cubic_cm)) > -(-grams // heaviest):
-        each = min(-(-grams // parcels), heaviest)
-        return parcels * zone.costs[bisect_left(zone.limits, each)], parcels
-    full, rest = divmod(grams, heaviest) if grams > heaviest else (0, grams)
-    cost = full * zone.costs[bisect_left(zone.limits, heaviest)]
-    more = bool(rest or not full)
-    return cost + (zone.costs[bisect_left(zone.limits, rest)] if more else 0), full + more
-
-
 @cache
 def _calendar(name: str) -> HolidayBase:
     country, _, part = name.partition("-")
@@ -763,7 +712,8 @@ async def _load(tx: Tx) -> NetworkFacts:
     days = {
         (row["location_id"], row["ship_on"]): (row["orders"], row["units"]) for row in await sql.all_capacity_days(tx)
     }
-    return NetworkFacts(locations, services, channels, networks, places, closures, pickups, days)
+    rates = await all_rates(tx)
+    return NetworkFacts(locations, services, channels, networks, places, closures, pickups, days, rates)
 
 
 def _channel(row: Any, networks: Mapping[int, Serving]) -> Channel:

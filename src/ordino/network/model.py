@@ -3,6 +3,7 @@
 NET-1  A channel is served by at most one network.
 NET-2  Every change is seen by everybody who keeps facts of the network, from its commit on.
 NET-3  Every zone has a rate, every lane a zone.
+NET-4  Costs of different currencies are never compared or added: they are converted by the exchange rate of the day, or stay apart.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``daily_capacity`` counts orders, ``daily_unit_capacity`` units; left out, there is no limit. ``serves_countries`` defaults
     to its own country; ``serves_prefixes`` are how the postal codes begin that it serves there, all if left out. ``handles``
     are the handling classes (frozen, hazmat) that it can; goods without a class go anywhere. With ``pickup``, customers collect
-    here between ``opens`` and ``closes`` (local), ``pickup_ready_minutes`` after ordering.
+    here between ``opens`` and ``closes`` (local), ``pickup_ready_minutes`` after ordering. Handling costs are in minor units of
+    ``currency``; left out, of each order's own.
     """
 
     code: Code
@@ -89,6 +91,7 @@ class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pickup_ready_minutes: Annotated[int, Meta(ge=0, le=10_080)] = 120
     opens: LocalTime = "09:00"
     closes: LocalTime = "20:00"
+    currency: CurrencyCode | None = None
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

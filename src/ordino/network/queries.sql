@@ -18,7 +18,7 @@ SET name = excluded.name, type = excluded.type, country = excluded.country, post
     handling_unit_cost_minor = excluded.handling_unit_cost_minor, daily_unit_capacity = excluded.daily_unit_capacity,
     priority = excluded.priority, processing_days = excluded.processing_days, holidays = excluded.holidays,
     pickup = excluded.pickup, pickup_ready_minutes = excluded.pickup_ready_minutes, opens = excluded.opens,
-    closes = excluded.closes
+    closes = excluded.closes, currency = excluded.currency
 WHERE l.* IS DISTINCT FROM excluded.*
 RETURNING l.code;
 
@@ -28,7 +28,7 @@ SELECT code, name, type, country, postal_code, latitude, longitude, timezone, wo
        to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins, tags,
        handles, serves_prefixes, handling_line_cost_minor, handling_unit_cost_minor, daily_unit_capacity, priority,
        processing_days, holidays, pickup, pickup_ready_minutes, to_char(opens, 'HH24:MI') AS opens,
-       to_char(closes, 'HH24:MI') AS closes
+       to_char(closes, 'HH24:MI') AS closes, currency
 FROM network.locations WHERE code = any(:codes::text[]) ORDER BY code;
 
 -- name: location_codes_after
@@ -172,7 +172,7 @@ WHERE country = :country::text AND postal_code > :after::text ORDER BY postal_co
 SELECT location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
        daily_capacity, handling_cost_minor, serves_countries, active, bins, tags, handles, serves_prefixes,
        handling_line_cost_minor, handling_unit_cost_minor, daily_unit_capacity, priority, processing_days,
-       holidays, pickup, pickup_ready_minutes, opens, closes
+       holidays, pickup, pickup_ready_minutes, opens, closes, currency
 FROM network.locations;
 
 -- name: all_services
@@ -209,6 +209,11 @@ FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) LEFT JOIN netwo
 -- name: all_places
 -- Where postal codes are.
 SELECT country, postal_code, latitude, longitude FROM network.postal_codes;
+
+-- name: all_exchange_rates
+-- Every exchange rate, the latest first.
+SELECT from_currency, to_currency, valid_from, rate::text AS rate FROM network.exchange_rates
+ORDER BY from_currency, to_currency, valid_from DESC;
 
 -- capacity ---------------------------------------------------------------------------------------------------------
 
@@ -352,3 +357,34 @@ WHERE l.code || '/' || d.ship_on::text > :after::text ORDER BY 1 LIMIT :limit::i
 -- name: all_capacity_days
 -- Every day that is not like the others.
 SELECT location_id, ship_on, orders, units FROM network.capacity_days;
+
+-- exchange rates -----------------------------------------------------------------------------------------------------
+
+-- name: write_exchange_rates
+-- A row comes back if it is new or differed.
+INSERT INTO network.exchange_rates AS e (from_currency, to_currency, valid_from, rate)
+SELECT from_currency, to_currency, valid_from, rate::numeric
+FROM unnest(:from_currencies::text[], :to_currencies::text[], :valid_froms::date[], :rates::text[])
+    AS e (from_currency, to_currency, valid_from, rate)
+ON CONFLICT (from_currency, to_currency, valid_from) DO UPDATE SET rate = excluded.rate
+WHERE e.rate <> excluded.rate
+RETURNING from_currency, to_currency, valid_from, e.xmax = 0 AS new;
+
+-- name: exchange_rates_after
+-- One page of them.
+SELECT from_currency, to_currency, valid_from, trim_scale(rate)::text AS rate FROM network.exchange_rates
+WHERE from_currency || '-' || to_currency || '/' || valid_from::text > :after::text
+ORDER BY from_currency || '-' || to_currency || '/' || valid_from::text LIMIT :limit::int;
+
+-- name: currencies_at_work
+-- The currencies of active services, of locations with the networks that they are members of, and of channels with the network that
+-- serves them.
+SELECT 'service' AS what, code, currency, NULL::text AS network, true AS costs FROM network.carrier_services WHERE active
+UNION ALL
+SELECT 'location', l.code, l.currency, n.code,
+       greatest(l.handling_cost_minor, l.handling_line_cost_minor, l.handling_unit_cost_minor) > 0
+FROM network.locations l LEFT JOIN network.members m USING (location_id) LEFT JOIN network.networks n USING (network_id)
+UNION ALL
+SELECT 'channel', c.code, s.currency, n.code, true
+FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) LEFT JOIN network.channel_networks USING (channel_id)
+LEFT JOIN network.networks n USING (network_id);

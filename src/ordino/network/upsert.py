@@ -22,6 +22,7 @@ from ordino.core.upserts import (
     take_ids,
 )
 from ordino.network import read
+from ordino.network.currencies import currencies
 from ordino.network.model import (
     CarrierService,
     Location,
@@ -42,9 +43,15 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
         return []
     await hold_network(tx)
 
+    known_currencies = await currencies(tx, at)
+
     async def apply(batch: Sequence[Location]) -> list[Outcome]:
         binned = {row["code"] for row in await sql.binned(tx, codes=[location.code for location in batch])}
         refused = {
+            location.code: said
+            for location in batch
+            if (said := known_currencies.against_location(location)) is not None
+        } | {
             location.code: NotUpserted(
                 location.code,
                 Reason.CONFLICT,
@@ -89,12 +96,14 @@ async def upsert_networks(tx: Tx, networks: Sequence[Network], *, at: datetime) 
     location_ids = {row["code"]: row["location_id"] for row in await sql.location_ids(tx, codes=list(places))}
     served = {channel for network in networks for channel in network.channels}
     channel_ids = {row["code"]: row["channel_id"] for row in await sql.channel_ids(tx, codes=list(served))}
+    known_currencies = await currencies(tx, at)
 
     async def apply(batch: Sequence[Network]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for network in batch:  # one by one: a channel that one network takes, another loses
             outcomes.append(
                 _unknown(network, location_ids, channel_ids)
+                or known_currencies.against_network(network)
                 or await _write_network(tx, network, location_ids, channel_ids)
             )
         return outcomes
@@ -148,8 +157,13 @@ async def upsert_carrier_services(tx: Tx, services: Sequence[CarrierService], *,
     if not services:
         return []
     await hold_network(tx)
+    known_currencies = await currencies(tx, at)
 
     async def apply(batch: Sequence[CarrierService]) -> list[Outcome]:
+        refused = {
+            service.code: said for service in batch if (said := known_currencies.against_service(service)) is not None
+        }
+        everything, batch = batch, [service for service in batch if service.code not in refused]
         codes = [service.code for service in batch]
         was = {service.code: service for service in await read.carrier_services(tx, codes)}
         tidy = {service.code: _tidy(service) for service in batch}
@@ -157,7 +171,11 @@ async def upsert_carrier_services(tx: Tx, services: Sequence[CarrierService], *,
         if changed:
             await _write_services(tx, changed)
         written = {service.code for service in changed}
-        return [outcome(code, new=code not in was, written=code in written) for code in codes]
+        return [
+            refused.get(service.code)
+            or outcome(service.code, new=service.code not in was, written=service.code in written)
+            for service in everything
+        ]
 
     outcomes = await in_rounds(services, code=lambda service: service.code, fault=service_fault, apply=apply)
     await network_changed(tx, outcomes)

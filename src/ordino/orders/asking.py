@@ -14,11 +14,15 @@ from ordino.catalog.kits import Parts, kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
 from ordino.network.facts import NetworkFacts
+from ordino.network.parcels import Contents, tidy
 from ordino.orders.ledger import lines_of_kits
 from ordino.orders.model import LineRow, OrderRow
 from ordino.sourcing.model import Need, Request, ShortPolicy
 
 sql = statements("ordino.orders")
+
+
+NOTHING = (0, 0)
 
 
 class Sku(Struct, frozen=True, gc=False):
@@ -33,6 +37,7 @@ class Sku(Struct, frozen=True, gc=False):
     cubic_mm: int
     handling_classes: tuple[str, ...]
     parts: Parts = ()
+    sizes: Mapping[int, tuple[int, int]] = {}  # of a kit: what one unit of each component weighs and measures
 
     def need(
         self,
@@ -45,21 +50,29 @@ class Sku(Struct, frozen=True, gc=False):
         group: str | None = None,
         unit_price_minor: int = 0,
     ) -> Need:
-        """So many units, for a line."""
+        """So many units, for a line. A kit weighs and measures what its components do, where all of them have a weight."""
+        of = self.parts if parts is None else parts
+        grams, cubic_mm = self.weight_grams, self.cubic_mm
+        contents: Contents = ()
+        if of and all(self.sizes.get(sku_id, NOTHING)[0] for sku_id, _ in of):
+            contents = tidy([(*self.sizes[sku_id], each) for sku_id, each in of])
+            grams = sum(weight * each for weight, _, each in contents)
+            cubic_mm = sum(volume * each for _, volume, each in contents)
         return Need(
             line_no,
             self.sku_id,
             quantity,
-            self.weight_grams,
+            grams,
             self.backorderable if backorderable is None else backorderable,
             excluded,
-            self.parts if parts is None else parts,
-            self.cubic_mm,
+            of,
+            cubic_mm,
             self.handling_classes,
             group,
             self.code,
             self.category,
             unit_price_minor,
+            contents,
         )
 
 
@@ -73,11 +86,19 @@ async def known_skus(tx: Tx, codes: set[str]) -> dict[str, Sku]:
 async def skus_of(tx: Tx, ids: Collection[int]) -> dict[int, Sku]:
     """SKU id -> the SKU."""
     parts = (await kits(tx)).parts
+    rows = await sql.sold_skus(tx, sku_ids=list(ids))
+    components = sorted({part for sku_id in ids for part, _ in parts.get(sku_id, ())})
+    sizes = {
+        row["sku_id"]: (row["weight_grams"], row["cubic_mm"])
+        for row in (await sql.sold_skus(tx, sku_ids=components) if components else ())
+    }
     return {
         row["sku_id"]: Sku(
-            **{**row, "handling_classes": tuple(row["handling_classes"])}, parts=parts.get(row["sku_id"], ())
+            **{**row, "handling_classes": tuple(row["handling_classes"])},
+            parts=parts.get(row["sku_id"], ()),
+            sizes=sizes if row["sku_id"] in parts else {},
         )
-        for row in await sql.sold_skus(tx, sku_ids=list(ids))
+        for row in rows
     }
 
 

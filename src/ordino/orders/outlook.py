@@ -128,7 +128,7 @@ def _of_sku(
         routes = network.destination(region[0], postal_code)
         for n in stock:
             location = network.locations[n]
-            quotes = routes[n].quotes(sku.weight_grams)
+            quotes = routes[n].packed(((sku.weight_grams, sku.cubic_mm, 1),))
             if quotes and location.active and region[0] in location.serves_countries:
                 costs[n, region] = round((quotes[0].cost_minor + location.handling_cost_minor) / shared)
         near = min((n for n in stock if (n, region) in costs), key=lambda n: (costs[n, region], n), default=None)

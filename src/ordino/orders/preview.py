@@ -79,7 +79,8 @@ class PreviewLeg(Struct, frozen=True):
 
 
 class Preview(Struct, frozen=True):
-    """``outcome``: what placement would answer: `placed` or `refused`. ``never_served``: line number -> why nothing can ever serve
+    """``outcome``: what placement would answer: `placed` or `refused`. Costs are in minor units of ``currency``, the channel's.
+    ``never_served``: line number -> why nothing can ever serve
     it, of the lines for which the order would be refused, or which it would do without.
     """
 
@@ -91,6 +92,7 @@ class Preview(Struct, frozen=True):
     dropped: list[int]
     why: Why
     never_served: dict[int, str] = {}
+    currency: str = ""
 
 
 async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
@@ -201,4 +203,5 @@ def _view(decision: Decision, network: NetworkFacts, codes: Mapping[int, str], c
         dict(decision.short),
         sorted(decision.dropped),
         why(decision.explanation, network, codes, currency),
+        currency=currency,
     )

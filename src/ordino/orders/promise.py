@@ -89,7 +89,9 @@ class PromiseLeg(Struct, frozen=True, gc=False):
 
 
 class DeliveryOption(Struct, frozen=True, gc=False):
-    """``promised_at`` holds for orders placed by ``order_by_at``. ``cost_minor`` is what fulfilling it is expected to cost."""
+    """``promised_at`` holds for orders placed by ``order_by_at``. ``cost_minor`` is what fulfilling it is expected to cost, in
+    minor units of ``currency``, the channel's.
+    """
 
     service_level: str
     promised_at: datetime
@@ -100,6 +102,7 @@ class DeliveryOption(Struct, frozen=True, gc=False):
     confidence: Confidence
     packages: int
     legs: list[PromiseLeg]
+    currency: str
 
 
 class PickupOption(Struct, frozen=True, gc=False):
@@ -333,6 +336,7 @@ def _option(
         confidence,
         sum(leg.packages for leg in decision.legs),
         legs,
+        request.currency,
     )
 
 

@@ -17,14 +17,15 @@ DIFFERENCES = 200
 
 
 class Outcome(Struct, frozen=True, gc=False):
-    """What a decision comes to. ``cost_minor`` is carrier and handling, which every profile can be compared by; ``km`` is the
-    distance that the packages go, together; ``arrives_at`` the last of them, if nothing is short.
+    """What a decision comes to. ``cost_minor`` is carrier and handling in the order's ``currency``, which every profile can be
+    compared by; ``km`` is the distance that the packages go, together; ``arrives_at`` the last of them, if nothing is short.
     """
 
     cost_minor: int
     plan: tuple[tuple[int, int], ...]  # (location id, units)
     km: float
     arrives_at: datetime | None
+    currency: str = ""
 
 
 def outcome(decision: Decision, request: Request, network: NetworkFacts) -> Outcome:
@@ -34,11 +35,14 @@ def outcome(decision: Decision, request: Request, network: NetworkFacts) -> Outc
         tuple((leg.location_id, sum(units.quantity for units in leg.units)) for leg in decision.legs),
         round(sum(routes.km(leg.location_id) or 0.0 for leg in decision.legs), 1),
         decision.promised_at,
+        request.currency,
     )
 
 
 class Side(Struct):
-    """One of the two. ``split_orders`` come from several locations; ``load`` is orders by location."""
+    """One of the two. ``split_orders`` come from several locations; ``load`` is orders by location. Costs are those of the orders
+    in the report's first currency.
+    """
 
     cost_minor: int = 0
     cost_per_order_minor: float = 0
@@ -62,9 +66,19 @@ class Difference(Struct, frozen=True):
     after_minor: int
 
 
+class CurrencyCosts(Struct):
+    """Carrier and handling of the orders in one currency."""
+
+    currency: str
+    orders: int = 0
+    before_minor: int = 0
+    after_minor: int = 0
+
+
 class Report(Struct):
     """``before`` is what happened (or the live profile), ``after`` the candidate; ``on_time_rate`` is of orders that were told a
-    date, by what was decided and not by what the carrier made of it.
+    date, by what was decided and not by what the carrier made of it. ``costs`` are told by currency, that of the most orders first;
+    ``saved_minor`` is in the first one.
     """
 
     profile: str
@@ -75,6 +89,7 @@ class Report(Struct):
     before: Side
     after: Side
     differences: list[Difference]
+    costs: list[CurrencyCosts]
 
 
 class Comparison:
@@ -89,17 +104,21 @@ class Comparison:
         self._km = [0.0, 0.0]
         self._in_time = [0, 0]
         self._differences: list[Difference] = []
+        self._costs: dict[str, CurrencyCosts] = {}
 
     def add(self, order_id: UUID, wanted: int, promised_at: datetime | None, before: Outcome, after: Outcome) -> None:
         self._orders += 1
         self._units += wanted
         self._told += promised_at is not None
+        costs = self._costs.setdefault(after.currency, CurrencyCosts(after.currency))
+        costs.orders += 1
+        costs.before_minor += before.cost_minor
+        costs.after_minor += after.cost_minor
         for place, one in enumerate((before, after)):
             side = self._sides[place]
             given = sum(units for _, units in one.plan)
             self._given[place] += given
             self._km[place] += one.km
-            side.cost_minor += one.cost_minor
             side.packages += len(one.plan)
             side.split_orders += len(one.plan) > 1
             side.filled_orders += given == wanted
@@ -119,9 +138,13 @@ class Comparison:
         return {self._network.locations[n].code: units for n, units in one.plan}
 
     def report(self) -> Report:
+        costs = sorted(self._costs.values(), key=lambda one: (-one.orders, one.currency))
+        if costs:
+            before, after = self._sides
+            before.cost_minor, after.cost_minor = costs[0].before_minor, costs[0].after_minor
         for place, side in enumerate(self._sides):
             if self._orders:
-                side.cost_per_order_minor = round(side.cost_minor / self._orders, 1)
+                side.cost_per_order_minor = round(side.cost_minor / costs[0].orders, 1)
                 side.fill_rate = round(side.filled_orders / self._orders, 4)
                 side.unit_fill_rate = round(self._given[place] / max(1, self._units), 4)
             if side.packages:
@@ -139,4 +162,5 @@ class Comparison:
             before,
             after,
             self._differences,
+            costs,
         )

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ordino.network.facts import Destination, Location, NetworkFacts, Quote
+from ordino.network.facts import Destination, Location, NetworkFacts
+from ordino.network.parcels import Contents, tidy
+from ordino.network.rates import Quote
 from ordino.sourcing.left import NO_LIMIT, Cover, Left, Rooms
 from ordino.sourcing.model import Outlook, Request
 from ordino.sourcing.profile import Cost, Ranked, Rating
@@ -27,6 +29,7 @@ class Costs:
         request: Request,
         cost: Cost,
         left: Left,
+        facts: NetworkFacts,
         outlook: Outlook,
         grams: Mapping[int, int],
         cubic_mm: Mapping[int, int],
@@ -35,10 +38,11 @@ class Costs:
         *,
         only_in_time: bool,
         pieces: Mapping[int, tuple[int, int]] = {},
+        contents: Mapping[int, Contents] = {},
     ) -> None:
         self.request = request
         self.cost = cost
-        self.facts: NetworkFacts = left.facts
+        self.facts = facts
         self._left = left
         self._outlook = outlook
         self._grams = grams
@@ -47,12 +51,15 @@ class Costs:
         self._rooms = rooms
         self._level = request.service_level
         self._carrier = cost.carrier
-        self._handling = left.facts.handling if cost.handling else None
-        self._by_unit = left.facts.handles_by_unit
+        self._handling = facts.handling if cost.handling else None
+        self._by_unit = facts.handles_by_unit
         self._given: Cover | None = None  # what was weighed last
         self._weight = self._volume = 0
         self._pieces = pieces
-        self._piece: tuple[int, int] | None = None  # of what was weighed last
+        self._contents = contents
+        self._light, self._small = facts.light_grams, facts.small_cubic_cm
+        self._packed: Contents | None = None  # what was weighed last, unit by unit
+        self._packs = False  # whether what was weighed last may be more than one parcel
         self.only_in_time = only_in_time
         self._by_service = only_in_time or bool(cost.carbon_minor or (cost.late_minor and request.promised_at))
         self._more = bool(
@@ -72,7 +79,11 @@ class Costs:
         if self._carrier:
             if given is not self._given:
                 self._weigh(given)
-            cost = self._routes[location_id].quotes(self._weight, self._volume, self._level)[0].cost_minor
+            route = self._routes[location_id]
+            if self._packs:
+                cost = route.packed(self._units(given), self._level)[0].cost_minor
+            else:
+                cost = route.quotes(self._weight, self._volume, self._level)[0].cost_minor
         if self._handling is not None:
             if location_id in self._by_unit:
                 return cost + handling(self.facts.locations[location_id], given)
@@ -127,7 +138,9 @@ class Costs:
         return minor
 
     def steps(self, location_id: int, cover: Cover) -> list[tuple[int, int]]:
-        """(grams, minor units): what a leg of up to that weight costs beside its units, for every step up to the whole cover."""
+        """(grams, minor units): what a leg of up to that weight costs beside its units, for every step up to the whole cover. What
+        is more than one parcel counts as if its weight could be cut at will.
+        """
         whole = self.weight(cover)
         found: list[tuple[int, int]] = []
         piece = self.piece(cover)
@@ -208,14 +221,26 @@ class Costs:
         if given is not self._given:
             self._weigh(given)
         route = self._routes[location_id]
-        if self._piece is not None:
-            route = route.carrying(*self._piece)
+        if self._packs:
+            return route.packed(self._units(given), self._level)
         return route.quotes(self._weight, self._volume, self._level)
 
     def _weigh(self, given: Cover) -> None:
         self._given, self._weight, self._volume = given, self.weight(given), self.volume(given)
-        if self._pieces:
-            self._piece = self.piece(given)
+        self._packs = self._weight > self._light or (self._small is not None and self._volume > self._small)
+        self._packed = None
+
+    def _units(self, given: Cover) -> Contents:
+        """What was weighed last, unit by unit: a parcel holds whole ones. Kits go as their components."""
+        if self._packed is None:
+            found = []
+            for sku_id, units in given.items():
+                if sku_id in self._contents:
+                    found += [(grams, mm, each * units) for grams, mm, each in self._contents[sku_id]]
+                else:
+                    found.append((self._grams[sku_id], self._cubic_mm.get(sku_id, 0), units))
+            self._packed = tidy(found)
+        return self._packed
 
     def piece(self, given: Cover) -> tuple[int, int] | None:
         """Weight and volume (grams, cubic centimeters) that a service must take as one parcel; None: any service does."""
@@ -289,7 +314,7 @@ class Costs:
         location = self.facts.locations[location_id]
         match rating.by:
             case Rating.COST:
-                return self.total(location_id, given)
+                return self.total(location_id, given) / sum(given.values())
             case Rating.DISTANCE:
                 km = self._routes.km(location_id)
                 return NOWHERE_KM if km is None else round(km)

@@ -110,6 +110,8 @@ def _exchanged(
         for n in _tempting(mine, sku_id, by_sku[sku_id]):
             for other in holders[sku_id, n]:
                 holder = sittings[other]
+                if holder.request.currency != mine.request.currency:
+                    continue  # what both cost together cannot be said
                 if other >= index or tries >= TRIES or not holder.whole or n not in holder.takes[0].plan:
                     continue
                 tries += 1

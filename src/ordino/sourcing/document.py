@@ -6,12 +6,13 @@
     for:                                   # whose orders; all, if left out
       channels: [web]
       destinations: [US, US-97]            # countries, or countries with the beginning of a postal code
+    currency: USD                          # of the money below; of each order's own, if left out
     strategies:                            # the first that matches and can fill everything decides
       - name: warehouses
         when: order.total_minor >= 5000    # CEL
         fences: {location_types: [warehouse], within_km: 800, tags: {none: [outlet]}}
         cost: {split_minor: 200, late_minor: 500}
-        split: by_cost                     # never, by_cost, {at_most: 2}
+        split: by_cost                     # never, by_cost, {at_most: 2}; of what is ranked: in_rank_order, too
       - name: nearest_store
         ranked: [distance, {location_type: [store, warehouse]}, cost]
         partial: take                      # next: all or nothing; take: what it can
@@ -34,6 +35,7 @@ from msgspec import Struct
 
 from ordino.core.codes import normal, wrong_with
 from ordino.core.errors import Fault, Invalid
+from ordino.core.money import is_currency
 from ordino.network.model import LocationType
 from ordino.network.postal import destination
 from ordino.sourcing.condition import FACTS, CelCondition, Wrong
@@ -107,6 +109,16 @@ def _tidy(node: yaml.Node | None, seen: set[int]) -> None:
                 _tidy(part, seen)
 
 
+class _Split(Struct, frozen=True):
+    """Among how many locations an order may be shared (None: any number), and whether strictly in rank order."""
+
+    at_most: int | None = None
+    in_rank_order: bool = False
+
+
+_SPLITS = {"never": _Split(1), "by_cost": _Split(), "in_rank_order": _Split(in_rank_order=True)}
+
+
 class _Reader:
     """Collects what is wrong, so that all of it is told at once."""
 
@@ -123,7 +135,7 @@ class _Reader:
     # -- the profile -------------------------------------------------------------------------------------------------------
 
     def profile(self, root: yaml.Node | None, version: int) -> Profile:
-        known = ("name", "for", "strategies", "fallback", "backlog_days", "most_tries")
+        known = ("name", "for", "currency", "strategies", "fallback", "backlog_days", "most_tries")
         fields = self.mapping(root, "a profile", known)
         name = self.name(fields, root, "a profile")
         scope = self.scope(fields["for"][1]) if "for" in fields else Scope()
@@ -155,7 +167,17 @@ class _Reader:
             self.whole(fields, "backlog_days", 0, 60, 0),
             self.whole(fields, "most_tries", 1, 100, 5),
             version,
+            self.currency(fields),
         )
+
+    def currency(self, fields: Nodes) -> str | None:
+        if "currency" not in fields:
+            return None
+        node = fields["currency"][1]
+        if isinstance(node, yaml.ScalarNode) and is_currency(node.value):
+            return str(node.value)
+        self.wrong(node, "`currency` is an ISO 4217 code such as USD.")
+        return None
 
     def scope(self, node: yaml.Node) -> Scope:
         fields = self.mapping(node, "`for`", ("channels", "sellers", "order_types", "destinations"))
@@ -181,15 +203,17 @@ class _Reader:
         if "cost" in fields and "ranked" in fields:
             self.wrong(fields["ranked"][0], "a strategy rates by `cost` or is `ranked`, one of the two.")
         keep = self.names(fields, "keep_together", frozenset(Keep), "lines, groups or kits")
+        split = self.split(fields)
         strategy = Strategy(
             name,
             self.condition(fields),
             self.fences(fields["fences"][1]) if "fences" in fields else Fences(),
             self.ranked(fields["ranked"][1]) if "ranked" in fields else (),
             self.cost(fields["cost"][1]) if "cost" in fields else Cost(),
-            self.split(fields),
+            split.at_most,
             frozenset(Keep(word) for word in keep if word in frozenset(Keep)),
             self.word(fields, "partial", Partial, Partial.NEXT),
+            split.in_rank_order,
         )
         if len(self.faults) == faults:
             self.reachable(node, strategy, before)
@@ -209,7 +233,9 @@ class _Reader:
         for other in before:
             same = (other.when, other.fences) == (strategy.when, fences)
             looser = other.most_locations is None or (
-                strategy.most_locations is not None and strategy.most_locations <= other.most_locations
+                strategy.most_locations is not None
+                and strategy.most_locations <= other.most_locations
+                and not other.in_rank_order
             )
             if same and looser and other.keep <= strategy.keep:
                 detail = (
@@ -316,18 +342,24 @@ class _Reader:
             )
         return Cost(**read)
 
-    def split(self, fields: Nodes) -> int | None:
+    def split(self, fields: Nodes) -> _Split:
         if "split" not in fields:
-            return None
+            return _Split()
         node = fields["split"][1]
-        if isinstance(node, yaml.ScalarNode) and node.value in ("never", "by_cost"):
-            return 1 if node.value == "never" else None
-        if isinstance(node, yaml.MappingNode):
-            within = self.mapping(node, "`split`", ("at_most",))
-            most: int | None = self.whole(within, "at_most", 1, 1000, None)
-            return most
-        self.wrong(node, "`split` is never, by_cost or {at_most: 2}.")
-        return None
+        found = _Split()
+        if isinstance(node, yaml.ScalarNode) and node.value in _SPLITS:
+            found = _SPLITS[node.value]
+        elif isinstance(node, yaml.MappingNode):
+            within = self.mapping(node, "`split`", ("at_most", "in_rank_order"))
+            if not node.value:
+                self.wrong(node, "`split` says nothing; write {at_most: 2}, or leave it out.")
+            found = _Split(self.whole(within, "at_most", 1, 1000, None), self.yes(within, "in_rank_order", False))
+        else:
+            self.wrong(node, "`split` is never, by_cost, in_rank_order or {at_most: 2}.")
+        if found.in_rank_order and "ranked" not in fields:
+            said = "`in_rank_order` needs ratings to rank by: add `ranked`, or split by_cost."
+            self.wrong(node, said)
+        return found
 
     # -- values ------------------------------------------------------------------------------------------------------------
 
@@ -470,8 +502,9 @@ def json_schema() -> dict[str, Any]:
         ranked=ranked,
         split={
             "oneOf": [
-                {"enum": ["never", "by_cost"]},
-                mapping(at_most={"type": "integer", "minimum": 1}) | {"required": ["at_most"]},
+                {"enum": list(_SPLITS)},
+                mapping(at_most={"type": "integer", "minimum": 1, "maximum": 1000}, in_rank_order={"type": "boolean"})
+                | {"minProperties": 1},
             ]
         },
         keep_together={"type": "array", "items": one_of(Keep), "minItems": 1},
@@ -485,6 +518,7 @@ def json_schema() -> dict[str, Any]:
                 "name": {"type": "string", "minLength": 1, "maxLength": 100},
                 "for": mapping(channels=names, sellers=names, order_types=names, destinations=names),
                 "strategies": {"type": "array", "items": strategy, "minItems": 1, "maxItems": MOST_STRATEGIES},
+                "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
                 "fallback": one_of(Fallback),
                 "backlog_days": {"type": "integer", "minimum": 0, "maximum": 60},
                 "most_tries": {"type": "integer", "minimum": 1, "maximum": 100},

@@ -1,10 +1,15 @@
 """A set of orders that share stock and capacity, decided together: a mixed-integer program, solved by HiGHS.
 
 For order o, location l, SKU s: integer units x[o,s,l]; for each weight step k of a leg a binary t[o,l,k], at most one of them 1.
-What the step holds bounds the leg's weight, its rate is the leg's carrier cost, so the cost of a leg is the rate of its weight,
-exactly. Units of a position, orders and units of a location's day are shared; what stays short costs more than any leg. After
+What the step holds bounds the leg's weight, its rate is the leg's carrier cost, so the cost of a leg of one parcel is the rate of
+its weight, exactly; several parcels count as if their weight could be cut at will. Units of a position, orders and units of a
+location's day are shared; what stays short costs more than any leg. After
 Xu, Allgor and Graves (2009), "Benefits of reevaluating real-time order fulfillment decisions", the orders are given
 as they stand and the program finds who is better served from elsewhere.
+
+Costs of different currencies are not added: of a set in several, the program decides the orders in the currency that most of them
+have, and the others stay as they are. Orders that a ranked strategy decides are no part of the program: their ranks decide, and
+not what they cost.
 
 Capacity pressure, stock-out risk and overstock relief are taken as they stand before the set is decided; the plan that comes out
 is costed like any other, and if the decisions one by one are cheaper in all, those stay.
@@ -13,6 +18,7 @@ is costed like any other, and if the decisions one by one are cheaper in all, th
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import highspy
@@ -38,7 +44,7 @@ Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 class Solved(Struct, frozen=True):
     """Decisions for all requests, in order; ``before_minor`` is what they cost one by one (or as they were), ``bound_minor`` what
-    no plan over the same candidates undercuts.
+    no plan over the same candidates undercuts, as long as its legs are single parcels.
     """
 
     decisions: list[Decision]
@@ -61,7 +67,8 @@ def exact(
     current: Mapping[int, Plan] | None = None,
 ) -> Solved:
     """Decide a set of orders together. Costs at most what deciding them one by one costs, or what the ``current`` plans cost
-    (by the requests' places in the sequence), where they are given. Nothing passed in is changed.
+    (by the requests' places in the sequence), where they are given. Nothing passed in is changed. The costs told are those of the
+    orders in the currency that most of them have.
     """
     if current is None:
         first = decide(requests, stock, facts, policy, capacity, book, outlook)
@@ -70,12 +77,17 @@ def exact(
     left = Left(stock, facts, capacity or {}, book)
     sittings = [Sitting(request, left, profile_of(policy, request), outlook) for request in requests]
     views: dict[int, View] = {}
+    counts = Counter(request.currency for request in requests)
+    currency = max(counts, key=lambda one: (counts[one], one), default="")
     for number, sitting in enumerate(sittings):
         left.hold(sitting.request)
-        if (view := sitting.view()) is not None:
+        view = sitting.view() if sitting.request.currency == currency else None
+        if view is not None and not view.strategy.ranked:
             views[number] = view
         left.hold(sitting.request, -1)
-    for number, sitting in enumerate(sittings):  # what several strategies share, or nobody gives, stays as it is
+    for number, sitting in enumerate(
+        sittings
+    ):  # what several strategies share, ranks decide or nobody gives stays as it is
         if number not in views:
             left.follow(sitting.request, first[number].legs, sitting.kits)
     model = _Model(left)
@@ -84,15 +96,22 @@ def exact(
         model.add(number, View(sittings[number], seen.strategy, seen.wanted, seen.costs.only_in_time))
         left.hold(sittings[number].request, -1)
     plans, bound = model.solve(first, seconds)
+    others = {number for number, request in enumerate(requests) if request.currency != currency}
+    plans |= {
+        number: {leg.location_id: leg.given() for leg in first[number].legs} for number in others if first[number].legs
+    }
     together = follow(requests, stock, facts, policy, capacity, book, outlook, plans)
-    was, now = worth(first), worth(together)
-    if now < was:
+    same = all(together[number].legs == first[number].legs for number in others)
+    was, now = (
+        worth([decision for number, decision in enumerate(some) if number not in others]) for some in (first, together)
+    )
+    if now < was and same:
         return Solved(together, now[1], was[1], bound, True)
     return Solved(first, was[1], was[1], bound, False)
 
 
 def worth(decisions: Sequence[Decision]) -> tuple[int, int]:
-    """(units without a location, cost): fewer units short go before less cost."""
+    """(units without a location, cost): fewer units short go before less cost. All of them cost in one currency."""
     short = sum(sum(d.short.values()) + len(d.dropped) + (10**6 if d.refused else 0) for d in decisions)
     return short, sum(d.explanation.cost_minor or 0 for d in decisions)
 
@@ -147,7 +166,7 @@ class _Model:
         by_sku: dict[int, list[int]] = {sku_id: [] for sku_id in wanted}
         for location_id in _candidates(view):
             cover = within(wanted, view.covers[location_id])
-            location = self._left.facts.locations[location_id]
+            location = view.case.facts.locations[location_id]
             room = view.rooms.of(location_id)
             self._rooms[location_id] = (room.orders, room.units)
             mine: list[int] = []

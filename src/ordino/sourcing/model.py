@@ -6,6 +6,8 @@ SRC-3  Equal questions get equal answers.
 SRC-4  Rated by cost, a decision never costs more than the best plan from one location.
 SRC-5  A decision never takes more of a location's day than it has left, in orders or in units.
 SRC-6  What belongs together under the strategy comes from one location.
+SRC-7  Ranked, a decision uses the fewest locations, and of as many locations those that rank highest; in rank order, no location
+       gives a unit that a better ranked one still has.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from msgspec import Struct
 
 from ordino.catalog.kits import Parts
 from ordino.network.facts import Serving
+from ordino.network.parcels import Contents, tidy
 
 
 class ShortPolicy(StrEnum):
@@ -33,7 +36,8 @@ class ShortPolicy(StrEnum):
 class Need(Struct, frozen=True, gc=False):
     """Units of one line. ``grams`` and ``cubic_mm`` are of one unit; ``excluded`` are locations that have failed it before.
 
-    Kits are assembled where they are picked: all components of one come from the same location.
+    Kits are assembled where they are picked: all components of one come from the same location. Their components are what parcels
+    hold: ``contents`` says how much one unit of each weighs and measures, and how many of them one kit holds.
     """
 
     line_no: int
@@ -49,6 +53,20 @@ class Need(Struct, frozen=True, gc=False):
     sku: str = ""
     category: str | None = None
     unit_price_minor: int = 0
+    contents: Contents = ()
+
+    def held(self) -> Contents:
+        """What one unit is packed as: itself, or the components of a kit, each as heavy as the others if nobody says what they
+        weigh.
+        """
+        if not self.parts:
+            return ((self.grams, self.cubic_mm, 1),)
+        if self.contents:
+            return self.contents
+        count = sum(each for _, each in self.parts)
+        grams, heavier = divmod(self.grams, count)
+        cubic_mm = -(-self.cubic_mm // count)
+        return tidy([(grams + 1, cubic_mm, heavier), (grams, cubic_mm, count - heavier)])
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -135,6 +153,7 @@ class Fence(StrEnum):
     TAG = "tag"  # The strategy wants a tag that it lacks, or none that it has.
     COUNTRY = "country"  # It lies in another country than the address.
     TOO_FAR = "too_far"  # It lies further from the address than the strategy lets it.
+    NO_EXCHANGE_RATE = "no_exchange_rate"  # What it or its carriers cost cannot be converted into the order's currency.
     NO_SERVICE = "no_service"  # No carrier service (of the level that was asked for) reaches the address from there.
     TOO_LARGE = "too_large"  # One unit weighs or measures more than any carrier service from there takes as a parcel.
     LATE = "late"  # Nothing that leaves there arrives by the promise.
@@ -229,6 +248,9 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     promise_kept: bool | None = None  # None: the buyer was told nothing before
     plan: tuple[tuple[int, int], ...] = ()  # (location id, units)
     claimed: tuple[tuple[int, int, int], ...] = ()  # (SKU id, location id, units) left to orders that waited
+    ranked_by: tuple[str, ...] = ()  # the ratings of the strategy that chose; empty: the cheapest plan won
+    in_rank_order: bool = False  # it took from the best ranked location first, however many it took
+    exchange_rates: tuple[tuple[str, str], ...] = ()  # (currency, what one whole unit of it was worth in the order's)
 
 
 class Decision(Struct, frozen=True, gc=False):

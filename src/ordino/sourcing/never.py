@@ -14,7 +14,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from ordino.network.facts import Destination, Location, NetworkFacts, Route
+from ordino.network.facts import Destination, Location, NetworkFacts
+from ordino.network.rates import Route, heaviest, largest
 from ordino.sourcing.decide import Policy, profile_of
 from ordino.sourcing.model import Need, Request
 from ordino.sourcing.profile import Keep, Profile, Strategy
@@ -200,13 +201,14 @@ def _level(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
 
 def _weight(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
     most = max(
-        min(service.max_grams, zone.limits[-1])
+        heaviest(service, zone)
         for location in bench.members
         if _fails(bench, need, location) is Hurdle.WEIGHT
         for service, zone in bench.route(location).ways
     )
+    grams, _ = large_piece(bench.facts, need) or (need.grams, 0)
     said = (
-        f"one unit weighs {need.grams} g, and no carrier service that reaches the address takes more than {most} g "
+        f"{_one(need)} weighs {grams} g, and no carrier service that reaches the address takes more than {most} g "
         "as one parcel"
     )
     return (
@@ -216,16 +218,21 @@ def _weight(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]
     )
 
 
+def _one(need: Need) -> str:
+    return "one of its components" if need.parts else "one unit"
+
+
 def _size(bench: _Bench, need: Need, profile: Profile) -> tuple[str, str, str]:
+    _, cubic_cm = large_piece(bench.facts, need) or (0, 0)
     most = max(
-        service.max_cubic_cm
+        volume
         for location in bench.members
         if _fails(bench, need, location) is Hurdle.SIZE
-        for service, _ in bench.route(location).ways
-        if service.max_cubic_cm is not None
+        for way in bench.route(location).ways
+        if (volume := largest(*way)) is not None
     )
     said = (
-        f"one unit has a volume of {-(-need.cubic_mm // 1000)} cubic cm, and no carrier service that reaches the address takes "
+        f"{_one(need)} has a volume of {cubic_cm} cubic cm, and no carrier service that reaches the address takes "
         f"more than {most} cubic cm as one parcel"
     )
     return (

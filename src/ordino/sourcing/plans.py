@@ -144,8 +144,12 @@ def without_idle(target: Cover, useful: Mapping[int, Cover], order: list[int], c
     return plan
 
 
-def most_units(wanted: Cover, covers: Mapping[int, Cover], most: int | None) -> Cover:
-    """As much of what is wanted as can be had, from at most so many locations."""
+def most_units(
+    wanted: Cover, covers: Mapping[int, Cover], most: int | None, places: Mapping[int, int] | None = None
+) -> Cover:
+    """As much of what is wanted as can be had, from at most so many locations. Of locations that give as much, the one with the
+    smaller place is taken; without places, the one with the smaller key.
+    """
     if most is None:
         return {
             s: units
@@ -154,12 +158,16 @@ def most_units(wanted: Cover, covers: Mapping[int, Cover], most: int | None) -> 
         }
     left = dict(wanted)
     given: Cover = {}
-    places = dict(covers)
+    others = dict(covers)
     for _ in range(most):
-        best = max(places, key=lambda n: (sum(within(left, places[n]).values()), -n), default=None)
+        best = max(
+            others,
+            key=lambda n: (sum(within(left, others[n]).values()), -(n if places is None else places[n])),
+            default=None,
+        )
         if best is None:
             break
-        for sku_id, units in within(left, places.pop(best)).items():
+        for sku_id, units in within(left, others.pop(best)).items():
             given[sku_id] = given.get(sku_id, 0) + units
             left[sku_id] -= units
     return {s: units for s, units in given.items() if units}

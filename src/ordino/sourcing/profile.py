@@ -1,6 +1,7 @@
 """A routing profile as sourcing obeys it: whose orders it is for, and ordered strategies of fences, ratings and a split policy.
 
-``document.py`` makes one of YAML or JSON; ``decide.py`` follows it. Money is in minor units of the order's currency.
+``document.py`` makes one of YAML or JSON; ``decide.py`` follows it. Money is in minor units of the profile's currency, or else of
+the order's.
 
 Some fences always stand and need not be named: a location that is closed, that does not serve the address, from which no
 service (of the level that was asked for) goes there, that cannot handle a SKU's class, that has failed the line before, or
@@ -11,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from ordino.core.money import converted
 from ordino.network import postal
 
 
@@ -114,6 +118,19 @@ class Cost(Struct, frozen=True):
     last_units: float = 0.0
 
     @property
+    def has_money(self) -> bool:
+        return any(name.endswith("_minor") and getattr(self, name) for name in self.__struct_fields__)
+
+    def priced_in(self, currency: str, into: str, rate: Fraction) -> Cost:
+        """With its money in another currency, rounded half to even; ``rate`` is what one whole unit is worth there."""
+        money = {
+            name: converted(getattr(self, name), rate, currency, into)
+            for name in self.__struct_fields__
+            if name.endswith("_minor")
+        }
+        return replace(self, **money)
+
+    @property
     def looks_at_demand(self) -> bool:
         return bool(self.stock_out_minor or self.overstock_minor)
 
@@ -121,7 +138,7 @@ class Cost(Struct, frozen=True):
 class Rating(StrEnum):
     """What ranked ratings can compare. The smaller figure is the better one, unless it says otherwise."""
 
-    COST = "cost"  # carrier and handling
+    COST = "cost"  # carrier and handling, a unit
     DISTANCE = "distance"  # great-circle, in whole kilometers
     ARRIVAL = "arrival"  # the day on which it arrives
     LOCATION_TYPE = "location_type"  # its place in the list that is given
@@ -134,7 +151,9 @@ class Rating(StrEnum):
 
 
 class Ranked(Struct, frozen=True):
-    """One ranked rating; ``order`` is the list of those that need one, the best first."""
+    """One ranked rating; ``order`` is the list of those that need one, the best first. A location is rated by what it could give
+    of what is wanted.
+    """
 
     by: Rating
     order: tuple[str, ...] = ()
@@ -166,8 +185,9 @@ class Strategy(Struct, frozen=True):
     """How candidates are filtered and chosen, for orders of which ``when`` holds.
 
     ``ranked``: the first of these that tells two locations apart decides between them; empty: the cheapest plan by ``cost`` wins.
-    A ranked strategy splits an order only where no single location has everything. ``most_locations`` bounds a split:
-    1 is never, None is as many as it takes.
+    A ranked strategy uses the fewest locations, and of as many locations the best ranked ones; the better ranked one gives the
+    more. ``in_rank_order``, it takes from the best ranked location all that there is, then from the next one, even where another
+    one has everything. ``most_locations`` bounds a split: 1 is never, None is as many as it takes.
     """
 
     name: str
@@ -178,6 +198,7 @@ class Strategy(Struct, frozen=True):
     most_locations: int | None = None
     keep: frozenset[Keep] = frozenset()
     partial: Partial = Partial.NEXT
+    in_rank_order: bool = False
 
 
 class Profile(Struct, frozen=True):
@@ -185,6 +206,7 @@ class Profile(Struct, frozen=True):
 
     ``backlog_days``: where a location's day is full, the work may wait so many working days for a day that is not.
     ``most_tries``: an order line whose units so many locations could not supply is no longer sourced, and needs a person.
+    ``currency``: of the money in its costs, which is converted for orders in another one; None: of each order's own.
     """
 
     name: str
@@ -194,6 +216,7 @@ class Profile(Struct, frozen=True):
     backlog_days: int = 0
     most_tries: int = 5
     version: int = 0
+    currency: str | None = None
 
     @property
     def looks_ahead(self) -> bool:
@@ -204,3 +227,22 @@ class Profile(Struct, frozen=True):
             or any(rating.by is Rating.WEEKS_OF_SUPPLY for rating in strategy.ranked)
             for strategy in self.strategies
         )
+
+
+_PRICED: dict[tuple[int, str, Fraction], tuple[Profile, Profile]] = {}
+
+
+def priced_in(profile: Profile, into: str, rate: Fraction) -> Profile:
+    """The profile with its money in an order's currency; the same profile as long as it lives."""
+    key = (id(profile), into, rate)
+    found = _PRICED.get(key)
+    if found is None or found[0] is not profile:
+        assert profile.currency is not None, "it is converted from there"
+        if len(_PRICED) >= 256:
+            _PRICED.clear()
+        strategies = [
+            replace(strategy, cost=strategy.cost.priced_in(profile.currency, into, rate))
+            for strategy in profile.strategies
+        ]
+        found = _PRICED[key] = (profile, replace(profile, strategies=tuple(strategies)))
+    return found[1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from msgspec import Struct
 
+from ordino.network.exchange import in_words
 from ordino.sourcing.costs import handling
 from ordino.sourcing.left import Cover, Left
 from ordino.sourcing.model import (
@@ -21,7 +23,7 @@ from ordino.sourcing.model import (
     Units,
 )
 from ordino.sourcing.plans import Plan, within
-from ordino.sourcing.profile import Fallback, Partial, Profile, Strategy
+from ordino.sourcing.profile import Fallback, Partial, Profile, Strategy, priced_in
 from ordino.sourcing.view import Case, View
 
 
@@ -29,6 +31,14 @@ class Sitting(Case):
     """One request before the profile's strategies."""
 
     def __init__(self, request: Request, left: Left, profile: Profile, outlook: Outlook, *, tell: bool = True) -> None:
+        self._rate: tuple[str, Fraction | None] | None = (
+            None  # (the profile's currency, what it is worth in the order's)
+        )
+        if profile.currency is not None and request.currency and profile.currency != request.currency:
+            rate = left.facts.rates.rate(profile.currency, request.currency, request.at)
+            self._rate = (profile.currency, rate)
+            if rate is not None:
+                profile = priced_in(profile, request.currency, rate)
         super().__init__(request, left, profile, outlook, tell=tell)
         self._asked: dict[str, Any] | None = None
         self._at: set[int] = set()
@@ -79,10 +89,11 @@ class Sitting(Case):
 
     @property
     def whole(self) -> bool:
-        """Everything is given, by one strategy: such an order may give way to another, or be given way."""
+        """Everything is given, by one strategy that rates by cost: such an order may give way to another, or be given way."""
         found = self.found
         given = len(self.takes) == 1 and not (found.short or found.dropped or found.refused)
-        return given and not self.request.held and found.kept is not False
+        by_cost = given and not self.takes[0].view.strategy.ranked
+        return by_cost and not self.request.held and found.kept is not False
 
     def cost(self) -> int:
         """What the plan costs, with its split."""
@@ -177,6 +188,9 @@ class Sitting(Case):
         return takes, last
 
     def _passes_over(self, strategy: Strategy) -> Look | None:
+        if self._rate is not None and self._rate[1] is None and strategy.cost.has_money:
+            pair = f"from {self._rate[0]} to {self.request.currency}"
+            return Look(strategy.name, 0, f"its costs cannot be converted, because there is no exchange rate {pair}")
         if strategy.when is None:
             return None
         if self._asked is None:
@@ -291,7 +305,18 @@ class Sitting(Case):
             tuple(told),
             kept,
             tuple([(n, sum(given.values())) for take in takes for n, given in take.plan.items()]),
+            (),
+            tuple([str(rating.by) for rating in takes[-1].view.strategy.ranked]) if takes else (),
+            bool(takes) and takes[-1].view.strategy.in_rank_order,
+            self._exchange_rates() if takes else (),
         )
+
+    def _exchange_rates(self) -> tuple[tuple[str, str], ...]:
+        """The exchange rates by which costs were converted."""
+        if self._rate is None and not self.facts.exchanged:
+            return ()
+        rates = {**self.facts.exchanged, **dict([self._rate] if self._rate is not None else [])}
+        return tuple([(currency, in_words(rate)) for currency, rate in sorted(rates.items()) if rate is not None])
 
 
 class Take:

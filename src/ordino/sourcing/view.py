@@ -2,8 +2,8 @@
 
 Rated by cost, the order takes the cheapest of the best single location that covers everything, a greedy cover (cheapest a unit
 first, then legs that the others can absorb are dropped) and the pairs of the most promising candidates. Several locations are only
-looked for when the cheapest conceivable two packages would beat the best single one. Ranked, the best single location wins, and
-a split takes the location that covers the most, the better ranked one first, until everything is covered.
+looked for when the cheapest conceivable two packages would beat the best single one. Ranked, the fewest locations win, and of as
+many locations the best ranked ones; or the strategy takes from them strictly in rank order.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from heapq import nsmallest
 
 from ordino.catalog.kits import Parts
 from ordino.network.facts import Destination, NetworkFacts
+from ordino.network.parcels import Contents
 from ordino.sourcing.costs import Costs
 from ordino.sourcing.left import Cover, Left, Rooms
 from ordino.sourcing.model import (
@@ -23,8 +24,9 @@ from ordino.sourcing.model import (
     Outlook,
     Request,
 )
-from ordino.sourcing.plans import Plan, cheapest, cost_of, greedy, most_units, within, without_idle
+from ordino.sourcing.plans import Plan, cheapest, cost_of, most_units, within
 from ordino.sourcing.profile import Keep, Profile, Strategy
+from ordino.sourcing.ranked import Sources, fewest, first_units, in_rank_order
 
 EXPLAINED = 10
 """So many candidates are kept in an explanation."""
@@ -41,8 +43,9 @@ class Case:
         self.left = left
         self.profile = profile
         self.outlook = outlook
-        self.facts = left.facts
+        self.facts = left.facts.priced_in(request.currency, request.at)
         self.kits: dict[int, Parts] = {}
+        self.contents: dict[int, Contents] = {}  # of kits: what they are packed as
         self.grams: dict[int, int] = {}
         self.cubic_mm: dict[int, int] = {}
         self.classes: dict[int, tuple[str, ...]] = {}
@@ -53,6 +56,7 @@ class Case:
             self.grams[sku_id] = need.grams
             if need.parts:
                 self.kits[sku_id] = need.parts
+                self.contents[sku_id] = need.held()
             if need.cubic_mm and self.facts.measures:
                 self.cubic_mm[sku_id] = need.cubic_mm
             if need.classes:
@@ -68,14 +72,17 @@ class Case:
 def large_piece(facts: NetworkFacts, need: Need) -> tuple[int, int] | None:
     """Weight and volume (grams, cubic centimeters) of one unit that some service does not take as one parcel; None of all others.
 
-    A kit may go in several parcels.
+    A kit may go in several parcels, but each of its components in one: told are the weight of the heaviest and the volume of the
+    largest.
     """
+    grams, cubic_mm = need.grams, need.cubic_mm
     if need.parts:
+        held = need.held()
+        grams, cubic_mm = max(grams for grams, _, _ in held), max(mm for _, mm, _ in held)
+    cubic_cm = -(-cubic_mm // 1000)
+    if grams <= facts.light_grams and (facts.small_cubic_cm is None or cubic_cm <= facts.small_cubic_cm):
         return None
-    cubic_cm = -(-need.cubic_mm // 1000)
-    if need.grams <= facts.light_grams and (facts.small_cubic_cm is None or cubic_cm <= facts.small_cubic_cm):
-        return None
-    return need.grams, cubic_cm
+    return grams, cubic_cm
 
 
 class View:
@@ -94,6 +101,7 @@ class View:
             case.request,
             strategy.cost,
             case.left,
+            case.facts,
             case.outlook,
             case.grams,
             case.cubic_mm,
@@ -101,6 +109,7 @@ class View:
             self.rooms,
             only_in_time=in_time or (fences.keeps_promise and case.request.promised_at is not None),
             pieces=case.pieces,
+            contents=case.contents,
         )
         self._whole: list[tuple[int, int]] | None = None  # (cost, location id), where only these were looked at
         self._plain = not (
@@ -149,7 +158,7 @@ class View:
                     else:
                         self.fenced[n] = Fence.APART
                 else:
-                    self.fenced[n] = Fence.NO_SERVICE
+                    self.fenced[n] = self._no_service(n)
                 continue
             can = self._handled(n, cover) if case.classes else cover
             carried = self._carried(n, can) if case.pieces else can
@@ -188,6 +197,8 @@ class View:
             return Fence.DOES_NOT_SERVE
         if not handled:
             return Fence.CANNOT_HANDLE
+        if location_id in case.facts.unpriced:
+            return Fence.NO_EXCHANGE_RATE
         if fences.same_country and location.country != request.country:
             return Fence.COUNTRY
         if fences.within_km is not None:
@@ -196,9 +207,11 @@ class View:
                 return Fence.TOO_FAR
         if not cover:
             level, route = request.service_level, case.routes[location_id]
-            return Fence.TOO_LARGE if (route if level is None else route.of(level)).ways else Fence.NO_SERVICE
+            return (
+                Fence.TOO_LARGE if (route if level is None else route.of(level)).ways else self._no_service(location_id)
+            )
         if not self.costs.quotes(location_id, cover):
-            return Fence.NO_SERVICE
+            return self._no_service(location_id)
         room = self.rooms.find(location_id)
         if room is None or (fences.capacity_left is not None and room.orders <= fences.capacity_left):
             return Fence.NO_CAPACITY
@@ -207,6 +220,15 @@ class View:
         ):
             return Fence.LATE
         return None
+
+    def _no_service(self, location_id: int) -> Fence:
+        """Nothing goes there, or nothing whose rates can be converted."""
+        request, facts = self.case.request, self.case.facts
+        if any(rate is None for rate in facts.exchanged.values()) and facts.reaches(
+            location_id, request.country, request.postal_code, request.service_level
+        ):
+            return Fence.NO_EXCHANGE_RATE
+        return Fence.NO_SERVICE
 
     def _within_day(self, location_id: int, cover: Cover) -> Cover:
         """No more units than the location's day has left."""
@@ -247,23 +269,32 @@ class View:
 
     def plan(self, target: Cover) -> Plan | None:
         """Where all of this comes from; None if the strategy cannot fill it."""
-        if not self.strategy.ranked:
-            return self._by_cost(target)
-        ranked, costs = self.strategy.ranked, self.costs
+        return self._by_rank(target) if self.strategy.ranked else self._by_cost(target)
+
+    def _by_rank(self, target: Cover) -> Plan | None:
+        strategy, costs = self.strategy, self.costs
         whole = [n for n, cover in self.covers.items() if within(target, cover) == target]
+        if strategy.in_rank_order:
+            self.single_minor = min((costs.total(n, target) for n in whole), default=None)
+            return in_rank_order(target, self._ranked(target), strategy.most_locations)
         if whole:
-            best = min(whole, key=lambda n: costs.rank(ranked, n, target))
+            best = min(whole, key=lambda n: costs.rank(strategy.ranked, n, target))
             self.single_minor = costs.total(best, target)
             return {best: dict(target)}
-        if self.strategy.most_locations == 1:
+        self.single_minor = None
+        if strategy.most_locations == 1:
             return None
-        useful = {n: given for n, cover in self.covers.items() if (given := within(target, cover))}
-        order = greedy(target, useful, lambda n, given, left: (-sum(given.values()), *costs.rank(ranked, n, given)))
-        if order is None:
-            return None
-        plan = without_idle(target, useful, order, lambda n, given: 1, 0)
-        most = self.strategy.most_locations
-        return plan if most is None or len(plan) <= most else None
+        return fewest(target, self._ranked(target), strategy.most_locations)
+
+    def _ranked(self, target: Cover) -> Sources:
+        """What locations can give of the target, the best ranked first."""
+        return [(n, given) for n in self.rank_order if (given := within(target, self.covers[n]))]
+
+    @cached_property
+    def rank_order(self) -> list[int]:
+        """The locations that may give something, the best ranked first: each by what it could give of what is wanted."""
+        rank, ranked = self.costs.rank, self.strategy.ranked
+        return sorted(self.covers, key=lambda n: rank(ranked, n, self.covers[n]))
 
     def _by_cost(self, target: Cover) -> Plan | None:
         costs, split = self.costs, self.strategy.cost.split_minor
@@ -330,7 +361,12 @@ class View:
 
     def most(self, wanted: Cover) -> Cover:
         """As much as the strategy can give."""
-        return most_units(wanted, self.covers, self.strategy.most_locations)
+        most = self.strategy.most_locations
+        if not self.strategy.ranked or most is None:
+            return most_units(wanted, self.covers, most)
+        if self.strategy.in_rank_order:
+            return first_units(wanted, self._ranked(wanted), most)
+        return most_units(wanted, self.covers, most, {n: place for place, n in enumerate(self.rank_order)})
 
     # -- what is told ------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ FENCES: dict[Fence, str] = {
     Fence.TAG: "its tags are not those that the strategy wants",
     Fence.COUNTRY: "it lies in another country than the address",
     Fence.TOO_FAR: "it lies too far from the address",
+    Fence.NO_EXCHANGE_RATE: "there is no exchange rate from the currency of its costs to the currency of the order",
     Fence.NO_SERVICE: "no carrier service goes to the address from there",
     Fence.TOO_LARGE: "one unit is too heavy or too large for every carrier service from there",
     Fence.LATE: "nothing that leaves there arrives by the promise",
@@ -62,7 +63,10 @@ class CandidateView(Struct, frozen=True):
 
 
 class Why(Struct, frozen=True):
-    """Why: see ``Explanation``. ``stopped`` counts the locations that each fence stopped; ``sentence`` says all of it in words."""
+    """Why: see ``Explanation``. ``stopped`` counts the locations that each fence stopped; ``sentence`` says all of it in words.
+    ``ranked_by`` are the ratings of a ranked strategy, the first one first; empty, the cheapest plan won. Costs are in the order's
+    currency; ``exchange_rates`` are those by which costs in others were converted.
+    """
 
     profile: str
     strategy: str | None
@@ -78,6 +82,9 @@ class Why(Struct, frozen=True):
     stopped: Mapping[str, int]
     strategies: list[Look]
     sentence: str
+    ranked_by: list[str]
+    in_rank_order: bool
+    exchange_rates: Mapping[str, str]
 
 
 def why(told: Explanation, network: NetworkFacts, skus: Mapping[int, str], currency: str) -> Why:
@@ -98,6 +105,9 @@ def why(told: Explanation, network: NetworkFacts, skus: Mapping[int, str], curre
         told.stopped,
         list(told.looks),
         sentence(told, network, candidates, currency),
+        list(told.ranked_by),
+        told.in_rank_order,
+        dict(told.exchange_rates),
     )
 
 
@@ -128,7 +138,7 @@ def _about(one: Candidate, code: str, told: Explanation, currency: str) -> str:
     terms = terms_in_words(one.terms, currency)
     if one.covers < told.wanted:
         return f"Not from {code}: it could give {one.covers} of {told.wanted} units, for {cost} ({terms})."
-    if told.cost_minor is None or one.cost_minor < told.cost_minor:
+    if told.cost_minor is None or told.ranked_by or one.cost_minor < told.cost_minor:
         return f"Not from {code}, which the ratings put behind what was chosen; it would have cost {cost} ({terms})."
     more = amount(one.cost_minor - told.cost_minor, currency)
     return f"Not from {code}: it would have cost {cost} ({terms}), {more} more than what was chosen."
@@ -155,6 +165,11 @@ def sentence(told: Explanation, network: NetworkFacts, candidates: Sequence[Cand
             f"{of} units were sourced, {places}, {by}, "
             f"for {amount(told.cost_minor, currency)} ({terms_in_words(told.terms, currency)})."
         )
+    if told.exchange_rates:
+        rates = _listed([f"1 {other} = {rate} {currency}" for other, rate in told.exchange_rates])
+        parts.append(f"Costs in other currencies were converted ({rates}).")
+    if told.ranked_by and told.chosen != "nothing":
+        parts.append(_by_rank(told))
     if told.chosen == "split" and told.best_single_cost_minor is not None:
         parts.append(f"The best single location would have cost {amount(told.best_single_cost_minor, currency)}.")
     if told.chosen == "split" and told.best_single_cost_minor is None:
@@ -173,6 +188,14 @@ def sentence(told: Explanation, network: NetworkFacts, candidates: Sequence[Cand
         if look.passed is not None
     ]
     return " ".join(parts)
+
+
+def _by_rank(told: Explanation) -> str:
+    """What a ranked strategy goes by."""
+    ratings = ", then ".join(name.replace("_", " ") for name in told.ranked_by)
+    if told.in_rank_order:
+        return f"The strategy takes units strictly in rank order ({ratings}): the best-ranked location gives all it has first."
+    return f"The strategy uses as few locations as possible, and among those the best-ranked ones ({ratings})."
 
 
 _WHY_STOPPED = {fence.value: words for fence, words in FENCES.items()}

@@ -21,6 +21,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ordino.core.codes import Code
+from ordino.core.upserts import CurrencyCode
 
 _NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps every character but this one
 MAX_LABOR_SECONDS = 10**7
@@ -142,13 +143,15 @@ class Pack(PackWork, frozen=True, kw_only=True):
 class ShipWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Packages left under one tracking number: those of ``package_ids``, or ``all`` that wait.
 
-    ``cost_minor`` is what the carrier charges; without it, what the network's rates say.
+    ``cost_minor`` is what the carrier charges, in minor units of ``cost_currency`` (left out: of the order's currency). Without it,
+    the shipment costs what the network's rates say for each package, in the currency of the carrier service.
     """
 
     tracking_number: Code
     package_ids: Annotated[list[UUID], Meta(min_length=1)] | None = None
     all: bool = False
     cost_minor: Annotated[int, Meta(ge=0, le=10**12)] | None = None
+    cost_currency: CurrencyCode | None = None
 
 
 class Ship(ShipWork, frozen=True, kw_only=True):
@@ -216,7 +219,7 @@ class Packed(Struct, frozen=True, tag_field="outcome", tag="packed"):
 
 
 class Shipped(Struct, frozen=True, tag_field="outcome", tag="shipped"):
-    """``amount_minor`` is what the customer is charged for it."""
+    """``amount_minor`` is what the customer is charged for it; ``cost_minor`` is in minor units of ``cost_currency``."""
 
     order_id: UUID
     fulfillment_order_id: UUID
@@ -226,6 +229,7 @@ class Shipped(Struct, frozen=True, tag_field="outcome", tag="shipped"):
     weight_grams: int
     amount_minor: int
     status: Status
+    cost_currency: str
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------------

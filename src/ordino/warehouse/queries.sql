@@ -2,12 +2,14 @@
 -- New fulfillment orders with their lines: everything is open.
 WITH f AS (
     INSERT INTO warehouse.fulfillment_orders (order_id, fulfillment_order_id, location_id, service_id, released_at, ship_by_at,
-        promised_at, handling_cost_minor, quantity, open, picked, packed, shipped, short, cancelled)
+        promised_at, handling_cost_minor, quantity, open, picked, packed, shipped, short, cancelled, handling_currency)
     SELECT order_id, fulfillment_order_id, location_id, service_id, :at::timestamptz, ship_by_at, promised_at, handling_cost,
-           quantity, quantity, 0, 0, 0, 0, 0
+           quantity, quantity, 0, 0, 0, 0, 0, handling_currency
     FROM unnest(:order_ids::uuid[], :fulfillment_order_ids::uuid[], :location_ids::int[], :service_ids::int[],
-                :ship_by_ats::timestamptz[], :promised_ats::timestamptz[], :handling_costs::bigint[], :quantities::bigint[])
-        AS f (order_id, fulfillment_order_id, location_id, service_id, ship_by_at, promised_at, handling_cost, quantity)
+                :ship_by_ats::timestamptz[], :promised_ats::timestamptz[], :handling_costs::bigint[], :quantities::bigint[],
+                :handling_currencies::text[])
+        AS f (order_id, fulfillment_order_id, location_id, service_id, ship_by_at, promised_at, handling_cost, quantity,
+              handling_currency)
 )
 INSERT INTO warehouse.fulfillment_lines (order_id, fulfillment_order_id, line_no, sku_id, quantity, open, picked, packed, shipped,
     short, cancelled)
@@ -126,10 +128,11 @@ JOIN warehouse.packages p USING (order_id, package_id) /* on shards: WHERE p.ord
 -- Shipments leave with their packages.
 WITH s AS (
     INSERT INTO warehouse.shipments (order_id, shipment_id, fulfillment_order_id, service_id, tracking_number, cost_minor,
-        weight_grams, promised_at, shipped_at)
+        weight_grams, promised_at, cost_currency, shipped_at)
     SELECT s.*, :at::timestamptz
     FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :fulfillment_order_ids::uuid[], :service_ids::int[],
-                :tracking_numbers::text[], :costs::bigint[], :weights::bigint[], :promised_ats::timestamptz[]) AS s
+                :tracking_numbers::text[], :costs::bigint[], :weights::bigint[], :promised_ats::timestamptz[],
+                :cost_currencies::text[]) AS s
 )
 UPDATE warehouse.packages p SET shipment_id = l.shipment_id
 FROM unnest(:package_order_ids::uuid[], :package_ids::uuid[], :package_shipment_ids::uuid[]) AS l (order_id, package_id, shipment_id)
@@ -163,7 +166,9 @@ ORDER BY ship_by_at, fulfillment_order_id LIMIT :limit::int;
 -- name: fulfillment_orders
 -- All fulfillment orders of one order, or one of them.
 SELECT order_id, fulfillment_order_id, location_id, service_id, status, released_at, ship_by_at, promised_at, picked_at, packed_at,
-       shipped_at, labor_seconds, handling_cost_minor, quantity, open, picked, packed, shipped, short, cancelled
+       shipped_at, labor_seconds, handling_cost_minor,
+       coalesce(handling_currency, (SELECT o.currency FROM orders.orders o WHERE o.order_id = :order_id::uuid)) AS handling_currency,
+       quantity, open, picked, packed, shipped, short, cancelled
 FROM warehouse.fulfillment_orders
 WHERE order_id = :order_id::uuid
   AND (:fulfillment_order_id::uuid IS NULL OR fulfillment_order_id = :fulfillment_order_id::uuid)
@@ -186,7 +191,8 @@ WHERE p.order_id = :order_id::uuid GROUP BY p.order_id, p.package_id ORDER BY p.
 
 -- name: shipments_of_order
 -- The shipments of an order.
-SELECT fulfillment_order_id, shipment_id, service_id, tracking_number, cost_minor, weight_grams, shipped_at, promised_at
+SELECT fulfillment_order_id, shipment_id, service_id, tracking_number, cost_minor, weight_grams, shipped_at, promised_at,
+       coalesce(cost_currency, (SELECT o.currency FROM orders.orders o WHERE o.order_id = :order_id::uuid)) AS cost_currency
 FROM warehouse.shipments WHERE order_id = :order_id::uuid ORDER BY shipment_id;
 
 -- name: open_work_at

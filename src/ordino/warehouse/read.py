@@ -66,6 +66,7 @@ class ShipmentView(Struct, frozen=True):
     service: str
     tracking_number: str
     cost_minor: int
+    cost_currency: str
     weight_grams: int
     shipped_at: datetime
     promised_at: datetime
@@ -87,6 +88,7 @@ class FulfillmentOrderView(Struct, frozen=True):
     shipped_at: datetime | None
     labor_seconds: int
     handling_cost_minor: int
+    handling_currency: str
     lines: list[FulfillmentLineView]
     packages: list[PackageView]
     shipments: list[ShipmentView]

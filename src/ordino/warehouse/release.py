@@ -53,6 +53,7 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
             **_columns(ids, parts),
             at=at,
             handling_costs=[_handling(locations[key[1]], rows) for key, rows in parts.items()],
+            handling_currencies=[locations[key[1]].currency or orders[key[0]].currency for key in parts],
         )
         places = {(order_id, location_id) for order_id, location_id, _ in parts}
         await orders_ledger.release_allocations(tx, places)

@@ -13,6 +13,7 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
+from ordino.core.money import is_currency
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
@@ -40,10 +41,15 @@ class _Shipment(Struct):
     shipment_id: UUID
     package_ids: list[UUID]
     contents: dict[int, int]
-    weight_grams: int
+    weights: list[int]  # of the packages, in grams
     line: FulfillmentLine  # any of the fulfillment order's: it says where from, by which service, by when
     cost_minor: int = 0
+    cost_currency: str = ""
     amount_minor: int = 0
+
+    @property
+    def weight_grams(self) -> int:
+        return sum(self.weights)
 
 
 async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped | WorkRefused]:
@@ -91,6 +97,7 @@ async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped |
                 done.weight_grams,
                 done.amount_minor,
                 statuses[item.order_id, item.fulfillment_order_id],
+                done.cost_currency,
             )
         )
     return outcomes
@@ -109,6 +116,13 @@ async def _told(
     if item.cost_minor is not None and not 0 <= item.cost_minor <= MAX_COST_MINOR:
         detail = f"A shipment costs 0 to {MAX_COST_MINOR} minor units, not {item.cost_minor}."
         return refuse(item, WorkRefusal.INVALID, detail, "/cost_minor")
+    if item.cost_currency is not None:
+        if not is_currency(item.cost_currency):
+            detail = f"{item.cost_currency!r} is no ISO 4217 currency; write one such as USD."
+            return refuse(item, WorkRefusal.INVALID, detail, "/cost_currency")
+        if item.cost_minor is None:
+            detail = "`cost_currency` is the currency of `cost_minor`; send both, or neither."
+            return refuse(item, WorkRefusal.INVALID, detail, "/cost_currency")
     if fault := extent_fault("package_ids", item.package_ids, item.all, of="all packages that wait"):
         return refuse(item, WorkRefusal.INVALID, fault.detail, fault.pointer)
     if item.package_ids is not None and len(set(item.package_ids)) < len(item.package_ids):
@@ -125,13 +139,13 @@ async def _told(
         detail = f"Another shipment of this batch has the tracking number {item.tracking_number!r}."
         return refuse(item, WorkRefusal.TRACKING_NUMBER_TAKEN, detail, "/tracking_number")
     contents: dict[int, int] = {}
-    grams = 0
+    weights: list[int] = []
     for package_id in package_ids:
         package = waiting.pop(package_id)
-        grams += package.weight_grams
+        weights.append(package.weight_grams)
         for line_no, quantity in package.contents.items():
             contents[line_no] = contents.get(line_no, 0) + quantity
-    return _Shipment(item, shipment_id, list(package_ids), contents, grams, next(iter(lines.values())))
+    return _Shipment(item, shipment_id, list(package_ids), contents, weights, next(iter(lines.values())))
 
 
 async def _not_waiting(tx: Tx, item: Ship, package_id: UUID, pointer: str) -> WorkRefused:
@@ -145,7 +159,7 @@ async def _not_waiting(tx: Tx, item: Ship, package_id: UUID, pointer: str) -> Wo
 
 async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at: datetime) -> dict[Key, Any]:
     order_ids = list(dict.fromkeys(s.item.order_id for s in shipments))
-    await _price(tx, shipments, order_ids)
+    await _price(tx, shipments, floor, order_ids)
     await _value(tx, shipments, floor, order_ids)
     line_moves: list[LineMove] = []
     unit_moves: list[UnitMove] = []
@@ -191,6 +205,7 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
         costs=[s.cost_minor for s in shipments],
         weights=[s.weight_grams for s in shipments],
         promised_ats=[s.line.promised_at for s in shipments],
+        cost_currencies=[s.cost_currency for s in shipments],
         at=at,
         package_order_ids=[row[0] for row in left],
         package_ids=[row[1] for row in left],
@@ -202,22 +217,26 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
     return statuses
 
 
-async def _price(tx: Tx, shipments: Sequence[_Shipment], order_ids: Sequence[UUID]) -> None:
-    """What the carrier charges: as told, or what the rates say for the weight; nothing where the service does not go."""
+async def _price(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, order_ids: Sequence[UUID]) -> None:
+    """What the carrier charges, and in which currency: as told, or what the rates say for each package; nothing where the service
+    does not go.
+    """
     if all(s.item.cost_minor is not None for s in shipments):
         network, places = None, {}
     else:
         network = await facts(tx)
         places = {row["order_id"]: row for row in await sql.destinations(tx, order_ids=order_ids)}
     for s in shipments:
+        s.cost_currency = s.item.cost_currency or floor.orders[s.item.order_id].currency
         if s.item.cost_minor is not None:
             s.cost_minor = s.item.cost_minor
             continue
         place = places.get(s.item.order_id)
         if network is None or place is None:
             continue
-        quotes = network.quotes(s.line.location_id, place["country"], place["postal_code"], s.weight_grams)
-        s.cost_minor = next((quote.cost_minor for quote in quotes if quote.service_id == s.line.service_id), 0)
+        cost = network.price(s.line.location_id, place["country"], place["postal_code"], s.line.service_id, s.weights)
+        if cost is not None:
+            s.cost_minor, s.cost_currency = cost, network.services[s.line.service_id].currency
 
 
 async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, order_ids: Sequence[UUID]) -> None:

@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from ordino.network.facts import Location, NetworkFacts, Service, Serving, Zone, distance_km
+from ordino.network.facts import Location, NetworkFacts, Serving, distance_km
+from ordino.network.rates import Service, Zone
 
 WEEKDAYS = frozenset({1, 2, 3, 4, 5})
 LIMITS = (500, 1000, 2000, 5000, 10_000, 20_000, 31_000)

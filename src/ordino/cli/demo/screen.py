@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ordino.cli.demo.days import LOCAL
+from ordino.core.money import amount
 from ordino.insights.model import Kpi, Unit
 
 STAGES = ("placed", "picked", "packed", "shipped", "delivered", "cancelled", "returned")
@@ -52,10 +53,10 @@ def statuses(rows: Sequence[Any]) -> Table:
     for column in ("state", "orders", "units", "worth"):
         table.add_column(column, justify="left" if column == "state" else "right")
     for row in rows:
-        table.add_row(row["status"], f"{row['orders']:,}", f"{row['units']:,}", f"{row['total_minor'] / 100:,.2f}")
+        table.add_row(row["status"], f"{row['orders']:,}", f"{row['units']:,}", amount(row["total_minor"], "USD"))
     table.add_section()
     totals = [sum(row[column] for row in rows) for column in ("orders", "units", "total_minor")]
-    table.add_row("all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2] / 100:,.2f}")
+    table.add_row("all", f"{totals[0]:,}", f"{totals[1]:,}", amount(totals[2], "USD"))
     return table
 
 
