@@ -9,8 +9,16 @@ import pytest
 from msgspec import structs
 
 from ordino.aftercare.api import routes
-from ordino.aftercare.model import Authorized, Received, ReceivedLine, ReturnReceipt, ReturnRefusal, ReturnRefused
-from ordino.aftercare.returns import authorize, receive, returns_of
+from ordino.aftercare.model import (
+    Authorized,
+    Received,
+    ReceivedLine,
+    ReturnCancelled,
+    ReturnReceipt,
+    ReturnRefusal,
+    ReturnRefused,
+)
+from ordino.aftercare.returns import authorize, cancel, receive, returns_of
 from ordino.catalog.model import Sku
 from ordino.catalog.upsert import upsert_skus
 from ordino.core.database import Database
@@ -24,7 +32,7 @@ from ordino.warehouse.model import Pack, Packed, Pick, Picked, PickLine, Ship, S
 from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
 from ordino.warehouse.ship import ship
-from sending_back import came, wanted
+from sending_back import called_off, came, wanted
 from steps import assert_clean, client, delivered, events, in_one, line, react, released, shipped, stock, sure
 from world import World, small_world
 
@@ -218,3 +226,31 @@ async def test_over_http_a_receipt_says_where(database: Database, world: World) 
         assert (more.status_code, more.json()["type"]) == (409, "urn:ordino:problem:too_many")
         assert "authorize the others first" in more.json()["detail"]
     assert (await stock(database, world.sku_ids[world.sku], world.location_ids[world.locations[1]]))[0] == 1
+
+
+async def test_a_return_of_the_version_before_goes_where_its_return_goes(database: Database, world: World) -> None:
+    """Its lines name no location of their own, and are received, cancelled and shown like others."""
+    order_id, _ = await delivered(database, world.order("before", {world.skus[0]: 3}), AT)
+    allowed = Authorized(order_id, uuid4(), None, [])
+    there = world.locations[1]
+    await database.pool.execute(
+        "INSERT INTO aftercare.returns (order_id, return_id, location_id, authorized_at) VALUES ($1, $2, $3, $4)",
+        order_id,
+        allowed.return_id,
+        world.location_ids[there],
+        AT,
+    )
+    await database.pool.execute(
+        "INSERT INTO aftercare.return_lines (order_id, return_id, line_no, sku_id, reason, authorized)"
+        " VALUES ($1, $2, 1, $3, 'unwanted', 3)",
+        order_id,
+        allowed.return_id,
+        world.sku_ids[world.sku],
+    )
+    sure((await in_one(database, receive, [came(allowed, 1, 1)], AT))[0], Received)
+    sure((await in_one(database, cancel, [called_off(allowed, (1, 1))], AT))[0], ReturnCancelled)
+    [shown] = (await database.read(lambda tx: returns_of(tx, order_id))).returns
+    assert shown.location == there
+    assert [(part.authorized, part.restocked, part.cancelled) for part in shown.lines] == [(3, 1, 1)]
+    assert (await on_hand(database, world, 0))[there] == 1
+    await assert_clean(database)
