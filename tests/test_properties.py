@@ -20,8 +20,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ordino.aftercare.model import Authorized, NewReturn, ReceivedLine, ReturnLine, ReturnReceipt
+from ordino.aftercare.model import (
+    Authorized,
+    NewReturn,
+    ReceivedLine,
+    ReturnCancellation,
+    ReturnLine,
+    ReturnReceipt,
+)
 from ordino.aftercare.returns import authorize
+from ordino.aftercare.returns import cancel as cancel_returns
 from ordino.aftercare.returns import receive as receive_returns
 from ordino.cli.running import load_stages
 from ordino.cli.verify import verify
@@ -456,11 +464,18 @@ class Shop:
                     ReceivedLine(line_no=line.line_no, restocked=dice.randint(0, 1), scrapped=dice.randint(0, 1))
                     for line in asked.lines
                 ],
+                location=dice.choice((None, *self.world.locations)),
             )
             for asked, outcome in zip(wanted, outcomes, strict=True)
             if isinstance(outcome, Authorized)
         ]
         await self._do(receive_returns, arrivals + arrivals[:1])
+        rest = [
+            ReturnCancellation(order_id=one.order_id, return_id=one.return_id, all=True)
+            for one in arrivals
+            if dice.random() < 0.3
+        ]
+        await self._do(cancel_returns, rest + rest[:1])
 
     async def react(self, dice: random.Random) -> None:
         await Worker(self.database, batch_size=dice.choice((2, 20, 500))).run_due()

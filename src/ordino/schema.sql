@@ -1285,7 +1285,7 @@ CREATE TABLE aftercare.returns (
     return_id uuid NOT NULL,
     authorized_at timestamptz NOT NULL,
     received_at timestamptz,
-    location_id int NOT NULL,          -- where the units are to go
+    location_id int NOT NULL,          -- where units are to go whose line names no location
     CONSTRAINT returns_pk PRIMARY KEY (order_id, return_id)
 );
 
@@ -1299,11 +1299,16 @@ CREATE TABLE aftercare.return_lines (
     restocked bigint NOT NULL DEFAULT 0,
     scrapped bigint NOT NULL DEFAULT 0,
     refund_minor bigint NOT NULL DEFAULT 0,
-    CONSTRAINT return_lines_pk PRIMARY KEY (order_id, return_id, line_no),
+    component_sku_id int NOT NULL DEFAULT 0,  -- the units are of this component of the line's kits; 0: of the line's own SKU
+    location_id int NOT NULL DEFAULT 0,       -- where these units are to go; 0: where the return goes
+    cancelled bigint NOT NULL DEFAULT 0,
+    received_at timestamptz,
+    CONSTRAINT return_lines_pk PRIMARY KEY (order_id, return_id, line_no, component_sku_id, location_id),
     CONSTRAINT a_return_line_is_of_a_return FOREIGN KEY (order_id, return_id) REFERENCES aftercare.returns,
     CONSTRAINT ret_1_never_take_back_more_than_authorized CHECK
-        (authorized > 0 AND restocked >= 0 AND scrapped >= 0 AND restocked + scrapped <= authorized)
+        (restocked >= 0 AND scrapped >= 0 AND cancelled >= 0 AND restocked + scrapped + cancelled <= authorized)
 );
+
 CREATE TABLE aftercare.surveys (
     order_id uuid NOT NULL,
     asked_at timestamptz NOT NULL,

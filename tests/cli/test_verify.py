@@ -365,6 +365,16 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"UPDATE aftercare.return_lines SET authorized = authorized + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
         set(),
     ),
+    "no_more_of_a_component_comes_back_than_went_out": (
+        f"""INSERT INTO aftercare.return_lines (order_id, return_id, line_no, sku_id, reason, authorized, component_sku_id)
+            SELECT order_id, return_id, 1, 1, 'unwanted', 1, 2 FROM aftercare.returns WHERE order_id = {_of("returned")}""",
+        set(),
+    ),
+    "cancelled_units_of_returns_stay_away": (
+        f"""ALTER TABLE aftercare.return_lines DROP CONSTRAINT ret_1_never_take_back_more_than_authorized;
+            UPDATE aftercare.return_lines SET cancelled = 1 WHERE order_id = {_of("returned")} AND line_no = 1""",
+        set(),
+    ),
     "no_unit_is_refunded_for_more_than_it_cost": (
         f"UPDATE aftercare.return_lines SET refund_minor = refund_minor + 1 WHERE order_id = {_of('returned')} AND line_no = 1",
         set(),

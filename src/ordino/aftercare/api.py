@@ -15,27 +15,32 @@ from ordino.aftercare import message, returns, survey
 from ordino.aftercare.model import (
     Answered,
     Authorized,
+    CalledOff,
     Message,
     NewReturn,
     Received,
     ReturnArrival,
+    ReturnCancellation,
+    ReturnCancelled,
     ReturnReceipt,
     ReturnRefused,
-    ReturnView,
     SurveyAnswer,
     SurveyForm,
     SurveyRefused,
     SurveyView,
     WantedReturn,
 )
+from ordino.aftercare.returns.read import Returns
 from ordino.core.database import Database
 from ordino.core.http import Body, command, command_one, decode, described
 
 RETURNS = Body("returns", NewReturn)
 RECEIPTS = Body("return_receipts", ReturnReceipt)
+CANCELLATIONS = Body("return_cancellations", ReturnCancellation)
 ANSWERS = Body("survey_answers", SurveyAnswer)
 WANTED = msgspec.json.Decoder(WantedReturn)
 ARRIVAL = msgspec.json.Decoder(ReturnArrival)
+CALLED_OFF = msgspec.json.Decoder(CalledOff)
 FORM = msgspec.json.Decoder(SurveyForm)
 REFUSED = {
     "repeated": 409,
@@ -43,6 +48,7 @@ REFUSED = {
     "unknown_order": 404,
     "too_late": 409,
     "too_many": 409,
+    "closed": 409,
     "kit": 409,
     "not_asked": 409,
     "answered_before": 409,
@@ -55,12 +61,6 @@ class Messages(Struct, frozen=True):
     messages: list[Message]
 
 
-class Returns(Struct, frozen=True):
-    """Oldest first."""
-
-    returns: list[ReturnView]
-
-
 @get("/v1/orders/{order_id:uuid}/messages", summary="What the customer was told", tags=["aftercare"])
 async def get_messages(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Messages:
     """Oldest first. A message without `sent_at` waits in the outbox."""
@@ -69,8 +69,8 @@ async def get_messages(database: NamedDependency[Database], order_id: FromPath[U
 
 @get("/v1/orders/{order_id:uuid}/returns", summary="An order's returns", tags=["aftercare"])
 async def get_returns(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Returns:
-    """With what was authorized, and what became of it."""
-    return Returns(await database.read(lambda tx: returns.returns_of(tx, order_id)))
+    """With what was authorized, where it goes, and what became of it; of kits, how many of which components are back."""
+    return await database.read(lambda tx: returns.returns_of(tx, order_id))
 
 
 @post(
@@ -83,7 +83,9 @@ async def get_returns(database: NamedDependency[Database], order_id: FromPath[UU
 async def post_return(
     request: Request[Any, Any, Any], database: NamedDependency[Database], order_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """Delivered units may come back, within the seller's return window."""
+    """Delivered units may come back, within the seller's return window: each line to where its units were shipped from, or all to
+    `location`. A line may name a `component` of its kits.
+    """
     wanted = decode(await request.body(), WANTED)
     item = NewReturn(order_id=order_id, lines=wanted.lines, location=wanted.location)
     return await command_one(request, database, item, returns.authorize, ReturnRefused, status=201, statuses=REFUSED)
@@ -114,8 +116,11 @@ async def post_receipt(
     order_id: FromPath[UUID],
     return_id: FromPath[UUID],
 ) -> Response[bytes]:
-    """Restocked units are in stock at once; the refund follows."""
-    item = ReturnReceipt(order_id=order_id, return_id=return_id, lines=decode(await request.body(), ARRIVAL).lines)
+    """Restocked units are in stock at once; the refund follows. `location` is where they arrived, if that is not where they were to
+    go. A line may name a `component` of its kits.
+    """
+    said = decode(await request.body(), ARRIVAL)
+    item = ReturnReceipt(order_id=order_id, return_id=return_id, lines=said.lines, location=said.location)
     return await command_one(request, database, item, returns.receive, ReturnRefused, status=201, statuses=REFUSED)
 
 
@@ -129,6 +134,43 @@ async def post_receipt(
 async def post_receipts(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One receipt or a list, each with its order_id and return_id."""
     return await command(request, database, RECEIPTS, returns.receive, ReturnRefused, status=201, statuses=REFUSED)
+
+
+@post(
+    "/v1/orders/{order_id:uuid}/returns/{return_id:uuid}/cancellation",
+    summary="Cancel a return, lines or units of it",
+    tags=["aftercare"],
+    status_code=200,
+    operation_class=described(CalledOff, ReturnCancelled),
+)
+async def post_return_cancellation(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    order_id: FromPath[UUID],
+    return_id: FromPath[UUID],
+) -> Response[bytes]:
+    """Units of `lines`, or with `"all": true` everything that is still to come. What was received stays received; what is cancelled
+    may be authorized again.
+    """
+    said = decode(await request.body() or b"{}", CALLED_OFF)
+    item = ReturnCancellation(
+        order_id=order_id, return_id=return_id, lines=said.lines, all=said.all, reason=said.reason
+    )
+    return await command_one(request, database, item, returns.cancel, ReturnRefused, statuses=REFUSED)
+
+
+@post(
+    "/v1/return_cancellations",
+    summary="Cancel many returns",
+    tags=["aftercare"],
+    status_code=200,
+    operation_class=described(CANCELLATIONS, ReturnCancelled | ReturnRefused),
+)
+async def post_return_cancellations(
+    request: Request[Any, Any, Any], database: NamedDependency[Database]
+) -> Response[bytes]:
+    """One cancellation or a list, each with its order_id and return_id, and `lines` or `"all": true`."""
+    return await command(request, database, CANCELLATIONS, returns.cancel, ReturnRefused, statuses=REFUSED)
 
 
 @get("/v1/orders/{order_id:uuid}/survey", summary="What the customer was asked", tags=["aftercare"])
@@ -172,6 +214,8 @@ routes = [
     post_returns,
     post_receipt,
     post_receipts,
+    post_return_cancellation,
+    post_return_cancellations,
     get_survey,
     post_answer,
     post_answers,

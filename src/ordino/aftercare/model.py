@@ -3,9 +3,11 @@
 MSG-1  A fact is told to the customer once by each template, however often its reaction runs.
 MSG-2  What a customer typed stays text: it never begins a new line or header of a message.
 RET-1  No more comes back than was authorized, and no more is authorized than was delivered and is still out.
-RET-2  The returned units of a line are those that its returns restocked or scrapped.
-RET-3  Restocked units are in stock again where the return went, and nothing else is.
-RET-4  All refunds of a line together are never more than its units were charged.
+RET-2  The returned units of a line are those that its returns restocked or scrapped; a kit is returned when all its components are.
+RET-3  Restocked units are in stock again, each component of a kit as itself, and nothing else is.
+RET-4  All refunds of a line together are never more than what came back was charged; a component is worth its share of a kit.
+RET-5  Of a kit's component, no more may come back, as itself and within whole kits, than went out.
+RET-6  What is cancelled of a return does not come back with it, and may be authorized again.
 SUR-1  An order is asked once, and answers once.
 """
 
@@ -54,15 +56,18 @@ class Message(Struct, frozen=True):
 
 
 class ReturnLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Delivered units that may come back. ``wrong_item`` is the reason that counts against picking accuracy."""
+    """Delivered units that may come back. With a ``component``, they are single units of that SKU out of the line's kits; else they
+    are of the line itself, of a kit whole kits. ``wrong_item`` is the reason that counts against picking accuracy.
+    """
 
     line_no: int
     quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
     reason: Code
+    component: Code | None = None
 
 
 class WantedReturn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a customer wants to send back. Without a location, it goes back to where it last came from."""
+    """What a customer wants to send back. Without a location, each line goes back to where its units were shipped from."""
 
     lines: Annotated[list[ReturnLine], Meta(min_length=1)]
     location: Code | None = None
@@ -73,22 +78,49 @@ class NewReturn(WantedReturn, frozen=True, kw_only=True):
 
 
 class ReceivedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of units that came back: on the shelf again, or scrapped."""
+    """What became of units that came back: on the shelf again, or scrapped. With a ``component``, they are single units of that SKU
+    out of the line's kits.
+    """
 
     line_no: int
     restocked: Units = 0
     scrapped: Units = 0
     serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None  # of restocked units, where the SKU has them
     scrapped_serials: Annotated[list[Code], Meta(max_length=10_000)] | None = None
+    component: Code | None = None
 
 
 class ReturnArrival(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Units of a return arrived. Several arrivals may make up one return."""
+    """Units of a return arrived. Several arrivals may make up one return. ``location`` is where they really arrived; without it,
+    they arrived where they were to go.
+    """
 
     lines: Annotated[list[ReceivedLine], Meta(min_length=1)]
+    location: Code | None = None
 
 
 class ReturnReceipt(ReturnArrival, frozen=True, kw_only=True):
+    order_id: UUID
+    return_id: UUID
+
+
+class CancelledLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units of a line that will not come back; without a quantity, all that are still to come."""
+
+    line_no: int
+    quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)] | None = None
+    component: Code | None = None
+
+
+class CalledOff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of a return will not come back: units of ``lines``, or ``all`` that are still to come."""
+
+    lines: list[CancelledLine] | None = None
+    all: bool = False
+    reason: Annotated[str, Meta(min_length=1, max_length=200)] = "customer_request"
+
+
+class ReturnCancellation(CalledOff, frozen=True, kw_only=True):
     order_id: UUID
     return_id: UUID
 
@@ -97,24 +129,44 @@ class ReturnRefusal(StrEnum):
     """Why a return was refused, in the order in which the reasons are tested."""
 
     REPEATED = "repeated"  # The same item stands earlier in this batch.
-    UNKNOWN = "unknown"  # No such order, return, line or location.
-    INVALID = "invalid"  # Units or lines that make no sense: negative, none, a line twice.
-    TOO_LATE = "too_late"  # The seller's return window has closed.
+    UNKNOWN = "unknown"  # No such order, return, line, component or location.
+    INVALID = "invalid"  # Units or lines that make no sense: negative, none, a line twice; or it is not clear where they arrived.
+    TOO_LATE = "too_late"  # The seller's return window has closed; or nothing of the return is still to come.
     TOO_MANY = "too_many"  # More than was delivered and may still come back, or more than was authorized.
+    CLOSED = "closed"  # The location that the units would go back to is switched off.
     KIT = "kit"  # What was sold by itself has become a kit since, which has no stock of its own.
 
 
-class Authorized(Struct, frozen=True, tag_field="outcome", tag="authorized"):
-    """The units may come back to the location."""
+class Unit(Struct, frozen=True):
+    """Units of a line, or of a component of its kits."""
 
-    order_id: UUID
-    return_id: UUID
+    line_no: int
+    component: str | None
+    quantity: int
+
+
+class AuthorizedLine(Struct, frozen=True):
+    """Units of a line, or of a component of its kits, and where they go."""
+
+    line_no: int
+    component: str | None
+    quantity: int
+    reason: str
     location: str
 
 
+class Authorized(Struct, frozen=True, tag_field="outcome", tag="authorized"):
+    """The units may come back. ``location`` is where all of them go; None if they go to several, as ``lines`` says."""
+
+    order_id: UUID
+    return_id: UUID
+    location: str | None
+    lines: list[AuthorizedLine]
+
+
 class Received(Struct, frozen=True, tag_field="outcome", tag="received"):
-    """``refund_minor`` is what is to be given back for these units. ``expired`` ones of the restocked are past their date: they are
-    set aside, and not offered.
+    """``refund_minor`` is what is to be given back for these units. ``expired`` ones of the restocked (of kits, of their
+    components) are past their date: they are set aside, and not offered.
     """
 
     order_id: UUID
@@ -124,6 +176,14 @@ class Received(Struct, frozen=True, tag_field="outcome", tag="received"):
     refund_minor: int
     status: str
     expired: int = 0
+
+
+class ReturnCancelled(Struct, frozen=True, tag_field="outcome", tag="cancelled"):
+    """These units do not come back with the return any more."""
+
+    order_id: UUID
+    return_id: UUID
+    cancelled: list[Unit]
 
 
 class ReturnRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
@@ -137,23 +197,51 @@ class ReturnRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
 
 
 class ReturnLineView(Struct, frozen=True):
+    """Units of a line, or of a ``component`` of its kits, that go to one location. ``received_at`` is when units last arrived."""
+
     line_no: int
     sku: str
+    component: str | None
+    location: str
     reason: str
     authorized: int
     restocked: int
     scrapped: int
+    cancelled: int
     refund_minor: int
+    received_at: datetime | None
 
 
 class ReturnView(Struct, frozen=True):
-    """One return. ``received_at`` is when units last arrived."""
+    """One return. ``location`` is where all of it goes, None if its lines go to several. ``received_at`` is when units last
+    arrived.
+    """
 
     return_id: UUID
-    location: str
+    location: str | None
     authorized_at: datetime
     received_at: datetime | None
     lines: list[ReturnLineView]
+
+
+class ComponentView(Struct, frozen=True):
+    """``per_kit`` units of it are in one kit. ``received`` ones came back, within whole kits or by themselves; ``expected`` ones
+    may still come with returns that were authorized.
+    """
+
+    component: str
+    per_kit: int
+    received: int
+    expected: int
+
+
+class KitView(Struct, frozen=True):
+    """How much of a line's kits is back. ``returned`` counts the kits of which every component is."""
+
+    line_no: int
+    sku: str
+    returned: int
+    components: list[ComponentView]
 
 
 # -- surveys ---------------------------------------------------------------------------------------------------------------

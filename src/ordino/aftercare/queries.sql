@@ -60,10 +60,14 @@ SELECT order_id FROM orders.orders WHERE order_id = :order_id::uuid;
 
 -- returns ------------------------------------------------------------------------------------------------------------------
 
--- name: outstanding
--- Units of these orders that may still come back with returns that were authorized.
-SELECT order_id, line_no, sum(authorized - restocked - scrapped)::bigint AS quantity FROM aftercare.return_lines
-WHERE order_id = any(:order_ids::uuid[]) GROUP BY order_id, line_no;
+-- name: return_lines
+-- What has been authorized of these orders, and what became of it. Their orders are locked.
+SELECT l.order_id, l.return_id, l.line_no, l.component_sku_id, l.location_id AS kept_location_id, l.sku_id, l.reason, l.authorized,
+       l.restocked, l.scrapped, l.cancelled, l.refund_minor, l.received_at,
+       CASE l.location_id WHEN 0 THEN r.location_id ELSE l.location_id END AS location_id
+FROM aftercare.return_lines l JOIN aftercare.returns r USING (order_id, return_id)
+WHERE l.order_id = any(:order_ids::uuid[]) /* on shards: AND r.order_id = any(:order_ids::uuid[]) */
+ORDER BY l.order_id, l.return_id, l.line_no, l.component_sku_id, l.location_id;
 
 -- name: last_delivered
 -- When parcels of these orders last arrived.
@@ -71,52 +75,53 @@ SELECT order_id, max(delivered_at) AS at FROM tracking.parcels
 WHERE order_id = any(:order_ids::uuid[]) AND delivered_at IS NOT NULL GROUP BY order_id;
 
 -- name: came_from
--- Where these orders last shipped from.
-SELECT DISTINCT ON (order_id) order_id, location_id FROM warehouse.fulfillment_orders
-WHERE order_id = any(:order_ids::uuid[]) AND shipped > 0 ORDER BY order_id, shipped_at DESC, fulfillment_order_id;
+-- From where the delivered units of these orders were shipped, line by line.
+SELECT c.order_id, c.line_no, f.location_id, sum(c.quantity)::bigint AS quantity
+FROM tracking.parcels t
+JOIN warehouse.packages p USING (order_id, shipment_id)
+JOIN warehouse.package_lines c USING (order_id, package_id)
+JOIN warehouse.fulfillment_orders f ON f.order_id = p.order_id AND f.fulfillment_order_id = p.fulfillment_order_id
+WHERE t.order_id = any(:order_ids::uuid[]) AND t.delivered_at IS NOT NULL
+  /* on shards: AND p.order_id = any(:order_ids::uuid[]) AND c.order_id = any(:order_ids::uuid[])
+     AND f.order_id = any(:order_ids::uuid[]) */
+GROUP BY c.order_id, c.line_no, f.location_id ORDER BY c.order_id, c.line_no, f.location_id;
+
+-- name: kit_parts
+-- What the kits of lines of these orders were made of when they were ordered, with the codes of the components.
+SELECT k.order_id, k.line_no, k.component_sku_id, k.quantity, s.code
+FROM inventory.kit_lines k JOIN catalog.skus s ON s.sku_id = k.component_sku_id
+WHERE k.order_id = any(:order_ids::uuid[]) ORDER BY k.order_id, k.line_no, k.component_sku_id;
 
 -- name: write_returns
--- Returns that were authorized, with their lines.
-WITH r AS (
-    INSERT INTO aftercare.returns (order_id, return_id, location_id, authorized_at)
-    SELECT r.*, :at::timestamptz FROM unnest(:order_ids::uuid[], :return_ids::uuid[], :location_ids::int[]) AS r
-)
-INSERT INTO aftercare.return_lines (order_id, return_id, line_no, sku_id, reason, authorized)
-SELECT * FROM unnest(:line_order_ids::uuid[], :line_return_ids::uuid[], :line_nos::int[], :sku_ids::int[], :reasons::text[],
-                     :authorized::bigint[]);
+-- Returns that were authorized.
+INSERT INTO aftercare.returns (order_id, return_id, location_id, authorized_at)
+SELECT r.*, :at::timestamptz FROM unnest(:order_ids::uuid[], :return_ids::uuid[], :location_ids::int[]) AS r;
 
--- name: return_lines
--- The lines of these returns. Their orders are locked.
-SELECT r.order_id, r.return_id, r.location_id, l.line_no, l.sku_id, l.authorized - l.restocked - l.scrapped AS outstanding
-FROM unnest(:order_ids::uuid[], :return_ids::uuid[]) AS w (order_id, return_id)
-JOIN aftercare.returns r USING (order_id, return_id) JOIN aftercare.return_lines l USING (order_id, return_id)
-/* on shards: WHERE r.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) */;
+-- name: write_return_lines
+-- Lines of returns as they are now. Their orders are locked.
+INSERT INTO aftercare.return_lines AS l (order_id, return_id, line_no, component_sku_id, location_id, sku_id, reason, authorized,
+                                         restocked, scrapped, cancelled, refund_minor, received_at)
+SELECT * FROM unnest(:order_ids::uuid[], :return_ids::uuid[], :line_nos::int[], :component_sku_ids::int[], :location_ids::int[],
+                     :sku_ids::int[], :reasons::text[], :authorized::bigint[], :restocked::bigint[], :scrapped::bigint[],
+                     :cancelled::bigint[], :refunds::bigint[], :received_ats::timestamptz[])
+ON CONFLICT (order_id, return_id, line_no, component_sku_id, location_id) DO UPDATE
+SET authorized = excluded.authorized, restocked = excluded.restocked, scrapped = excluded.scrapped,
+    cancelled = excluded.cancelled, refund_minor = excluded.refund_minor, received_at = excluded.received_at;
 
--- name: receive
--- Units of returns came back.
-WITH d AS (
-    SELECT * FROM unnest(:order_ids::uuid[], :return_ids::uuid[], :line_nos::int[], :restocked::bigint[], :scrapped::bigint[],
-                         :refunds::bigint[]) AS d (order_id, return_id, line_no, restocked, scrapped, refund)
-), moved AS (
-    UPDATE aftercare.return_lines l
-    SET restocked = l.restocked + d.restocked, scrapped = l.scrapped + d.scrapped, refund_minor = l.refund_minor + d.refund
-    FROM d WHERE l.order_id = d.order_id AND l.return_id = d.return_id AND l.line_no = d.line_no
-      /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
-)
+-- name: mark_received
+-- Units of these returns arrived.
 UPDATE aftercare.returns r SET received_at = :at::timestamptz
-FROM (SELECT DISTINCT order_id, return_id FROM d) d
+FROM unnest(:order_ids::uuid[], :return_ids::uuid[]) AS d (order_id, return_id)
 WHERE r.order_id = d.order_id AND r.return_id = d.return_id
   /* on shards: AND r.order_id = any(:order_ids::uuid[]) */;
 
 -- name: returns_of_order
 -- The returns of an order, oldest first.
-SELECT return_id, location_id, authorized_at, received_at FROM aftercare.returns WHERE order_id = :order_id::uuid ORDER BY return_id;
+SELECT return_id, authorized_at, received_at FROM aftercare.returns WHERE order_id = :order_id::uuid ORDER BY return_id;
 
--- name: return_lines_of_order
--- Their lines, with the codes of their SKUs.
-SELECT l.return_id, l.line_no, s.code AS sku, l.reason, l.authorized, l.restocked, l.scrapped, l.refund_minor
-FROM aftercare.return_lines l JOIN catalog.skus s USING (sku_id)
-WHERE l.order_id = :order_id::uuid ORDER BY l.return_id, l.line_no;
+-- name: sku_codes
+-- The codes of SKUs.
+SELECT sku_id, code FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
 
 -- surveys ------------------------------------------------------------------------------------------------------------------
 

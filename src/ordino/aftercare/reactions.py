@@ -14,6 +14,7 @@ from ordino.core.reactions import Task, registry
 
 declare(
     return_authorized="Units may come back.",
+    return_cancelled="Units that were to come back will not.",
     return_received="Units came back.",
     survey_asked="The customer was asked how it went.",
     survey_answered="The customer answered.",

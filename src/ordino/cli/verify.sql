@@ -644,43 +644,82 @@ WHERE coalesce(l.delivered, 0) <> coalesce(t.delivered, 0);
 -- aftercare ------------------------------------------------------------------------------------------------------------
 
 -- name: no_more_comes_back_than_went_out
--- RET-1: No more of a line may come back than was delivered of it.
-SELECT order_id, line_no, r.authorized AS found, coalesce(l.delivered + l.returned, 0) AS expected
-FROM (SELECT order_id, line_no, sum(authorized) AS authorized FROM aftercare.return_lines GROUP BY order_id, line_no) r
+-- RET-1: No more of a line is back or may come back than was delivered of it.
+SELECT order_id, line_no, r.claimed AS found, coalesce(l.delivered + l.returned, 0) AS expected
+FROM (SELECT order_id, line_no, sum(authorized - cancelled) AS claimed FROM aftercare.return_lines
+      WHERE component_sku_id = 0 GROUP BY order_id, line_no) r
 LEFT JOIN orders.lines l USING (order_id, line_no)
-WHERE r.authorized > coalesce(l.delivered + l.returned, 0);
+WHERE r.claimed > coalesce(l.delivered + l.returned, 0);
+
+-- name: no_more_of_a_component_comes_back_than_went_out
+-- RET-5: As itself and within whole kits, no more of a component is back or may come back than was delivered of it.
+SELECT order_id, line_no, c.component_sku_id, c.claimed + coalesce(w.claimed, 0) * coalesce(k.quantity, 0) AS found,
+       coalesce((l.delivered + l.returned) * k.quantity, 0) AS expected
+FROM (SELECT order_id, line_no, component_sku_id, sum(authorized - cancelled) AS claimed FROM aftercare.return_lines
+      WHERE component_sku_id <> 0 GROUP BY order_id, line_no, component_sku_id) c
+LEFT JOIN (SELECT order_id, line_no, sum(authorized - cancelled) AS claimed FROM aftercare.return_lines
+           WHERE component_sku_id = 0 GROUP BY order_id, line_no) w USING (order_id, line_no)
+LEFT JOIN inventory.kit_lines k USING (order_id, line_no, component_sku_id)
+LEFT JOIN orders.lines l USING (order_id, line_no)
+WHERE c.claimed + coalesce(w.claimed, 0) * coalesce(k.quantity, 0) > coalesce((l.delivered + l.returned) * k.quantity, 0);
+
+-- name: cancelled_units_of_returns_stay_away
+-- RET-6: What came back with a line of a return and what was cancelled of it are together no more than was authorized.
+SELECT order_id, return_id, line_no, component_sku_id, restocked + scrapped + cancelled AS found, authorized AS expected
+FROM aftercare.return_lines
+WHERE restocked + scrapped + cancelled > authorized OR least(restocked, scrapped, cancelled) < 0;
 
 -- name: returned_units_came_back
--- RET-2: The returned units of a line are those that its returns restocked or scrapped.
+-- RET-2: The returned units of a line are those that its returns restocked or scrapped, and the kits of which every component came back.
 SELECT order_id, line_no, coalesce(l.returned, 0) AS found, coalesce(r.quantity, 0) AS expected
 FROM (SELECT order_id, line_no, returned FROM orders.lines WHERE returned <> 0) l
-FULL JOIN (SELECT order_id, line_no, sum(restocked + scrapped) AS quantity FROM aftercare.return_lines
-           WHERE restocked + scrapped <> 0 GROUP BY order_id, line_no) r USING (order_id, line_no)
+FULL JOIN (
+    SELECT order_id, line_no, sum(quantity) AS quantity
+    FROM (SELECT order_id, line_no, sum(restocked + scrapped) AS quantity FROM aftercare.return_lines
+          WHERE component_sku_id = 0 AND restocked + scrapped <> 0 GROUP BY order_id, line_no
+          UNION ALL
+          SELECT k.order_id, k.line_no, min(coalesce(c.quantity, 0) / k.quantity)
+          FROM inventory.kit_lines k
+          LEFT JOIN (SELECT order_id, line_no, component_sku_id, sum(restocked + scrapped)::bigint AS quantity
+                     FROM aftercare.return_lines WHERE component_sku_id <> 0
+                     GROUP BY order_id, line_no, component_sku_id) c USING (order_id, line_no, component_sku_id)
+          WHERE (k.order_id, k.line_no) IN (SELECT order_id, line_no FROM aftercare.return_lines WHERE component_sku_id <> 0)
+          GROUP BY k.order_id, k.line_no) u
+    GROUP BY order_id, line_no) r USING (order_id, line_no)
 WHERE coalesce(l.returned, 0) <> coalesce(r.quantity, 0);
 
 -- name: restocked_units_are_in_stock
--- RET-3: What returns restocked of a line is what the stock ledger took back.
-SELECT order_id, line_no, coalesce(m.quantity, 0) AS found, coalesce(r.quantity, 0) AS expected
-FROM (SELECT order_id, line_no, sum(on_hand_delta) AS quantity FROM inventory.moves WHERE kind = 'returned'
-      GROUP BY order_id, line_no) m
-FULL JOIN (SELECT order_id, line_no, sum(restocked * coalesce(units, 1)) AS quantity
-           FROM aftercare.return_lines
-           LEFT JOIN (SELECT order_id, line_no, sum(quantity) AS units FROM inventory.kit_lines GROUP BY order_id, line_no) k
-               USING (order_id, line_no)
-           WHERE restocked <> 0 GROUP BY order_id, line_no) r USING (order_id, line_no)
+-- RET-3: What returns restocked of a line, of kits component by component, is what the stock ledger took back.
+SELECT order_id, line_no, sku_id, coalesce(m.quantity, 0) AS found, coalesce(r.quantity, 0) AS expected
+FROM (SELECT order_id, line_no, sku_id, sum(on_hand_delta) AS quantity FROM inventory.moves WHERE kind = 'returned'
+      GROUP BY order_id, line_no, sku_id) m
+FULL JOIN (SELECT order_id, line_no, sku_id, sum(quantity) AS quantity
+           FROM (SELECT r.order_id, r.line_no, coalesce(k.component_sku_id, r.sku_id) AS sku_id,
+                        r.restocked * coalesce(k.quantity, 1) AS quantity
+                 FROM aftercare.return_lines r LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
+                 WHERE r.component_sku_id = 0 AND r.restocked <> 0
+                 UNION ALL
+                 SELECT order_id, line_no, component_sku_id, restocked FROM aftercare.return_lines
+                 WHERE component_sku_id <> 0 AND restocked <> 0) u
+           GROUP BY order_id, line_no, sku_id) r USING (order_id, line_no, sku_id)
 WHERE coalesce(m.quantity, 0) <> coalesce(r.quantity, 0);
 
 -- name: no_unit_is_refunded_for_more_than_it_cost
--- RET-4: The refunds of a line's returns are at most what its returned units were charged. A lost unit may have taken the cent
--- that a returned one rounds to, and only then is there one more, each.
+-- RET-4: The refunds of a line's returns are at most what its returned units were charged, a component its share of a kit. A lost
+-- unit may have taken the cent that a returned one rounds to, and only then is there one more, each.
 SELECT order_id, line_no, r.refund_minor AS found, most AS expected
-FROM (SELECT order_id, line_no, sum(refund_minor) AS refund_minor FROM aftercare.return_lines GROUP BY order_id, line_no) r
+FROM (SELECT r.order_id, r.line_no, sum(r.refund_minor) AS refund_minor, coalesce(max(k.parts), 1) AS parts,
+             sum((r.restocked + r.scrapped) * CASE r.component_sku_id WHEN 0 THEN coalesce(k.parts, 1) ELSE 1 END) AS back
+      FROM aftercare.return_lines r
+      LEFT JOIN (SELECT order_id, line_no, sum(quantity) AS parts FROM inventory.kit_lines GROUP BY order_id, line_no) k
+          USING (order_id, line_no)
+      GROUP BY r.order_id, r.line_no) r
 JOIN orders.lines l USING (order_id, line_no),
 LATERAL (SELECT coalesce(sum(quantity), 0) AS lost FROM orders.moves m
          WHERE m.order_id = l.order_id AND m.line_no = l.line_no AND from_state = 'shipped' AND to_state = 'cancelled') m,
-LATERAL (SELECT CASE WHEN lost = 0 THEN floor(l.amount_minor::numeric * l.returned / l.ordered)
-                ELSE least(floor(l.amount_minor::numeric * (l.returned + lost) / l.ordered),
-                           ceil(l.amount_minor::numeric * l.returned / l.ordered) + least(lost, greatest(l.returned - 1, 0))) END AS most) b
+LATERAL (SELECT CASE WHEN lost = 0 THEN floor(l.amount_minor::numeric * back / (l.ordered * parts))
+                ELSE least(floor(l.amount_minor::numeric * (back + lost * parts) / (l.ordered * parts)),
+                           ceil(l.amount_minor::numeric * back / (l.ordered * parts)) + least(lost, greatest(back - 1, 0))) END AS most) b
 WHERE r.refund_minor > most;
 
 -- look-ups -------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ WITH picked AS (
     SELECT order_id, sum(short) AS short FROM warehouse.fulfillment_orders
     WHERE picked_at >= :since::timestamptz AND picked_at < :until::timestamptz GROUP BY order_id
 ), wrong AS (
-    SELECT DISTINCT order_id FROM aftercare.return_lines WHERE reason = 'wrong_item'
+    SELECT DISTINCT order_id FROM aftercare.return_lines WHERE reason = 'wrong_item' AND authorized > cancelled
 )
 SELECT NULL::text AS part, count(*) FILTER (WHERE p.short = 0 AND w.order_id IS NULL)::float8 AS above, count(*)::float8 AS below
 FROM picked p LEFT JOIN wrong w USING (order_id);
@@ -121,7 +121,7 @@ WITH placed AS (
 ), short AS (
     SELECT DISTINCT f.order_id FROM warehouse.fulfillment_orders f JOIN placed USING (order_id) WHERE f.short > 0
 ), sent_back AS (
-    SELECT DISTINCT r.order_id FROM aftercare.returns r JOIN placed USING (order_id)
+    SELECT DISTINCT r.order_id FROM aftercare.return_lines r JOIN placed USING (order_id) WHERE r.authorized > r.cancelled
 )
 SELECT NULL::text AS part,
        count(*) FILTER (WHERE p.delivered = p.ordered AND NOT coalesce(t.incident, true) AND s.order_id IS NULL

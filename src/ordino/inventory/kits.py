@@ -63,7 +63,8 @@ async def frozen(tx: Tx, lines: Collection[LineKey]) -> dict[LineKey, Parts]:
 
 
 async def expand(tx: Tx, moves: Sequence[StockMove]) -> Sequence[StockMove]:
-    """Moves of kits become moves of their components.
+    """Moves of kits become moves of their components. What moves a component of the line's kits by itself stays as it is, though
+    that SKU may have been a kit once.
 
     What a short pick says of kits says nothing of any one component: whoever counts the components will.
     """
@@ -75,7 +76,7 @@ async def expand(tx: Tx, moves: Sequence[StockMove]) -> Sequence[StockMove]:
     expanded: list[StockMove] = []
     for move in moves:
         of = parts.get((move.order_id, move.line_no)) if move.order_id is not None and move.sku_id in ever else None
-        if of is None:
+        if of is None or any(move.sku_id == sku_id for sku_id, _ in of):
             expanded.append(move)
         elif move.kind is not MoveKind.ADJUSTED:
             expanded += [

@@ -58,6 +58,7 @@ class Sent(Struct, frozen=True):
     order_id: UUID
     return_id: UUID
     order: str
+    location: str
     lines: tuple[tuple[int, int], ...]
     """(line number, quantity)"""
 
@@ -135,10 +136,14 @@ class Customers:
             for order, some in chosen
         ]
         outcomes = await self.database.transact(lambda tx: authorize(tx, wanted, at=at))
-        for (order, some), outcome in zip(chosen, outcomes, strict=True):
+        for (order, _), outcome in zip(chosen, outcomes, strict=True):
             if isinstance(outcome, Authorized):
-                sent = Sent(outcome.order_id, outcome.return_id, order, tuple(some))
-                self._returns.enter(at + timedelta(days=self.dice.between(4, 8, "way back", order)), sent)
+                by_location: dict[str, list[tuple[int, int]]] = {}
+                for line in outcome.lines:
+                    by_location.setdefault(line.location, []).append((line.line_no, line.quantity))
+                due = at + timedelta(days=self.dice.between(4, 8, "way back", order))
+                for location, some in by_location.items():
+                    self._returns.enter(due, Sent(outcome.order_id, outcome.return_id, order, location, tuple(some)))
 
     async def _arrive(self, at: datetime) -> None:
         arrived = [sent for _, sent in self._returns.due(at)]
@@ -148,6 +153,7 @@ class Customers:
             ReturnReceipt(
                 order_id=sent.order_id,
                 return_id=sent.return_id,
+                location=sent.location,
                 lines=[
                     ReceivedLine(line_no=line_no, scrapped=scrapped, restocked=units - scrapped)
                     for line_no, units in sent.lines
