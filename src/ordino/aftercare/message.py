@@ -180,7 +180,7 @@ def render(fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Line]) -> t
     text = _templates.get_template(f"{fact.template}.txt").render(
         order=order,
         lines=shown,
-        data={"tracking_number": None, "amount_minor": None, **fact.data},
+        data={"tracking_number": None, "amount_minor": None, "given_back_minor": None, **fact.data},
         questions=list(QUESTIONS.values()),
     )
     subject, _, body = text.partition("\n\n")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from ordino.aftercare.model import (
     MAX_UNITS,
@@ -34,8 +34,8 @@ from ordino.inventory.detail import scrap_returned
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
+from ordino.orders import value
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
-from ordino.orders.value import value_given_back
 
 sql = statements("ordino.aftercare")
 Item = TypeVar("Item", NewReturn, ReturnReceipt)
@@ -182,7 +182,6 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
     """One outcome a receipt, in order. Restocked units are in stock at once; the refund follows the event."""
     orders = await orders_ledger.lock(tx, [r.order_id for r in receipts])
     lines = await orders_ledger.lines(tx, orders)
-    lost = await orders_ledger.lost_units(tx, orders)
     returns: dict[tuple[UUID, UUID], dict[int, _ReturnLine]] = {}
     for row in await sql.return_lines(
         tx, order_ids=[r.order_id for r in receipts], return_ids=[r.return_id for r in receipts]
@@ -212,14 +211,16 @@ async def receive(tx: Tx, receipts: Sequence[ReturnReceipt], *, at: datetime) ->
         for line in receipt.lines:
             back = line.restocked + line.scrapped
             key = (receipt.order_id, line.line_no)
-            refund = value_given_back(lines[key], lost.get(key, 0), back)
+            lines[key], worth = value.take_back(lines[key], back)
+            refund = worth.refund_minor
             refunds[index] += refund
-            lines[key] = structs.replace(lines[key], returned=lines[key].returned + back)
             there[line.line_no].outstanding -= back
             sums = came.setdefault((receipt.order_id, receipt.return_id, line.line_no), [0, 0, 0])
             for place, units in enumerate((line.restocked, line.scrapped, refund)):
                 sums[place] += units
-            unit_moves.append(UnitMove(*key, State.DELIVERED, State.RETURNED, back, event_id))
+            unit_moves.append(
+                UnitMove(*key, State.DELIVERED, State.RETURNED, back, event_id, None, worth.paid_units, 0, refund)
+            )
             if line.scrapped_serials:
                 scrapped.append((there[line.line_no].sku_id, line.scrapped_serials, event_id))
             if line.restocked:

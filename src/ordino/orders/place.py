@@ -204,9 +204,10 @@ def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
         return _refuse(order, Refusal.WRONG_CURRENCY, detail, "/currency")
     goods = sum(line.quantity * line.unit_price_minor for line in order.lines)
     total = goods + order.shipping_minor + order.tax_minor - order.discount_minor
-    if order.discount_minor > goods + order.tax_minor:
+    if total < 0:
         detail = (
-            f"The discount of {order.discount_minor} is more than lines and tax are worth ({goods + order.tax_minor})."
+            f"The discount of {order.discount_minor} is more than lines, shipping and tax come to "
+            f"({total + order.discount_minor}); it can be that much at most."
         )
         return _refuse(order, Refusal.WRONG_TOTAL, detail, "/discount_minor")
     if total != order.total_minor:
@@ -314,7 +315,8 @@ async def _plan(
             outcomes[index] = _short_outcome(order, decision)
             continue
         goods = [line.quantity * line.unit_price_minor for line in order.lines]
-        shares = split_minor(order.tax_minor - order.discount_minor, goods)
+        # What a discount exceeds lines and tax by comes off the shipping.
+        shares = split_minor(max(order.tax_minor - order.discount_minor, -sum(goods)), goods)
         customer = (
             None if order.customer is None else customers[channels[index][0].seller_id, order.customer.external_id]
         )
@@ -592,8 +594,10 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
 def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
     orders = [plan.order for plan in planned]
     addresses = [order.ship_to for order in orders]
-    ordered, backordered, cancelled = [], [], []
+    ordered, backordered, cancelled, due = [], [], [], []
     for plan in planned:
+        dropped = sum(plan.amounts[line_no - 1] for line_no in plan.decision.dropped)
+        due.append(plan.order.total_minor - dropped)
         ordered.append(sum(line.quantity for line in plan.order.lines))
         backordered.append(sum(plan.decision.short.values()))
         cancelled.append(sum(plan.order.lines[line_no - 1].quantity for line_no in plan.decision.dropped))
@@ -615,6 +619,7 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         "backordered": backordered,
         "allocated": [o - b - c for o, b, c in zip(ordered, backordered, cancelled, strict=True)],
         "cancelled": cancelled,
+        "due": due,
         "names": [address.name for address in addresses],
         "line1s": [address.line1 for address in addresses],
         "line2s": [address.line2 for address in addresses],
@@ -640,6 +645,7 @@ _LINE_COLUMNS = (
     "line_allocated",
     "line_cancelled",
     "line_groups",
+    "line_void",
 )
 
 
@@ -665,6 +671,7 @@ def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
                     line.quantity - backordered - cancelled,
                     cancelled,
                     line.group,
+                    amount if line_no in dropped else 0,
                 )
             )
     return dict(zip(_LINE_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))
