@@ -514,7 +514,7 @@ FULL JOIN (
            sum(CASE to_state WHEN 'shipped' THEN quantity::int - paid_units::int ELSE 0 END) AS charged_units,
            sum(CASE to_state WHEN 'shipped' THEN amount_minor ELSE 0 END) AS charged_minor,
            sum(CASE to_state WHEN 'cancelled' THEN quantity::int - paid_units::int ELSE 0 END) AS void_units,
-           sum(CASE to_state WHEN 'cancelled' THEN amount_minor ELSE 0 END) AS void_minor,
+           sum(CASE to_state WHEN 'cancelled' THEN coalesce(amount_minor, 0) ELSE 0 END) AS void_minor,
            sum(CASE to_state WHEN 'shipped' THEN 0 ELSE paid_units::int END) AS refunded_units,
            sum(refund_minor) AS refunded_minor
     FROM orders.moves WHERE to_state IN ('shipped', 'cancelled', 'returned') GROUP BY order_id, line_no
@@ -534,23 +534,28 @@ WHERE void_units + refunded_units <> cancelled + returned OR charged_units - ref
 
 -- name: nothing_stays_behind
 -- MON-8: With its last unit, all of a line's amount is charged or no longer owed, and all that was charged is given back.
--- Of lines that were refunded before the very units shared, less than one minor unit for each unit may have stayed.
+-- Of a line with refunds from before every unit had a state in money (their ``amount_minor`` is NULL), a cent may have stayed.
 SELECT order_id, line_no,
        json_build_object('settled', charged_minor + void_minor, 'refunded', refunded_minor) AS found,
        json_build_object('settled', amount_minor, 'refunded', charged_minor) AS expected
-FROM orders.lines
+FROM orders.lines l
 WHERE (charged_units + void_units = ordered AND charged_minor + void_minor <> amount_minor)
-   OR (refunded_units = charged_units AND charged_minor - refunded_minor >= greatest(refunded_units, 1));
+   OR (refunded_units = charged_units AND refunded_minor <> charged_minor
+       AND (SELECT count(*) FROM orders.moves m WHERE m.order_id = l.order_id AND m.refund_minor IS NOT NULL
+                                                  AND m.amount_minor IS NULL) = 0);
 
 -- name: shipping_goes_with_the_order
 -- MON-8: With an order's last unit cancelled, its shipping is no longer owed, or given back; it is charged with the first shipment.
+-- Orders that were lost before shipping was given back (the ``amount_minor`` of such a move is NULL) kept it.
 SELECT order_id,
        json_build_object('charged', shipping_charged_minor, 'void', shipping_void_minor, 'refunded', shipping_refunded_minor) AS found,
        least(shipping_minor, total_minor) AS expected
-FROM orders.orders
+FROM orders.orders o
 WHERE (cancelled < ordered AND shipping_void_minor > 0)
-   OR (cancelled = ordered AND shipping_void_minor + shipping_refunded_minor <> least(shipping_minor, total_minor))
-   OR (shipped + delivered + returned > 0 AND shipping_charged_minor <> least(shipping_minor, total_minor));
+   OR (shipped + delivered + returned > 0 AND shipping_charged_minor <> least(shipping_minor, total_minor))
+   OR (cancelled = ordered AND shipping_void_minor + shipping_refunded_minor <> least(shipping_minor, total_minor)
+       AND (SELECT count(*) FROM orders.moves m WHERE m.order_id = o.order_id AND m.refund_minor IS NOT NULL
+                                                  AND m.amount_minor IS NULL) = 0);
 
 -- name: refunds_are_what_their_parts_say
 -- REF-1: A refund is the sum of its lines and its shipping, and an order's shipping gives back at least what its refunds say.

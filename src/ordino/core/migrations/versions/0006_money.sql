@@ -24,9 +24,10 @@ JOIN orders.lines l USING (order_id, line_no)
 WHERE m.order_id = b.order_id AND m.cause_id = b.cause_id AND m.line_no = b.line_no AND m.from_state = b.from_state
   AND m.to_state = b.to_state;
 
--- What was given back until now: a line's amount, shared among the units that came back or were lost, in that order.
+-- What was given back until now: a line's amount, shared among the units that came back or were lost, in that order. A cent of what
+-- was charged may have stayed, and so has the shipping of what was lost: ``amount_minor`` stays NULL, and says so.
 UPDATE orders.moves m
-SET paid_units = m.quantity, amount_minor = 0,
+SET paid_units = m.quantity,
     refund_minor = div(l.amount_minor::numeric * (b.before + m.quantity), l.ordered) - div(l.amount_minor::numeric * b.before, l.ordered)
 FROM (SELECT order_id, cause_id, line_no, from_state, to_state,
              sum(quantity) OVER (PARTITION BY order_id, line_no ORDER BY at, cause_id, from_state) - quantity AS before
@@ -69,7 +70,10 @@ ALTER TABLE orders.lines ADD CONSTRAINT mon_6_no_unit_is_charged_and_void CHECK
      AND least(charged_minor, void_minor) >= 0 AND charged_minor + void_minor <= amount_minor);
 ALTER TABLE orders.lines ADD CONSTRAINT mon_6_no_more_is_given_back_than_was_charged CHECK
     (refunded_units BETWEEN 0 AND charged_units AND refunded_minor BETWEEN 0 AND charged_minor);
-ALTER TABLE orders.payments ALTER COLUMN status SET EXPRESSION AS (CASE
+-- PostgreSQL 17 and newer change a generated column in place; before that it is made anew.
+DO $$
+DECLARE
+    status text := $case$CASE
         WHEN refunded_minor > 0 AND refunded_minor = captured_minor AND captured_minor + voided_minor = authorized_minor THEN 'refunded'
         WHEN refunded_minor > 0 THEN 'partially_refunded'
         WHEN authorized_minor = 0 AND due_minor = 0 THEN 'nothing_due'
@@ -77,7 +81,15 @@ ALTER TABLE orders.payments ALTER COLUMN status SET EXPRESSION AS (CASE
         WHEN captured_minor = 0 AND voided_minor = authorized_minor THEN 'voided'
         WHEN captured_minor = 0 THEN 'authorized'
         WHEN captured_minor + voided_minor = authorized_minor THEN 'captured'
-        ELSE 'partially_captured' END);
+        ELSE 'partially_captured' END$case$;
+BEGIN
+    IF current_setting('server_version_num')::int >= 170000 THEN
+        EXECUTE 'ALTER TABLE orders.payments ALTER COLUMN status SET EXPRESSION AS (' || status || ')';
+    ELSE
+        ALTER TABLE orders.payments DROP COLUMN status;
+        EXECUTE 'ALTER TABLE orders.payments ADD COLUMN status text NOT NULL GENERATED ALWAYS AS (' || status || ') STORED';
+    END IF;
+END $$;
 
 CREATE TABLE aftercare.refunds (
     order_id uuid NOT NULL,
