@@ -22,12 +22,15 @@ from msgspec import structs
 
 from ordino.aftercare.model import (
     Authorized,
+    NewRefund,
     NewReturn,
     ReceivedLine,
+    RefundLine,
     ReturnCancellation,
     ReturnLine,
     ReturnReceipt,
 )
+from ordino.aftercare.refunds import refund
 from ordino.aftercare.returns import authorize
 from ordino.aftercare.returns import cancel as cancel_returns
 from ordino.aftercare.returns import receive as receive_returns
@@ -204,6 +207,7 @@ FLOW: dict[str, tuple[Step, ...]] = {
     "shipment_lost": (Step("settle_lost"),),
     "lost_settled": (Step("refund"),),
     "return_received": (Step("refund"),),
+    "refund_requested": (Step("refund"),),
 }
 
 
@@ -262,6 +266,7 @@ scripts = st.lists(
             "ship",
             "track",
             "send_back",
+            "give_back",
             *(["react"] * 3),
             "wait",
             "again",
@@ -275,7 +280,20 @@ scripts = st.lists(
 
 
 # What every lane does at last, so that every script reaches every stage.
-CLOSING = ("react", "release", "pick", "pack", "ship", "react", "track", "react", "send_back", "receive", "react")
+CLOSING = (
+    "react",
+    "release",
+    "pick",
+    "pack",
+    "ship",
+    "react",
+    "track",
+    "react",
+    "give_back",
+    "send_back",
+    "receive",
+    "react",
+)
 
 
 class Shop:
@@ -326,8 +344,10 @@ class Shop:
                 NewLine(sku=sku, quantity=dice.randint(1, 4), unit_price_minor=dice.randint(0, 999)) for sku in skus
             ]
             shipping, tax = dice.randint(0, 500), dice.randint(0, 99)
-            discount = dice.randint(0, tax)
             goods = sum(line.quantity * line.unit_price_minor for line in lines)
+            discount = dice.choice(
+                (0, dice.randint(0, tax), dice.randint(0, goods + tax + shipping), goods + tax + shipping)
+            )
             order = self.world.order(
                 f"{self.world.seller}{self.lane}-{self.acts}-{n}",
                 channel=dice.choice(list(self.world.channels.values())),
@@ -477,33 +497,49 @@ class Shop:
         ]
         await self._do(cancel_returns, rest + rest[:1])
 
+    async def give_back(self, dice: random.Random) -> None:
+        """Part of a price, of the shipping, or goodwill; some of it too much."""
+        refunds = []
+        for order_id in self._some(dice):
+            what: dict[str, Any] = dice.choice(
+                (
+                    {"lines": [RefundLine(line_no=dice.choice((1, 1, 2)), amount_minor=dice.randint(1, 500))]},
+                    {"shipping_minor": dice.randint(1, 300)},
+                    {"all_shipping": True},
+                    {"goodwill_minor": dice.choice((1, 50, dice.randint(1, 3000)))},
+                )
+            )
+            refunds.append(NewRefund(order_id=order_id, reason=f"r{dice.randint(0, 1)}", **what))
+        await self._do(refund, refunds)
+
     async def react(self, dice: random.Random) -> None:
         await Worker(self.database, batch_size=dice.choice((2, 20, 500))).run_due()
 
 
 FORGOTTEN = """
-WITH units AS (
-    SELECT order_id, sum(stop_wanted) AS stop_wanted, bool_and(cancelled = ordered) AS nothing_left,
-           sum(amount_minor - div(amount_minor::numeric * (shipped + delivered + returned + cancelled), ordered)) AS open
+WITH lines AS (
+    SELECT order_id, sum(stop_wanted) AS stop_wanted, sum(amount_minor - charged_minor - void_minor) AS open,
+           sum(charged_minor) AS charged, sum(refunded_minor) AS owed_back, bool_and(cancelled + returned = ordered) AS all_gone
     FROM orders.lines GROUP BY order_id
 ), said AS (
     SELECT subject_id AS order_id,
            sum((data->>'amount_minor')::bigint) FILTER (WHERE kind = 'shipment_shipped') AS charged,
-           sum((data->>'refund_minor')::bigint) FILTER (WHERE kind IN ('lost_settled', 'return_received')) AS owed_back,
-           count(*) FILTER (WHERE kind = 'shipment_shipped') AS shipments
+           sum((data->>'refund_minor')::bigint)
+               FILTER (WHERE kind IN ('lost_settled', 'return_received', 'refund_requested')) AS owed_back
     FROM core.events GROUP BY subject_id
 ), due AS (
-    SELECT p.*, u.stop_wanted, coalesce(s.charged, 0) AS charged,
-           least(coalesce(s.owed_back, 0), coalesce(s.charged, 0)) AS owed_back,
-           u.open + CASE WHEN u.nothing_left OR s.shipments > 0 THEN 0 ELSE o.shipping_minor END AS open
-    FROM orders.payments p JOIN orders.orders o USING (order_id) JOIN units u USING (order_id)
-    LEFT JOIN said s USING (order_id)
+    SELECT p.*, l.stop_wanted, l.all_gone, coalesce(s.charged, 0) AS said_charged, coalesce(s.owed_back, 0) AS said_owed_back,
+           l.charged + o.shipping_charged_minor AS charged, l.owed_back + o.shipping_refunded_minor AS owed_back,
+           l.open + least(o.shipping_minor, o.total_minor) - o.shipping_charged_minor - o.shipping_void_minor AS open,
+           o.shipping_charged_minor - o.shipping_refunded_minor AS shipping_kept
+    FROM orders.payments p JOIN orders.orders o USING (order_id) JOIN lines l USING (order_id) LEFT JOIN said s USING (order_id)
 )
 SELECT order_id, authorized_minor, voided_minor, captured_minor, refunded_minor, charged, owed_back, open, stop_wanted
 FROM due
 WHERE order_id = any($1::uuid[])
-  AND (stop_wanted <> 0 OR captured_minor <> charged OR refunded_minor <> owed_back
-       OR authorized_minor - voided_minor <> charged + open)
+  AND (stop_wanted <> 0 OR captured_minor <> charged OR refunded_minor <> owed_back OR charged <> said_charged
+       OR owed_back <> said_owed_back OR authorized_minor - voided_minor <> charged + open
+       OR (all_gone AND captured_minor - refunded_minor <> shipping_kept))
 """
 """Orders whose wishes were not all answered, or whose money is not what their units are worth, when nothing is left to be done."""
 

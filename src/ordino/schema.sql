@@ -936,13 +936,20 @@ CREATE TABLE orders.orders (
         WHEN backordered = 0 THEN 'allocated'
         WHEN allocated > 0 THEN 'partially_backordered'
         ELSE 'backordered' END) STORED,
+    shipping_charged_minor bigint NOT NULL DEFAULT 0,
+    shipping_void_minor bigint NOT NULL DEFAULT 0,      -- no longer owed
+    shipping_refunded_minor bigint NOT NULL DEFAULT 0,  -- to be given back, or given back
     dropped_minor bigint NOT NULL DEFAULT 0,  -- what the lines are worth that placement dropped
     CONSTRAINT orders_pk PRIMARY KEY (order_id),
     CONSTRAINT every_ordered_unit_is_in_one_state CHECK
         (ordered = backordered + allocated + picked + packed + shipped + delivered + returned + cancelled),
     CONSTRAINT no_more_is_dropped_than_was_ordered CHECK (dropped_minor BETWEEN 0 AND total_minor),
     CONSTRAINT no_state_holds_less_than_nothing CHECK
-        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
+        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0),
+    CONSTRAINT mon_5_shipping_is_charged_once CHECK
+        (least(shipping_charged_minor, shipping_void_minor) >= 0
+         AND shipping_charged_minor + shipping_void_minor <= least(shipping_minor, total_minor)
+         AND shipping_refunded_minor BETWEEN 0 AND shipping_charged_minor)
 ) WITH (fillfactor = 70);
 CREATE INDEX orders_by_time ON orders.orders (placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders.orders (customer_id, order_id) WHERE customer_id IS NOT NULL;
@@ -984,6 +991,12 @@ CREATE TABLE orders.lines (
     excluded_location_ids int[] NOT NULL DEFAULT '{}',
     group_code text,                   -- lines that the channel wants from one location
     tries int NOT NULL DEFAULT 0,      -- how often a location could not supply units of it
+    charged_units bigint NOT NULL DEFAULT 0,   -- charged when they shipped, whatever became of them
+    charged_minor bigint NOT NULL DEFAULT 0,
+    void_units bigint NOT NULL DEFAULT 0,      -- no longer owed
+    void_minor bigint NOT NULL DEFAULT 0,
+    refunded_units bigint NOT NULL DEFAULT 0,  -- charged units that are given back
+    refunded_minor bigint NOT NULL DEFAULT 0,  -- to be given back, or given back; of units and of the price
     CONSTRAINT lines_pk PRIMARY KEY (order_id, line_no),
     CONSTRAINT a_line_belongs_to_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
     CONSTRAINT a_line_orders_something CHECK (ordered > 0),
@@ -991,7 +1004,12 @@ CREATE TABLE orders.lines (
     CONSTRAINT dem_1_every_unit_is_in_one_state CHECK
         (ordered = backordered + allocated + picked + packed + shipped + delivered + returned + cancelled),
     CONSTRAINT dem_2_no_state_holds_less_than_nothing CHECK
-        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
+        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0),
+    CONSTRAINT mon_6_no_unit_is_charged_and_void CHECK
+        (least(charged_units, void_units) >= 0 AND charged_units + void_units <= ordered
+         AND least(charged_minor, void_minor) >= 0 AND charged_minor + void_minor <= amount_minor),
+    CONSTRAINT mon_6_no_more_is_given_back_than_was_charged CHECK
+        (refunded_units BETWEEN 0 AND charged_units AND refunded_minor BETWEEN 0 AND charged_minor)
 ) WITH (fillfactor = 70);
 CREATE INDEX lines_waiting ON orders.lines (sku_id, order_id) WHERE backordered > 0;
 
@@ -1030,6 +1048,9 @@ CREATE TABLE orders.moves (
     quantity bigint NOT NULL,
     reason text,
     at timestamptz NOT NULL,
+    paid_units bigint,                 -- of units that ship, are cancelled or come back: those that were charged before
+    amount_minor bigint,               -- what the units are charged, or what is no longer owed
+    refund_minor bigint,               -- what is to be given back
     CONSTRAINT demand_moves_pk PRIMARY KEY (order_id, cause_id, line_no, from_state, to_state),
     CONSTRAINT a_move_moves_something CHECK (quantity > 0),
     CONSTRAINT exits CHECK ((from_state, to_state) IN (
@@ -1084,13 +1105,15 @@ CREATE TABLE orders.payments (
     captured_minor bigint NOT NULL,
     refunded_minor bigint NOT NULL,
     status text NOT NULL GENERATED ALWAYS AS (CASE
-        WHEN refunded_minor > 0 AND refunded_minor = captured_minor THEN 'refunded'
+        WHEN refunded_minor > 0 AND refunded_minor = captured_minor AND captured_minor + voided_minor = authorized_minor THEN 'refunded'
         WHEN refunded_minor > 0 THEN 'partially_refunded'
+        WHEN authorized_minor = 0 AND due_minor = 0 THEN 'nothing_due'
         WHEN authorized_minor = 0 THEN 'pending'
         WHEN captured_minor = 0 AND voided_minor = authorized_minor THEN 'voided'
         WHEN captured_minor = 0 THEN 'authorized'
         WHEN captured_minor + voided_minor = authorized_minor THEN 'captured'
         ELSE 'partially_captured' END) STORED,
+    due_minor bigint,                  -- the order's total less what is no longer owed; NULL: it was placed before this was kept
     CONSTRAINT payments_pk PRIMARY KEY (order_id),
     CONSTRAINT a_payment_is_for_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
     CONSTRAINT mon_1_never_capture_more_than_authorized CHECK (captured_minor + voided_minor BETWEEN 0 AND authorized_minor),
@@ -1307,6 +1330,32 @@ CREATE TABLE aftercare.return_lines (
     CONSTRAINT a_return_line_is_of_a_return FOREIGN KEY (order_id, return_id) REFERENCES aftercare.returns,
     CONSTRAINT ret_1_never_take_back_more_than_authorized CHECK
         (restocked >= 0 AND scrapped >= 0 AND cancelled >= 0 AND restocked + scrapped + cancelled <= authorized)
+);
+
+-- Money that goes back though no unit does: shipping, part of a price, goodwill.
+CREATE TABLE aftercare.refunds (
+    order_id uuid NOT NULL,
+    refund_id uuid NOT NULL,           -- the event that asks for it, and the cause of its money move
+    amount_minor bigint NOT NULL,
+    shipping_minor bigint NOT NULL,    -- of that, for the shipping: asked, and its share of the goodwill
+    goodwill_minor bigint NOT NULL,    -- of that, what was asked as goodwill
+    reason text NOT NULL,
+    note text,
+    asked_by text,
+    asked_at timestamptz NOT NULL,
+    CONSTRAINT refunds_pk PRIMARY KEY (order_id, refund_id),
+    CONSTRAINT a_refund_gives_something_back CHECK
+        (amount_minor > 0 AND shipping_minor BETWEEN 0 AND amount_minor AND goodwill_minor BETWEEN 0 AND amount_minor)
+);
+
+CREATE TABLE aftercare.refund_lines (
+    order_id uuid NOT NULL,
+    refund_id uuid NOT NULL,
+    line_no int NOT NULL,
+    amount_minor bigint NOT NULL,      -- of the line's price: asked, and its share of the goodwill
+    CONSTRAINT refund_lines_pk PRIMARY KEY (order_id, refund_id, line_no),
+    CONSTRAINT a_refund_line_is_of_a_refund FOREIGN KEY (order_id, refund_id) REFERENCES aftercare.refunds,
+    CONSTRAINT a_refund_line_gives_something_back CHECK (amount_minor > 0)
 );
 
 CREATE TABLE aftercare.surveys (

@@ -209,7 +209,12 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             UPDATE orders.lines SET backordered = backordered - 5, cancelled = cancelled + 5
                 WHERE order_id = {_of("backordered")} AND line_no = 1;
             UPDATE orders.orders SET backordered = backordered - 5, cancelled = cancelled + 5 WHERE order_id = {_of("backordered")}""",
-        {"order_statuses_follow_from_units", "what_waits_is_what_is_backordered"},
+        {
+            "order_statuses_follow_from_units",
+            "what_waits_is_what_is_backordered",
+            "money_follows_the_units",
+            "the_money_of_lines_is_the_sum_of_its_moves",
+        },
     ),
     "units_leave_states_by_their_exits": (
         f"""ALTER TABLE orders.moves DROP CONSTRAINT exits;
@@ -287,15 +292,50 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"""ALTER TABLE orders.payments DROP CONSTRAINT mon_1_never_capture_more_than_authorized;
             UPDATE orders.payments SET voided_minor = 1 WHERE order_id = {_of("delivered")};
             INSERT INTO orders.payment_moves VALUES ({_of("delivered")}, {_NO_CAUSE}, 'voided', 1, NULL, now())""",
-        set(),
+        {"payments_follow_from_lines_and_shipping"},
     ),
     "payments_are_the_sums_of_their_moves": (
         f"UPDATE orders.payment_moves SET amount_minor = amount_minor - 1 WHERE order_id = {_of('delivered')} AND kind = 'captured'",
         set(),
     ),
-    "only_shipped_units_are_paid_for": (
+    "payments_follow_from_lines_and_shipping": (
         f"""UPDATE orders.payments SET captured_minor = 1 WHERE order_id = {_of("packed")};
             INSERT INTO orders.payment_moves VALUES ({_of("packed")}, {_NO_CAUSE}, 'captured', 1, NULL, now())""",
+        set(),
+    ),
+    "the_money_of_lines_is_the_sum_of_its_moves": (
+        f"UPDATE orders.moves SET refund_minor = refund_minor - 1 WHERE order_id = {_of('returned')} AND line_no = 1",
+        set(),
+    ),
+    "money_follows_the_units": (
+        f"""UPDATE orders.lines SET void_units = 0 WHERE order_id = {_of("cancelled")} AND line_no = 1;
+            UPDATE orders.moves SET paid_units = quantity WHERE order_id = {_of("cancelled")} AND line_no = 1 AND to_state = 'cancelled';
+            UPDATE orders.lines SET charged_units = ordered, refunded_units = 0, void_minor = 0
+                WHERE order_id = {_of("cancelled")} AND line_no = 1""",
+        {
+            "the_money_of_lines_is_the_sum_of_its_moves",
+            "nothing_stays_behind",
+            "payments_follow_from_lines_and_shipping",
+        },
+    ),
+    "nothing_stays_behind": (
+        f"""UPDATE orders.lines SET refunded_minor = refunded_minor - ordered WHERE order_id = {_of("returned")} AND line_no = 1;
+            UPDATE orders.moves SET refund_minor = refund_minor - quantity
+                WHERE order_id = {_of("returned")} AND line_no = 1 AND to_state = 'returned';
+            UPDATE aftercare.return_lines SET refund_minor = 0 WHERE order_id = {_of("returned")} AND line_no = 1;
+            UPDATE orders.payment_moves SET amount_minor = payment_moves.amount_minor - l.ordered FROM orders.lines l
+                WHERE l.order_id = {_of("returned")} AND l.line_no = 1 AND payment_moves.order_id = l.order_id AND kind = 'refunded';
+            UPDATE orders.payments SET refunded_minor = payments.refunded_minor - l.ordered FROM orders.lines l
+                WHERE l.order_id = {_of("returned")} AND l.line_no = 1 AND payments.order_id = l.order_id""",
+        set(),
+    ),
+    "shipping_goes_with_the_order": (
+        f"""UPDATE orders.orders SET shipping_void_minor = shipping_void_minor + 1, shipping_minor = shipping_minor + 1,
+                total_minor = total_minor + 1 WHERE order_id = {_of("allocated")}""",
+        set(),
+    ),
+    "refunds_are_what_their_parts_say": (
+        f"INSERT INTO aftercare.refunds VALUES ({_of('delivered')}, {_NO_CAUSE}, 2, 0, 2, 'late', NULL, NULL, now())",
         set(),
     ),
     "payment_statuses_follow_from_amounts": (

@@ -16,6 +16,7 @@ import pytest
 
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
+from ordino.core.errors import NotYet
 from ordino.core.events import Event, Plans, Step, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Effect, Registry, Task, Worker
@@ -201,3 +202,31 @@ async def test_an_effect_that_cannot_be_reached_is_tried_again_later(queue: Data
     queue.clock.advance_to(AT + timedelta(minutes=2))
     await Worker(queue, registry=calling([])).run_due()
     assert await marks(queue) == [one]
+
+
+async def test_what_waits_for_another_reaction_is_never_given_up(queue: Database) -> None:
+    """REA-4: it has not failed. It asks again within ten minutes, however long that takes."""
+    tries: list[UUID] = []
+    ready: list[bool] = []
+    registry = Registry()
+
+    @registry.reaction("mark")
+    async def mark(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+        tries.extend(task.event_id for task in tasks)
+        if not ready:
+            raise NotYet("The other one is still to run.")
+
+    [one] = await happen(queue, "happened", 1)
+    worker = Worker(queue, registry=registry, max_attempts=3)
+    assert isinstance(queue.clock, SimulatedClock)
+    for _ in range(20):
+        before = len(tries)
+        await worker.run_until_idle()
+        assert len(tries) > before
+        queue.clock.advance_to(queue.clock.now() + timedelta(minutes=11))
+    row = await queue.pool.fetchrow("SELECT attempts, last_error, dead_at FROM core.reactions")
+    assert (row["attempts"], row["last_error"], row["dead_at"]) == (0, "NotYet: The other one is still to run.", None)
+    ready.append(True)
+    await worker.run_until_idle()
+    assert tries[-1] == one
+    assert await queue.pool.fetchval("SELECT count(*) FROM core.reactions") == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordino.core.ids import new_id, new_ids
-from ordino.core.money import Money, share_of_units, split_minor
+from ordino.core.money import Money, share_of_pool, split_minor
 from ordino.core.statements import Statements
 
 AT = datetime(2026, 3, 2, 17, 0, 0, 123000, tzinfo=UTC)
@@ -27,12 +27,13 @@ def test_the_parts_of_a_split_add_up(amount: int, weights: list[int]) -> None:
 
 
 @given(st.integers(0, 10**9), st.lists(st.integers(1, 100), min_size=1, max_size=20))
-def test_units_valued_one_after_the_other_are_worth_the_line(amount: int, groups: list[int]) -> None:
-    quantity, start, worth = sum(groups), 0, 0
+def test_shares_taken_one_after_the_other_empty_the_pool(amount: int, groups: list[int]) -> None:
+    pool, left, quantity = amount, sum(groups), sum(groups)
     for count in groups:
-        worth += share_of_units(amount, quantity, start, count)
-        start += count
-    assert worth == amount
+        share = share_of_pool(pool, count, left)
+        assert abs(share - amount * count / quantity) <= len(groups)
+        pool, left = pool - share, left - count
+    assert (pool, left) == (0, 0)
 
 
 def test_currencies_do_not_mix() -> None:

@@ -10,13 +10,14 @@ from uuid import UUID
 
 import pytest
 
+from ordino.aftercare.model import NewRefund, RefundRequested
+from ordino.aftercare.refunds import refund
 from ordino.connect.payments import register
 from ordino.connect.payments.manual import ManualProvider
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Unavailable
-from ordino.core.events import Event, Plans, Step, record
-from ordino.core.ids import new_id
+from ordino.core.events import Plans, Step
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
@@ -34,7 +35,9 @@ FLOW = {
     "order_placed": (Step("authorize"),),
     "units_cancelled": (Step("void"),),
     "shipment_shipped": (Step("capture"),),
+    "lost_settled": (Step("refund"),),
     "return_received": (Step("refund"),),
+    "refund_requested": (Step("refund"),),
 }
 
 
@@ -163,11 +166,9 @@ async def test_refunds_wait_for_the_charges_that_they_need_together(database: Da
         await in_one(database, ship, [item], AT)
         if number == 0:
             await run(database, "capture")
-    facts = [
-        Event(order_id, new_id(AT), "return_received", AT, {"return_id": new_id(AT), "refund_minor": 1000}, 0)
-        for _ in range(2)
-    ]
-    await database.transact(lambda tx: record(tx, facts))
+    halves = [NewRefund(order_id=order_id, reason=f"half {n}", goodwill_minor=1000) for n in range(2)]
+    for asked in await in_one(database, refund, halves, AT):
+        sure(asked, RefundRequested)
     await run(database, "refund")
     assert (await money(database, order_id))["refunded"] == 1000
     await run(database, "capture", "refund", seconds=2)
@@ -191,14 +192,14 @@ async def test_an_authorization_that_comes_while_a_void_is_prepared_is_seen(
     authorization = asyncio.create_task(run(database, "authorize"))
     await asked.wait()
     await call_off(database, order_id, 1)
-    look = payments.sql.still_queued
+    look = payments.sql.still_to_move
 
     async def look_later(tx: Tx, **values: Any) -> Any:
         answer.set()
         await authorization
         return await look(tx, **values)
 
-    monkeypatch.setattr(payments.sql, "still_queued", look_later, raising=False)
+    monkeypatch.setattr(payments.sql, "still_to_move", look_later, raising=False)
     await run(database, "void")
     assert await money(database, order_id) == {"authorized": 2000, "voided": 1000, "captured": 0, "refunded": 0}
     await assert_clean(database)

@@ -30,6 +30,7 @@ from ordino.aftercare.model import (
     SurveyView,
     WantedReturn,
 )
+from ordino.aftercare.refunds_api import refund_routes
 from ordino.aftercare.returns.read import Returns
 from ordino.core.database import Database
 from ordino.core.http import Body, command, command_one, decode, described
@@ -219,4 +220,5 @@ routes = [
     get_survey,
     post_answer,
     post_answers,
+    *refund_routes,
 ]

@@ -190,7 +190,7 @@ def render(fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Line]) -> t
         order=order,
         lines=shown,
         dropped=[line for line in lines.values() if not line.accepted],
-        data={"tracking_number": None, "amount_minor": None, **fact.data},
+        data={"tracking_number": None, "amount_minor": None, "given_back_minor": None, **fact.data},
         questions=list(QUESTIONS.values()),
     )
     subject, _, body = text.partition("\n\n")

@@ -1,13 +1,15 @@
-"""Messages, returns and surveys.
+"""Messages, returns, refunds without goods and surveys.
 
 MSG-1  A fact is told to the customer once by each template, however often its reaction runs.
 MSG-2  What a customer typed stays text: it never begins a new line or header of a message.
 RET-1  No more comes back than was authorized, and no more is authorized than was delivered and is still out.
 RET-2  The returned units of a line are those that its returns restocked or scrapped; a kit is returned when all its components are.
 RET-3  Restocked units are in stock again, each component of a kit as itself, and nothing else is.
-RET-4  All refunds of a line together are never more than what came back was charged; a component is worth its share of a kit.
+RET-4  All refunds of a line together are never more than its units were charged; a component is worth its share of a kit.
 RET-5  Of a kit's component, no more may come back, as itself and within whole kits, than went out.
 RET-6  What is cancelled of a return does not come back with it, and may be authorized again.
+REF-1  A refund is the sum of its lines and its shipping, and never more than was charged and not given back.
+REF-2  A refund moves money once, however often its reaction runs.
 SUR-1  An order is asked once, and answers once.
 """
 
@@ -21,6 +23,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ordino.core.codes import Code
+from ordino.orders.model import MAX_MINOR
 
 _NO_NUL = r"^[^\x00]*$"
 MAX_UNITS = 10**9
@@ -242,6 +245,97 @@ class KitView(Struct, frozen=True):
     sku: str
     returned: int
     components: list[ComponentView]
+
+
+# -- refunds ---------------------------------------------------------------------------------------------------------------
+
+Positive = Annotated[int, Meta(ge=1, le=MAX_MINOR, description="An amount in minor units of the order's currency.")]
+
+
+class RefundLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Part of what a line was charged."""
+
+    line_no: int
+    amount_minor: Positive
+
+
+class WantedRefund(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Money that is to go back though no unit does, in minor units of the order's currency: part of lines' prices, the shipping
+    (``shipping_minor`` of it, or all that is left with ``all_shipping``), and ``goodwill_minor``, which is for nothing in
+    particular: it is shared by what is left of all lines and of the shipping, in proportion.
+    """
+
+    reason: Code
+    lines: Annotated[list[RefundLine], Meta(min_length=1)] | None = None
+    shipping_minor: Positive | None = None
+    all_shipping: bool = False
+    goodwill_minor: Positive | None = None
+    note: Annotated[str, Meta(max_length=1000, pattern=_NO_NUL)] | None = None
+
+
+class NewRefund(WantedRefund, frozen=True, kw_only=True):
+    order_id: UUID
+
+
+class RefundRefusal(StrEnum):
+    """Why nothing is refunded, in the order in which the reasons are tested."""
+
+    REPEATED = "repeated"  # The same item stands earlier in this batch.
+    UNKNOWN = "unknown"  # No such order or line.
+    INVALID = "invalid"  # Nothing is asked for, a line twice, or the shipping both in part and whole.
+    TOO_MUCH = "too_much"  # More than was charged and is not given back yet.
+
+
+class RefundRequested(Struct, frozen=True, tag_field="outcome", tag="requested"):
+    """``amount_minor`` goes back as soon as what it is part of has been captured. ``left_minor`` of the order could still be
+    refunded after that.
+    """
+
+    order_id: UUID
+    refund_id: UUID
+    amount_minor: int
+    left_minor: int
+
+
+class RefundRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    """Nothing was written for this item. ``pointer`` names the field within it, ``detail`` says what to do; ``left_minor`` is what
+    can still be refunded of what was asked for too much of.
+    """
+
+    order_id: UUID
+    reason: RefundRefusal
+    detail: str
+    pointer: str = ""
+    left_minor: int | None = None
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What a problem document says beside the sentence."""
+        return {} if self.left_minor is None else {"left_minor": self.left_minor}
+
+
+class RefundLineView(Struct, frozen=True):
+    """``amount_minor`` includes the line's share of the goodwill."""
+
+    line_no: int
+    amount_minor: int
+
+
+class RefundView(Struct, frozen=True):
+    """One refund, in minor units of the order's currency. ``shipping_minor`` and the lines make up ``amount_minor``, of which
+    ``goodwill_minor`` was asked for as goodwill. ``refunded_at`` is when the provider gave it back; None: not yet.
+    """
+
+    refund_id: UUID
+    amount_minor: int
+    shipping_minor: int
+    goodwill_minor: int
+    lines: list[RefundLineView]
+    reason: str
+    note: str | None
+    asked_by: str | None
+    asked_at: datetime
+    refunded_at: datetime | None
 
 
 # -- surveys ---------------------------------------------------------------------------------------------------------------

@@ -123,6 +123,31 @@ SELECT return_id, authorized_at, received_at FROM aftercare.returns WHERE order_
 -- The codes of SKUs.
 SELECT sku_id, code FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
 
+-- refunds ------------------------------------------------------------------------------------------------------------------
+
+-- name: write_refunds
+-- Refunds that were asked for, with their lines.
+WITH r AS (
+    INSERT INTO aftercare.refunds (order_id, refund_id, amount_minor, shipping_minor, goodwill_minor, reason, note, asked_by, asked_at)
+    SELECT r.*, :asked_by::text, :at::timestamptz
+    FROM unnest(:order_ids::uuid[], :refund_ids::uuid[], :amounts::bigint[], :shipping::bigint[], :goodwill::bigint[],
+                :reasons::text[], :notes::text[]) AS r
+)
+INSERT INTO aftercare.refund_lines (order_id, refund_id, line_no, amount_minor)
+SELECT * FROM unnest(:line_order_ids::uuid[], :line_refund_ids::uuid[], :line_nos::int[], :line_amounts::bigint[]);
+
+-- name: refunds_of_order
+-- The refunds without goods of an order, oldest first, and when the money went back.
+SELECT r.refund_id, r.amount_minor, r.shipping_minor, r.goodwill_minor, r.reason, r.note, r.asked_by, r.asked_at, m.at AS refunded_at
+FROM aftercare.refunds r
+LEFT JOIN orders.payment_moves m ON m.order_id = r.order_id AND m.cause_id = r.refund_id AND m.kind = 'refunded'
+WHERE r.order_id = :order_id::uuid ORDER BY r.refund_id;
+
+-- name: refund_lines_of_order
+-- Their lines.
+SELECT refund_id, line_no, amount_minor FROM aftercare.refund_lines
+WHERE order_id = :order_id::uuid ORDER BY refund_id, line_no;
+
 -- surveys ------------------------------------------------------------------------------------------------------------------
 
 -- name: ask

@@ -39,7 +39,8 @@ Reader = Any  # asyncpg.Connection, or what a pool lends of it
 CONNECTIONS = max(2, min(4, os.cpu_count() or 2))
 SLOWEST_FIRST = (
     "lines_are_the_sums_of_their_moves",
-    "only_shipped_units_are_paid_for",
+    "payments_follow_from_lines_and_shipping",
+    "the_money_of_lines_is_the_sum_of_its_moves",
     "payments_are_the_sums_of_their_moves",
     "packages_hold_what_was_packed",
     "what_left_the_stock_is_what_shipped",

@@ -449,11 +449,11 @@ WHERE o.dropped_minor IS DISTINCT FROM coalesce(d.amount_minor, 0);
 -- money ----------------------------------------------------------------------------------------------------------------
 
 -- name: an_order_costs_what_its_lines_cost
--- MON-4: An order's total is the amounts of its lines and shipping.
-SELECT order_id, o.total_minor AS found, l.amount_minor + o.shipping_minor AS expected
+-- MON-4: An order's total is the amounts of its lines and its net shipping.
+SELECT order_id, o.total_minor AS found, l.amount_minor + least(o.shipping_minor, o.total_minor) AS expected
 FROM orders.orders o
 LEFT JOIN (SELECT order_id, sum(amount_minor) AS amount_minor FROM orders.lines GROUP BY order_id) l USING (order_id)
-WHERE o.total_minor IS DISTINCT FROM l.amount_minor + o.shipping_minor;
+WHERE o.total_minor IS DISTINCT FROM l.amount_minor + least(o.shipping_minor, o.total_minor);
 
 -- name: every_order_has_its_payment
 -- MON-4: Every order has a payment in its currency, authorized for no more than it was accepted for.
@@ -486,37 +486,120 @@ FULL JOIN (
 WHERE p.order_id IS NULL OR p.authorized_minor <> coalesce(m.authorized, 0) OR p.voided_minor <> coalesce(m.voided, 0)
    OR p.captured_minor <> coalesce(m.captured, 0) OR p.refunded_minor <> coalesce(m.refunded, 0);
 
--- name: only_shipped_units_are_paid_for
--- MON-5: No more is captured than the shipped units and shipping are worth.
-SELECT order_id, p.captured_minor AS found, coalesce(l.worth + o.shipping_minor, 0) AS expected
+-- name: payments_follow_from_lines_and_shipping
+-- MON-5: No more is captured, voided or refunded than units and shipping say; and no less, once nothing of it waits.
+-- What was declined, or is left to others by the order's flow, may be less.
+SELECT order_id,
+       json_build_object('captured', p.captured_minor, 'voided', p.voided_minor, 'refunded', p.refunded_minor, 'due', p.due_minor) AS found,
+       json_build_object('captured', l.charged + o.shipping_charged_minor, 'voided', l.void + o.shipping_void_minor,
+                         'refunded', l.refunded + o.shipping_refunded_minor,
+                         'due', l.amount + least(o.shipping_minor, o.total_minor) - l.void - o.shipping_void_minor) AS expected
 FROM orders.payments p
 JOIN orders.orders o USING (order_id)
+JOIN (SELECT order_id, sum(amount_minor) AS amount, sum(charged_minor) AS charged, sum(void_minor) AS void, sum(refunded_minor) AS refunded
+      FROM orders.lines GROUP BY order_id) l USING (order_id)
+LEFT JOIN (SELECT DISTINCT subject_id AS order_id FROM core.reactions WHERE kind IN ('authorize', 'capture', 'void', 'refund')) w
+    USING (order_id)
+WHERE p.captured_minor > l.charged + o.shipping_charged_minor
+   OR p.voided_minor > l.void + o.shipping_void_minor
+   OR p.refunded_minor > l.refunded + o.shipping_refunded_minor
+   OR p.due_minor <> l.amount + least(o.shipping_minor, o.total_minor) - l.void - o.shipping_void_minor
+   OR (w.order_id IS NULL
+       AND ((p.captured_minor > 0 AND p.captured_minor < l.charged + o.shipping_charged_minor)
+            OR (p.refunded_minor > 0 AND p.refunded_minor < l.refunded + o.shipping_refunded_minor))
+       AND (SELECT count(*) FROM core.events e WHERE e.subject_id = p.order_id AND e.kind = 'payment_declined') = 0);
+
+-- name: the_money_of_lines_is_the_sum_of_its_moves
+-- MON-6: What a line charged, no longer owes and gives back is what its moves and its refunds say.
+SELECT order_id, line_no,
+       json_build_object('charged', array[l.charged_units, l.charged_minor], 'void', array[l.void_units, l.void_minor],
+                         'refunded', array[l.refunded_units, l.refunded_minor]) AS found,
+       json_build_object('charged', array[m.charged_units, m.charged_minor], 'void', array[m.void_units, m.void_minor],
+                         'refunded', array[m.refunded_units, m.refunded_minor + coalesce(r.refunded_minor, 0)]) AS expected
+FROM (SELECT order_id, line_no, charged_units, charged_minor, void_units, void_minor, refunded_units, refunded_minor
+      FROM orders.lines WHERE greatest(charged_units, void_units, charged_minor, void_minor, refunded_units, refunded_minor) > 0) l
+FULL JOIN (
+    SELECT order_id, line_no,
+           sum(CASE to_state WHEN 'shipped' THEN quantity::int - paid_units::int ELSE 0 END) AS charged_units,
+           sum(CASE to_state WHEN 'shipped' THEN amount_minor ELSE 0 END) AS charged_minor,
+           sum(CASE to_state WHEN 'cancelled' THEN quantity::int - paid_units::int ELSE 0 END) AS void_units,
+           sum(CASE to_state WHEN 'cancelled' THEN coalesce(amount_minor, 0) ELSE 0 END) AS void_minor,
+           sum(CASE to_state WHEN 'shipped' THEN 0 ELSE paid_units::int END) AS refunded_units,
+           sum(refund_minor) AS refunded_minor
+    FROM orders.moves WHERE to_state IN ('shipped', 'cancelled', 'returned') GROUP BY order_id, line_no
+) m USING (order_id, line_no)
 LEFT JOIN (
-    -- Units are valued in the order in which they leave the line by shipping or cancellation: each cancellation in between
-    -- may round what ships after it up by less than one minor unit.
-    SELECT order_id, sum(CASE WHEN shipped = ordered THEN amount_minor
-                              ELSE ceil(amount_minor::numeric * shipped / ordered)::bigint + least(shipped, cancelled) END) AS worth
-    FROM (SELECT order_id, line_no, l.amount_minor, l.ordered, l.cancelled,
-                 l.shipped + l.delivered + l.returned + coalesce(lost.quantity, 0) AS shipped
-          FROM orders.lines l
-          LEFT JOIN (SELECT order_id, line_no, sum(quantity::int) AS quantity FROM orders.moves
-                     WHERE from_state = 'shipped' AND to_state = 'cancelled' GROUP BY order_id, line_no) lost
-              USING (order_id, line_no)) l
-    WHERE shipped > 0
-    GROUP BY order_id
-) l USING (order_id)
-WHERE p.captured_minor > coalesce(l.worth + o.shipping_minor, 0);
+    -- Refunds without a unit: those asked for, and components that came back while their kit is not back whole.
+    SELECT order_id, line_no, sum(refunded_minor) AS refunded_minor
+    FROM (SELECT order_id, line_no, amount_minor AS refunded_minor FROM aftercare.refund_lines
+          UNION ALL
+          SELECT order_id, line_no, sum(refund_minor) - (SELECT coalesce(sum(m.refund_minor), 0) FROM orders.moves m
+                                                         WHERE m.order_id = r.order_id AND m.line_no = r.line_no
+                                                           AND m.to_state = 'returned')
+          FROM aftercare.return_lines r GROUP BY order_id, line_no HAVING bool_or(component_sku_id <> 0)) g
+    GROUP BY order_id, line_no
+) r USING (order_id, line_no)
+WHERE (l.charged_units = m.charged_units AND l.charged_minor = m.charged_minor AND l.void_units = m.void_units
+       AND l.void_minor = m.void_minor AND l.refunded_units = m.refunded_units
+       AND l.refunded_minor = m.refunded_minor + coalesce(r.refunded_minor, 0)) IS NOT TRUE;
+
+-- name: money_follows_the_units
+-- MON-7: Units that are no longer owed or were given back are the cancelled and returned ones, and what the customer has was charged.
+SELECT order_id, line_no, json_build_object('gone', void_units + refunded_units, 'charged', charged_units - refunded_units) AS found,
+       json_build_object('gone', cancelled + returned, 'charged', shipped + delivered) AS expected
+FROM orders.lines
+WHERE void_units + refunded_units <> cancelled + returned OR charged_units - refunded_units < shipped + delivered;
+
+-- name: nothing_stays_behind
+-- MON-8: With its last unit, all of a line's amount is charged or no longer owed, and all that was charged is given back.
+-- Of a line with refunds from before every unit had a state in money (their ``amount_minor`` is NULL), a cent may have stayed.
+SELECT order_id, line_no,
+       json_build_object('settled', charged_minor + void_minor, 'refunded', refunded_minor) AS found,
+       json_build_object('settled', amount_minor, 'refunded', charged_minor) AS expected
+FROM orders.lines l
+WHERE (charged_units + void_units = ordered AND charged_minor + void_minor <> amount_minor)
+   OR (refunded_units = charged_units AND refunded_minor <> charged_minor
+       AND (SELECT count(*) FROM orders.moves m WHERE m.order_id = l.order_id AND m.refund_minor IS NOT NULL
+                                                  AND m.amount_minor IS NULL) = 0);
+
+-- name: shipping_goes_with_the_order
+-- MON-8: With an order's last unit cancelled, its shipping is no longer owed, or given back; it is charged with the first shipment.
+-- Orders that were lost before shipping was given back (the ``amount_minor`` of such a move is NULL) kept it.
+SELECT order_id,
+       json_build_object('charged', shipping_charged_minor, 'void', shipping_void_minor, 'refunded', shipping_refunded_minor) AS found,
+       least(shipping_minor, total_minor) AS expected
+FROM orders.orders o
+WHERE (cancelled < ordered AND shipping_void_minor > 0)
+   OR (shipped + delivered + returned > 0 AND shipping_charged_minor <> least(shipping_minor, total_minor))
+   OR (cancelled = ordered AND shipping_void_minor + shipping_refunded_minor <> least(shipping_minor, total_minor)
+       AND (SELECT count(*) FROM orders.moves m WHERE m.order_id = o.order_id AND m.refund_minor IS NOT NULL
+                                                  AND m.amount_minor IS NULL) = 0);
+
+-- name: refunds_are_what_their_parts_say
+-- REF-1: A refund is the sum of its lines and its shipping, and an order's shipping gives back at least what its refunds say.
+SELECT order_id, r.refund_id, r.amount_minor AS found, r.shipping_minor + coalesce(l.amount_minor, 0) AS expected
+FROM aftercare.refunds r
+LEFT JOIN (SELECT order_id, refund_id, sum(amount_minor) AS amount_minor FROM aftercare.refund_lines GROUP BY order_id, refund_id) l
+    USING (order_id, refund_id)
+WHERE r.amount_minor <> r.shipping_minor + coalesce(l.amount_minor, 0)
+UNION ALL
+SELECT order_id, NULL, o.shipping_refunded_minor, r.shipping_minor
+FROM (SELECT order_id, sum(shipping_minor) AS shipping_minor FROM aftercare.refunds GROUP BY order_id) r
+JOIN orders.orders o USING (order_id)
+WHERE o.shipping_refunded_minor < r.shipping_minor;
 
 -- name: payment_statuses_follow_from_amounts
 -- MON-3: A payment's status follows from its amounts.
 SELECT order_id, found, expected
 FROM (SELECT order_id, status AS found,
              CASE WHEN refunded_minor > 0 THEN
-                      CASE WHEN captured_minor - refunded_minor = 0 THEN 'refunded' ELSE 'partially_refunded' END
+                      CASE WHEN captured_minor - refunded_minor = 0 AND authorized_minor - voided_minor - captured_minor = 0
+                           THEN 'refunded' ELSE 'partially_refunded' END
                   WHEN captured_minor > 0 THEN
                       CASE WHEN authorized_minor - voided_minor - captured_minor = 0 THEN 'captured' ELSE 'partially_captured' END
                   WHEN authorized_minor > 0 THEN
                       CASE WHEN authorized_minor - voided_minor = 0 THEN 'voided' ELSE 'authorized' END
+                  WHEN due_minor = 0 THEN 'nothing_due'
                   ELSE 'pending' END AS expected
       FROM orders.payments) p
 WHERE found IS DISTINCT FROM expected;
@@ -705,22 +788,11 @@ FULL JOIN (SELECT order_id, line_no, sku_id, sum(quantity) AS quantity
 WHERE coalesce(m.quantity, 0) <> coalesce(r.quantity, 0);
 
 -- name: no_unit_is_refunded_for_more_than_it_cost
--- RET-4: The refunds of a line's returns are at most what its returned units were charged, a component its share of a kit. A lost
--- unit may have taken the cent that a returned one rounds to, and only then is there one more, each.
-SELECT order_id, line_no, r.refund_minor AS found, most AS expected
-FROM (SELECT r.order_id, r.line_no, sum(r.refund_minor) AS refund_minor, coalesce(max(k.parts), 1) AS parts,
-             sum((r.restocked + r.scrapped) * CASE r.component_sku_id WHEN 0 THEN coalesce(k.parts, 1) ELSE 1 END) AS back
-      FROM aftercare.return_lines r
-      LEFT JOIN (SELECT order_id, line_no, sum(quantity) AS parts FROM inventory.kit_lines GROUP BY order_id, line_no) k
-          USING (order_id, line_no)
-      GROUP BY r.order_id, r.line_no) r
-JOIN orders.lines l USING (order_id, line_no),
-LATERAL (SELECT coalesce(sum(quantity), 0) AS lost FROM orders.moves m
-         WHERE m.order_id = l.order_id AND m.line_no = l.line_no AND from_state = 'shipped' AND to_state = 'cancelled') m,
-LATERAL (SELECT CASE WHEN lost = 0 THEN floor(l.amount_minor::numeric * back / (l.ordered * parts))
-                ELSE least(floor(l.amount_minor::numeric * (back + lost * parts) / (l.ordered * parts)),
-                           ceil(l.amount_minor::numeric * back / (l.ordered * parts)) + least(lost, greatest(back - 1, 0))) END AS most) b
-WHERE r.refund_minor > most;
+-- RET-4: The refunds of a line's returns are part of what the line gives back.
+SELECT order_id, line_no, r.refund_minor AS found, l.refunded_minor AS expected
+FROM (SELECT order_id, line_no, sum(refund_minor) AS refund_minor FROM aftercare.return_lines GROUP BY order_id, line_no) r
+JOIN orders.lines l USING (order_id, line_no)
+WHERE r.refund_minor > l.refunded_minor;
 
 -- look-ups -------------------------------------------------------------------------------------------------------------
 

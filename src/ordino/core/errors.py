@@ -7,6 +7,7 @@
     │   ├── Conflict       the thing is in another state, or the key is taken (409)
     │   └── Forbidden      no key, or a key without the scope (401, 403)
     └── Unavailable        a dependency is away; try again (503)
+        └── NotYet         something that must come first is still to be done; a reaction waits for it
 
 Anything else is a bug: it is logged once, with its context, and answered with 500.
 In a batch a refusal is a value, not a raise.
@@ -78,3 +79,9 @@ class Unavailable(OrdinoError):
     status = 503
     code = "unavailable"
     title = "Try again later"
+
+
+class NotYet(Unavailable):
+    """What has to come first is still to be done. A reaction that raises it is tried again later, and never given up."""
+
+    code = "not_yet"

@@ -35,6 +35,25 @@ def declare(**kinds: str) -> None:
     KINDS.update(kinds)
 
 
+class Step(Struct, frozen=True):
+    """One reaction that follows an event, ``after_seconds`` later, with the options of the flow."""
+
+    reaction: str
+    after_seconds: int = 0
+    options: dict[str, Any] = {}
+
+
+FOLLOWS: dict[str, tuple[Step, ...]] = {}
+"""What follows events that flows do not name, because they were written before these events existed."""
+
+
+def follow(**kinds: tuple[Step, ...]) -> None:
+    """A stage says what follows its events under flows that are older than they are. A flow that names the event, if only with an
+    empty list, has the last word.
+    """
+    FOLLOWS.update(kinds)
+
+
 class Event(Struct, frozen=True, gc=False):
     """Something that happened to ``subject_id`` (an order, where there is one). ``id`` is also the cause of its moves."""
 
@@ -44,14 +63,6 @@ class Event(Struct, frozen=True, gc=False):
     at: datetime
     data: dict[str, Any]
     flow_version: int
-
-
-class Step(Struct, frozen=True):
-    """One reaction that follows an event, ``after_seconds`` later, with the options of the flow."""
-
-    reaction: str
-    after_seconds: int = 0
-    options: dict[str, Any] = {}
 
 
 Plan = Mapping[str, tuple[Step, ...]]
@@ -104,7 +115,8 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
     )
     due: list[tuple[int, str, UUID, UUID, datetime, str]] = []
     for event, encoded in zip(events, data, strict=True):
-        for step in (await tx.plans.of(tx, event.flow_version)).get(event.kind, ()):
+        plan = await tx.plans.of(tx, event.flow_version)
+        for step in plan.get(event.kind, FOLLOWS.get(event.kind, ())):
             due.append(
                 (
                     event.subject_id.int % BUCKETS,

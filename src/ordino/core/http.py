@@ -143,7 +143,8 @@ def as_error(refused: Any, statuses: Mapping[str, int] = {}) -> Refused:
     some reasons; of others it is 422, and 400 of `invalid`.
     """
     pointer: str = getattr(refused, "pointer", "")
-    error = Refused(refused.detail, code=str(refused.reason), faults=[Fault(pointer, refused.detail)])
+    facts: dict[str, Any] = getattr(refused, "facts", {})
+    error = Refused(refused.detail, code=str(refused.reason), faults=[Fault(pointer, refused.detail)], facts=facts)
     reason = str(refused.reason)
     error.status = statuses.get(reason, INVALID_STATUS if reason == "invalid" else REFUSED_STATUS)
     return error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
@@ -51,3 +51,8 @@ def id_stream(at: datetime, chunk: int = 256) -> Iterator[UUID]:
     """Ids of the instant ``at`` without an end, made in chunks."""
     while True:
         yield from new_ids(at, chunk)
+
+
+def made_at(id: UUID) -> datetime:
+    """The instant of an id, to the millisecond."""
+    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)

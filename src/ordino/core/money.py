@@ -78,9 +78,14 @@ def split_minor(amount: int, weights: Sequence[int]) -> list[int]:
     return shares
 
 
-def share_of_units(amount: int, quantity: int, start: int, count: int) -> int:
-    """What ``count`` of a line's ``quantity`` units cost, counted from unit ``start``: any partition adds up to ``amount``."""
-    return amount * (start + count) // quantity - amount * start // quantity
+def share_of_pool(pool_minor: int, weight: int, weight_left: int) -> int:
+    """What ``weight`` out of ``weight_left`` gets of a pool's minor units that are left: rounded down, and all of it at the end.
+
+    Taken out one after the other, in whatever parts, the shares add up to the pool exactly. A weight is a number of units, or any
+    other measure of a part of them. Where no weight is left, everything is the share.
+    """
+    assert 0 <= weight <= max(weight_left, 0), "no more is taken than is left"
+    return pool_minor if weight == weight_left else pool_minor * weight // weight_left
 
 
 def decimals(currency: str) -> int:

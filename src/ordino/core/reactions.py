@@ -3,7 +3,8 @@
 REA-1  A reaction's rows and its leaving the queue are one transaction: its effect on the database happens once.
 REA-2  A worker that dies leaves its work to the others: its locks and leases end without it.
 REA-3  A reaction that fails, fails alone: its batch is run again one by one.
-REA-4  What has failed ``max_attempts`` times is kept, with its last error, until a person replays it.
+REA-4  What has failed ``max_attempts`` times is kept, with its last error, until a person replays it. What waits for another
+       reaction (``NotYet``) has not failed: it is tried again until that one is done.
 
 Two kinds. ``reaction`` runs in one transaction with its own leaving of the queue. ``effect`` calls the world outside:
 it holds a lease instead of row locks, calls with the reaction's id as idempotency key, and then settles its rows and
@@ -26,9 +27,9 @@ from asyncpg import Record
 from msgspec import Struct
 
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Refused
+from ordino.core.errors import NotYet, Refused
 from ordino.core.events import BUCKETS
-from ordino.core.ids import new_id
+from ordino.core.ids import made_at, new_id
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
@@ -116,6 +117,14 @@ registry = Registry()
 def backoff_seconds(attempts: int) -> float:
     """Doubling pauses from one second to an hour, with a tenth of jitter."""
     return float(min(3600, 2 ** (attempts - 1)) * random.uniform(0.9, 1.1))
+
+
+def wait_seconds(id: UUID, at: datetime) -> float:
+    """How long what waits for another reaction waits before it asks again: a second at first, later a quarter of its age, and never
+    more than ten minutes. Its id says how old it is.
+    """
+    age_seconds = at.timestamp() - made_at(id).timestamp()
+    return float(min(600, max(1, age_seconds / 4)) * random.uniform(0.9, 1.1))
 
 
 class Worker:
@@ -299,9 +308,14 @@ class Worker:
 
     async def _fail(self, task: Task, attempts: int, error: BaseException, at: datetime, lease: UUID | None) -> None:
         words = error.detail if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-        dead = attempts >= self.max_attempts
-        log.error("%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, self.max_attempts, words)
-        due_at = at + timedelta(seconds=backoff_seconds(attempts))
+        if isinstance(error, NotYet):
+            log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
+            attempts, dead = attempts - 1, False
+            due_at = at + timedelta(seconds=wait_seconds(task.id, at))
+        else:
+            log.error("%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, self.max_attempts, words)
+            dead = attempts >= self.max_attempts
+            due_at = at + timedelta(seconds=backoff_seconds(attempts))
         await self.database.transact(
             lambda tx: sql.postpone(
                 tx,

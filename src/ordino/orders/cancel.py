@@ -23,8 +23,8 @@ from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity, ledger
-from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, State, UnitMove
-from ordino.orders.value import value_of_cancelling
+from ordino.orders.called_off import CalledOff
+from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, ShippingMove, State, UnitMove
 
 CancelReason = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -61,13 +61,16 @@ class CancelledUnits(Struct, frozen=True):
 
 
 class Cancelled(Struct, frozen=True, tag_field="outcome", tag="cancelled"):
-    """``cancelled`` is done; ``wanted`` is being asked of the warehouse, which answers with an event."""
+    """``cancelled`` is done; ``wanted`` is being asked of the warehouse, which answers with an event. Of what was cancelled,
+    ``amount_minor`` is not charged any more, and ``refund_minor`` was charged before and is given back.
+    """
 
     order_id: UUID
     cancelled: list[CancelledUnits]
     wanted: list[CancelledUnits]
     amount_minor: int
     status: str
+    refund_minor: int = 0
 
 
 class CancelRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
@@ -188,22 +191,17 @@ async def _write(
 ) -> dict[UUID, Cancelled]:
     if not cancellations:
         return {}
-    ids = iter(new_ids(at, 2 * len(cancellations)))
-    went_out = await ledger.went_out(tx, [c.order_id for c in cancellations])
+    ids = iter(new_ids(at, 3 * len(cancellations)))
     events: list[Event] = []
     unit_moves: list[UnitMove] = []
+    shipping: list[ShippingMove] = []
     stock_moves: list[StockMove] = []
     taken_allocations: list[tuple[UUID, int, int, int]] = []
     wishes: list[tuple[UUID, int, int]] = []
     results: dict[UUID, Any] = {}
     for cancellation in cancellations:
         order, taking = orders[cancellation.order_id], takings[cancellation.order_id]
-        order_id, event_id, wish_id = order.order_id, next(ids), next(ids)
-        amount, units = 0, dict(taking.backordered)
-        for line_no, quantity in taking.backordered.items():
-            unit_moves.append(
-                UnitMove(order_id, line_no, State.BACKORDERED, State.CANCELLED, quantity, event_id, cancellation.reason)
-            )
+        order_id, event_id, wish_id, refund_id = order.order_id, next(ids), next(ids), next(ids)
         by_line: dict[int, int] = defaultdict(int)
         for (line_no, location_id), quantity in taking.allocated.items():
             by_line[line_no] += quantity
@@ -219,23 +217,23 @@ async def _write(
                     line_no=line_no,
                 )
             )
+        called_off = CalledOff(order, dict(lines[order_id]), event_id, cancellation.reason)
+        for line_no, quantity in taking.backordered.items():
+            called_off.take(line_no, State.BACKORDERED, quantity)
         for line_no, quantity in by_line.items():
-            units[line_no] = units.get(line_no, 0) + quantity
-            unit_moves.append(
-                UnitMove(order_id, line_no, State.ALLOCATED, State.CANCELLED, quantity, event_id, cancellation.reason)
-            )
-        cancelled = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(units.items())]
+            called_off.take(line_no, State.ALLOCATED, quantity)
+        cancelled = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(called_off.units().items())]
         wanted = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(taking.wanted.items())]
         if cancelled:
-            amount = value_of_cancelling(order.shipping_minor, lines[order_id], units, went_out=order_id in went_out)
-            data = {"lines": cancelled, "reason": cancellation.reason, "amount_minor": amount}
-            events.append(Event(order_id, event_id, "units_cancelled", at, data, order.flow_version))
+            shipping.append(called_off.close())
+            unit_moves += called_off.moves
+            events += called_off.events(refund_id, at)
         if wanted:
             wishes += [(order_id, w.line_no, w.quantity) for w in wanted]
             data = {"lines": wanted, "reason": cancellation.reason}
             events.append(Event(order_id, wish_id, "cancellation_wanted", at, data, order.flow_version))
-        results[order_id] = (cancelled, wanted, amount)
-    statuses = await ledger.move_units(tx, unit_moves, at=at)
+        results[order_id] = (cancelled, wanted, called_off)
+    statuses = await ledger.move_units(tx, unit_moves, shipping, at=at)
     if taken_allocations:
         columns = list(zip(*taken_allocations, strict=True))
         await ledger.sql.take_allocations(
@@ -254,6 +252,13 @@ async def _write(
     await record(tx, events)
     await stock.post(tx, stock_moves, at=at)
     return {
-        order_id: Cancelled(order_id, cancelled, wanted, amount, statuses.get(order_id, orders[order_id].status))
-        for order_id, (cancelled, wanted, amount) in results.items()
+        order_id: Cancelled(
+            order_id,
+            cancelled,
+            wanted,
+            called_off.amount_minor,
+            statuses.get(order_id, orders[order_id].status),
+            called_off.refund_minor,
+        )
+        for order_id, (cancelled, wanted, called_off) in results.items()
     }

@@ -12,9 +12,11 @@ from ordino.core.database import Tx
 from ordino.core.statements import statements
 from ordino.inventory import waiting
 from ordino.inventory.kits import frozen
-from ordino.orders.model import EXITS, AllocationRow, LineRow, OrderRow, PaymentMove, State, UnitMove
+from ordino.orders.model import EXITS, AllocationRow, LineRow, OrderRow, PaymentMove, ShippingMove, State, UnitMove
 
 sql = statements("ordino.orders")
+IN_MONEY = {State.SHIPPED, State.CANCELLED, State.RETURNED}
+"""States in which units arrive with a word about their money."""
 
 
 async def lock(tx: Tx, order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
@@ -39,25 +41,20 @@ async def allocations(tx: Tx, order_ids: Iterable[UUID]) -> list[AllocationRow]:
     return [AllocationRow(**row) for row in await sql.allocations(tx, order_ids=list(order_ids))]
 
 
-async def went_out(tx: Tx, order_ids: Iterable[UUID]) -> set[UUID]:
-    """The orders of which something has shipped, even if it was lost since."""
-    return {row["order_id"] for row in await sql.went_out(tx, order_ids=list(order_ids))}
-
-
-async def lost_units(tx: Tx, order_ids: Iterable[UUID]) -> dict[tuple[UUID, int], int]:
-    """(order id, line number) -> units that were lost on the way; lines that lost none are left out."""
-    rows = await sql.lost_units(tx, order_ids=list(order_ids))
-    return {(row["order_id"], row["line_no"]): row["quantity"] for row in rows}
-
-
-async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict[UUID, str]:
-    """Write the moves and the counts that follow. Returns each order's new status.
+async def move_units(
+    tx: Tx, moves: Sequence[UnitMove], shipping: Sequence[ShippingMove] = (), *, at: datetime
+) -> dict[UUID, str]:
+    """Write the moves, and the counts and the money that follow; ``shipping`` is the shipping of orders whose units move. Returns
+    each order's new status.
 
     The orders must be locked. A move that is no exit, or of units that are not in the state, is a bug and breaks the batch.
     """
     if not moves:
         return {}
     assert all(move.to_state in EXITS[move.from_state] for move in moves), "a unit leaves a state by one of its exits"
+    assert all((move.to_state in IN_MONEY) == (move.paid_units is not None) for move in moves), (
+        "who moves money says so"
+    )
     await _count_waiting(tx, moves, at)
     rows = await sql.move_units(
         tx,
@@ -68,9 +65,31 @@ async def move_units(tx: Tx, moves: Sequence[UnitMove], *, at: datetime) -> dict
         to_states=[m.to_state for m in moves],
         quantities=[m.quantity for m in moves],
         reasons=[m.reason for m in moves],
+        paid_units=[m.paid_units for m in moves],
+        amounts=[m.amount_minor for m in moves],
+        refunds=[m.refund_minor for m in moves],
+        shipping_order_ids=[s.order_id for s in shipping],
+        shipping_charged=[s.charged_minor for s in shipping],
+        shipping_void=[s.void_minor for s in shipping],
+        shipping_refunded=[s.refund_minor for s in shipping],
         at=at,
     )
     return {row["order_id"]: row["status"] for row in rows}
+
+
+async def give_back(tx: Tx, amounts: Mapping[tuple[UUID, int], int], shipping: Mapping[UUID, int]) -> None:
+    """(order id, line number) -> minor units that are to be refunded of the line, order id -> of its shipping. The orders must be
+    locked; more than was charged and not refunded is a bug, and broken by a constraint.
+    """
+    if amounts or shipping:
+        await sql.give_back(
+            tx,
+            order_ids=[order_id for order_id, _ in amounts],
+            line_nos=[line_no for _, line_no in amounts],
+            amounts=list(amounts.values()),
+            shipping_order_ids=list(shipping),
+            shipping_amounts=list(shipping.values()),
+        )
 
 
 async def _count_waiting(tx: Tx, moves: Sequence[UnitMove], at: datetime) -> None:

@@ -10,8 +10,13 @@ DEM-7  An order's total less what was dropped at placement is what it was accept
 MON-1  Captured and voided never exceed what was authorized.
 MON-2  Refunded never exceeds captured.
 MON-3  A payment's amounts are the sums of its moves.
-MON-4  An order's total is the amounts of its lines and its shipping, and nothing more is authorized.
-MON-5  No more is captured than the shipped units and the shipping are worth.
+MON-4  An order's total is the amounts of its lines and its net shipping, and nothing more is authorized.
+MON-5  No more is captured, voided or refunded than units and shipping were charged, are no longer owed, or are to be given back;
+       and no less, once nothing of it waits.
+MON-6  What a line charged, no longer owes and gives back is what its moves and its refunds say.
+MON-7  Units that are no longer owed or were given back are the cancelled and returned ones, and what the customer has was charged.
+MON-8  With its last unit, all of a line's amount is charged or no longer owed, and all that was charged is given back; with an
+       order's last unit cancelled, its shipping, too.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
@@ -104,6 +109,7 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_field
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
+    A discount may be as large as all the rest: it is taken off lines and tax first, and what exceeds them off the shipping.
     ``service_level`` and ``promised_at`` are what the buyer chose and was told (an option of POST /v1/promises): only services of
     that level are used, and a plan that arrives in time goes before any that does not.
     """
@@ -183,7 +189,12 @@ class OrderRefused(Struct, frozen=True, gc=False, tag_field="outcome", tag="refu
 
 
 class UnitMove(Struct, frozen=True, gc=False):
-    """One row of the demand ledger: units of a line leave a state for another. ``cause_id`` is the event behind it."""
+    """One row of the demand ledger: units of a line leave a state for another. ``cause_id`` is the event behind it.
+
+    Units that ship, are cancelled or come back say what that means in money, in minor units. ``paid_units`` of them were charged
+    before: they ship for nothing, and are given back where the others are no longer owed. ``amount_minor`` is what the units are
+    charged when they ship, or what is no longer owed when they are cancelled; ``refund_minor`` is what is given back.
+    """
 
     order_id: UUID
     line_no: int
@@ -192,6 +203,18 @@ class UnitMove(Struct, frozen=True, gc=False):
     quantity: int
     cause_id: UUID
     reason: str | None = None
+    paid_units: int | None = None
+    amount_minor: int | None = None
+    refund_minor: int | None = None
+
+
+class ShippingMove(Struct, frozen=True, gc=False):
+    """The money of an order's shipping, in minor units: so much more of it is charged, no longer owed, or given back."""
+
+    order_id: UUID
+    charged_minor: int = 0
+    void_minor: int = 0
+    refund_minor: int = 0
 
 
 class PaymentMoveKind(StrEnum):
@@ -227,10 +250,20 @@ class OrderRow(Struct, frozen=True, gc=False):
     status: str
     type: str
     service_level: str | None
+    shipping_charged_minor: int
+    shipping_void_minor: int
+    shipping_refunded_minor: int
+
+    @property
+    def net_shipping_minor(self) -> int:
+        """What the shipping costs after a discount that exceeds lines and tax."""
+        return min(self.shipping_minor, self.total_minor)
 
 
 class LineRow(Struct, frozen=True, gc=False):
-    """A line with its counts."""
+    """A line with its counts and its money. Units begin as owed; they are charged, or no longer owed (void); charged ones may be
+    refunded. ``charged_units`` and ``charged_minor`` count the refunded ones, too.
+    """
 
     order_id: UUID
     line_no: int
@@ -250,6 +283,12 @@ class LineRow(Struct, frozen=True, gc=False):
     excluded_location_ids: list[int]
     group_code: str | None
     tries: int
+    charged_units: int
+    charged_minor: int
+    void_units: int
+    void_minor: int
+    refunded_units: int
+    refunded_minor: int
 
 
 class AllocationRow(Struct, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordino.core.database import Tx
-from ordino.core.errors import Unavailable
+from ordino.core.errors import NotYet, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Effect, Task
@@ -72,8 +72,8 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         doubtful = _doubtful(kind, tasks, rows)
         queued: set[UUID] = set()
         if doubtful:
-            before = "authorize" if kind is PaymentMoveKind.VOIDED else "capture"
-            queued = {r["subject_id"] for r in await sql.still_queued(tx, kind=before, order_ids=doubtful)}
+            before = "capture" if kind is PaymentMoveKind.REFUNDED else "authorize"
+            queued = {r["subject_id"] for r in await sql.still_to_move(tx, kind=before, order_ids=doubtful)}
             # What has left the queue since the first look is in the ledger at the second.
             rows |= {row["order_id"]: row for row in await sql.money_of(tx, order_ids=doubtful)}
         worth: dict[UUID, int] = {}
@@ -94,6 +94,8 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         return calls
 
     async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
+        if not request.amount_minor:
+            return request, Approved("")  # where nothing is due, nobody is asked
         provider = providers.get(request.provider)
         if provider is None:
             raise Unavailable(f"This process knows no payment provider {request.provider!r}.")
@@ -109,7 +111,8 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
                     moves.append(
                         PaymentMove(task.subject_id, task.event_id, kind, request.amount_minor, answer.reference)
                     )
-                name, data = f"payment_{kind}", {"amount_minor": request.amount_minor, "reference": answer.reference}
+                told = {"amount_minor": request.amount_minor, "reference": answer.reference or None}
+                name, data = f"payment_{kind}", told
             else:
                 name, data = (
                     "payment_declined",
@@ -124,13 +127,13 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
 
 
 def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:
-    """Orders that may have to wait: a void for the authorization, refunds for charges that they need."""
-    if kind is PaymentMoveKind.VOIDED:
+    """Orders that may have to wait: voids and charges for the authorization, refunds for charges that they need."""
+    if kind in (PaymentMoveKind.VOIDED, PaymentMoveKind.CAPTURED):
         return [t.subject_id for t in tasks if payments[t.subject_id]["authorized_minor"] == 0]
     if kind is PaymentMoveKind.REFUNDED:
         wanted: dict[UUID, int] = {}
         for task in tasks:
-            wanted[task.subject_id] = wanted.get(task.subject_id, 0) + int(task.data["refund_minor"])
+            wanted[task.subject_id] = wanted.get(task.subject_id, 0) + _refund_minor(task)
         return [order_id for order_id, amount in wanted.items() if amount > _limit(kind, payments[order_id])]
     return []
 
@@ -153,23 +156,28 @@ def _to_capture(task: Task, payment: Any, worth_minor: int, queued: bool) -> int
     """What the shipment's event says it charges."""
     amount = int(task.data["amount_minor"])
     if amount and payment["authorized_minor"] == 0:
-        raise Unavailable("The payment is not authorized yet; the shipment is charged when it is.")
+        if queued:
+            raise NotYet("The payment is being authorized; the shipment is charged after that.")
+        raise Unavailable("The payment is not authorized; the shipment can be charged once it is.")
     return amount
 
 
 def _to_void(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
     """What the cancelled units were worth, once it is authorized."""
     if payment["authorized_minor"] == 0 and queued:
-        raise Unavailable("The payment is being authorized; what was cancelled is voided after that.")
+        raise NotYet("The payment is being authorized; what was cancelled is voided after that.")
     return int(task.data["amount_minor"])
 
 
 def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
     """What the event says is to be given back. What was not captured yet cannot be."""
-    amount = int(task.data["refund_minor"])
     if queued:
-        raise Unavailable("The shipment is not charged yet; the refund follows the charge.")
-    return amount
+        raise NotYet("The shipment is not charged yet; the refund follows the charge.")
+    return _refund_minor(task)
+
+
+def _refund_minor(task: Task) -> int:
+    return int(task.data.get("refund_minor", 0))
 
 
 authorize = _effect("authorize", PaymentMoveKind.AUTHORIZED, _to_authorize)

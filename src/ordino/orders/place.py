@@ -228,9 +228,10 @@ def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
         return _refuse(order, Refusal.WRONG_CURRENCY, detail, "/currency")
     goods = sum(line.quantity * line.unit_price_minor for line in order.lines)
     total = goods + order.shipping_minor + order.tax_minor - order.discount_minor
-    if order.discount_minor > goods + order.tax_minor:
+    if total < 0:
         detail = (
-            f"The discount of {order.discount_minor} is more than lines and tax are worth ({goods + order.tax_minor})."
+            f"The discount of {order.discount_minor} is more than lines, shipping and tax come to "
+            f"({total + order.discount_minor}); it can be that much at most."
         )
         return _refuse(order, Refusal.WRONG_TOTAL, detail, "/discount_minor")
     if total != order.total_minor:
@@ -338,7 +339,8 @@ async def _plan(
             outcomes[index] = _short_outcome(order, decision)
             continue
         goods = [line.quantity * line.unit_price_minor for line in order.lines]
-        shares = split_minor(order.tax_minor - order.discount_minor, goods)
+        # What a discount exceeds lines and tax by comes off the shipping.
+        shares = split_minor(max(order.tax_minor - order.discount_minor, -sum(goods)), goods)
         customer = (
             None if order.customer is None else customers[channels[index][0].seller_id, order.customer.external_id]
         )
@@ -677,6 +679,7 @@ _LINE_COLUMNS = (
     "line_cancelled",
     "line_drop_reasons",
     "line_groups",
+    "line_void",
 )
 
 
@@ -703,6 +706,7 @@ def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
                     cancelled,
                     plan.drop_reason(line_no) if cancelled else None,
                     line.group,
+                    amount if line_no in dropped else 0,
                 )
             )
     return dict(zip(_LINE_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))

@@ -1,19 +1,20 @@
 -- name: lock_orders
 -- Orders are taken in key order, before any of their rows and before any stock.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status, type, service_level
+       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor
 FROM orders.orders WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id FOR NO KEY UPDATE;
 
 -- name: orders
 -- Orders as they stand.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status, type, service_level
+       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor
 FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
 
 -- name: lines
 -- The lines of these orders with their counts.
 SELECT order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed, shipped,
-       delivered, returned, cancelled, stop_wanted, excluded_location_ids, group_code, tries
+       delivered, returned, cancelled, stop_wanted, excluded_location_ids, group_code, tries, charged_units, charged_minor,
+       void_units, void_minor, refunded_units, refunded_minor
 FROM orders.lines WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, line_no;
 
 -- name: allocations
@@ -22,17 +23,25 @@ SELECT order_id, line_no, location_id, sku_id, quantity, released, service_id, s
 FROM orders.allocations WHERE order_id = any(:order_ids::uuid[]) AND quantity > 0 ORDER BY order_id, line_no, location_id;
 
 -- name: move_units
--- The demand ledger: the moves, the lines' counts and the orders' counts in one statement.
+-- The demand ledger: the moves, the lines' counts and money, the orders' counts and shipping, and what is due in one statement.
 WITH m AS (
     SELECT * FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :line_nos::int[], :from_states::text[], :to_states::text[],
-                         :quantities::bigint[], :reasons::text[])
-        AS m (order_id, cause_id, line_no, from_state, to_state, quantity, reason)
+                         :quantities::bigint[], :reasons::text[], :paid_units::bigint[], :amounts::bigint[], :refunds::bigint[])
+        AS m (order_id, cause_id, line_no, from_state, to_state, quantity, reason, paid_units, amount_minor, refund_minor)
+), s AS (
+    SELECT * FROM unnest(:shipping_order_ids::uuid[], :shipping_charged::bigint[], :shipping_void::bigint[],
+                         :shipping_refunded::bigint[]) AS s (order_id, charged, void, refunded)
 ), written AS (
-    INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at)
-    SELECT m.*, :at::timestamptz FROM m
+    INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at, paid_units, amount_minor,
+                              refund_minor)
+    SELECT order_id, cause_id, line_no, from_state, to_state, quantity, reason, :at::timestamptz, paid_units, amount_minor,
+           refund_minor
+    FROM m
 ), signed AS (
-    SELECT order_id, line_no, to_state AS state, quantity AS delta FROM m
-    UNION ALL SELECT order_id, line_no, from_state, -quantity FROM m
+    SELECT order_id, line_no, to_state AS state, quantity AS delta, quantity - paid_units AS new_units, paid_units, amount_minor,
+           refund_minor
+    FROM m
+    UNION ALL SELECT order_id, line_no, from_state, -quantity, NULL, NULL, NULL, NULL FROM m
 ), delta AS (
     SELECT order_id, line_no,
            coalesce(sum(delta) FILTER (WHERE state = 'backordered'), 0) AS backordered,
@@ -42,38 +51,65 @@ WITH m AS (
            coalesce(sum(delta) FILTER (WHERE state = 'shipped'), 0) AS shipped,
            coalesce(sum(delta) FILTER (WHERE state = 'delivered'), 0) AS delivered,
            coalesce(sum(delta) FILTER (WHERE state = 'returned'), 0) AS returned,
-           coalesce(sum(delta) FILTER (WHERE state = 'cancelled'), 0) AS cancelled
+           coalesce(sum(delta) FILTER (WHERE state = 'cancelled'), 0) AS cancelled,
+           coalesce(sum(new_units) FILTER (WHERE state = 'shipped'), 0) AS charged_units,
+           coalesce(sum(amount_minor) FILTER (WHERE state = 'shipped'), 0) AS charged_minor,
+           coalesce(sum(new_units) FILTER (WHERE state = 'cancelled'), 0) AS void_units,
+           coalesce(sum(amount_minor) FILTER (WHERE state = 'cancelled'), 0) AS void_minor,
+           coalesce(sum(paid_units) FILTER (WHERE state <> 'shipped'), 0) AS refunded_units,
+           coalesce(sum(refund_minor), 0) AS refunded_minor
     FROM signed GROUP BY order_id, line_no
 ), moved_lines AS (
     UPDATE orders.lines l
     SET backordered = l.backordered + d.backordered, allocated = l.allocated + d.allocated, picked = l.picked + d.picked,
         packed = l.packed + d.packed, shipped = l.shipped + d.shipped, delivered = l.delivered + d.delivered,
-        returned = l.returned + d.returned, cancelled = l.cancelled + d.cancelled
+        returned = l.returned + d.returned, cancelled = l.cancelled + d.cancelled,
+        charged_units = l.charged_units + d.charged_units, charged_minor = l.charged_minor + d.charged_minor,
+        void_units = l.void_units + d.void_units, void_minor = l.void_minor + d.void_minor,
+        refunded_units = l.refunded_units + d.refunded_units, refunded_minor = l.refunded_minor + d.refunded_minor
     FROM delta d WHERE l.order_id = d.order_id AND l.line_no = d.line_no
       /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
     RETURNING l.order_id
+), order_delta AS (
+    SELECT d.*, coalesce(s.charged, 0) AS shipping_charged, coalesce(s.void, 0) AS shipping_void,
+           coalesce(s.refunded, 0) AS shipping_refunded
+    FROM (SELECT order_id, sum(backordered)::bigint AS backordered, sum(allocated)::bigint AS allocated,
+                 sum(picked)::bigint AS picked, sum(packed)::bigint AS packed, sum(shipped)::bigint AS shipped,
+                 sum(delivered)::bigint AS delivered, sum(returned)::bigint AS returned, sum(cancelled)::bigint AS cancelled,
+                 sum(void_minor)::bigint AS void_minor
+          FROM delta GROUP BY order_id) d
+    LEFT JOIN (SELECT order_id, sum(charged)::bigint AS charged, sum(void)::bigint AS void, sum(refunded)::bigint AS refunded
+               FROM s GROUP BY order_id) s USING (order_id)
 ), moved_orders AS (
     UPDATE orders.orders o
     SET backordered = o.backordered + d.backordered, allocated = o.allocated + d.allocated, picked = o.picked + d.picked,
         packed = o.packed + d.packed, shipped = o.shipped + d.shipped, delivered = o.delivered + d.delivered,
-        returned = o.returned + d.returned, cancelled = o.cancelled + d.cancelled
-    FROM (SELECT order_id, sum(backordered)::bigint AS backordered, sum(allocated)::bigint AS allocated,
-                 sum(picked)::bigint AS picked, sum(packed)::bigint AS packed, sum(shipped)::bigint AS shipped,
-                 sum(delivered)::bigint AS delivered, sum(returned)::bigint AS returned, sum(cancelled)::bigint AS cancelled
-          FROM delta GROUP BY order_id) d
+        returned = o.returned + d.returned, cancelled = o.cancelled + d.cancelled,
+        shipping_charged_minor = o.shipping_charged_minor + d.shipping_charged,
+        shipping_void_minor = o.shipping_void_minor + d.shipping_void,
+        shipping_refunded_minor = o.shipping_refunded_minor + d.shipping_refunded
+    FROM order_delta d
     WHERE o.order_id = d.order_id /* on shards: AND o.order_id = any(:order_ids::uuid[]) */
     RETURNING o.order_id, o.status
+), moved_payments AS (
+    UPDATE orders.payments p SET due_minor = p.due_minor - d.void_minor - d.shipping_void
+    FROM order_delta d
+    WHERE p.order_id = d.order_id AND d.void_minor + d.shipping_void > 0
+      /* on shards: AND p.order_id = any(:order_ids::uuid[]) */
 )
 SELECT o.order_id, o.status, (SELECT count(*) FROM moved_lines) AS lines FROM moved_orders o;
 
--- name: went_out
--- Of which of these orders something has shipped, whatever became of it.
-SELECT DISTINCT order_id FROM orders.moves WHERE order_id = any(:order_ids::uuid[]) AND to_state = 'shipped';
-
--- name: lost_units
--- How many units of each line were lost on the way.
-SELECT order_id, line_no, sum(quantity)::bigint AS quantity FROM orders.moves
-WHERE order_id = any(:order_ids::uuid[]) AND from_state = 'shipped' AND to_state = 'cancelled' GROUP BY order_id, line_no;
+-- name: give_back
+-- What is to be refunded of lines and of shipping, though no unit moves.
+WITH g AS (
+    SELECT * FROM unnest(:order_ids::uuid[], :line_nos::int[], :amounts::bigint[]) AS g (order_id, line_no, amount_minor)
+), of_lines AS (
+    UPDATE orders.lines l SET refunded_minor = l.refunded_minor + g.amount_minor
+    FROM g WHERE l.order_id = g.order_id AND l.line_no = g.line_no /* on shards: AND l.order_id = any(:order_ids::uuid[]) */
+)
+UPDATE orders.orders o SET shipping_refunded_minor = o.shipping_refunded_minor + s.amount_minor
+FROM unnest(:shipping_order_ids::uuid[], :shipping_amounts::bigint[]) AS s (order_id, amount_minor)
+WHERE o.order_id = s.order_id /* on shards: AND o.order_id = any(:shipping_order_ids::uuid[]) */;
 
 -- name: take_allocations
 -- Units leave their allocation: picked, short or cancelled. Released units leave first what was released.
@@ -245,21 +281,27 @@ WITH o AS (
                 :postal_codes::text[], :countries::text[], :emails::text[], :phones::text[])
         AS a (order_id, name, line1, line2, city, region, postal_code, country, email, phone)
 ), payments AS (
-    INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor)
-    SELECT order_id, :provider::text, currency, 0, 0, 0, 0 FROM o
+    INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor,
+                                 due_minor)
+    SELECT order_id, :provider::text, currency, 0, 0, 0, 0, total - dropped FROM o
 ), l AS (
     SELECT * FROM unnest(:line_order_ids::uuid[], :line_cause_ids::uuid[], :line_nos::int[], :line_sku_ids::int[],
         :line_ordered::bigint[], :line_prices::bigint[], :line_amounts::bigint[], :line_backordered::bigint[],
-        :line_allocated::bigint[], :line_cancelled::bigint[], :line_drop_reasons::text[], :line_groups::text[])
-        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, drop_reason, group_code)
+        :line_allocated::bigint[], :line_cancelled::bigint[], :line_drop_reasons::text[], :line_groups::text[], :line_void::bigint[])
+        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, drop_reason, group_code, void)
 ), lines AS (
     INSERT INTO orders.lines (order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated,
-        picked, packed, shipped, delivered, returned, cancelled, group_code)
-    SELECT order_id, line_no, sku_id, ordered, price, amount, backordered, allocated, 0, 0, 0, 0, 0, cancelled, group_code FROM l
+        picked, packed, shipped, delivered, returned, cancelled, group_code, void_units, void_minor)
+    SELECT order_id, line_no, sku_id, ordered, price, amount, backordered, allocated, 0, 0, 0, 0, 0, cancelled, group_code,
+           cancelled, void
+    FROM l
 ), moves AS (
-    INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at)
+    INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at, paid_units, amount_minor,
+                              refund_minor)
     SELECT l.order_id, l.cause_id, l.line_no, 'ordered', m.state, m.quantity,
-           CASE WHEN m.state = 'cancelled' THEN l.drop_reason END, :at::timestamptz
+           CASE WHEN m.state = 'cancelled' THEN l.drop_reason END, :at::timestamptz,
+           CASE WHEN m.state = 'cancelled' THEN 0 END, CASE WHEN m.state = 'cancelled' THEN l.void END,
+           CASE WHEN m.state = 'cancelled' THEN 0 END
     FROM l CROSS JOIN LATERAL (VALUES ('backordered', l.backordered), ('allocated', l.allocated), ('cancelled', l.cancelled))
         AS m (state, quantity)
     WHERE m.quantity > 0
@@ -401,7 +443,7 @@ FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no) JOIN 
 -- name: placed_orders
 -- Orders placed within some time, oldest first, a page at a time.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status, type, service_level
+       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor
 FROM orders.orders
 WHERE placed_at >= :after_at::timestamptz AND placed_at < :until::timestamptz
   AND (placed_at, order_id) > (:after_at::timestamptz, :after_id::uuid) AND channel_id = any(:channel_ids::int[])
@@ -536,7 +578,7 @@ ORDER BY o.placed_at, o.order_id LIMIT :limit::int;
 -- name: order
 -- One order, by its id.
 SELECT o.*, o.total_minor - o.dropped_minor AS accepted_total_minor, c.code AS channel, p.status AS payment_status, p.provider,
-       p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor
+       p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor, p.due_minor
 FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN orders.payments p USING (order_id)
 WHERE o.order_id = :order_id::uuid;
 
@@ -580,6 +622,10 @@ WHERE o.order_id = any(:order_ids::uuid[])
 -- For which of these orders a reaction of this kind is still to run.
 SELECT DISTINCT subject_id FROM core.reactions
 WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND dead_at IS NULL;
+
+-- name: still_to_move
+-- For which of these orders a reaction of this kind is still to run, now or once a person replays it.
+SELECT DISTINCT subject_id FROM core.reactions WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]);
 
 -- name: known_payment_moves
 -- Which of these events have moved money already.

@@ -12,7 +12,7 @@ import msgspec
 
 from ordino.catalog.kits import Kits, kits
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS, Event, declare, record
+from ordino.core.events import BUCKETS, Event, Step, declare, follow, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
@@ -20,8 +20,8 @@ from ordino.inventory import ledger as stock
 from ordino.inventory import waiting
 from ordino.orders import exceptions, ledger, look_again, payments, shortfalls  # noqa: F401 - one of them registers its own duty
 from ordino.orders.allocate import NIL, allocate, waiting_for
-from ordino.orders.model import State, UnitMove
-from ordino.orders.value import value_given_back
+from ordino.orders.called_off import CalledOff
+from ordino.orders.model import LineRow, State
 
 core_sql = statements("ordino.core")
 sql = statements("ordino.orders")
@@ -49,7 +49,9 @@ declare(
     payment_voided="Money that is no longer owed was let go.",
     payment_refunded="Money went back to the customer.",
     lost_settled="Units that were lost on the way are cancelled.",
+    refund_requested="Money is to go back: what was charged for cancelled units, shipping, part of a price, or goodwill.",
 )
+follow(refund_requested=(Step("refund"),))
 
 registry.effect("authorize", payments.authorize)
 registry.effect("capture", payments.capture)
@@ -150,30 +152,29 @@ async def source_anew(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
 
 @registry.reaction("settle_lost")
 async def settle_lost(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
-    """Units that were lost on the way are cancelled; their price is to be given back."""
+    """Units that were lost on the way are cancelled; their price is to be given back, and the shipping of an order of which nothing
+    else has arrived or still may.
+    """
     orders = await ledger.lock(tx, [task.subject_id for task in tasks])
-    lines = await ledger.lines(tx, orders)
-    gone = defaultdict(int, await ledger.lost_units(tx, orders))
-    left: dict[tuple[UUID, int], int] = {key: line.shipped for key, line in lines.items()}
-    moves, events = [], []
+    lines: dict[UUID, dict[int, LineRow]] = defaultdict(dict)
+    for (order_id, line_no), line in (await ledger.lines(tx, orders)).items():
+        lines[order_id][line_no] = line
+    moves, shipping, events = [], [], []
     for task, event_id in zip(tasks, new_ids(at, len(tasks)), strict=True):
         order_id = task.subject_id
+        called_off = CalledOff(orders[order_id], lines[order_id], event_id, "lost")
         lost: dict[int, int] = defaultdict(int)
         for units in task.data["lines"]:
-            key = (order_id, units["line_no"])
-            taken = min(units["quantity"], left[key])
-            left[key] -= taken
-            if taken:
-                lost[units["line_no"]] += taken
-        if not lost:
-            continue
-        refund = 0
+            lost[units["line_no"]] += units["quantity"]
         for line_no, quantity in lost.items():
-            line = lines[order_id, line_no]
-            refund += value_given_back(line, gone[order_id, line_no], quantity)
-            gone[order_id, line_no] += quantity
-            moves.append(UnitMove(order_id, line_no, State.SHIPPED, State.CANCELLED, quantity, event_id, "lost"))
-        data = {"lines": [{"line_no": n, "quantity": q} for n, q in lost.items()], "refund_minor": refund}
+            if taken := min(quantity, lines[order_id][line_no].shipped):
+                called_off.take(line_no, State.SHIPPED, taken)
+        if not called_off.moves:
+            continue
+        shipping.append(called_off.close())
+        orders[order_id] = called_off.order
+        moves += called_off.moves
+        data = {"lines": called_off.listed(), "refund_minor": called_off.refund_minor}
         events.append(Event(order_id, event_id, "lost_settled", at, data, orders[order_id].flow_version))
-    await ledger.move_units(tx, moves, at=at)
+    await ledger.move_units(tx, moves, shipping, at=at)
     await record(tx, events)

@@ -32,7 +32,9 @@ class AllocationView(Struct, frozen=True):
 
 
 class LineView(Struct, frozen=True):
-    """A line: what was ordered, and how many of its units are in which state."""
+    """A line: what was ordered, how many of its units are in which state, and what of ``amount_minor`` was charged, is no longer
+    owed, and is given back or to be given back.
+    """
 
     line_no: int
     sku: str
@@ -48,11 +50,16 @@ class LineView(Struct, frozen=True):
     returned: int
     cancelled: int
     stop_wanted: int
+    charged_minor: int
+    void_minor: int
+    refunded_minor: int
     allocations: list[AllocationView]
 
 
 class PaymentView(Struct, frozen=True):
-    """The balance of the money ledger."""
+    """The balance of the money ledger. ``due_minor`` is the order's total less what is no longer owed; None: it was placed before
+    that was kept.
+    """
 
     provider: str
     status: str
@@ -60,6 +67,7 @@ class PaymentView(Struct, frozen=True):
     voided_minor: int
     captured_minor: int
     refunded_minor: int
+    due_minor: int | None
 
 
 class OrderView(Struct, frozen=True):

@@ -1,70 +1,143 @@
-"""What units are worth: a line's amount, shared among its units in the order in which they leave for good.
+"""What units are worth: the very units that are charged, no longer owed, or given back share what is left of their line's amount.
 
-A unit leaves by shipping or by cancellation. Valued one after the other, all units together are worth the line's
-amount to the cent, whatever the order of events.
+Every unit has a state in money beside its state of demand: owed, then charged, then refunded; or owed, then void (no longer
+owed). Units that are charged or void share the amount that is still owed with the units that still owe it; units that are given
+back share what was charged and not refunded. The last one takes what is left, so that nothing stays behind in any order of
+events. All functions are pure: they return the line or order after what happened to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable
 
-from ordino.core.money import share_of_units
+from msgspec import Struct, structs
 
-
-class Counts(Protocol):
-    """A line with its amount and counts."""
-
-    @property
-    def ordered(self) -> int: ...
-    @property
-    def amount_minor(self) -> int: ...
-    @property
-    def shipped(self) -> int: ...
-    @property
-    def delivered(self) -> int: ...
-    @property
-    def returned(self) -> int: ...
-    @property
-    def cancelled(self) -> int: ...
+from ordino.core.money import share_of_pool
+from ordino.orders.model import LineRow, OrderRow, ShippingMove
 
 
-def gone(line: Counts) -> int:
-    """Units that have left for good: shipped at some time, or cancelled."""
-    return line.shipped + line.delivered + line.returned + line.cancelled
+class Worth(Struct, frozen=True, gc=False):
+    """What units of a line mean in money, in minor units. ``paid_units`` of them were charged before.
 
-
-def value_of_leaving(line: Counts, quantity: int) -> int:
-    """What the next ``quantity`` units to leave are worth, in minor units."""
-    return share_of_units(line.amount_minor, line.ordered, gone(line), quantity)
-
-
-def value_given_back(line: Counts, lost: int, quantity: int) -> int:
-    """What the next ``quantity`` units to come back, or to be lost, are refunded, after ``lost`` units of the line were lost.
-
-    All units together are refunded the line's amount to the cent.
+    ``amount_minor`` is charged or no longer owed; ``refund_minor`` is to be given back.
     """
-    return share_of_units(line.amount_minor, line.ordered, line.returned + lost, quantity)
+
+    paid_units: int
+    amount_minor: int
+    refund_minor: int
 
 
-def value_of_shipment(
-    shipping_minor: int, lines: Mapping[int, Counts], quantities: Mapping[int, int], *, first: bool
-) -> int:
-    """What a shipment charges: its units, and the order's shipping with the first one, whatever became of that.
+def owed_units(line: LineRow) -> int:
+    """Units that are neither charged nor void."""
+    return line.ordered - line.charged_units - line.void_units
 
-    ``lines`` are all lines of the order by number, as they were before the shipment.
+
+def owed_minor(line: LineRow) -> int:
+    """What the owed units are worth together."""
+    return line.amount_minor - line.charged_minor - line.void_minor
+
+
+def kept_units(line: LineRow) -> int:
+    """Units that were charged and not refunded."""
+    return line.charged_units - line.refunded_units
+
+
+def kept_minor(line: LineRow) -> int:
+    """What was charged and not given back yet."""
+    return line.charged_minor - line.refunded_minor
+
+
+def idle_units(line: LineRow) -> int:
+    """Units that were charged and are not with the customer or on their way: they came back undelivered, to be sent again."""
+    return max(0, kept_units(line) - line.shipped - line.delivered)
+
+
+def ship(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
+    """``quantity`` packed units leave. Those that were charged before cost nothing again; the others are charged."""
+    paid = min(quantity, idle_units(line))
+    new = quantity - paid
+    amount = share_of_pool(owed_minor(line), new, owed_units(line)) if new else 0
+    line = structs.replace(
+        line,
+        packed=line.packed - quantity,
+        shipped=line.shipped + quantity,
+        charged_units=line.charged_units + new,
+        charged_minor=line.charged_minor + amount,
+    )
+    return line, Worth(paid, amount, 0)
+
+
+def cancel(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
+    """``quantity`` units that are not with the customer or on their way are cancelled: first those that are still owed are owed no
+    longer, then charged ones are given back. The states that the units leave are the caller's to count.
     """
-    units = sum(value_of_leaving(lines[line_no], quantity) for line_no, quantity in quantities.items())
-    return units + (shipping_minor if first else 0)
+    void = min(quantity, owed_units(line))
+    amount = share_of_pool(owed_minor(line), void, owed_units(line)) if void else 0
+    line = structs.replace(
+        line,
+        cancelled=line.cancelled + quantity,
+        void_units=line.void_units + void,
+        void_minor=line.void_minor + amount,
+    )
+    line, refund = give_back(line, quantity - void)
+    return line, Worth(quantity - void, amount, refund)
 
 
-def value_of_cancelling(
-    shipping_minor: int, lines: Mapping[int, Counts], quantities: Mapping[int, int], *, went_out: bool
-) -> int:
-    """What is no longer owed: the units, and the order's shipping when nothing of the order is left and nothing ever went out.
+def lose(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
+    """``quantity`` units were lost on the way: they are cancelled, and given back."""
+    line, refund = give_back(line, quantity)
+    line = structs.replace(line, shipped=line.shipped - quantity, cancelled=line.cancelled + quantity)
+    return line, Worth(quantity, 0, refund)
 
-    ``lines`` are all lines of the order by number, as they were before the cancellation.
+
+def take_back(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
+    """``quantity`` delivered units came back, and are given back."""
+    line, refund = give_back(line, quantity)
+    line = structs.replace(line, delivered=line.delivered - quantity, returned=line.returned + quantity)
+    return line, Worth(quantity, 0, refund)
+
+
+def give_back(line: LineRow, quantity: int) -> tuple[LineRow, int]:
+    """The line, and what ``quantity`` charged units are refunded, in minor units."""
+    if not quantity:
+        return line, 0
+    refund = share_of_pool(kept_minor(line), quantity, kept_units(line))
+    line = structs.replace(
+        line, refunded_units=line.refunded_units + quantity, refunded_minor=line.refunded_minor + refund
+    )
+    return line, refund
+
+
+def kept_shipping_minor(order: OrderRow) -> int:
+    """What of the order's shipping was charged and not given back yet."""
+    return order.shipping_charged_minor - order.shipping_refunded_minor
+
+
+def _owed_shipping_minor(order: OrderRow) -> int:
+    return order.net_shipping_minor - order.shipping_charged_minor - order.shipping_void_minor
+
+
+def ship_order(order: OrderRow) -> tuple[OrderRow, ShippingMove]:
+    """Something of the order ships: its first shipment charges the shipping."""
+    return move_shipping(order, ShippingMove(order.order_id, charged_minor=_owed_shipping_minor(order)))
+
+
+def close_order(order: OrderRow, lines: Iterable[LineRow]) -> tuple[OrderRow, ShippingMove]:
+    """Units were cancelled or lost; ``lines`` are all lines of the order as they are now. If nothing of it has reached the customer
+    or still may, its shipping is no longer owed, and given back as far as it was charged.
     """
-    units = sum(value_of_leaving(lines[line_no], quantity) for line_no, quantity in quantities.items())
-    nothing_left = all(line.cancelled + quantities.get(line_no, 0) == line.ordered for line_no, line in lines.items())
-    return units + (shipping_minor if nothing_left and not went_out else 0)
+    if any(line.cancelled < line.ordered for line in lines):
+        return order, ShippingMove(order.order_id)
+    move = ShippingMove(order.order_id, void_minor=_owed_shipping_minor(order), refund_minor=kept_shipping_minor(order))
+    return move_shipping(order, move)
+
+
+def move_shipping(order: OrderRow, move: ShippingMove) -> tuple[OrderRow, ShippingMove]:
+    """The order after the move."""
+    order = structs.replace(
+        order,
+        shipping_charged_minor=order.shipping_charged_minor + move.charged_minor,
+        shipping_void_minor=order.shipping_void_minor + move.void_minor,
+        shipping_refunded_minor=order.shipping_refunded_minor + move.refund_minor,
+    )
+    return order, move

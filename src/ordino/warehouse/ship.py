@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
@@ -18,8 +18,8 @@ from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 from ordino.orders import ledger as orders_ledger
-from ordino.orders.model import LineRow, State, UnitMove
-from ordino.orders.value import value_of_shipment
+from ordino.orders import value
+from ordino.orders.model import LineRow, ShippingMove, State, UnitMove
 from ordino.warehouse import ledger
 from ordino.warehouse.ledger import Key, refuse, sql
 from ordino.warehouse.model import FulfillmentLine, LineMove, Ship, Shipped, WorkRefusal, WorkRefused
@@ -45,7 +45,14 @@ class _Shipment(Struct):
     line: FulfillmentLine  # any of the fulfillment order's: it says where from, by which service, by when
     cost_minor: int = 0
     cost_currency: str = ""
-    amount_minor: int = 0
+    worths: dict[int, value.Worth] = {}
+    shipping: ShippingMove | None = None
+
+    @property
+    def amount_minor(self) -> int:
+        """What the customer is charged for it."""
+        units = sum(worth.amount_minor for worth in self.worths.values())
+        return units + (self.shipping.charged_minor if self.shipping else 0)
 
     @property
     def weight_grams(self) -> int:
@@ -55,8 +62,8 @@ class _Shipment(Struct):
 async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped | WorkRefused]:
     """One outcome an item, in order. A shipment leaves as told, or is refused whole.
 
-    The event ``shipment_shipped`` carries what the customer is to be charged: the units, and the order's shipping with its
-    first shipment.
+    The event ``shipment_shipped`` carries what the customer is to be charged: the units that were not charged before, and the
+    order's shipping with its first shipment.
     """
     floor = await ledger.load(tx, [s.order_id for s in ships])
     refusals = ledger.doubtful(floor, ships)
@@ -170,7 +177,21 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
         lines = floor.lines[order_id, fulfillment_order_id]
         for line_no, quantity in s.contents.items():
             line_moves.append(LineMove(order_id, fulfillment_order_id, line_no, packed=-quantity, shipped=quantity))
-            unit_moves.append(UnitMove(order_id, line_no, State.PACKED, State.SHIPPED, quantity, event_id))
+            worth = s.worths[line_no]
+            unit_moves.append(
+                UnitMove(
+                    order_id,
+                    line_no,
+                    State.PACKED,
+                    State.SHIPPED,
+                    quantity,
+                    event_id,
+                    None,
+                    worth.paid_units,
+                    worth.amount_minor,
+                    worth.refund_minor,
+                )
+            )
             stock_moves.append(
                 StockMove(
                     lines[line_no].sku_id,
@@ -211,7 +232,7 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
         package_ids=[row[1] for row in left],
         package_shipment_ids=[row[2] for row in left],
     )
-    await orders_ledger.move_units(tx, unit_moves, at=at)
+    await orders_ledger.move_units(tx, unit_moves, [s.shipping for s in shipments if s.shipping], at=at)
     await record(tx, events)
     await stock.post(tx, stock_moves, at=at)
     return statuses
@@ -244,12 +265,10 @@ async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, or
     lines: dict[UUID, dict[int, LineRow]] = {}
     for (order_id, line_no), line in (await orders_ledger.lines(tx, order_ids)).items():
         lines.setdefault(order_id, {})[line_no] = line
-    went_out = await orders_ledger.went_out(tx, order_ids)
+    orders = {order_id: floor.orders[order_id] for order_id in order_ids}
     for s in shipments:
-        here = lines[s.item.order_id]
-        shipping_minor = floor.orders[s.item.order_id].shipping_minor
-        first = s.item.order_id not in went_out
-        s.amount_minor = value_of_shipment(shipping_minor, here, s.contents, first=first)
-        went_out.add(s.item.order_id)
+        order_id = s.item.order_id
+        here = lines[order_id]
         for line_no, quantity in s.contents.items():
-            here[line_no] = structs.replace(here[line_no], shipped=here[line_no].shipped + quantity)
+            here[line_no], s.worths[line_no] = value.ship(here[line_no], quantity)
+        orders[order_id], s.shipping = value.ship_order(orders[order_id])

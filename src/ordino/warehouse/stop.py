@@ -17,9 +17,9 @@ from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
+from ordino.orders.called_off import CalledOff
 from ordino.orders.ledger import AllocationKey
-from ordino.orders.model import AllocationRow, LineRow, State, UnitMove
-from ordino.orders.value import value_of_cancelling
+from ordino.orders.model import AllocationRow, LineRow, ShippingMove, State, UnitMove
 from ordino.warehouse import ledger
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import FulfillmentLine, LineMove
@@ -40,6 +40,7 @@ class Stopped(Struct, frozen=True):
     cancelled: dict[int, int]
     refused: dict[int, int]
     amount_minor: int
+    refund_minor: int = 0
 
 
 class _Package(Struct):
@@ -61,7 +62,8 @@ class _Place(Struct):
 class _Result(Struct):
     """What a batch writes, summed up by what each ledger keeps apart."""
 
-    units: dict[tuple[UUID, int, State, UUID, str], int]
+    units: list[UnitMove]
+    shipping: list[ShippingMove]
     stock: dict[tuple[int, int, UUID, MoveKind, UUID, int], int]
     taken: dict[AllocationKey, tuple[int, int]]
     line_moves: list[LineMove]
@@ -75,36 +77,34 @@ async def stop(tx: Tx, wishes: Sequence[Wish], *, at: datetime) -> list[Stopped]
     """
     floor = await ledger.load(tx, [wish.order_id for wish in wishes])
     place = await _look(tx, floor)
-    went_out = await orders_ledger.went_out(tx, floor.orders)
-    result = _Result(defaultdict(int), defaultdict(int), {}, [], defaultdict(int))
+    result = _Result([], [], defaultdict(int), {}, [], defaultdict(int))
     deltas: dict[tuple[UUID, int], int] = defaultdict(int)
     events: list[Event] = []
     outcomes: list[Stopped] = []
-    ids = new_ids(at, 2 * len(wishes))
+    ids = new_ids(at, 3 * len(wishes))
     for index, wish in enumerate(wishes):
+        event_id, refused_id, refund_id = ids[3 * index : 3 * index + 3]
         order = floor.orders[wish.order_id]
         lines = place.orders[wish.order_id]
-        before = dict(lines)
-        cancelled: dict[int, int] = {}
+        called_off = CalledOff(order, lines, event_id, wish.reason)
         refused: dict[int, int] = {}
         for line_no, quantity in wish.lines.items():
-            taken = _take(wish, line_no, quantity, ids[2 * index], place, result)
+            taken = _take(called_off, line_no, quantity, place, result)
             deltas[wish.order_id, line_no] -= min(quantity, lines[line_no].stop_wanted)
             lines[line_no] = structs.replace(lines[line_no], stop_wanted=max(0, lines[line_no].stop_wanted - quantity))
-            if taken:
-                cancelled[line_no] = taken
             if taken < quantity:
                 refused[line_no] = quantity - taken
-        amount = 0
-        if cancelled:
-            amount = value_of_cancelling(order.shipping_minor, before, cancelled, went_out=wish.order_id in went_out)
-            data = {"lines": _listed(cancelled), "reason": wish.reason, "amount_minor": amount}
-            events.append(Event(wish.order_id, ids[2 * index], "units_cancelled", at, data, order.flow_version))
+        if called_off.moves:
+            result.shipping.append(called_off.close())
+            result.units += called_off.moves
+            floor.orders[wish.order_id] = called_off.order
+            events += called_off.events(refund_id, at)
         if refused:
             data = {"lines": _listed(refused), "reason": wish.reason}
-            event_id = ids[2 * index + 1]
-            events.append(Event(wish.order_id, event_id, "cancellation_refused", at, data, order.flow_version))
-        outcomes.append(Stopped(wish.order_id, cancelled, refused, amount))
+            events.append(Event(wish.order_id, refused_id, "cancellation_refused", at, data, order.flow_version))
+        outcomes.append(
+            Stopped(wish.order_id, called_off.units(), refused, called_off.amount_minor, called_off.refund_minor)
+        )
     await _write(tx, result, deltas, events, at)
     return outcomes
 
@@ -131,18 +131,17 @@ async def _look(tx: Tx, floor: ledger.Floor) -> _Place:
     return place
 
 
-def _take(wish: Wish, line_no: int, wanted: int, cause_id: UUID, place: _Place, result: _Result) -> int:
+def _take(called_off: CalledOff, line_no: int, wanted: int, place: _Place, result: _Result) -> int:
     """Cancel up to ``wanted`` units of a line. Returns how many."""
-    order_id = wish.order_id
+    order_id, cause_id = called_off.order.order_id, called_off.cause_id
     line = place.orders[order_id][line_no]
     left = wanted
+    by_state: dict[State, int] = defaultdict(int)
 
     def cancel(state: State, quantity: int) -> None:
-        nonlocal left, line
+        nonlocal left
         left -= quantity
-        result.units[order_id, line_no, state, cause_id, wish.reason] += quantity
-        counts = {state.value: getattr(line, state) - quantity, "cancelled": line.cancelled + quantity}
-        line = structs.replace(line, **counts)
+        by_state[state] += quantity
 
     def move(kind: MoveKind, location_id: int, quantity: int) -> None:
         result.stock[line.sku_id, location_id, cause_id, kind, order_id, line_no] += quantity
@@ -190,7 +189,10 @@ def _take(wish: Wish, line_no: int, wanted: int, cause_id: UUID, place: _Place, 
                 result.line_moves.append(
                     LineMove(order_id, f.fulfillment_order_id, line_no, packed=-taken, cancelled=taken)
                 )
-    place.orders[order_id][line_no] = line
+    for state, quantity in by_state.items():
+        counts = {state.value: getattr(called_off.lines[line_no], state) - quantity}
+        called_off.lines[line_no] = structs.replace(called_off.lines[line_no], **counts)
+        called_off.take(line_no, state, quantity)
     return wanted - left
 
 
@@ -208,14 +210,10 @@ async def _write(
         )
     await orders_ledger.take_allocations(tx, result.taken)
     await orders_ledger.want_stops(tx, deltas)
-    moves = [
-        UnitMove(order_id, line_no, state, State.CANCELLED, quantity, cause_id, reason)
-        for (order_id, line_no, state, cause_id, reason), quantity in result.units.items()
-    ]
-    await orders_ledger.move_units(tx, moves, at=at)
+    await orders_ledger.move_units(tx, result.units, result.shipping, at=at)
     await record(tx, events)
     if result.units:
-        await capacity.give_back(tx, await facts(tx), sorted({move.order_id for move in moves}))
+        await capacity.give_back(tx, await facts(tx), sorted({move.order_id for move in result.units}))
     await stock.post(
         tx,
         [

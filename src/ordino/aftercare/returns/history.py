@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordino.aftercare.returns.refund import refund_of
+from ordino.aftercare.returns.refund import take_back
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
@@ -80,8 +80,7 @@ class History(Struct, kw_only=True):
     """Of some orders. ``components`` (by SKU id) are those of lines of kits, as they were ordered."""
 
     orders: Mapping[UUID, OrderRow]
-    lines: Mapping[LineKey, LineRow]
-    lost: Mapping[LineKey, int]
+    lines: dict[LineKey, LineRow]
     components: Mapping[LineKey, Mapping[int, Component]]
     rows: dict[UUID, list[Row]]
 
@@ -127,10 +126,15 @@ class History(Struct, kw_only=True):
         """Parts of the line that are back."""
         return sum(pieces(self.of_line(line), self.per_unit(line), lambda row: row.back).values())
 
-    def refund(self, line: LineKey, *, back: int, coming: int) -> int:
-        """What is given back for the next ``coming`` parts of a line after ``back`` of them, in minor units."""
-        parts = self.parts_of(line, ITSELF)
-        return refund_of(self.lines[line], self.lost.get(line, 0), parts=parts, back=back, coming=coming)
+    def take_back(self, line: LineKey, *, back: int, coming: int, last: bool) -> tuple[int, int]:
+        """The next ``coming`` parts of a line come back after ``back`` of them: what they are refunded, in minor units, and how
+        many units are whole now. ``rows`` have all parts of the receipt already; its units are counted with its ``last`` parts.
+        """
+        parts, returned = self.parts_of(line, ITSELF), self.lines[line].returned
+        units = self.returned(line) - returned if last else 0
+        partly = back - returned * parts
+        self.lines[line], refund = take_back(self.lines[line], parts=parts, partly=partly, coming=coming, units=units)
+        return refund, units
 
 
 def pieces(rows: Iterable[Row], per_unit: Mapping[int, int], count: Callable[[Row], int]) -> dict[int, int]:
@@ -161,7 +165,6 @@ async def history_of(tx: Tx, order_ids: Sequence[UUID]) -> History:
     return History(
         orders=orders,
         lines=lines,
-        lost=await orders_ledger.lost_units(tx, known),
         components=await components_of(tx, lines),
         rows=rows,
     )

@@ -31,9 +31,7 @@ async def returns_of(tx: Tx, order_id: UUID) -> Returns:
         raise NotFound(f"There is no order {order_id}.")
     lines = await orders_ledger.lines(tx, orders)
     rows = [Row(**row) for row in await sql.return_lines(tx, order_ids=[order_id])]
-    history = History(
-        orders=orders, lines=lines, lost={}, components=await components_of(tx, lines), rows={order_id: rows}
-    )
+    history = History(orders=orders, lines=lines, components=await components_of(tx, lines), rows={order_id: rows})
     codes = {
         row["sku_id"]: row["code"]
         for row in await sql.sku_codes(tx, sku_ids=sorted({line.sku_id for line in lines.values()}))

@@ -58,6 +58,7 @@ class _Arrival(Struct, kw_only=True):
     rows: list[Row]
     places: list[str]
     refund_minor: int
+    given_back: dict[LineKey, int]  # for components, of lines of which no kit became whole
     unit_moves: list[UnitMove]
     stock_moves: list[StockMove]
     scrapped: list[tuple[int, Sequence[str]]]  # (SKU id, serial numbers)
@@ -249,9 +250,10 @@ def _carried_out(
 ) -> _Arrival:
     history, order_id = known.history, receipt.order_id
     line_nos = sorted({line.line_no for line in receipt.lines})
-    before = {line_no: history.returned((order_id, line_no)) for line_no in line_nos}
-    parts = {line_no: history.parts_back((order_id, line_no)) for line_no in line_nos}
-    places, refunds = [""] * len(receipt.lines), 0
+    back = {line_no: history.parts_back((order_id, line_no)) for line_no in line_nos}
+    history.rows[order_id] = [row for row in history.rows[order_id] if row.return_id != receipt.return_id] + rows
+    units, refunds = dict.fromkeys(line_nos, 0), dict.fromkeys(line_nos, 0)
+    places = [""] * len(receipt.lines)
     shelves = Restocking({}, {})
     scrapped: list[tuple[int, Sequence[str]]] = []
     for line in receipt.lines:
@@ -261,27 +263,29 @@ def _carried_out(
         line, key = receipt.lines[one.line], (order_id, one.row.line_no)
         places[one.line] = known.network.locations[one.location_id].code
         coming = (one.restocked + one.scrapped) * history.parts_of(key, one.row.component_sku_id)
-        refund = history.refund(key, back=parts[one.row.line_no], coming=coming)
-        parts[one.row.line_no] += coming
+        last = back[one.row.line_no] + coming == history.parts_back(key)
+        refund, whole = history.take_back(key, back=back[one.row.line_no], coming=coming, last=last)
+        back[one.row.line_no] += coming
         one.row.refund_minor += refund
-        refunds += refund
+        refunds[one.row.line_no] += refund
+        units[one.row.line_no] += whole
         for sku_id, each in _stocked(history, key, line).items() if one.restocked else ():
             shelves.add(sku_id, one.location_id, one.row.line_no, one.restocked * each)
     for line, place in zip(receipt.lines, places, strict=True):
         if line.serials and (sku_id := _sku_of(history, (order_id, line.line_no), line)) is not None:
             shelves.name(sku_id, known.network.location_ids[place], line.line_no, line.serials)
-    history.rows[order_id] = [row for row in history.rows[order_id] if row.return_id != receipt.return_id] + rows
     unit_moves = [
-        UnitMove(order_id, line_no, State.DELIVERED, State.RETURNED, units, event_id)
-        for line_no in line_nos
-        if (units := history.returned((order_id, line_no)) - before[line_no])
+        UnitMove(order_id, line_no, State.DELIVERED, State.RETURNED, whole, event_id, None, whole, 0, refunds[line_no])
+        for line_no, whole in units.items()
+        if whole
     ]
     return _Arrival(
         receipt=receipt,
         event_id=event_id,
         rows=rows,
         places=places,
-        refund_minor=refunds,
+        refund_minor=sum(refunds.values()),
+        given_back={(order_id, line_no): minor for line_no, minor in refunds.items() if minor and not units[line_no]},
         unit_moves=unit_moves,
         stock_moves=shelves.moves(order_id, event_id),
         scrapped=scrapped,
@@ -313,6 +317,11 @@ async def _write(
         return_ids=[return_id for _, return_id in touched],
         at=at,
     )
+    given_back: dict[LineKey, int] = {}
+    for one in arrivals:
+        for line, minor in one.given_back.items():
+            given_back[line] = given_back.get(line, 0) + minor
+    await orders_ledger.give_back(tx, given_back, {})
     statuses = await orders_ledger.move_units(tx, [move for one in arrivals for move in one.unit_moves], at=at)
     stock_moves = [move for one in arrivals for move in one.stock_moves]
     if stock_moves:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from ordino.core.money import share_of_units
-from ordino.orders.value import Counts
+from msgspec import structs
+
+from ordino.core.money import share_of_pool
+from ordino.orders.model import LineRow
+from ordino.orders.value import kept_minor, kept_units
 
 
-def refund_of(line: Counts, lost: int, *, parts: int, back: int, coming: int) -> int:
-    """What the next ``coming`` parts of a line's units to come back are refunded, in minor units.
+def take_back(line: LineRow, *, parts: int, partly: int, coming: int, units: int) -> tuple[LineRow, int]:
+    """The line after ``coming`` parts of its units came back, and what they are refunded, in minor units.
 
     A unit has ``parts`` equal parts: a kit as many as units of components are in it, anything else one; a component of a kit has no
-    price of its own. ``back`` parts of the line are back already, and ``lost`` units of it were lost. The shares are differences of
-    one running total: all parts of all units together are refunded the line's amount to the cent, in whatever order they come.
+    price of its own. ``partly`` parts of units that are not back whole came before, and ``units`` units are back whole now. What is
+    left of the line's charge is shared among the parts that are still out, and the last one takes all of it.
     """
-    return share_of_units(line.amount_minor, line.ordered * parts, back + lost * parts, coming)
+    refund = share_of_pool(kept_minor(line), coming, kept_units(line) * parts - partly)
+    line = structs.replace(
+        line,
+        delivered=line.delivered - units,
+        returned=line.returned + units,
+        refunded_units=line.refunded_units + units,
+        refunded_minor=line.refunded_minor + refund,
+    )
+    return line, refund

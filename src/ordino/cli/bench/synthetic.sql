@@ -51,14 +51,15 @@ SELECT fate, step, from_state, to_state, stock_kind, on_hand, reserved, picked F
 -- The orders as their lines have them.
 INSERT INTO orders.orders (order_id, channel_id, external_id, flow_version, currency, shipping_minor, tax_minor, discount_minor,
                            total_minor, placed_at, promised_at, ordered, backordered, allocated, picked, packed, shipped,
-                           delivered, returned, cancelled)
+                           delivered, returned, cancelled, shipping_charged_minor, shipping_void_minor)
 SELECT order_id, 1, 'S' || n, 1, 'EUR', 500, 0, 0, 2 * amount_minor + 500, placed_at, placed_at + interval '3 days', 2 * quantity,
        CASE fate WHEN 'backordered' THEN 2 * quantity ELSE 0 END,
        CASE WHEN fate IN ('allocated', 'released') THEN 2 * quantity ELSE 0 END, 0,
        CASE fate WHEN 'packed' THEN 2 * quantity ELSE 0 END, 0,
        CASE fate WHEN 'delivered' THEN 2 * quantity ELSE 0 END,
        CASE fate WHEN 'returned' THEN 2 * quantity ELSE 0 END,
-       CASE fate WHEN 'cancelled' THEN 2 * quantity ELSE 0 END
+       CASE fate WHEN 'cancelled' THEN 2 * quantity ELSE 0 END,
+       CASE WHEN fate IN ('delivered', 'returned') THEN 500 ELSE 0 END, CASE fate WHEN 'cancelled' THEN 500 ELSE 0 END
 FROM drawn WHERE line_no = 1;
 
 -- name: order_keys
@@ -74,21 +75,28 @@ SELECT order_id, 'ship_to', 'Somebody', 'Somewhere 1', 'Berlin', '10115', 'DE' F
 -- name: lines
 -- Every unit in one state.
 INSERT INTO orders.lines (order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed,
-                          shipped, delivered, returned, cancelled)
+                          shipped, delivered, returned, cancelled, charged_units, charged_minor, void_units, void_minor,
+                          refunded_units, refunded_minor)
 SELECT order_id, line_no, sku_id, quantity, 1999, amount_minor,
        CASE fate WHEN 'backordered' THEN quantity ELSE 0 END,
        CASE WHEN fate IN ('allocated', 'released') THEN quantity ELSE 0 END, 0,
        CASE fate WHEN 'packed' THEN quantity ELSE 0 END, 0,
        CASE fate WHEN 'delivered' THEN quantity ELSE 0 END,
        CASE fate WHEN 'returned' THEN quantity ELSE 0 END,
-       CASE fate WHEN 'cancelled' THEN quantity ELSE 0 END
+       CASE fate WHEN 'cancelled' THEN quantity ELSE 0 END,
+       CASE WHEN fate IN ('delivered', 'returned') THEN quantity ELSE 0 END,
+       CASE WHEN fate IN ('delivered', 'returned') THEN amount_minor ELSE 0 END,
+       CASE fate WHEN 'cancelled' THEN quantity ELSE 0 END, CASE fate WHEN 'cancelled' THEN amount_minor ELSE 0 END,
+       CASE fate WHEN 'returned' THEN quantity ELSE 0 END, CASE fate WHEN 'returned' THEN amount_minor ELSE 0 END
 FROM drawn;
 
 -- name: unit_moves
 -- The demand ledger: one move a step.
-INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, at)
+INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, at, paid_units, amount_minor, refund_minor)
 SELECT order_id, ('01980000-0000-7000-8' || lpad(step::text, 3, '0') || '-00' || tail)::uuid, line_no, from_state, to_state, quantity,
-       placed_at + step * interval '5 hours'
+       placed_at + step * interval '5 hours', CASE to_state WHEN 'returned' THEN quantity WHEN 'shipped' THEN 0 WHEN 'cancelled' THEN 0 END,
+       CASE to_state WHEN 'returned' THEN 0 WHEN 'shipped' THEN amount_minor WHEN 'cancelled' THEN amount_minor END,
+       CASE to_state WHEN 'returned' THEN amount_minor WHEN 'shipped' THEN 0 WHEN 'cancelled' THEN 0 END
 FROM drawn JOIN ways USING (fate);
 
 -- name: events
@@ -110,9 +118,10 @@ FROM drawn WHERE fate <> 'backordered';
 
 -- name: payments
 -- Authorized for everything, captured for what shipped, refunded for what came back.
-INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor)
+INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor, due_minor)
 SELECT order_id, 'manual', 'EUR', total, CASE fate WHEN 'cancelled' THEN total ELSE 0 END,
-       CASE WHEN fate IN ('delivered', 'returned') THEN total ELSE 0 END, CASE fate WHEN 'returned' THEN 2 * amount_minor ELSE 0 END
+       CASE WHEN fate IN ('delivered', 'returned') THEN total ELSE 0 END, CASE fate WHEN 'returned' THEN 2 * amount_minor ELSE 0 END,
+       CASE fate WHEN 'cancelled' THEN 0 ELSE total END
 FROM (SELECT *, 2 * amount_minor + 500 AS total FROM drawn WHERE line_no = 1) o;
 
 -- name: payment_moves
