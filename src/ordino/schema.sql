@@ -868,6 +868,7 @@ CREATE TABLE sourcing.outlook (
     weekly_units double precision NOT NULL,
     price_minor bigint NOT NULL DEFAULT 0,
     at timestamptz NOT NULL,
+    currency text,                     -- of the price; NULL: the order's
     CONSTRAINT outlook_pk PRIMARY KEY (sku_id, location_id),
     CONSTRAINT demand_and_prices_are_not_negative CHECK (weekly_units >= 0 AND price_minor >= 0)
 );

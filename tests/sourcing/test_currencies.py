@@ -16,7 +16,7 @@ from ordino.network.rates import Service
 from ordino.sourcing.decide import decide
 from ordino.sourcing.document import parse
 from ordino.sourcing.exact import exact
-from ordino.sourcing.model import Decision, Fence, Need, Request
+from ordino.sourcing.model import Decision, Fence, Need, Outlook, Request
 from ordino.sourcing.profile import Cost, Profile, Strategy
 from ordino.sourcing.why import why
 from paper import FAR_3, GROUND, MONDAY_NOON, NEAR_1, NEAR_2, location, request
@@ -183,6 +183,18 @@ def test_a_profile_whose_money_cannot_be_converted_is_passed_over_and_says_why()
     assert "no exchange rate from EUR to USD" in decision.explanation.looks[0].passed
     free = Profile("p", strategies=(Strategy("s", cost=Cost(split_minor=0)),), currency="EUR")
     assert not decided(asked("USD"), facts, free).refused
+
+
+def test_what_last_units_are_worth_counts_in_the_order_s_currency() -> None:
+    # a unit less costs 0.300 KWD in the first location: 98 cents; in the second one 50 JPY: 33 cents
+    facts = network(service(1, "USD", 300), at=(NEAR_1, NEAR_2))
+    outlook = Outlook({}, {(7, 1): 300, (7, 2): 50}, {(7, 1): "KWD", (7, 2): "JPY"})
+    by = Profile("p", strategies=(Strategy("s", cost=Cost(last_units=1.0)),))
+    [decision] = decide([asked("USD")], {7: {1: 9, 2: 9}}, facts, by, outlook=outlook)
+    assert (decision.legs[0].location_id, decision.explanation.terms["last_units"]) == (2, 33)
+    own = Outlook({}, {(7, 1): 300, (7, 2): 350})
+    [decision] = decide([asked("USD")], {7: {1: 9, 2: 9}}, facts, by, outlook=own)
+    assert (decision.legs[0].location_id, decision.explanation.terms["last_units"]) == (1, 300)
 
 
 def test_the_currency_of_a_profile_is_read_and_checked() -> None:

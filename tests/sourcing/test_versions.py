@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ordino.core.database import Database
 from ordino.core.errors import Conflict, Invalid, NotFound
+from ordino.network.exchange import ExchangeRate, upsert_exchange_rates
 from ordino.network.facts import Serving
 from ordino.orders.model import Placed
 from ordino.orders.place import place
@@ -172,3 +173,18 @@ async def test_at_most_three_shadows_run_at_once(database: Database, world: Worl
         await database.transact(lambda tx: versions.shadow(tx, mine[3], on=True))
     for version in mine[:3]:
         await database.transact(lambda tx, v=version: versions.shadow(tx, v, on=False))
+
+
+async def test_a_profile_whose_money_nobody_can_convert_is_not_activated(database: Database, world: World) -> None:
+    await retire_all(database)
+    for_ = f"currency: EUR\nfor: {{channels: [{world.channel}]}}\n"
+    euro = await drafted(database, "euro", for_)
+    with pytest.raises(Conflict, match="no exchange rate from EUR to USD for today"):
+        await activate(database, euro)
+    await activate(database, await drafted(database, "dollar", for_.replace("EUR", "USD")))
+    await retire_all(database)
+    rate = ExchangeRate(from_currency="EUR", to_currency="USD", rate="1.08", valid_from=AT.date())
+    await in_one(database, upsert_exchange_rates, [rate], AT)
+    await activate(database, euro)
+    assert await decides(database, world) == "euro"
+    await retire_all(database)

@@ -19,6 +19,7 @@ from msgspec import Meta, Struct, field
 
 from ordino.core.codes import TRIMMED, Code, ShortCode
 from ordino.core.errors import Fault
+from ordino.core.money import is_currency
 from ordino.core.upserts import CountryCode, CurrencyCode, Text
 from ordino.network import postal
 
@@ -182,6 +183,8 @@ def location_fault(location: Location) -> Fault | None:
         return Fault("/timezone", detail)
     if location.closes <= location.opens:
         return Fault("/closes", f"A location closes after it opens; {location.closes} is not after {location.opens}.")
+    if location.currency is not None and not is_currency(location.currency):
+        return Fault("/currency", f"{location.currency!r} is no ISO 4217 currency; write one such as USD.")
     return holidays_fault(location.holidays)
 
 

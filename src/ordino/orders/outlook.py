@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -14,8 +14,9 @@ from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.codes import Code
 from ordino.core.database import Tx
+from ordino.core.money import is_currency
 from ordino.core.statements import statements
-from ordino.core.upserts import NotUpserted, Outcome, Reason, Updated
+from ordino.core.upserts import CurrencyCode, NotUpserted, Outcome, Reason, Updated
 from ordino.inventory import ledger
 from ordino.network.facts import NetworkFacts, facts
 from ordino.network.postal import normal
@@ -32,12 +33,15 @@ Region = tuple[str, str]
 
 
 class PositionOutlook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Expected demand of a position, and what a unit less there costs later, in minor units."""
+    """Expected demand of a position, and what a unit less there costs later, in minor units of ``currency`` (left out: of each
+    order's own).
+    """
 
     sku: Code
     location: Code
     weekly_units: Annotated[float, Meta(ge=0, le=1e9)]
     price_minor: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    currency: CurrencyCode | None = None
 
     @property
     def code(self) -> str:
@@ -63,9 +67,13 @@ async def load_outlook(tx: Tx, positions: Sequence[PositionOutlook], *, at: date
             said = f"There is no {name} {code!r}; create it first."
             outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, said, f"/{name}"))
             continue
+        if one.currency is not None and not is_currency(one.currency):
+            said = f"{one.currency!r} is no ISO 4217 currency; write one such as USD."
+            outcomes.append(NotUpserted(one.code, Reason.INVALID, said, "/currency"))
+            continue
         rows[skus[one.sku], network.location_ids[one.location]] = one
         outcomes.append(Updated(one.code))
-    await _write(tx, {key: (one.weekly_units, one.price_minor) for key, one in rows.items()}, at)
+    await _write(tx, {key: (one.weekly_units, one.price_minor, one.currency) for key, one in rows.items()}, at)
     return outcomes
 
 
@@ -73,9 +81,14 @@ async def foresee(
     tx: Tx, *, at: datetime, weeks: int = 8, horizon_weeks: float = 2.0, missed_minor: int = MISSED_MINOR
 ) -> Foreseen:
     """Demand a week by position, from the orders of the last ``weeks``; and what a unit less costs there, by the demand that is
-    expected until the next replenishment, ``horizon_weeks`` from now. A region's demand is its cheapest location's.
+    expected until the next replenishment, ``horizon_weeks`` from now. A region's demand is its cheapest location's. Prices, and
+    ``missed_minor``, are in the currency in which most channels sell; what costs in another one is converted.
     """
     network = await facts(tx)
+    sold = Counter(channel.currency for channel in network.channels.values() if channel.network is not None)
+    currency = max(sold, key=lambda one: (sold[one], one), default=None)
+    if currency is not None:
+        network = network.priced_in(currency, at)
     demand = await _demand(tx, at - timedelta(weeks=weeks), weeks)
     shared = (await sql.units_per_order(tx, since=at - timedelta(weeks=weeks)))[0]["units"] or 1.0
     written = 0
@@ -95,7 +108,7 @@ async def foresee(
                 missed_minor,
                 shared,
             )
-        await _write(tx, rows, at)
+        await _write(tx, {key: (*row, currency) for key, row in rows.items()}, at)
         written += len(rows)
     return Foreseen(written, weeks)
 
@@ -129,7 +142,7 @@ def _of_sku(
         for n in stock:
             location = network.locations[n]
             quotes = routes[n].packed(((sku.weight_grams, sku.cubic_mm, 1),))
-            if quotes and location.active and region[0] in location.serves_countries:
+            if quotes and location.active and n not in network.unpriced and region[0] in location.serves_countries:
                 costs[n, region] = round((quotes[0].cost_minor + location.handling_cost_minor) / shared)
         near = min((n for n in stock if (n, region) in costs), key=lambda n: (costs[n, region], n), default=None)
         if near is not None:
@@ -139,7 +152,7 @@ def _of_sku(
     return {(sku.sku_id, n): (round(weekly[n], 4), worth[n]) for n in stock}
 
 
-async def _write(tx: Tx, rows: Mapping[tuple[int, int], tuple[float, int]], at: datetime) -> None:
+async def _write(tx: Tx, rows: Mapping[tuple[int, int], tuple[float, int, str | None]], at: datetime) -> None:
     if not rows:
         return
     keys = sorted(rows)
@@ -149,5 +162,6 @@ async def _write(tx: Tx, rows: Mapping[tuple[int, int], tuple[float, int]], at: 
         location_ids=[key[1] for key in keys],
         weekly=[rows[key][0] for key in keys],
         prices=[rows[key][1] for key in keys],
+        currencies=[rows[key][2] for key in keys],
         at=at,
     )

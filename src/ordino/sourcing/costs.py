@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from ordino.core.money import converted
 from ordino.network.facts import Destination, Location, NetworkFacts
 from ordino.network.parcels import Contents, tidy
 from ordino.network.rates import Quote
@@ -304,7 +305,12 @@ class Costs:
         return round(self.cost.overstock_minor * share) * units
 
     def _last_units(self, location_id: int, sku_id: int, units: int) -> int:
-        return round(self._outlook.prices.get((sku_id, location_id), 0) * self.cost.last_units) * units
+        price = self._outlook.prices.get((sku_id, location_id), 0)
+        currency, into = self._outlook.currencies.get((sku_id, location_id)), self.request.currency
+        if price and currency is not None and into and currency != into:
+            rate = self.facts.rates.rate(currency, into, self.request.at)
+            price = 0 if rate is None else converted(price, rate, currency, into)
+        return round(price * self.cost.last_units) * units
 
     def rank(self, ranked: Sequence[Ranked], location_id: int, given: Cover) -> tuple[float, ...]:
         """The figures by which locations are compared, smaller ones first; the location's key breaks the last tie."""

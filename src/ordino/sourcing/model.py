@@ -274,7 +274,10 @@ class Decision(Struct, frozen=True, gc=False):
 
 
 class Outlook(Struct, frozen=True):
-    """What is expected to be asked of positions: units a week, and what one unit less there costs later (minor units)."""
+    """What is expected to be asked of positions: units a week, and what one unit less there costs later, in minor units of the
+    position's currency (of each order's own, where none is said).
+    """
 
     weekly: Mapping[tuple[int, int], float] = {}
     prices: Mapping[tuple[int, int], int] = {}
+    currencies: Mapping[tuple[int, int], str] = {}

@@ -20,4 +20,5 @@ async def outlook_for(tx: Tx, wanted: bool, sku_ids: Sequence[int]) -> Outlook:
     return Outlook(
         {(row["sku_id"], row["location_id"]): row["weekly_units"] for row in rows},
         {(row["sku_id"], row["location_id"]): row["price_minor"] for row in rows if row["price_minor"]},
+        {(row["sku_id"], row["location_id"]): row["currency"] for row in rows if row["currency"]},
     )

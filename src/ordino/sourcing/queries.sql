@@ -52,15 +52,16 @@ SELECT cause_id, profile_version, at, explanation FROM sourcing.decisions WHERE 
 
 -- name: outlook
 -- What is expected to be asked of positions, and what a unit less costs there later.
-SELECT sku_id, location_id, weekly_units, price_minor FROM sourcing.outlook WHERE sku_id = any(:sku_ids::int[]);
+SELECT sku_id, location_id, weekly_units, price_minor, currency FROM sourcing.outlook WHERE sku_id = any(:sku_ids::int[]);
 
 -- name: write_outlook
 -- Expected demand and prices, in place of what was expected before.
-INSERT INTO sourcing.outlook (sku_id, location_id, weekly_units, price_minor, at)
+INSERT INTO sourcing.outlook (sku_id, location_id, weekly_units, price_minor, currency, at)
 SELECT o.*, :at::timestamptz
-FROM unnest(:sku_ids::int[], :location_ids::int[], :weekly::float8[], :prices::bigint[]) AS o (sku_id, location_id, weekly, price)
+FROM unnest(:sku_ids::int[], :location_ids::int[], :weekly::float8[], :prices::bigint[], :currencies::text[])
+    AS o (sku_id, location_id, weekly, price, currency)
 ON CONFLICT (sku_id, location_id) DO UPDATE
-SET weekly_units = excluded.weekly_units, price_minor = excluded.price_minor, at = excluded.at;
+SET weekly_units = excluded.weekly_units, price_minor = excluded.price_minor, currency = excluded.currency, at = excluded.at;
 
 -- reevaluation -------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Invalid, NotFound
 from ordino.core.statements import statements
+from ordino.network.facts import NetworkFacts, facts
 from ordino.sourcing.document import Vocabulary, packaged, parse
 from ordino.sourcing.model import Request
 from ordino.sourcing.profile import Profile
@@ -150,7 +151,8 @@ async def activate(tx: Tx, version: int, *, at: datetime, if_match: str | None =
     """Decide by this version, in place of the one of its name that is active; an older version rolls back.
 
     Raises ``NotFound``; ``Invalid`` if it speaks of what is no longer there; ``Conflict`` (412) if what is active is not what the
-    caller has seen, and ``Conflict`` if another active profile is for exactly the same orders.
+    caller has seen, and ``Conflict`` if another active profile is for exactly the same orders, or if no exchange rate is known
+    from the profile's currency into that of a channel that it is for.
     """
     if version == 0:
         raise Invalid("Version 0 decides wherever no active profile does; retire the profiles that are in its way.")
@@ -167,9 +169,27 @@ async def activate(tx: Tx, version: int, *, at: datetime, if_match: str | None =
                 "whose orders each of the two is for.",
                 code="same_scope",
             )
+    _priced(checked, await facts(tx), at)
     await sql.retire_profile(tx, name=checked.name)
     await sql.activate_profile(tx, version=version, at=at)
     await kept.changed(tx, "profiles")
+
+
+def _priced(profile: Profile, network: NetworkFacts, at: datetime) -> None:
+    """Raises ``Conflict`` if the profile's money cannot be converted for a channel that it is for."""
+    if profile.currency is None or not any(strategy.cost.has_money for strategy in profile.strategies):
+        return
+    scope = profile.scope
+    for code, channel in sorted(network.channels.items()):
+        asked = channel.network is not None and (not scope.channels or code in scope.channels)
+        asked = asked and (not scope.sellers or channel.seller in scope.sellers)
+        if asked and network.rates.rate(profile.currency, channel.currency, at) is None:
+            pair = f"from {profile.currency} to {channel.currency}"
+            raise Conflict(
+                f"The profile's money is in {profile.currency}, and the channel {code!r} sells in {channel.currency}, but there "
+                f"is no exchange rate {pair} for today. Load one with PUT /v1/exchange_rates first.",
+                code="no_exchange_rate",
+            )
 
 
 async def retire(tx: Tx, name: str) -> int:

@@ -12,11 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ordino.cli.demo.days import LOCAL
-from ordino.core.money import amount
+from ordino.core.money import amount, decimals
 from ordino.insights.model import Kpi, Unit
 
 STAGES = ("placed", "picked", "packed", "shipped", "delivered", "cancelled", "returned")
-MINOR_DIGITS = {"JPY": 0, "KRW": 0, "CLP": 0, "BHD": 3, "KWD": 3, "TND": 3}
 
 
 class Bar:
@@ -85,7 +84,7 @@ def shown(value: float, unit: Unit, key: str | None) -> str:
         case Unit.HOURS:
             return f"{value:.1f} h"
         case Unit.MINOR:
-            digits = MINOR_DIGITS.get(key or "", 2)
+            digits = decimals(key or "")
             return f"{value / 10**digits:,.{digits}f} {key}"
         case Unit.PER_HOUR:
             return f"{value:,.1f} an hour"

@@ -1,6 +1,7 @@
 ALTER TABLE network.locations ADD COLUMN currency text;
 ALTER TABLE warehouse.fulfillment_orders ADD COLUMN handling_currency text;
 ALTER TABLE warehouse.shipments ADD COLUMN cost_currency text;
+ALTER TABLE sourcing.outlook ADD COLUMN currency text;
 CREATE TABLE network.exchange_rates (
     from_currency text NOT NULL,
     to_currency text NOT NULL,
