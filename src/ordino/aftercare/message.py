@@ -164,7 +164,7 @@ def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
         "name": order["name"] or "",
         "currency": order["currency"],
         "total_minor": order["total_minor"],
-        "shipping_minor": order["shipping_minor"],
+        "shipping_minor": min(order["shipping_minor"], order["total_minor"]),  # less what a discount took off it
         "promised_on": promised_on,
     }
 

@@ -32,8 +32,8 @@ class AllocationView(Struct, frozen=True):
 
 
 class LineView(Struct, frozen=True):
-    """A line: what was ordered, how many of its units are in which state, and what of ``amount_minor`` was charged, is no longer owed,
-    and is given back or to be given back.
+    """A line: what was ordered, how many of its units are in which state, and what of ``amount_minor`` was charged, is no longer
+    owed, and is given back or to be given back.
     """
 
     line_no: int
@@ -57,8 +57,8 @@ class LineView(Struct, frozen=True):
 
 
 class PaymentView(Struct, frozen=True):
-    """The balance of the money ledger. ``due_minor`` is the order's total less what is no longer owed; None: it was placed before that
-    was kept.
+    """The balance of the money ledger. ``due_minor`` is the order's total less what is no longer owed; None: it was placed before
+    that was kept.
     """
 
     provider: str
