@@ -10,10 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 
 from ordino.aftercare import send
 from ordino.aftercare.api import routes
-from ordino.aftercare.message import units
+from ordino.aftercare.message import Fact, render, units
 from ordino.aftercare.model import QUESTIONS, Answered, Answers, SurveyAnswer, SurveyRefusal, Template
 from ordino.aftercare.reactions import ask_survey, message
 from ordino.aftercare.survey import answer
@@ -21,6 +22,7 @@ from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
 from ordino.core.money import amount
 from ordino.core.reactions import Worker, registry
+from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.model import Address, NewOrder
 from steps import client, delivered, events, in_one, placed, react, shipped, sure
 from world import World, small_world
@@ -65,6 +67,23 @@ async def test_every_template_says_what_happened(database: Database, world: Worl
     assert "March 2026" in bodies["order_received"]["body"]
     assert sent.tracking_number in bodies["order_shipped"]["body"]
     assert all("told" in shown["subject"] and shown["recipient"] == "ada@example.com" for shown in bodies.values())
+
+
+async def test_sums_in_messages_are_what_is_charged_and_given_back(database: Database, world: World) -> None:
+    dear = structs.replace(order(world, "discounted"), discount_minor=2200, total_minor=300)
+    order_id = await placed(database, dear, AT)
+    await react(database, message, order_id, "order_placed", AT, template=Template.ORDER_RECEIVED)
+    cancelled = await placed(database, order(world, "cancelled", units=3), AT)
+    await in_one(database, cancel, [Cancellation(order_id=cancelled, all=True)], AT)
+    await react(database, message, cancelled, "units_cancelled", AT, template=Template.ORDER_CANCELLED)
+    [received], [called_off] = await told(database, order_id), await told(database, cancelled)
+    assert "5.00 USD" not in received["body"]
+    assert received["body"].count("3.00 USD") == 2  # the shipping, and all of it
+    assert "You will not be charged the 35.00 USD for it." in called_off["body"]
+    assert "get back" not in called_off["body"]
+    fact = Fact(cancelled, uuid4(), Template.ORDER_CANCELLED, {"lines": [], "given_back_minor": 1234})
+    words = {"seller": "Seller", "external_id": "x", "name": "Ada", "currency": "USD"}
+    assert "You will get back the 12.34 USD that you paid for it." in render(fact, words, {})[1]
 
 
 @pytest.mark.parametrize("words", list(Template))

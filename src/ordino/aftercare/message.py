@@ -171,7 +171,7 @@ def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
         "name": order["name"] or "",
         "currency": order["currency"],
         "total_minor": order["accepted_total_minor"],
-        "shipping_minor": order["shipping_minor"],
+        "shipping_minor": order["net_shipping_minor"],
         "promised_on": promised_on,
     }
 

@@ -2,7 +2,8 @@
 
 -- name: told_orders
 -- What messages say of these orders, and to whom they go.
-SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.shipping_minor, o.placed_at, o.promised_at,
+SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.placed_at, o.promised_at,
+       least(o.shipping_minor, o.total_minor) AS net_shipping_minor,  -- less what a discount took off it
        o.total_minor - o.dropped_minor AS accepted_total_minor, s.name AS seller, a.name, a.email
 FROM orders.orders o
      JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
