@@ -23,8 +23,11 @@ from ordino.core.upserts import Created
 from ordino.inventory.adjust import Moved, Receipt
 from ordino.inventory.adjust import receive as receive_stock
 from ordino.orders import ledger as orders_ledger
+from ordino.orders.reactions import settle_lost
+from ordino.tracking.model import Kind, TrackingEvent
+from ordino.tracking.take_events import take_events
 from sending_back import called_off, came, wanted
-from steps import assert_clean, delivered, in_one, line, sure
+from steps import assert_clean, delivered, events, in_one, line, react, shipped, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -156,6 +159,33 @@ def test_everything_comes_back_exactly_once_and_refunds_add_up(database_url: str
             await assert_clean(database)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("lost_after", range(4))
+async def test_a_kit_lost_between_components_of_others_moves_refunds_by_a_cent_at_most(
+    wide: Database, lost_after: int
+) -> None:
+    """RET-4: a parcel is lost before, between or after receipts; what is refunded in the end is never more than was captured."""
+    world = await kit_world(wide)
+    order = world.order("lost", KITS, unit_price_minor=100, tax_minor=3)
+    order_id, parcels = await shipped(wide, order, AT)
+    said = [TrackingEvent(tracking_number=parcel.tracking_number, kind=Kind.DELIVERED, at=AT) for parcel in parcels]
+    by_size = sorted(zip(parcels, said, strict=True), key=lambda one: one[0].amount_minor)
+    lost = TrackingEvent(tracking_number=by_size[0][0].tracking_number, kind=Kind.LOST, at=AT)
+    await in_one(wide, take_events, [by_size[1][1]], AT)
+    asked = [(1, 3, world.skus[1]), (1, 6, world.skus[2])]
+    [allowed] = await in_one(wide, authorize, [wanted(order_id, *asked)], AT)
+    refunds = 0
+    for number, (component, units) in enumerate(((2, 4), (1, 1), (1, 2), (2, 2))):
+        if number == lost_after:
+            await in_one(wide, take_events, [lost], AT)
+            await react(wide, settle_lost, order_id, "shipment_lost", AT)
+        receipt = came(allowed, 1, units, component=world.skus[component])
+        refunds += sure((await in_one(wide, receive, [receipt], AT))[0], Received).refund_minor
+        await assert_clean(wide)
+    [settled] = await events(wide, order_id, "lost_settled")
+    assert abs(refunds + settled["refund_minor"] - 403) <= 1
+    assert (await line(wide, order_id))["returned"] == 3
 
 
 # -- at the same time ------------------------------------------------------------------------------------------------------
