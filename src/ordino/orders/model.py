@@ -57,7 +57,8 @@ EXITS: dict[State, frozenset[State]] = {
     State.ALLOCATED: frozenset({State.BACKORDERED, State.PICKED, State.CANCELLED}),
     State.PICKED: frozenset({State.PACKED, State.CANCELLED}),
     State.PACKED: frozenset({State.SHIPPED, State.CANCELLED}),
-    State.SHIPPED: frozenset({State.DELIVERED, State.CANCELLED}),  # cancelled: lost on the way
+    # cancelled: lost on the way, or returned to the sender and refunded; backordered: returned to the sender, and sent again
+    State.SHIPPED: frozenset({State.DELIVERED, State.CANCELLED, State.BACKORDERED}),
     State.DELIVERED: frozenset({State.RETURNED}),
     State.RETURNED: frozenset(),
     State.CANCELLED: frozenset(),
