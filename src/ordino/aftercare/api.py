@@ -28,6 +28,7 @@ from ordino.aftercare.model import (
     SurveyView,
     WantedReturn,
 )
+from ordino.aftercare.received_back.api import routes as parcel_routes
 from ordino.core.database import Database
 from ordino.core.http import Body, command, command_one, decode, described
 
@@ -175,4 +176,5 @@ routes = [
     get_survey,
     post_answer,
     post_answers,
+    *parcel_routes,
 ]

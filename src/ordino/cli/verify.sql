@@ -680,7 +680,7 @@ SELECT order_id, line_no, json_build_array(coalesce(m.cancelled, 0), coalesce(m.
        json_build_array(coalesce(r.cancelled, 0), coalesce(r.sent_again, 0)) AS expected
 FROM (SELECT order_id, line_no, sum(CASE to_state WHEN 'cancelled' THEN quantity ELSE 0 END) AS cancelled,
              sum(CASE to_state WHEN 'backordered' THEN quantity ELSE 0 END) AS sent_again
-      FROM orders.moves WHERE from_state = 'shipped' AND reason IN ('returned_to_sender', 'missing_in_return') GROUP BY order_id, line_no) m
+      FROM orders.moves WHERE from_state = 'shipped' AND reason = 'returned_to_sender' GROUP BY order_id, line_no) m
 FULL JOIN (SELECT order_id, line_no, sum(CASE next WHEN 'refund' THEN restocked + scrapped + lost ELSE 0 END) AS cancelled,
                   sum(CASE next WHEN 'send_again' THEN restocked + scrapped + lost ELSE 0 END) AS sent_again
            FROM tracking.receipts WHERE next <> 'nothing' GROUP BY order_id, line_no) r USING (order_id, line_no)

@@ -44,6 +44,12 @@ async def went_out(tx: Tx, order_ids: Iterable[UUID]) -> set[UUID]:
     return {row["order_id"] for row in await sql.went_out(tx, order_ids=list(order_ids))}
 
 
+async def charged_units(tx: Tx, order_ids: Iterable[UUID]) -> dict[tuple[UUID, int], int]:
+    """(order id, line number) -> units that were charged, came back to the sender, and are to be sent again for nothing."""
+    rows = await sql.charged_units(tx, order_ids=list(order_ids))
+    return {(row["order_id"], row["line_no"]): row["quantity"] for row in rows}
+
+
 async def lost_units(tx: Tx, order_ids: Iterable[UUID]) -> dict[tuple[UUID, int], int]:
     """(order id, line number) -> units that were lost on the way; lines that lost none are left out."""
     rows = await sql.lost_units(tx, order_ids=list(order_ids))

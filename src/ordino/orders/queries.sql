@@ -70,6 +70,20 @@ SELECT o.order_id, o.status, (SELECT count(*) FROM moved_lines) AS lines FROM mo
 -- Of which of these orders something has shipped, whatever became of it.
 SELECT DISTINCT order_id FROM orders.moves WHERE order_id = any(:order_ids::uuid[]) AND to_state = 'shipped';
 
+-- name: charged_units
+-- Units of these orders that were charged when they left, came back to the sender, and have not left again: of those that left for the
+-- first time and for another, the latter leave first.
+SELECT order_id, line_no, max(units)::bigint AS quantity
+FROM (SELECT order_id, line_no, max(out) OVER (PARTITION BY order_id, line_no) - last_value(out) OVER (
+                 PARTITION BY order_id, line_no ORDER BY at, cause_id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS units
+      FROM (SELECT order_id, line_no, at, cause_id,
+                   sum(CASE to_state WHEN 'shipped' THEN quantity ELSE -quantity END)
+                       OVER (PARTITION BY order_id, line_no ORDER BY at, cause_id) AS out
+            FROM orders.moves
+            WHERE order_id = any(:order_ids::uuid[])
+              AND (to_state = 'shipped' OR (from_state = 'shipped' AND to_state = 'backordered'))) m) n
+GROUP BY order_id, line_no HAVING max(units) > 0;
+
 -- name: lost_units
 -- How many units of each line were lost on the way.
 SELECT order_id, line_no, sum(quantity)::bigint AS quantity FROM orders.moves

@@ -86,7 +86,7 @@ FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :receipt_ids::uuid[], :li
 
 -- name: places_of_shipments
 -- Where these shipments came from.
-SELECT s.order_id, s.shipment_id, f.location_id
+SELECT s.order_id, s.shipment_id, s.tracking_number, f.location_id
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
 JOIN warehouse.shipments s USING (order_id, shipment_id) JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
 /* on shards: WHERE s.order_id = any(:order_ids::uuid[]) AND f.order_id = any(:order_ids::uuid[]) */;

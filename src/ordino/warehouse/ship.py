@@ -226,16 +226,25 @@ async def _price(tx: Tx, shipments: Sequence[_Shipment], order_ids: Sequence[UUI
 
 
 async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, order_ids: Sequence[UUID]) -> None:
-    """What the customer is charged for each shipment, one after the other."""
+    """What the customer is charged for each shipment, one after the other. What was charged before and came back goes for
+    nothing.
+    """
     lines: dict[UUID, dict[int, LineRow]] = {}
+    charged = await orders_ledger.charged_units(tx, order_ids)
     for (order_id, line_no), line in (await orders_ledger.lines(tx, order_ids)).items():
-        lines.setdefault(order_id, {})[line_no] = line
+        paid = charged.get((order_id, line_no), 0)
+        lines.setdefault(order_id, {})[line_no] = structs.replace(line, shipped=line.shipped + paid) if paid else line
     went_out = await orders_ledger.went_out(tx, order_ids)
     for s in shipments:
-        here = lines[s.item.order_id]
-        shipping_minor = floor.orders[s.item.order_id].shipping_minor
-        first = s.item.order_id not in went_out
-        s.amount_minor = value_of_shipment(shipping_minor, here, s.contents, first=first)
-        went_out.add(s.item.order_id)
+        order_id, here = s.item.order_id, lines[s.item.order_id]
+        new: dict[int, int] = {}
         for line_no, quantity in s.contents.items():
+            paid = min(quantity, charged.get((order_id, line_no), 0))
+            if paid:
+                charged[order_id, line_no] -= paid
+            new[line_no] = quantity - paid
+        first = order_id not in went_out
+        s.amount_minor = value_of_shipment(floor.orders[order_id].shipping_minor, here, new, first=first)
+        went_out.add(order_id)
+        for line_no, quantity in new.items():
             here[line_no] = structs.replace(here[line_no], shipped=here[line_no].shipped + quantity)
