@@ -10,10 +10,11 @@ MON-1  Captured and voided never exceed what was authorized.
 MON-2  Refunded never exceeds captured.
 MON-3  A payment's amounts are the sums of its moves.
 MON-4  An order's total is the amounts of its lines and its shipping, and nothing more is authorized.
-MON-5  No more is captured than the shipped units and the shipping are worth.
+MON-5  No more is captured than the shipped units and the shipping are worth; units that are sent again are charged once.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
+EXC-3  An open exception of a parcel names one that comes back or that was lost.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordino.core.database import Raced, Tx
+from ordino.core.times import NEEDS_OFFSET, span_fault
 from ordino.inventory.adjust import SKEW_SECONDS
 from ordino.orders import ledger as orders_ledger
 from ordino.tracking import unmatched
@@ -97,21 +98,17 @@ def _doubt(event: TrackingEvent, at: datetime) -> EventRefused | None:
     for name in ("at", "expected_at"):
         instant = getattr(event, name)
         if instant is not None and instant.tzinfo is None:
-            detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
-            return EventRefused(event.tracking_number, TrackingRefusal.INVALID, detail, f"/{name}")
+            return EventRefused(event.tracking_number, TrackingRefusal.INVALID, NEEDS_OFFSET, f"/{name}")
     earliest, latest = at - timedelta(days=EXPECTED_DAYS), at + timedelta(days=EXPECTED_DAYS)
     return _outside(event, "expected_at", earliest, latest, "a year before and after now")
 
 
 def _outside(event: TrackingEvent, name: str, earliest: datetime, latest: datetime, why: str) -> EventRefused | None:
     instant = getattr(event, name)
-    if instant is None or earliest <= instant <= latest:
+    wrong = None if instant is None else span_fault(name, instant, earliest, latest, why)
+    if wrong is None:
         return None
-    detail = (
-        f"`{name}` lies between {earliest:%Y-%m-%d %H:%M:%S} and {latest:%Y-%m-%d %H:%M:%S} UTC, {why}; "
-        f"{instant.isoformat()} does not. Check the time and its offset."
-    )
-    return EventRefused(event.tracking_number, TrackingRefusal.INVALID, detail, f"/{name}")
+    return EventRefused(event.tracking_number, TrackingRefusal.INVALID, wrong, f"/{name}")
 
 
 async def _take(
