@@ -109,17 +109,7 @@ def _take_back(
         batch.receipts.append(row)
         told.append({name: getattr(row, name) for name in ("line_no", "restocked", "scrapped", "lost", "next")})
     batch.stock_moves += shelf.moves(order_id, receipt_id)
-    version = known.orders[order_id].flow_version
-    shipment = {"shipment_id": receipt.shipment_id, "tracking_number": back.parcel.tracking_number}
-    data = {**shipment, "lines": told, "refund_minor": refund_minor}
-    batch.events.append(Event(order_id, receipt_id, "parcel_received_back", at, data, version))
-    if refund_minor:
-        batch.following.append(("refund", order_id, receipt_id, {"refund_minor": refund_minor}))
-    if again:
-        lines = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in again.items()]
-        event_id = new_id(at)
-        batch.events.append(Event(order_id, event_id, "units_sent_again", at, {**shipment, "lines": lines}, version))
-        batch.following.append(("source", order_id, event_id, {}))
+    _tell(receipt, receipt_id, told, refund_minor, again, known, batch, at)
     return ReceivedBack(
         order_id,
         receipt.shipment_id,
@@ -133,6 +123,32 @@ def _take_back(
         Status.RETURNING,
         known.orders[order_id].status,
     )
+
+
+def _tell(
+    receipt: ParcelReceipt,
+    receipt_id: UUID,
+    told: Sequence[dict[str, Any]],
+    refund_minor: int,
+    again: Mapping[int, int],
+    known: Known,
+    batch: _Batch,
+    at: datetime,
+) -> None:
+    """The events of a receipt, and what is to follow them."""
+    order_id = receipt.order_id
+    version = known.orders[order_id].flow_version
+    number = known.parcels[order_id, receipt.shipment_id].parcel.tracking_number
+    shipment = {"shipment_id": receipt.shipment_id, "tracking_number": number}
+    data = {**shipment, "lines": told, "refund_minor": refund_minor}
+    batch.events.append(Event(order_id, receipt_id, "parcel_received_back", at, data, version))
+    if refund_minor:
+        batch.following.append(("refund", order_id, receipt_id, {"refund_minor": refund_minor}))
+    if again:
+        lines = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in again.items()]
+        event_id = new_id(at)
+        batch.events.append(Event(order_id, event_id, "units_sent_again", at, {**shipment, "lines": lines}, version))
+        batch.following.append(("source", order_id, event_id, {}))
 
 
 def _settle(order_id: UUID, receipt_id: UUID, line: BackLine, units: int, known: Known, batch: _Batch) -> int:
