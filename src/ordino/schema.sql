@@ -1019,7 +1019,7 @@ CREATE TABLE orders.exceptions (
     order_id uuid NOT NULL,
     exception_id uuid NOT NULL,
     kind text NOT NULL,
-    line_no int,                       -- NULL: it is of a fulfillment order
+    line_no int,                       -- NULL: it is of a fulfillment order or of a parcel
     detail text NOT NULL,
     at timestamptz NOT NULL,
     resolved_at timestamptz,
@@ -1027,15 +1027,22 @@ CREATE TABLE orders.exceptions (
     resolved_by text,
     fulfillment_order_id uuid,         -- of 'location_closed': the work, and where it lies
     location_id int,
+    shipment_id uuid,                  -- of 'returned_to_sender' and 'arrived_after_loss': the parcel, and how many units it is about
+    units bigint,
     CONSTRAINT exceptions_pk PRIMARY KEY (order_id, exception_id),
     CONSTRAINT an_exception_is_of_a_line FOREIGN KEY (order_id, line_no) REFERENCES orders.lines,
-    CONSTRAINT exception_kinds CHECK (kind IN ('not_sourced', 'not_servable', 'location_closed')),
-    CONSTRAINT an_exception_is_of_a_line_or_of_work CHECK ((kind = 'location_closed') = (line_no IS NULL)
-        AND (line_no IS NULL) = (fulfillment_order_id IS NOT NULL) AND (line_no IS NULL) = (location_id IS NOT NULL)),
+    CONSTRAINT exception_kinds CHECK
+        (kind IN ('not_sourced', 'not_servable', 'location_closed', 'returned_to_sender', 'arrived_after_loss')),
+    CONSTRAINT an_exception_is_of_a_line_of_work_or_of_a_parcel CHECK (
+        (line_no IS NOT NULL) = (kind IN ('not_sourced', 'not_servable'))
+        AND (fulfillment_order_id IS NOT NULL) = (kind = 'location_closed') AND (location_id IS NOT NULL) = (kind = 'location_closed')
+        AND (shipment_id IS NOT NULL) = (kind IN ('returned_to_sender', 'arrived_after_loss'))
+        AND (units IS NOT NULL) = (shipment_id IS NOT NULL)),
     CONSTRAINT resolutions CHECK (resolution IN ('retry', 'cancel', 'close', 'cleared') AND (resolution IS NULL) = (resolved_at IS NULL))
 );
 CREATE UNIQUE INDEX one_exception_of_a_kind_is_open ON orders.exceptions (order_id, line_no, kind) WHERE resolved_at IS NULL;
 CREATE UNIQUE INDEX one_exception_of_work_is_open ON orders.exceptions (order_id, fulfillment_order_id) WHERE resolved_at IS NULL;
+CREATE UNIQUE INDEX one_exception_of_a_parcel_is_open ON orders.exceptions (order_id, shipment_id, kind) WHERE resolved_at IS NULL;
 CREATE INDEX open_exceptions_by_kind ON orders.exceptions (kind, order_id) WHERE resolved_at IS NULL;
 CREATE INDEX exceptions_by_age ON orders.exceptions (exception_id);
 
@@ -1060,7 +1067,7 @@ CREATE TABLE orders.moves (
         ('allocated', 'backordered'), ('allocated', 'picked'), ('allocated', 'cancelled'),
         ('picked', 'packed'), ('picked', 'cancelled'),
         ('packed', 'shipped'), ('packed', 'cancelled'),
-        ('shipped', 'delivered'), ('shipped', 'cancelled'),
+        ('shipped', 'delivered'), ('shipped', 'cancelled'), ('shipped', 'backordered'),
         ('delivered', 'returned')))
 );
 
@@ -1223,6 +1230,18 @@ CREATE TABLE warehouse.shipments (
         REFERENCES warehouse.fulfillment_orders
 );
 
+-- The shipments under a carrier's number, which are one parcel: one was first, and others join it until it is closed.
+CREATE TABLE warehouse.tracking_numbers (
+    tracking_number text NOT NULL,
+    shipment_id uuid NOT NULL,
+    order_id uuid NOT NULL,
+    first boolean NOT NULL,
+    closed_at timestamptz,             -- of the first: since when the parcel has arrived, is lost or comes back
+    CONSTRAINT tracking_numbers_pk PRIMARY KEY (tracking_number, shipment_id),
+    CONSTRAINT only_the_first_closes_a_tracking_number CHECK (closed_at IS NULL OR first)
+);
+CREATE UNIQUE INDEX a_tracking_number_is_claimed_once ON warehouse.tracking_numbers (tracking_number) WHERE first;
+
 CREATE TABLE warehouse.packages (
     order_id uuid NOT NULL,
     package_id uuid NOT NULL,
@@ -1248,7 +1267,7 @@ CREATE TABLE warehouse.package_lines (
 
 -- tracking -----------------------------------------------------------------------------------------------------------
 
--- A look-up by tracking number.
+-- A look-up by tracking number, for processes that do not know `warehouse.tracking_numbers` yet.
 CREATE TABLE tracking.tracking_numbers (
     tracking_number text NOT NULL,
     order_id uuid NOT NULL,
@@ -1268,12 +1287,52 @@ CREATE TABLE tracking.parcels (
     delivered_at timestamptz,
     lost_at timestamptz,
     status text NOT NULL GENERATED ALWAYS AS (CASE
+        WHEN received_back_at IS NOT NULL THEN 'received_back'
         WHEN delivered_at IS NOT NULL THEN 'delivered'
         WHEN lost_at IS NOT NULL THEN 'lost'
+        WHEN returning_at IS NOT NULL THEN 'returning'
         WHEN late_at IS NOT NULL THEN 'late'
         ELSE 'in_transit' END) STORED,
-    CONSTRAINT parcels_pk PRIMARY KEY (order_id, shipment_id)
+    returning_at timestamptz,          -- since when it is on its way back to the sender
+    back_at timestamptz,               -- when the carrier says that it reached the sender
+    received_back_at timestamptz,      -- when the last of its units was accounted for there
+    CONSTRAINT parcels_pk PRIMARY KEY (order_id, shipment_id),
+    CONSTRAINT trk_5_what_is_delivered_does_not_come_back CHECK
+        (delivered_at IS NULL OR (returning_at IS NULL AND received_back_at IS NULL)),
+    CONSTRAINT only_what_comes_back_is_received_back CHECK (returning_at IS NOT NULL OR (back_at IS NULL AND received_back_at IS NULL))
 ) WITH (fillfactor = 80);
+
+-- What came back of parcels, receipt by receipt.
+CREATE TABLE tracking.receipts (
+    order_id uuid NOT NULL,
+    shipment_id uuid NOT NULL,
+    receipt_id uuid NOT NULL,          -- the event that says so
+    line_no int NOT NULL,
+    location_id int NOT NULL,
+    restocked bigint NOT NULL,
+    scrapped bigint NOT NULL,
+    lost bigint NOT NULL,              -- missing in the parcel
+    next text NOT NULL,                -- 'nothing': the parcel was lost, and its units were settled then
+    refund_minor bigint NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT receipts_pk PRIMARY KEY (order_id, shipment_id, receipt_id, line_no),
+    CONSTRAINT a_receipt_accounts_for_something CHECK (least(restocked, scrapped, lost, refund_minor) >= 0 AND restocked + scrapped + lost > 0),
+    CONSTRAINT what_follows_a_receipt CHECK (next IN ('refund', 'send_again', 'nothing'))
+);
+
+-- What carriers said of numbers under which nothing has left yet.
+CREATE TABLE tracking.unmatched_events (
+    tracking_number text NOT NULL,
+    kind text NOT NULL,
+    at timestamptz NOT NULL,
+    event_id uuid NOT NULL,
+    received_at timestamptz NOT NULL,
+    place text,
+    detail text,
+    expected_at timestamptz,
+    CONSTRAINT unmatched_events_pk PRIMARY KEY (tracking_number, kind, at)
+);
+CREATE INDEX unmatched_events_by_age ON tracking.unmatched_events (event_id);
 
 -- What the carrier said, as it said it; the same words twice are one row.
 CREATE TABLE tracking.tracking_events (

@@ -46,6 +46,13 @@ _TRANSFER = f"""
                                      received, lost, cancelled) VALUES ({_NO_CAUSE}, 1, 2, now(), now(), 1, 0, 0, 0, 0, 1);
     INSERT INTO inventory.transfer_lines VALUES ({_NO_CAUSE}, 1, 1, 1, 0, 0, 0, 0, 1)"""
 
+# A delivered parcel that was lost instead, and comes back: its units are cancelled.
+_LOST_AND_FOUND = f"""
+    UPDATE tracking.parcels SET delivered_at = NULL, lost_at = now(), returning_at = now() WHERE order_id = {_of("delivered")};
+    UPDATE orders.moves SET to_state = 'cancelled', reason = 'lost' WHERE order_id = {_of("delivered")} AND to_state = 'delivered';
+    UPDATE orders.lines SET cancelled = cancelled + delivered, delivered = 0 WHERE order_id = {_of("delivered")};
+    UPDATE orders.orders SET cancelled = cancelled + delivered, delivered = 0 WHERE order_id = {_of("delivered")}"""
+
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     "stock_is_the_sum_of_its_moves": (
@@ -389,7 +396,40 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         set(),
     ),
     "tracking_numbers_lead_to_their_parcels": (
-        f"DELETE FROM tracking.tracking_numbers WHERE order_id = {_of('delivered')}",
+        f"DELETE FROM warehouse.tracking_numbers WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "tracking_numbers_are_of_one_parcel": (
+        f"""UPDATE warehouse.shipments SET tracking_number = 'shared' WHERE order_id IN ({_of("delivered")}, {_of("returned")});
+            UPDATE tracking.parcels SET tracking_number = 'shared' WHERE order_id IN ({_of("delivered")}, {_of("returned")});
+            UPDATE warehouse.tracking_numbers SET tracking_number = 'shared', first = order_id = {_of("delivered")},
+                closed_at = NULL WHERE order_id IN ({_of("delivered")}, {_of("returned")});
+            DELETE FROM orders.addresses WHERE order_id = {_of("returned")};
+            INSERT INTO orders.addresses (order_id, kind, name, line1, city, postal_code, country)
+                SELECT order_id, 'ship_to', 'Ada', '1 Main Street', 'Oslo', '0150', 'NO' FROM orders.orders
+                WHERE order_id = {_of("returned")}""",
+        set(),
+    ),
+    "no_more_is_received_back_than_was_sent": (
+        f"""{_LOST_AND_FOUND};
+            INSERT INTO tracking.receipts SELECT order_id, shipment_id, {_NO_CAUSE}, 1, 1, 0, 1000, 0, 'nothing', 0, now()
+                FROM tracking.parcels WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "parcels_are_received_back_when_all_is_accounted_for": (
+        f"{_LOST_AND_FOUND}; UPDATE tracking.parcels SET received_back_at = now() WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "what_came_back_was_settled": (
+        f"""{_LOST_AND_FOUND};
+            INSERT INTO tracking.receipts SELECT order_id, shipment_id, {_NO_CAUSE}, 1, 1, 0, 1, 0, 'refund', 0, now()
+                FROM tracking.parcels WHERE order_id = {_of("delivered")}""",
+        set(),
+    ),
+    "parcel_exceptions_name_their_parcels": (
+        f"""INSERT INTO orders.exceptions (order_id, exception_id, kind, detail, at, shipment_id, units)
+                SELECT order_id, {_NO_CAUSE}, 'returned_to_sender', '', now(), shipment_id, 1
+                FROM tracking.parcels WHERE order_id = {_of("delivered")}""",
         set(),
     ),
     "parcel_statuses_follow_from_instants": (

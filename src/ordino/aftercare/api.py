@@ -30,6 +30,7 @@ from ordino.aftercare.model import (
     SurveyView,
     WantedReturn,
 )
+from ordino.aftercare.received_back.api import routes as parcel_routes
 from ordino.aftercare.refunds_api import refund_routes
 from ordino.aftercare.returns.read import Returns
 from ordino.core.database import Database
@@ -221,4 +222,5 @@ routes = [
     post_answer,
     post_answers,
     *refund_routes,
+    *parcel_routes,
 ]

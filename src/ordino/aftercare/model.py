@@ -40,6 +40,8 @@ class Template(StrEnum):
     ORDER_LATE = "order_late"
     ORDER_CANCELLED = "order_cancelled"
     ORDER_REFUNDED = "order_refunded"
+    ORDER_RETURNING = "order_returning"
+    ORDER_SENT_AGAIN = "order_sent_again"
     SURVEY = "survey"
 
 

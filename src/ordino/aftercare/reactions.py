@@ -16,6 +16,8 @@ declare(
     return_authorized="Units may come back.",
     return_cancelled="Units that were to come back will not.",
     return_received="Units came back.",
+    parcel_received_back="Units of a parcel that came back to the sender were received.",
+    units_sent_again="Units that came back to the sender are sourced again.",
     survey_asked="The customer was asked how it went.",
     survey_answered="The customer answered.",
 )

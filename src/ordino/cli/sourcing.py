@@ -401,7 +401,9 @@ def exceptions(
     most: Annotated[int, Parameter(help="The newest so many.")] = 50,
     json: Json = False,
 ) -> None:
-    """What needs a person: units that could not be sourced or that nothing can serve, and work at closed locations."""
+    """What needs a person: units that could not be sourced or that nothing can serve, work at closed locations, and parcels that
+    come back or that arrived after they were given up.
+    """
     from ordino.orders.exceptions import exceptions as exceptions_of
 
     found = on_database(lambda database: database.read(lambda tx: exceptions_of(tx, limit=most, all=all)))
@@ -413,12 +415,11 @@ def exceptions(
         console.print("There are no exceptions." if all else "No exception is open.")
     for one in found:
         since = f"{one.at:%Y-%m-%d %H:%M} UTC" + (f", resolved: {one.resolution}" if one.resolution else "")
-        units = (
-            f"{one.units} units at {one.location}"
-            if one.sku is None
-            else f"{one.units} x {one.sku} (line {one.line_no})"
-        )
-        what = f"{units} of {one.external_id} wait"
+        what = f"{one.units} x {one.sku} (line {one.line_no}) of {one.external_id} wait"
+        if one.shipment_id is not None:
+            what = f"{one.units} units of {one.external_id} are in a parcel"
+        elif one.sku is None:
+            what = f"{one.units} units at {one.location} of {one.external_id} wait"
         console.print(f"[bold]{one.exception_id}[/bold] {since}", highlight=False)
         console.print(f"  {escape(what)}. {escape(one.detail)}", highlight=False, soft_wrap=True)
 

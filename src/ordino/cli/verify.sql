@@ -300,7 +300,7 @@ WHERE (from_state, to_state) NOT IN (
     ('backordered', 'allocated'), ('backordered', 'cancelled'),
     ('allocated', 'backordered'), ('allocated', 'picked'), ('allocated', 'cancelled'),
     ('picked', 'packed'), ('picked', 'cancelled'), ('packed', 'shipped'), ('packed', 'cancelled'),
-    ('shipped', 'delivered'), ('shipped', 'cancelled'), ('delivered', 'returned'));
+    ('shipped', 'delivered'), ('shipped', 'cancelled'), ('shipped', 'backordered'), ('delivered', 'returned'));
 
 -- name: lines_are_the_sums_of_their_moves
 -- DEM-3: A line's count of each state is what its moves brought there less what they took away.
@@ -657,10 +657,11 @@ GROUP BY order_id, line_no, location_id HAVING sum(released) <> sum(open);
 SELECT order_id, line_no,
        json_build_object('picked', l.picked, 'packed', l.packed, 'shipped', l.shipped) AS found,
        json_build_object('picked', f.picked, 'packed', f.packed, 'shipped', f.shipped) AS expected
-FROM (SELECT l.order_id, l.line_no, l.picked, l.packed, l.shipped + l.delivered + l.returned + coalesce(lost.quantity, 0) AS shipped
+FROM (SELECT l.order_id, l.line_no, l.picked, l.packed, l.shipped + l.delivered + l.returned + coalesce(back.quantity, 0) AS shipped
       FROM orders.lines l
       LEFT JOIN (SELECT order_id, line_no, sum(quantity::int) AS quantity FROM orders.moves
-                 WHERE from_state = 'shipped' AND to_state = 'cancelled' GROUP BY order_id, line_no) lost USING (order_id, line_no)) l
+                 WHERE from_state = 'shipped' AND to_state IN ('cancelled', 'backordered') GROUP BY order_id, line_no) back
+          USING (order_id, line_no)) l
 FULL JOIN (SELECT order_id, line_no, sum(picked::int) AS picked, sum(packed::int) AS packed, sum(shipped::int) AS shipped
            FROM warehouse.fulfillment_lines GROUP BY order_id, line_no) f USING (order_id, line_no)
 WHERE l.order_id IS NULL OR l.picked <> coalesce(f.picked, 0) OR l.packed <> coalesce(f.packed, 0)
@@ -698,17 +699,35 @@ FROM tracking.parcels p LEFT JOIN warehouse.shipments s USING (order_id, shipmen
 WHERE p.tracking_number IS DISTINCT FROM s.tracking_number;
 
 -- name: tracking_numbers_lead_to_their_parcels
--- TRK-1: Every parcel is found by its tracking number, and every tracking number leads to a parcel.
-SELECT order_id, shipment_id, p.tracking_number AS found, n.tracking_number AS expected
-FROM tracking.parcels p FULL JOIN tracking.tracking_numbers n USING (order_id, shipment_id)
-WHERE (p.tracking_number = n.tracking_number) IS NOT TRUE;
+-- TRK-1: Every parcel is found by its tracking number, and every number leads to a shipment that left under it.
+SELECT order_id, shipment_id, n.tracking_number AS found, coalesce(p.tracking_number, s.tracking_number) AS expected
+FROM tracking.parcels p
+FULL JOIN warehouse.tracking_numbers n USING (order_id, shipment_id)
+LEFT JOIN warehouse.shipments s USING (order_id, shipment_id)
+WHERE n.tracking_number IS DISTINCT FROM coalesce(p.tracking_number, s.tracking_number);
+
+-- name: tracking_numbers_are_of_one_parcel
+-- FUL-8: The shipments under a tracking number go with the carrier of its first one, and to the same postal code of the same country.
+SELECT n.order_id, n.shipment_id, c.carrier || ' to ' || a.country || ' ' || a.postal_code AS found,
+       d.carrier || ' to ' || b.country || ' ' || b.postal_code AS expected
+FROM (SELECT tracking_number, order_id, shipment_id FROM warehouse.tracking_numbers WHERE NOT first) n
+LEFT JOIN warehouse.tracking_numbers f ON f.tracking_number = n.tracking_number AND f.first
+LEFT JOIN warehouse.shipments s ON s.order_id = n.order_id AND s.shipment_id = n.shipment_id
+LEFT JOIN warehouse.shipments t ON t.order_id = f.order_id AND t.shipment_id = f.shipment_id
+LEFT JOIN network.carrier_services c ON c.service_id = s.service_id
+LEFT JOIN network.carrier_services d ON d.service_id = t.service_id
+LEFT JOIN orders.addresses a ON a.order_id = n.order_id AND a.kind = 'ship_to'
+LEFT JOIN orders.addresses b ON b.order_id = f.order_id AND b.kind = 'ship_to'
+WHERE f.tracking_number IS NULL OR c.carrier IS DISTINCT FROM d.carrier OR a.country IS DISTINCT FROM b.country
+   OR upper(translate(left(a.postal_code, 3), ' -', '')) IS DISTINCT FROM upper(translate(left(b.postal_code, 3), ' -', ''));
 
 -- name: parcel_statuses_follow_from_instants
 -- TRK-2: A parcel's status follows from what happened to it.
 SELECT order_id, shipment_id, found, expected
 FROM (SELECT order_id, shipment_id, status AS found,
-             CASE WHEN delivered_at IS NULL AND lost_at IS NULL THEN
-                      CASE WHEN late_at IS NULL THEN 'in_transit' ELSE 'late' END
+             CASE WHEN received_back_at IS NOT NULL THEN 'received_back'
+                  WHEN delivered_at IS NULL AND lost_at IS NULL THEN
+                      CASE WHEN returning_at IS NOT NULL THEN 'returning' WHEN late_at IS NULL THEN 'in_transit' ELSE 'late' END
                   WHEN delivered_at IS NULL THEN 'lost' ELSE 'delivered' END AS expected
       FROM tracking.parcels) p
 WHERE found IS DISTINCT FROM expected;
@@ -723,6 +742,48 @@ FULL JOIN (SELECT c.order_id, c.line_no, sum(c.quantity::int) AS delivered
            JOIN tracking.parcels t USING (order_id, shipment_id)
            WHERE t.delivered_at IS NOT NULL AND c.quantity <> 0 GROUP BY c.order_id, c.line_no) t USING (order_id, line_no)
 WHERE coalesce(l.delivered, 0) <> coalesce(t.delivered, 0);
+
+-- name: no_more_is_received_back_than_was_sent
+-- TRK-5: No more of a shipment's line came back, or was missing when it did, than was sent.
+SELECT order_id, shipment_id, line_no, r.units AS found, coalesce(p.units, 0) AS expected
+FROM (SELECT order_id, shipment_id, line_no, sum(restocked + scrapped + lost) AS units FROM tracking.receipts
+      GROUP BY order_id, shipment_id, line_no) r
+LEFT JOIN (SELECT p.order_id, p.shipment_id, l.line_no, sum(l.quantity) AS units
+           FROM warehouse.packages p JOIN warehouse.package_lines l USING (order_id, package_id)
+           WHERE p.shipment_id IS NOT NULL GROUP BY p.order_id, p.shipment_id, l.line_no) p USING (order_id, shipment_id, line_no)
+WHERE r.units > coalesce(p.units, 0);
+
+-- name: parcels_are_received_back_when_all_is_accounted_for
+-- TRK-6: A parcel is received back when all its units were restocked, scrapped or missing, and not before.
+SELECT p.order_id, p.shipment_id, p.received_back_at AS found, coalesce(r.units, 0) AS expected
+FROM (SELECT order_id, shipment_id, received_back_at FROM tracking.parcels WHERE returning_at IS NOT NULL) p
+LEFT JOIN (SELECT order_id, shipment_id, sum(restocked + scrapped + lost) AS units FROM tracking.receipts
+           GROUP BY order_id, shipment_id) r ON r.order_id = p.order_id AND r.shipment_id = p.shipment_id
+LEFT JOIN (SELECT k.order_id, k.shipment_id, sum(l.quantity) AS units
+           FROM warehouse.packages k JOIN warehouse.package_lines l USING (order_id, package_id)
+           WHERE k.shipment_id IS NOT NULL GROUP BY k.order_id, k.shipment_id) s
+    ON s.order_id = p.order_id AND s.shipment_id = p.shipment_id
+WHERE (p.received_back_at IS NOT NULL) <> (coalesce(r.units, 0) = coalesce(s.units, 0));
+
+-- name: what_came_back_was_settled
+-- TRK-6: Units that came back to the sender are cancelled or wait to be sent again, as their receipts say.
+SELECT order_id, line_no, json_build_array(coalesce(m.cancelled, 0), coalesce(m.sent_again, 0)) AS found,
+       json_build_array(coalesce(r.cancelled, 0), coalesce(r.sent_again, 0)) AS expected
+FROM (SELECT order_id, line_no, sum(CASE to_state WHEN 'cancelled' THEN quantity ELSE 0 END) AS cancelled,
+             sum(CASE to_state WHEN 'backordered' THEN quantity ELSE 0 END) AS sent_again
+      FROM orders.moves WHERE from_state = 'shipped' AND reason = 'returned_to_sender' GROUP BY order_id, line_no) m
+FULL JOIN (SELECT order_id, line_no, sum(CASE next WHEN 'refund' THEN restocked + scrapped + lost ELSE 0 END) AS cancelled,
+                  sum(CASE next WHEN 'send_again' THEN restocked + scrapped + lost ELSE 0 END) AS sent_again
+           FROM tracking.receipts WHERE next <> 'nothing' GROUP BY order_id, line_no) r USING (order_id, line_no)
+WHERE coalesce(m.cancelled, 0) <> coalesce(r.cancelled, 0) OR coalesce(m.sent_again, 0) <> coalesce(r.sent_again, 0);
+
+-- name: parcel_exceptions_name_their_parcels
+-- EXC-3: An open exception of a parcel names one that comes back, with the units still in it, or one that was lost.
+SELECT e.order_id, e.shipment_id, e.kind AS found, p.status AS expected
+FROM (SELECT order_id, shipment_id, kind, units FROM orders.exceptions WHERE shipment_id IS NOT NULL AND resolved_at IS NULL) e
+LEFT JOIN tracking.parcels p ON p.order_id = e.order_id AND p.shipment_id = e.shipment_id
+WHERE p.shipment_id IS NULL OR (e.kind = 'returned_to_sender' AND (p.returning_at IS NULL OR p.received_back_at IS NOT NULL))
+   OR (e.kind = 'arrived_after_loss' AND p.lost_at IS NULL);
 
 -- aftercare ------------------------------------------------------------------------------------------------------------
 
@@ -772,15 +833,19 @@ FULL JOIN (
 WHERE coalesce(l.returned, 0) <> coalesce(r.quantity, 0);
 
 -- name: restocked_units_are_in_stock
--- RET-3: What returns restocked of a line, of kits component by component, is what the stock ledger took back.
+-- RET-3: What returns and parcels that came back restocked of a line, of kits component by component, is what the stock ledger took back.
 SELECT order_id, line_no, sku_id, coalesce(m.quantity, 0) AS found, coalesce(r.quantity, 0) AS expected
 FROM (SELECT order_id, line_no, sku_id, sum(on_hand_delta) AS quantity FROM inventory.moves WHERE kind = 'returned'
       GROUP BY order_id, line_no, sku_id) m
 FULL JOIN (SELECT order_id, line_no, sku_id, sum(quantity) AS quantity
            FROM (SELECT r.order_id, r.line_no, coalesce(k.component_sku_id, r.sku_id) AS sku_id,
                         r.restocked * coalesce(k.quantity, 1) AS quantity
-                 FROM aftercare.return_lines r LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
-                 WHERE r.component_sku_id = 0 AND r.restocked <> 0
+                 FROM (SELECT order_id, line_no, sku_id, restocked FROM aftercare.return_lines WHERE component_sku_id = 0
+                       UNION ALL
+                       SELECT order_id, line_no, l.sku_id, b.restocked
+                       FROM tracking.receipts b JOIN orders.lines l USING (order_id, line_no)) r
+                 LEFT JOIN inventory.kit_lines k USING (order_id, line_no)
+                 WHERE r.restocked <> 0
                  UNION ALL
                  SELECT order_id, line_no, component_sku_id, restocked FROM aftercare.return_lines
                  WHERE component_sku_id <> 0 AND restocked <> 0) u

@@ -21,6 +21,7 @@ from ordino.core.codes import Code, LongCode
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
+from ordino.core.times import NEEDS_OFFSET, expected_fault
 from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory.adjust import MAX_UNITS
@@ -110,13 +111,15 @@ async def upsert_incoming(tx: Tx, incoming: Sequence[Incoming], *, at: datetime)
         """What was announced before may still be closed, whatever the SKU has become."""
         return skus[one.sku] in of_kits and not one.closed
 
-    return await in_rounds(incoming, code=lambda one: one.code, fault=_fault, apply=apply)
+    return await in_rounds(incoming, code=lambda one: one.code, fault=lambda one: _fault(one, at), apply=apply)
 
 
-def _fault(one: Incoming) -> Fault | None:
-    if one.expected_at.tzinfo is None:
-        return Fault("/expected_at", "A time needs its offset, as in 2026-11-27T08:00:00Z.")
-    return None
+def _fault(one: Incoming, at: datetime) -> Fault | None:
+    """What was announced for a time that nobody believes may still be closed."""
+    wrong = (
+        NEEDS_OFFSET if one.expected_at.tzinfo is None else None if one.closed else expected_fault(one.expected_at, at)
+    )
+    return None if wrong is None else Fault("/expected_at", wrong)
 
 
 async def incoming_of(tx: Tx, document: str) -> list[IncomingView]:

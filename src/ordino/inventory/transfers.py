@@ -27,6 +27,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
+from ordino.core.times import expected_fault
 from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
@@ -208,7 +209,7 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
     network, of_kits = await facts(tx), (await kits(tx)).parts
     skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
     free = (await on_shelf(tx, list(skus.values()), at=at, lock=True)).free
-    if any(_refusal(wanted, network, skus, of_kits, free) for wanted in transfers) and await holds.lapse(
+    if any(_refusal(wanted, network, skus, of_kits, free, at) for wanted in transfers) and await holds.lapse(
         tx, skus.values(), at=at
     ):
         free = (await on_shelf(tx, list(skus.values()), at=at, lock=True)).free
@@ -218,7 +219,7 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
     moves: list[StockMove] = []
     version = await tx.plans.active(tx) if transfers else 0
     for wanted, transfer_id in zip(transfers, new_ids(at, len(transfers)), strict=True):
-        refusal = _refusal(wanted, network, skus, of_kits, free)
+        refusal = _refusal(wanted, network, skus, of_kits, free, at)
         if refusal is not None:
             outcomes.append(refusal)
             continue
@@ -247,6 +248,7 @@ def _refusal(
     skus: Mapping[str, int],
     of_kits: Mapping[int, Any],
     free: Mapping[int, Mapping[int, int]],
+    at: datetime,
 ) -> TransferRefused | None:
     def refuse(reason: TransferRefusal, detail: str, pointer: str) -> TransferRefused:
         return TransferRefused(None, reason, detail, pointer)
@@ -255,8 +257,8 @@ def _refusal(
         return refuse(
             TransferRefusal.INVALID, "Origin and destination are the same; name another destination.", "/destination"
         )
-    if wanted.expected_at is not None and wanted.expected_at.tzinfo is None:
-        return refuse(TransferRefusal.INVALID, "A time needs its offset, as in 2026-11-27T08:00:00Z.", "/expected_at")
+    if wanted.expected_at is not None and (wrong := expected_fault(wanted.expected_at, at)) is not None:
+        return refuse(TransferRefusal.INVALID, wrong, "/expected_at")
     for name in ("origin", "destination"):
         if (code := getattr(wanted, name)) not in network.location_ids:
             return refuse(TransferRefusal.UNKNOWN, f"There is no location {code!r}.", f"/{name}")
@@ -318,6 +320,7 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
             desk.doubt(shipment.transfer_id, sent)
             or desk.doubt_sent(shipment.transfer_id, sent, serials)
             or desk.doubt_good(shipment.transfer_id, sent)
+            or _doubt_expected(shipment, at)
         )
         if refusal is not None:
             desk.outcomes[index] = refusal
@@ -340,6 +343,13 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
             desk.expected[shipment.transfer_id] = shipment.expected_at
         desk.done[index] = shipment.transfer_id
     return await desk.end(len(shipments))
+
+
+def _doubt_expected(shipment: Shipment, at: datetime) -> TransferRefused | None:
+    wrong = None if shipment.expected_at is None else expected_fault(shipment.expected_at, at)
+    if wrong is None:
+        return None
+    return TransferRefused(shipment.transfer_id, TransferRefusal.INVALID, wrong, "/expected_at")
 
 
 def _refuse_extent(transfer_id: UUID, fault: Fault) -> TransferRefused:

@@ -1,7 +1,9 @@
 """Exceptions: what needs a person before it hurts a promise.
 
 ``not_sourced``: several locations could not supply a line. ``not_servable``: nothing can serve it any more. ``location_closed``:
-work lies at a location that is closed. The last two close by themselves (``cleared``) once that is over.
+work lies at a location that is closed. ``returned_to_sender``: a parcel comes back. ``arrived_after_loss``: a parcel that was
+given up, and refunded, has reached the customer. All but the first and the last close by themselves (``cleared``) once they are
+over.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ LAST = UUID(int=(1 << 128) - 1)
 
 
 class ExceptionView(Struct, frozen=True):
-    """``units`` wait now: of the line, or open at the closed ``location``, in ``fulfillment_order_id``. One that is resolved says
-    how (`retry`, `cancel`, `close`, or `cleared`: it was over) and by whom.
+    """``units`` wait now: of the line, open at the closed ``location``, in ``fulfillment_order_id``, or in the parcel
+    ``shipment_id``. One that is resolved says how (`retry`, `cancel`, `close`, or `cleared`: it was over) and by whom.
     """
 
     exception_id: UUID
@@ -59,11 +61,12 @@ class ExceptionView(Struct, frozen=True):
     resolved_by: str | None
     fulfillment_order_id: UUID | None = None
     location: str | None = None
+    shipment_id: UUID | None = None
 
 
 class Resolve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`retry` forgets the tries and the locations that failed, and sources again; of work at a closed location, it rejects the
-    work, so that others can do it. `cancel` cancels the units; `close` leaves them waiting.
+    work, so that others can do it. `cancel` cancels the units; `close` leaves them waiting. An exception of a parcel can be closed.
     """
 
     action: Literal["retry", "cancel", "close"]
@@ -152,10 +155,18 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
     [row] = await sql.exception(tx, exception_id=exception_id)  # as it stands, now that nobody else changes it
     if row["resolved_at"] is not None:
         if row["resolution"] != wish.action:
-            how = DONE[row["resolution"]]
+            how = (
+                DONE[row["resolution"]]
+                if row["shipment_id"] is None
+                else "a person has seen to it, or its parcel is received"
+            )
             said = f"The exception is resolved: {how}. Look at the order, and cancel units there if they are to be cancelled."
             raise Conflict(said, code="resolved")
         return Resolved(exception_id, wish.action)
+    if rows[0]["shipment_id"] is not None and wish.action != "close":
+        parcel = f"/v1/orders/{order_id}/parcels/{rows[0]['shipment_id']}"
+        said = f"The exception is about a parcel: receive what comes back with POST {parcel}/receipt, or close it."
+        raise Conflict(said, code="of_a_parcel")
     await sql.resolve_exception(
         tx, order_id=order_id, exception_id=exception_id, resolution=wish.action, resolved_by=tx.actor, at=at
     )
@@ -237,7 +248,7 @@ async def clear(tx: Tx, over: Sequence[tuple[UUID, UUID]], orders: Mapping[UUID,
     )
     events = []
     for row in rows:
-        data = {name: row[name] for name in ("exception_id", "line_no", "fulfillment_order_id")}
+        data = {name: row[name] for name in ("exception_id", "line_no", "fulfillment_order_id", "shipment_id")}
         version = orders[row["order_id"]].flow_version
         events.append(Event(row["order_id"], new_id(at), "exception_cleared", at, data, version))
     await record(tx, events)

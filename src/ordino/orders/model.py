@@ -20,6 +20,7 @@ MON-8  With its last unit, all of a line's amount is charged or no longer owed, 
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
+EXC-3  An open exception of a parcel names one that comes back or that was lost.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
 
@@ -64,7 +65,8 @@ EXITS: dict[State, frozenset[State]] = {
     State.ALLOCATED: frozenset({State.BACKORDERED, State.PICKED, State.CANCELLED}),
     State.PICKED: frozenset({State.PACKED, State.CANCELLED}),
     State.PACKED: frozenset({State.SHIPPED, State.CANCELLED}),
-    State.SHIPPED: frozenset({State.DELIVERED, State.CANCELLED}),  # cancelled: lost on the way
+    # cancelled: lost on the way, or returned to the sender and refunded; backordered: returned to the sender, and sent again
+    State.SHIPPED: frozenset({State.DELIVERED, State.CANCELLED, State.BACKORDERED}),
     State.DELIVERED: frozenset({State.RETURNED}),
     State.RETURNED: frozenset(),
     State.CANCELLED: frozenset(),

@@ -486,8 +486,8 @@ ON CONFLICT (order_id, line_no, kind) WHERE resolved_at IS NULL DO NOTHING
 RETURNING order_id, line_no, exception_id;
 
 -- name: exceptions
--- One page of exceptions, newest first, with the units that they are about as they stand: those that wait, that are not released, or that
--- lie open at the location.
+-- One page of exceptions, newest first, with the units that they are about as they stand: those that wait, that are not released, that
+-- lie open at the location, or that are in the parcel.
 SELECT * FROM (
     SELECT e.exception_id, e.order_id, o.external_id, e.kind, e.line_no, s.code AS sku,
            CASE e.kind
@@ -495,10 +495,13 @@ SELECT * FROM (
                WHEN 'not_servable' THEN l.backordered - l.stop_wanted
                    + coalesce((SELECT sum(a.quantity - a.released) FROM orders.allocations a
                                WHERE a.order_id = e.order_id AND a.line_no = e.line_no), 0)
+               WHEN 'returned_to_sender' THEN e.units
+               WHEN 'arrived_after_loss' THEN e.units
                ELSE coalesce((SELECT sum(a.released) FROM orders.allocations a
                               WHERE a.order_id = e.order_id AND a.location_id = e.location_id), 0)
            END::bigint AS units,
-           e.detail, e.at, e.resolved_at, e.resolution, e.resolved_by, e.fulfillment_order_id, n.code AS location
+           e.detail, e.at, e.resolved_at, e.resolution, e.resolved_by, e.fulfillment_order_id, n.code AS location,
+           e.shipment_id
     FROM orders.exceptions e
     JOIN orders.orders o ON o.order_id = e.order_id
     LEFT JOIN orders.lines l ON l.order_id = e.order_id AND l.line_no = e.line_no
@@ -520,6 +523,27 @@ WHERE (order_id, fulfillment_order_id) NOT IN (
 ON CONFLICT (order_id, fulfillment_order_id) WHERE resolved_at IS NULL DO NOTHING
 RETURNING order_id, exception_id, fulfillment_order_id, location_id;
 
+-- name: open_parcel_exceptions
+-- One exception of a kind a parcel, unless one is open.
+INSERT INTO orders.exceptions (order_id, exception_id, kind, detail, at, shipment_id, units)
+SELECT order_id, exception_id, :kind::text, detail, :at::timestamptz, shipment_id, units
+FROM unnest(:order_ids::uuid[], :exception_ids::uuid[], :shipment_ids::uuid[], :units::bigint[], :details::text[])
+    AS e (order_id, exception_id, shipment_id, units, detail)
+ON CONFLICT (order_id, shipment_id, kind) WHERE resolved_at IS NULL DO NOTHING;
+
+-- name: open_parcel_exceptions_of
+-- The open exceptions of a kind that these parcels have.
+SELECT e.order_id, e.exception_id
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id) JOIN orders.exceptions e USING (order_id, shipment_id)
+WHERE e.kind = :kind::text AND e.resolved_at IS NULL /* on shards: AND e.order_id = any(:order_ids::uuid[]) */;
+
+-- name: count_parcel_units
+-- So many units are still in the parcels.
+UPDATE orders.exceptions e SET units = w.units
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :units::bigint[]) AS w (order_id, shipment_id, units)
+WHERE e.order_id = w.order_id AND e.shipment_id = w.shipment_id AND e.kind = :kind::text AND e.resolved_at IS NULL
+  /* on shards: AND e.order_id = any(:order_ids::uuid[]) */;
+
 -- name: open_exceptions_of
 -- The open exceptions of a kind that some orders have.
 SELECT order_id, exception_id, line_no FROM orders.exceptions
@@ -534,7 +558,7 @@ WHERE kind = :kind::text AND resolved_at IS NULL AND order_id > :after::uuid ORD
 -- What stood against them is gone, without anybody's doing.
 UPDATE orders.exceptions SET resolved_at = :at::timestamptz, resolution = 'cleared'
 WHERE order_id = any(:order_ids::uuid[]) AND exception_id = any(:exception_ids::uuid[]) AND resolved_at IS NULL
-RETURNING order_id, exception_id, line_no, fulfillment_order_id;
+RETURNING order_id, exception_id, line_no, fulfillment_order_id, shipment_id;
 
 -- name: orders_that_wait
 -- Orders with units that wait, a page at a time.
@@ -557,7 +581,7 @@ ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
 
 -- name: exception
 -- One exception.
-SELECT order_id, line_no, kind, location_id, resolved_at, resolution FROM orders.exceptions WHERE exception_id = :exception_id::uuid;
+SELECT order_id, line_no, kind, location_id, shipment_id, resolved_at, resolution FROM orders.exceptions WHERE exception_id = :exception_id::uuid;
 
 -- name: resolve_exception
 -- A person has seen to it.

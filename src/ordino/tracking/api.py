@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.database import Database
 from ordino.core.http import Body, command, described
-from ordino.tracking import read
-from ordino.tracking.model import EventRefused, Recorded, TrackingEvent
+from ordino.tracking import read, unmatched
+from ordino.tracking.model import EventRefused, Kept, Recorded, TrackingEvent
 from ordino.tracking.read import ParcelView
 from ordino.tracking.take_events import take_events
+from ordino.tracking.unmatched import LAST, UnmatchedEvent
 
 TRACKING_EVENTS = Body("tracking_events", TrackingEvent)
 REFUSED = {"unknown_tracking_number": 404}
+
+
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
+
+
+class UnmatchedEvents(Struct, frozen=True):
+    """Newest first. ``next`` is the `before` of the next page; None on the last one."""
+
+    unmatched_tracking_events: list[UnmatchedEvent]
+    next: UUID | None
 
 
 class Parcels(Struct, frozen=True):
@@ -32,11 +43,22 @@ class Parcels(Struct, frozen=True):
     summary="What a carrier says of its parcels",
     tags=["tracking"],
     status_code=200,
-    operation_class=described(TRACKING_EVENTS, Recorded | EventRefused),
+    operation_class=described(TRACKING_EVENTS, Recorded | Kept | EventRefused),
 )
 async def post_tracking_events(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """One event or a list. The same words twice are one event, so that a carrier may repeat itself."""
-    return await command(request, database, TRACKING_EVENTS, take_events, EventRefused, statuses=REFUSED)
+    """One event or a list. The same words twice are one event, so that a carrier may repeat itself. What is said of a number
+    under which nothing has left yet is kept for a month, and happens to its parcel when a shipment leaves; alone, it is answered
+    with 202.
+    """
+    return await command(
+        request,
+        database,
+        TRACKING_EVENTS,
+        take_events,
+        EventRefused,
+        status=lambda outcome: 202 if isinstance(outcome, Kept) else 200,
+        statuses=REFUSED,
+    )
 
 
 @get("/v1/orders/{order_id:uuid}/parcels", summary="An order's parcels", tags=["tracking"])
@@ -45,4 +67,13 @@ async def get_parcels(database: NamedDependency[Database], order_id: FromPath[UU
     return Parcels(await database.read(lambda tx: read.parcels(tx, order_id)))
 
 
-routes = [post_tracking_events, get_parcels]
+@get("/v1/unmatched_tracking_events", summary="What carriers say of unknown parcels", tags=["tracking"])
+async def get_unmatched_tracking_events(
+    database: NamedDependency[Database], before: FromQuery[UUID] = LAST, limit: Limit = 100
+) -> UnmatchedEvents:
+    """Events of tracking numbers under which nothing has left, newest first. They are kept for a month."""
+    found = await database.read(lambda tx: unmatched.unmatched(tx, before, limit))
+    return UnmatchedEvents(found, found[-1].event_id if len(found) == limit else None)
+
+
+routes = [post_tracking_events, get_parcels, get_unmatched_tracking_events]

@@ -1,36 +1,39 @@
--- name: claim_tracking_numbers
--- First of all: a number that does not come back belongs to another parcel.
+-- name: remember_numbers
+-- Processes that do not know the warehouse's tracking numbers yet find their parcels here.
 INSERT INTO tracking.tracking_numbers (tracking_number, order_id, shipment_id)
-SELECT * FROM unnest(:tracking_numbers::text[], :order_ids::uuid[], :shipment_ids::uuid[])
-ON CONFLICT (tracking_number) DO NOTHING
-RETURNING order_id, shipment_id;
+SELECT tracking_number, order_id, shipment_id
+FROM unnest(:tracking_numbers::text[], :order_ids::uuid[], :shipment_ids::uuid[]) AS n (tracking_number, order_id, shipment_id)
+ORDER BY tracking_number
+ON CONFLICT (tracking_number) DO NOTHING;
 
 -- name: write_parcels
--- What was shipped is on its way. Returns until when each parcel was promised.
+-- What was shipped is on its way, once. Returns until when each new parcel was promised.
 INSERT INTO tracking.parcels (order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at)
 SELECT s.order_id, s.shipment_id, s.tracking_number, s.promised_at, s.promised_at, s.shipped_at
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
 JOIN warehouse.shipments s USING (order_id, shipment_id)
 /* on shards: WHERE s.order_id = any(:order_ids::uuid[]) */
+ON CONFLICT (order_id, shipment_id) DO NOTHING
 RETURNING order_id, shipment_id, promised_at;
 
 -- name: behind_numbers
--- Whose parcels these are.
-SELECT tracking_number, order_id, shipment_id FROM tracking.tracking_numbers WHERE tracking_number = any(:tracking_numbers::text[]);
+-- Which shipments are the parcels under these numbers, the first one first.
+SELECT tracking_number, order_id, shipment_id
+FROM (SELECT tracking_number, order_id, shipment_id, first FROM warehouse.tracking_numbers
+      WHERE tracking_number = any(:tracking_numbers::text[])
+      UNION ALL
+      SELECT t.tracking_number, t.order_id, t.shipment_id, true FROM tracking.tracking_numbers t
+      WHERE t.tracking_number = any(:tracking_numbers::text[])
+        AND NOT EXISTS (SELECT 1 FROM warehouse.tracking_numbers n WHERE n.tracking_number = t.tracking_number
+                        /* on shards: AND n.tracking_number = any(:tracking_numbers::text[]) */)) n
+ORDER BY tracking_number, first DESC, shipment_id;
 
 -- name: parcels
 -- These parcels. Their orders are locked.
-SELECT p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at, p.shipped_at, p.late_at, p.delivered_at, p.lost_at
+SELECT p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at, p.shipped_at, p.late_at, p.delivered_at, p.lost_at,
+       p.returning_at, p.back_at, p.received_back_at
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
 JOIN tracking.parcels p USING (order_id, shipment_id) /* on shards: WHERE p.order_id = any(:order_ids::uuid[]) */;
-
--- name: delays
--- When a delay of these parcels was told last.
-SELECT e.shipment_id, max(e.at) AS at
-FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
-JOIN tracking.tracking_events e USING (order_id, shipment_id)
-WHERE e.kind = 'delayed' /* on shards: AND e.order_id = any(:order_ids::uuid[]) */
-GROUP BY e.shipment_id;
 
 -- name: record_events
 -- What the carrier said, once. Only new words come back.
@@ -44,35 +47,110 @@ RETURNING shipment_id, kind, at;
 -- name: change_parcels
 -- What became of parcels.
 UPDATE tracking.parcels p
-SET expected_at = c.expected_at, late_at = c.late_at, delivered_at = c.delivered_at, lost_at = c.lost_at
+SET expected_at = c.expected_at, late_at = c.late_at, delivered_at = c.delivered_at, lost_at = c.lost_at,
+    returning_at = c.returning_at, back_at = c.back_at, received_back_at = c.received_back_at
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :expected_ats::timestamptz[], :late_ats::timestamptz[],
-            :delivered_ats::timestamptz[], :lost_ats::timestamptz[])
-    AS c (order_id, shipment_id, expected_at, late_at, delivered_at, lost_at)
+            :delivered_ats::timestamptz[], :lost_ats::timestamptz[], :returning_ats::timestamptz[], :back_ats::timestamptz[],
+            :received_back_ats::timestamptz[])
+    AS c (order_id, shipment_id, expected_at, late_at, delivered_at, lost_at, returning_at, back_at, received_back_at)
 WHERE p.order_id = c.order_id AND p.shipment_id = c.shipment_id
   /* on shards: AND p.order_id = any(:order_ids::uuid[]) */;
 
 -- name: contents
--- What these shipments hold, line by line.
-SELECT p.order_id, p.shipment_id, l.line_no, sum(l.quantity)::bigint AS quantity
+-- What of these shipments has not come back, line by line.
+SELECT order_id, shipment_id, line_no, sum(quantity)::bigint AS quantity
+FROM (SELECT p.order_id, p.shipment_id, l.line_no, l.quantity
+      FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+      JOIN warehouse.packages p USING (order_id, shipment_id) JOIN warehouse.package_lines l USING (order_id, package_id)
+      WHERE l.quantity > 0 /* on shards: AND p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) */
+      UNION ALL
+      SELECT r.order_id, r.shipment_id, r.line_no, -(r.restocked + r.scrapped + r.lost)
+      FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+      JOIN tracking.receipts r USING (order_id, shipment_id) /* on shards: WHERE r.order_id = any(:order_ids::uuid[]) */) c
+GROUP BY order_id, shipment_id, line_no HAVING sum(quantity) > 0 ORDER BY 1, 2, 3;
+
+-- name: said_before
+-- When carriers have said this of these parcels.
+SELECT e.shipment_id, e.kind, e.at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :kinds::text[]) AS w (order_id, shipment_id, kind)
+JOIN tracking.tracking_events e USING (order_id, shipment_id, kind)
+/* on shards: WHERE e.order_id = any(:order_ids::uuid[]) */
+ORDER BY e.at;
+
+-- name: write_receipts
+-- Units of parcels came back.
+INSERT INTO tracking.receipts (order_id, shipment_id, receipt_id, line_no, location_id, restocked, scrapped, lost, next, refund_minor, at)
+SELECT r.*, :at::timestamptz
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :receipt_ids::uuid[], :line_nos::int[], :location_ids::int[],
+            :restocked::bigint[], :scrapped::bigint[], :lost::bigint[], :nexts::text[], :refunds::bigint[]) AS r;
+
+-- name: places_of_shipments
+-- Where these shipments came from.
+SELECT s.order_id, s.shipment_id, s.tracking_number, f.location_id
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
-JOIN warehouse.packages p USING (order_id, shipment_id) JOIN warehouse.package_lines l USING (order_id, package_id)
-WHERE l.quantity > 0 /* on shards: AND p.order_id = any(:order_ids::uuid[]) AND l.order_id = any(:order_ids::uuid[]) */
-GROUP BY p.order_id, p.shipment_id, l.line_no ORDER BY 1, 2, 3;
+JOIN warehouse.shipments s USING (order_id, shipment_id) JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+/* on shards: WHERE s.order_id = any(:order_ids::uuid[]) AND f.order_id = any(:order_ids::uuid[]) */;
+
+-- what nothing has left under yet ------------------------------------------------------------------------------------------
+
+-- name: count_unmatched
+-- How many events of unknown numbers are kept, up to a limit.
+SELECT count(*)::int AS events FROM (SELECT 1 FROM tracking.unmatched_events LIMIT :limit::int) u;
+
+-- name: unmatched_kinds
+-- What is kept of these numbers.
+SELECT tracking_number, kind, at FROM tracking.unmatched_events WHERE tracking_number = any(:tracking_numbers::text[]) ORDER BY at;
+
+-- name: keep_unmatched
+-- What a carrier said of an unknown number, once. Only new words come back.
+INSERT INTO tracking.unmatched_events (tracking_number, kind, at, event_id, received_at, place, detail, expected_at)
+SELECT tracking_number, kind, at, event_id, :received_at::timestamptz, place, detail, expected_at
+FROM unnest(:tracking_numbers::text[], :kinds::text[], :ats::timestamptz[], :event_ids::uuid[], :places::text[],
+            :details::text[], :expected_ats::timestamptz[])
+    AS e (tracking_number, kind, at, event_id, place, detail, expected_at)
+ORDER BY tracking_number, kind, at
+ON CONFLICT DO NOTHING
+RETURNING tracking_number, kind, at;
+
+-- name: take_unmatched
+-- What was kept of these numbers is no longer kept: it happens to their parcels.
+DELETE FROM tracking.unmatched_events WHERE tracking_number = any(:tracking_numbers::text[])
+RETURNING tracking_number, kind, at, place, detail, expected_at;
+
+-- name: matched_numbers
+-- Numbers that are known by now, though events of them are kept.
+SELECT DISTINCT u.tracking_number FROM tracking.unmatched_events u JOIN warehouse.tracking_numbers n USING (tracking_number)
+ORDER BY u.tracking_number LIMIT :limit::int;
+
+-- name: forget_unmatched
+-- What nobody has shipped for so long is not going to be shipped.
+DELETE FROM tracking.unmatched_events WHERE event_id < :before::uuid;
+
+-- name: unmatched
+-- One page of what is kept, newest first.
+SELECT event_id, tracking_number, kind, at, received_at, place, detail, expected_at FROM tracking.unmatched_events
+WHERE event_id < :before::uuid ORDER BY event_id DESC LIMIT :limit::int;
 
 -- name: mark_late
 -- Parcels that should have arrived and did not. Returns those that were not known to be late.
 UPDATE tracking.parcels p SET late_at = :at::timestamptz
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
 WHERE p.order_id = w.order_id AND p.shipment_id = w.shipment_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */
-  AND p.late_at IS NULL AND p.delivered_at IS NULL AND p.lost_at IS NULL AND p.promised_at <= :at::timestamptz
+  AND p.late_at IS NULL AND p.delivered_at IS NULL AND p.lost_at IS NULL AND p.returning_at IS NULL
+  AND p.promised_at <= :at::timestamptz
 RETURNING p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at;
+
+-- name: late_before
+-- Which of these orders' numbers were late before.
+SELECT DISTINCT p.order_id, p.tracking_number FROM tracking.parcels p
+WHERE p.order_id = any(:order_ids::uuid[]) AND p.late_at < :at::timestamptz;
 
 -- reading ------------------------------------------------------------------------------------------------------------------
 
 -- name: parcels_of_order
 -- The parcels of an order with their services, first shipped first.
 SELECT p.shipment_id, p.tracking_number, p.status, c.carrier, c.code AS service, p.shipped_at, p.promised_at, p.expected_at,
-       p.late_at, p.delivered_at, p.lost_at
+       p.late_at, p.delivered_at, p.lost_at, p.returning_at, p.back_at, p.received_back_at
 FROM tracking.parcels p JOIN warehouse.shipments s USING (order_id, shipment_id)
      LEFT JOIN network.carrier_services c USING (service_id)
 WHERE p.order_id = :order_id::uuid ORDER BY p.shipped_at, p.shipment_id;
@@ -85,3 +163,9 @@ WHERE order_id = :order_id::uuid ORDER BY at, received_at, kind;
 -- name: order_exists
 -- Is there such an order?
 SELECT order_id FROM orders.orders WHERE order_id = :order_id::uuid;
+
+-- name: receipts_of_order
+-- What came back of an order's parcels, oldest first.
+SELECT r.shipment_id, r.receipt_id, n.code AS location, r.line_no, r.restocked, r.scrapped, r.lost, r.next, r.refund_minor, r.at
+FROM tracking.receipts r JOIN network.locations n USING (location_id)
+WHERE r.order_id = :order_id::uuid ORDER BY r.receipt_id, r.line_no;

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
+from ordino.tracking.begin import sql
 from ordino.tracking.model import Kind, Status
-from ordino.tracking.watch import sql
 
 
 class TrackingEventView(Struct, frozen=True):
@@ -23,8 +23,26 @@ class TrackingEventView(Struct, frozen=True):
     detail: str | None
 
 
+class ParcelReceiptView(Struct, frozen=True):
+    """What came back of a line of a parcel: units that were ``restocked``, ``scrapped`` or missing (``lost``), and what followed
+    for the customer: `refund`, `send_again`, or `nothing` where the units were refunded when the parcel was lost.
+    """
+
+    receipt_id: UUID
+    location: str
+    line_no: int
+    restocked: int
+    scrapped: int
+    lost: int
+    next: str
+    refund_minor: int
+    at: datetime
+
+
 class ParcelView(Struct, frozen=True):
-    """One shipment on its way."""
+    """One shipment on its way. A parcel that comes back is ``returning_at`` from then on, ``back_at`` when it reached the sender,
+    and ``received_back_at`` when all its units were accounted for.
+    """
 
     shipment_id: UUID
     tracking_number: str
@@ -37,7 +55,11 @@ class ParcelView(Struct, frozen=True):
     late_at: datetime | None
     delivered_at: datetime | None
     lost_at: datetime | None
+    returning_at: datetime | None
+    back_at: datetime | None
+    received_back_at: datetime | None
     events: list[TrackingEventView]
+    receipts: list[ParcelReceiptView]
 
 
 async def parcels(tx: Tx, order_id: UUID) -> list[ParcelView]:
@@ -50,7 +72,15 @@ async def parcels(tx: Tx, order_id: UUID) -> list[ParcelView]:
         said.setdefault(row["shipment_id"], []).append(
             TrackingEventView(Kind(row["kind"]), row["at"], row["received_at"], row["place"], row["detail"])
         )
+    came: dict[UUID, list[ParcelReceiptView]] = {}
+    for row in await sql.receipts_of_order(tx, order_id=order_id):
+        fields = {name: row[name] for name in ParcelReceiptView.__struct_fields__}
+        came.setdefault(row["shipment_id"], []).append(ParcelReceiptView(**fields))
     return [
-        ParcelView(**{**dict(row), "status": Status(row["status"])}, events=said.get(row["shipment_id"], []))
+        ParcelView(
+            **{**dict(row), "status": Status(row["status"])},
+            events=said.get(row["shipment_id"], []),
+            receipts=came.get(row["shipment_id"], []),
+        )
         for row in rows
     ]

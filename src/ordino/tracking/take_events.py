@@ -1,183 +1,294 @@
-"""Carriers' words: recorded once, and what they say of a parcel happens to its units."""
+"""Carriers' words: recorded once, and what they say of a parcel happens to all its shipments."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from ordino.core.database import Tx
-from ordino.core.events import Event, record
-from ordino.core.ids import new_ids
+from msgspec import Struct
+
+from ordino.core.database import Raced, Tx
+from ordino.core.times import NEEDS_OFFSET, span_fault
+from ordino.inventory.adjust import SKEW_SECONDS
 from ordino.orders import ledger as orders_ledger
-from ordino.orders.model import State, UnitMove
-from ordino.tracking.model import EventRefused, Kind, ParcelRow, Recorded, TrackingEvent, TrackingRefusal
-from ordino.tracking.watch import sql
+from ordino.tracking import unmatched
+from ordino.tracking.begin import Sent, begin, sql
+from ordino.tracking.happen import Happening, apply, write
+from ordino.tracking.model import (
+    TURNS,
+    EventRefused,
+    InParcel,
+    Kept,
+    Kind,
+    ParcelRow,
+    Recorded,
+    TrackingEvent,
+    TrackingRefusal,
+)
+from ordino.warehouse import numbers
 
-FIRST_YEAR, LAST_YEAR = 1970, 2999
+EXPECTED_DAYS = 366
+SKEW = timedelta(seconds=SKEW_SECONDS)
 
+Shipment = tuple[UUID, UUID]
+"""(order id, shipment id)"""
 Words = tuple[UUID, str, datetime]
 """(shipment id, kind, the carrier's time): what makes two events the same."""
 
 
+class _Said(Struct):
+    """Words at ``place`` in a batch, of one shipment in the parcel."""
+
+    place: int
+    event: TrackingEvent
+    order_id: UUID
+    shipment_id: UUID
+    at: datetime
+
+    @property
+    def words(self) -> Words:
+        return self.shipment_id, str(self.event.kind), self.at
+
+
 async def take_events(
     tx: Tx, tracking_events: Sequence[TrackingEvent], *, at: datetime
-) -> list[Recorded | EventRefused]:
+) -> list[Recorded | Kept | EventRefused]:
     """One outcome an event, in order.
 
-    The first ``delivered`` delivers the units of the shipment, the first ``lost`` reports them lost by the event
-    ``shipment_lost``, ``delayed`` moves the expected time. What a carrier says of a parcel after its end is only recorded.
+    The first ``delivered`` delivers the units of the shipments, the first ``lost`` reports them lost by the event
+    ``shipment_lost``, ``delayed`` moves the expected time, ``returned_to_sender`` turns the parcel back. What a carrier says of a
+    parcel after its end is only recorded. What it says of a number that no shipment has is kept.
     """
-    rows = await sql.behind_numbers(tx, tracking_numbers=list({e.tracking_number for e in tracking_events}))
-    behind = {row["tracking_number"]: (row["order_id"], row["shipment_id"]) for row in rows}
-    outcomes: dict[int, Recorded | EventRefused] = {}
-    known: list[tuple[int, TrackingEvent, UUID, UUID, datetime]] = []
+    behind = await _behind(tx, {event.tracking_number for event in tracking_events})
+    outcomes: dict[int, Recorded | Kept | EventRefused] = {}
+    unknown: list[tuple[int, TrackingEvent]] = []
+    known: list[tuple[int, TrackingEvent]] = []
     for index, event in enumerate(tracking_events):
-        refusal = _fault(event, behind)
+        refusal = _doubt(event, at)
         if refusal is not None:
             outcomes[index] = refusal
         else:
-            known.append((index, event, *behind[event.tracking_number], event.at or at))
+            (known if event.tracking_number in behind else unknown).append((index, event))
     if known:
-        await _record(tx, known, outcomes, at)
+        outcomes |= await _take(tx, known, behind, at)
+    if unknown:
+        outcomes |= await unmatched.keep(tx, unknown, at=at)
     return [outcomes[index] for index in range(len(tracking_events))]
 
 
-def _fault(event: TrackingEvent, behind: dict[str, Any]) -> EventRefused | None:
-    number = event.tracking_number
+async def take_kept(tx: Tx, tracking_numbers: Collection[str], *, at: datetime) -> None:
+    """What was said of these numbers before their shipments left happens to them now, in the order of its time."""
+    events = await unmatched.take(tx, tracking_numbers)
+    if events:
+        behind = await _behind(tx, {event.tracking_number for event in events})
+        await _take(tx, list(enumerate(events)), behind, at, kept=True)
+
+
+async def _behind(tx: Tx, tracking_numbers: Collection[str]) -> dict[str, list[Shipment]]:
+    """Number -> the shipments in its parcel, the first one first."""
+    behind: dict[str, list[Shipment]] = {}
+    for row in await sql.behind_numbers(tx, tracking_numbers=sorted(tracking_numbers)):
+        behind.setdefault(row["tracking_number"], []).append((row["order_id"], row["shipment_id"]))
+    return behind
+
+
+def _doubt(event: TrackingEvent, at: datetime) -> EventRefused | None:
+    """What can be said against an event without knowing its parcel."""
     for name in ("at", "expected_at"):
         instant = getattr(event, name)
         if instant is not None and instant.tzinfo is None:
-            detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
-            return EventRefused(number, TrackingRefusal.INVALID, detail, f"/{name}")
-        if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
-            detail = f"`{name}` lies in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
-            return EventRefused(number, TrackingRefusal.INVALID, detail, f"/{name}")
-    if number not in behind:
-        detail = f"No parcel has the tracking number {number!r}; it is known once its shipment has left."
-        return EventRefused(number, TrackingRefusal.UNKNOWN_TRACKING_NUMBER, detail, "/tracking_number")
-    return None
+            return EventRefused(event.tracking_number, TrackingRefusal.INVALID, NEEDS_OFFSET, f"/{name}")
+    earliest, latest = at - timedelta(days=EXPECTED_DAYS), at + timedelta(days=EXPECTED_DAYS)
+    return _outside(event, "expected_at", earliest, latest, "a year before and after now")
 
 
-async def _record(
+def _outside(event: TrackingEvent, name: str, earliest: datetime, latest: datetime, why: str) -> EventRefused | None:
+    instant = getattr(event, name)
+    wrong = None if instant is None else span_fault(name, instant, earliest, latest, why)
+    if wrong is None:
+        return None
+    return EventRefused(event.tracking_number, TrackingRefusal.INVALID, wrong, f"/{name}")
+
+
+async def _take(
     tx: Tx,
-    known: Sequence[tuple[int, TrackingEvent, UUID, UUID, datetime]],
-    outcomes: dict[int, Recorded | EventRefused],
+    known: Sequence[tuple[int, TrackingEvent]],
+    behind: Mapping[str, Sequence[Shipment]],
     at: datetime,
-) -> None:
-    orders = await orders_ledger.lock(tx, [order_id for _, _, order_id, _, _ in known])
-    owners = {shipment_id: order_id for _, _, order_id, shipment_id, _ in known}
-    rows = await sql.parcels(tx, order_ids=list(owners.values()), shipment_ids=list(owners))
-    parcels = {row["shipment_id"]: ParcelRow(*row) for row in rows}
-    delays = await _delays(tx, known)
-    distinct: dict[Words, tuple[TrackingEvent, UUID]] = {}
-    for _, event, order_id, shipment_id, said_at in known:
-        distinct.setdefault((shipment_id, event.kind, said_at), (event, order_id))
+    *,
+    kept: bool = False,
+) -> dict[int, Recorded | Kept | EventRefused]:
+    """(index, event) of known numbers. Kept events happened before their shipments left: their times are not refused."""
+    shipments = {s: number for number in {e.tracking_number for _, e in known} for s in behind[number]}
+    orders = await orders_ledger.lock(tx, [order_id for order_id, _ in shipments])
+    parcels = await _parcels(tx, shipments, at)
+    outcomes: dict[int, Recorded | Kept | EventRefused] = {}
+    said: list[_Said] = []
+    before = await _said_before(tx, known, behind, parcels)
+    for place, event in known:
+        here = behind[event.tracking_number]
+        shipped_at = min(parcels[shipment_id].shipped_at for _, shipment_id in here)
+        refusal = None if kept else _fault(event, here[0][1], shipped_at, before, at)
+        if refusal is not None:
+            outcomes[place] = refusal
+            continue
+        for order_id, shipment_id in here:
+            said.append(_Said(place, event, order_id, shipment_id, _time_of(event, shipment_id, before, at)))
+    await _close(tx, said, behind, at)
+    new = await _record(tx, said, at)
+    delays = await _delays(tx, said, new)
+    happened: list[Happening] = []
+    repeated: dict[int, bool] = {}
+    for one in said:
+        fresh = one.words in new
+        new.discard(one.words)  # the same words again in this batch are a repeat
+        repeated[one.place] = repeated.get(one.place, True) and not fresh
+        if not fresh or not _is_newest(one, delays):
+            continue
+        kind = apply(one.event, parcels[one.shipment_id], one.at)
+        if kind is not None:
+            happened.append(Happening(one.place, kind, parcels[one.shipment_id]))
+    await write(tx, happened, orders, at=at)
+    for place, event in known:
+        if place not in outcomes:
+            here = behind[event.tracking_number]
+            first = parcels[here[0][1]]
+            outcomes[place] = Recorded(
+                event.tracking_number,
+                event.kind,
+                *here[0],
+                first.status,
+                repeated[place],
+                tuple(InParcel(*s) for s in here),
+            )
+    return outcomes
+
+
+async def _parcels(tx: Tx, shipments: Mapping[Shipment, str], at: datetime) -> dict[UUID, ParcelRow]:
+    """Their parcels by shipment id. A shipment that nobody has made a parcel of yet becomes one, and what was kept of it
+    happens.
+    """
+
+    async def load() -> dict[UUID, ParcelRow]:
+        rows = await sql.parcels(
+            tx, order_ids=[order_id for order_id, _ in shipments], shipment_ids=[id for _, id in shipments]
+        )
+        return {row["shipment_id"]: ParcelRow(*row) for row in rows}
+
+    parcels = await load()
+    missing = [Sent(*s, number, s[1]) for s, number in shipments.items() if s[1] not in parcels]
+    if missing:
+        await begin(tx, missing, at=at)
+        await take_kept(tx, {sent.tracking_number for sent in missing}, at=at)
+        parcels = await load()
+    return parcels
+
+
+async def _said_before(
+    tx: Tx,
+    known: Sequence[tuple[int, TrackingEvent]],
+    behind: Mapping[str, Sequence[Shipment]],
+    parcels: Mapping[UUID, ParcelRow],
+) -> dict[tuple[UUID, str], list[datetime]]:
+    """When it was said before, where that matters: (shipment id, kind) -> times, the first one first."""
+    wanted = {
+        (order_id, shipment_id, str(event.kind))
+        for _, event in known
+        for order_id, shipment_id in behind[event.tracking_number]
+        if (event.at is None and event.kind in TURNS)
+        or (event.at is not None and event.at < parcels[shipment_id].shipped_at - SKEW)
+    }
+    before: dict[tuple[UUID, str], list[datetime]] = {}
+    if wanted:
+        order_ids, shipment_ids, kinds = (list(column) for column in zip(*sorted(wanted), strict=True))
+        for row in await sql.said_before(tx, order_ids=order_ids, shipment_ids=shipment_ids, kinds=kinds):
+            before.setdefault((row["shipment_id"], row["kind"]), []).append(row["at"])
+    return before
+
+
+def _fault(
+    event: TrackingEvent,
+    shipment_id: UUID,
+    shipped_at: datetime,
+    before: Mapping[tuple[UUID, str], Sequence[datetime]],
+    at: datetime,
+) -> EventRefused | None:
+    if event.at in before.get((shipment_id, str(event.kind)), ()):
+        return None  # it is on record: what was kept until the shipment left may be told again
+    why = f"from when the shipment left until now, give or take {SKEW_SECONDS} seconds"
+    until = at + timedelta(days=EXPECTED_DAYS)
+    return _outside(event, "at", shipped_at - SKEW, at + SKEW, why) or _outside(
+        event,
+        "expected_at",
+        shipped_at - SKEW,
+        until,
+        f"from when the shipment left until {EXPECTED_DAYS} days from now",
+    )
+
+
+def _time_of(
+    event: TrackingEvent, shipment_id: UUID, before: dict[tuple[UUID, str], list[datetime]], at: datetime
+) -> datetime:
+    """When it happened: as the carrier says, else now. The end of a parcel that is told again without a time was told before."""
+    key = (shipment_id, str(event.kind))
+    said_at = event.at or at
+    if event.at is None and event.kind in TURNS and before.get(key):
+        said_at = before[key][0]
+    before.setdefault(key, []).append(said_at)
+    return said_at
+
+
+async def _close(tx: Tx, said: Sequence[_Said], behind: Mapping[str, Sequence[Shipment]], at: datetime) -> None:
+    """Parcels that end or turn back take no further shipment. Raises ``Raced`` if one has just joined: it happens to that, too."""
+    ending = {one.event.tracking_number for one in said if one.event.kind in TURNS}
+    if not ending:
+        return
+    await numbers.close(tx, ending, at=at)
+    now = await _behind(tx, ending)
+    if any(set(now[number]) != set(behind[number]) for number in ending):
+        raise Raced([])
+
+
+async def _record(tx: Tx, said: Sequence[_Said], at: datetime) -> set[Words]:
+    """Which of the words are new."""
+    distinct = {one.words: one for one in reversed(said)}
+    if not distinct:
+        return set()
     rows = await sql.record_events(
         tx,
-        order_ids=[order_id for _, order_id in distinct.values()],
+        order_ids=[one.order_id for one in distinct.values()],
         shipment_ids=[words[0] for words in distinct],
         kinds=[words[1] for words in distinct],
         ats=[words[2] for words in distinct],
-        places=[event.place for event, _ in distinct.values()],
-        details=[event.detail for event, _ in distinct.values()],
+        places=[one.event.place for one in distinct.values()],
+        details=[one.event.detail for one in distinct.values()],
         received_at=at,
     )
-    new = {(row["shipment_id"], row["kind"], row["at"]) for row in rows}
-    happened: list[tuple[str, ParcelRow]] = []
-    changed: dict[UUID, ParcelRow] = {}
-    repeated: dict[int, bool] = {}
-    for index, event, _, shipment_id, said_at in known:
-        words = (shipment_id, str(event.kind), said_at)
-        repeated[index] = words not in new
-        if repeated[index]:
-            continue
-        new.discard(words)  # the same words again in this batch are a repeat
-        parcel = parcels[shipment_id]
-        if event.kind is Kind.DELAYED:
-            if said_at < delays.get(shipment_id, said_at):
-                continue  # the carrier has said something newer since
-            delays[shipment_id] = said_at
-        kind = _apply(event, parcel, said_at)
-        if kind is not None:
-            happened.append((kind, parcel))
-            changed[shipment_id] = parcel
-    await _write(tx, happened, changed, {order_id: order.flow_version for order_id, order in orders.items()}, at)
-    for index, event, order_id, shipment_id, _ in known:
-        status = parcels[shipment_id].status
-        outcomes[index] = Recorded(
-            event.tracking_number, event.kind, order_id, shipment_id, status, repeated=repeated[index]
-        )
+    return {(row["shipment_id"], row["kind"], row["at"]) for row in rows}
 
 
-async def _delays(tx: Tx, known: Sequence[tuple[int, TrackingEvent, UUID, UUID, datetime]]) -> dict[UUID, datetime]:
+async def _delays(tx: Tx, said: Sequence[_Said], new: Collection[Words]) -> dict[UUID, datetime]:
     """Shipment id -> when its delay was told last, before this batch."""
-    delayed = {shipment_id: order_id for _, event, order_id, shipment_id, _ in known if event.kind is Kind.DELAYED}
+    delayed = {one.shipment_id: one.order_id for one in said if one.event.kind is Kind.DELAYED}
     if not delayed:
         return {}
-    rows = await sql.delays(tx, order_ids=list(delayed.values()), shipment_ids=list(delayed))
-    return {row["shipment_id"]: row["at"] for row in rows}
-
-
-def _apply(event: TrackingEvent, parcel: ParcelRow, said_at: datetime) -> str | None:
-    """What the words do to the parcel; None where they change nothing."""
-    if parcel.delivered_at is not None or parcel.lost_at is not None:
-        return None
-    if event.kind is Kind.DELIVERED:
-        parcel.delivered_at = said_at
-        if said_at <= parcel.promised_at:
-            parcel.late_at = None  # it was only the news that came late
-        return "shipment_delivered"
-    if event.kind is Kind.LOST:
-        parcel.lost_at = said_at
-        return "shipment_lost"
-    if event.kind is Kind.DELAYED and event.expected_at is not None and event.expected_at != parcel.expected_at:
-        parcel.expected_at = event.expected_at
-        return "shipment_delayed"
-    if event.kind is Kind.RETURNED_TO_SENDER:
-        return "shipment_returned_to_sender"
-    return None
-
-
-async def _write(
-    tx: Tx,
-    happened: Sequence[tuple[str, ParcelRow]],
-    changed: dict[UUID, ParcelRow],
-    versions: dict[UUID, int],
-    at: datetime,
-) -> None:
-    if not happened:
-        return
-    parcels = list(changed.values())
-    await sql.change_parcels(
-        tx,
-        order_ids=[p.order_id for p in parcels],
-        shipment_ids=[p.shipment_id for p in parcels],
-        expected_ats=[p.expected_at for p in parcels],
-        late_ats=[p.late_at for p in parcels],
-        delivered_ats=[p.delivered_at for p in parcels],
-        lost_ats=[p.lost_at for p in parcels],
+    just = {(shipment_id, said_at) for shipment_id, _, said_at in new}
+    rows = await sql.said_before(
+        tx, order_ids=list(delayed.values()), shipment_ids=list(delayed), kinds=[str(Kind.DELAYED)] * len(delayed)
     )
-    contents: dict[UUID, list[dict[str, int]]] = {}
-    told = {p.shipment_id: p for kind, p in happened if kind != "shipment_delayed"}
-    if told:
-        rows = await sql.contents(tx, order_ids=[p.order_id for p in told.values()], shipment_ids=list(told))
-        for row in rows:
-            contents.setdefault(row["shipment_id"], []).append({"line_no": row["line_no"], "quantity": row["quantity"]})
-    events: list[Event] = []
-    moves: list[UnitMove] = []
-    for event_id, (kind, parcel) in zip(new_ids(at, len(happened)), happened, strict=True):
-        data: dict[str, Any] = {"shipment_id": parcel.shipment_id, "tracking_number": parcel.tracking_number}
-        if kind == "shipment_delayed":
-            data["expected_at"] = parcel.expected_at
-        else:
-            data["lines"] = contents[parcel.shipment_id]
-        events.append(Event(parcel.order_id, event_id, kind, at, data, versions[parcel.order_id]))
-        if kind == "shipment_delivered":
-            moves += [
-                UnitMove(parcel.order_id, units["line_no"], State.SHIPPED, State.DELIVERED, units["quantity"], event_id)
-                for units in contents[parcel.shipment_id]
-            ]
-    await orders_ledger.move_units(tx, moves, at=at)
-    await record(tx, events)
+    delays: dict[UUID, datetime] = {}
+    for row in rows:
+        if (row["shipment_id"], row["at"]) not in just:
+            delays[row["shipment_id"]] = row["at"]
+    return delays
+
+
+def _is_newest(one: _Said, delays: dict[UUID, datetime]) -> bool:
+    """Has the carrier said nothing newer of the delay?"""
+    if one.event.kind is not Kind.DELAYED:
+        return True
+    if one.at < delays.get(one.shipment_id, one.at):
+        return False
+    delays[one.shipment_id] = one.at
+    return True

@@ -2,76 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
-
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS, Event, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
-from ordino.core.statements import statements
 from ordino.orders import ledger as orders_ledger
+from ordino.orders.model import OrderRow
+from ordino.tracking.begin import Sent, begin, sql
+from ordino.tracking.take_events import take_kept
+from ordino.warehouse import numbers
 
-sql = statements("ordino.tracking")
-core_sql = statements("ordino.core")
-
-
-class Sent(Struct, frozen=True):
-    """A shipment that left, and the event that says so."""
-
-    order_id: UUID
-    shipment_id: UUID
-    tracking_number: str
-    event_id: UUID
+__all__ = ["Sent", "check_late", "watch"]
 
 
 async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
-    """Write the parcels, and enqueue the reaction ``check_late`` for the instant of each promise.
+    """Write the parcels that no carrier has spoken of yet, and let happen to them what was said before they left.
 
-    A shipment whose tracking number leads to another parcel cannot be watched; the event ``tracking_number_taken`` says so.
+    A process of an earlier release may have sent a shipment under the number of another parcel. It cannot be watched; the event
+    ``tracking_number_taken`` says so.
     """
-    rows = await sql.claim_tracking_numbers(
-        tx,
-        tracking_numbers=[s.tracking_number for s in shipments],
-        order_ids=[s.order_id for s in shipments],
-        shipment_ids=[s.shipment_id for s in shipments],
-    )
-    claimed = {row["shipment_id"] for row in rows}
-    if len(claimed) < len(shipments):
-        await _complain(tx, [s for s in shipments if s.shipment_id not in claimed], at)
-    causes = {s.shipment_id: s.event_id for s in shipments if s.shipment_id in claimed}
-    watched = [s for s in shipments if s.shipment_id in claimed]
-    if not watched:
-        return
-    parcels = await sql.write_parcels(
-        tx,
-        order_ids=[s.order_id for s in watched],
-        shipment_ids=[s.shipment_id for s in watched],
-    )
-    assert len(parcels) == len(watched), "what was shipped is in the warehouse's books"
-    await core_sql.enqueue(
-        tx,
-        buckets=[row["order_id"].int % BUCKETS for row in parcels],
-        ids=new_ids(at, len(parcels)),
-        kinds=["check_late"] * len(parcels),
-        subject_ids=[row["order_id"] for row in parcels],
-        event_ids=[causes[row["shipment_id"]] for row in parcels],
-        due_ats=[row["promised_at"] for row in parcels],
-        data=[f'{{"shipment_id":"{row["shipment_id"]}"}}' for row in parcels],
-    )
+    orders = await orders_ledger.lock(tx, [s.order_id for s in shipments])
+    wanted = [
+        numbers.Numbered(tracking_number=s.tracking_number, order_id=s.order_id, shipment_id=s.shipment_id)
+        for s in shipments
+    ]
+    numbered = await numbers.ensure(tx, wanted)
+    await _complain(tx, [s for s in shipments if s.shipment_id not in numbered], orders, at)
+    watched = [s for s in shipments if s.shipment_id in numbered]
+    await begin(tx, watched, at=at)
+    await take_kept(tx, {s.tracking_number for s in watched}, at=at)
 
 
-async def _complain(tx: Tx, shipments: Sequence[Sent], at: datetime) -> None:
-    rows = await sql.behind_numbers(tx, tracking_numbers=[s.tracking_number for s in shipments])
-    owners = {row["tracking_number"]: row["shipment_id"] for row in rows}
-    lost = [s for s in shipments if owners.get(s.tracking_number) != s.shipment_id]
-    if not lost:
-        return
-    orders = await orders_ledger.lock(tx, [s.order_id for s in lost])
+async def _complain(tx: Tx, shipments: Sequence[Sent], orders: Mapping[UUID, OrderRow], at: datetime) -> None:
     events = []
-    for event_id, s in zip(new_ids(at, len(lost)), lost, strict=True):
+    for event_id, s in zip(new_ids(at, len(shipments)), shipments, strict=True):
         data = {"shipment_id": s.shipment_id, "tracking_number": s.tracking_number}
         version = orders[s.order_id].flow_version
         events.append(Event(s.order_id, event_id, "tracking_number_taken", at, data, version))
@@ -79,7 +47,10 @@ async def _complain(tx: Tx, shipments: Sequence[Sent], at: datetime) -> None:
 
 
 async def check_late(tx: Tx, parcels: Sequence[tuple[UUID, UUID]], *, at: datetime) -> int:
-    """(order id, shipment id): whatever has not arrived by its promise is late. Returns how many parcels became late."""
+    """(order id, shipment id): whatever has not arrived by its promise is late. Returns how many parcels became late.
+
+    The shipments of an order in one parcel are late together: the customer is told of the first.
+    """
     orders = await orders_ledger.lock(tx, [order_id for order_id, _ in parcels])
     rows = await sql.mark_late(
         tx,
@@ -87,8 +58,16 @@ async def check_late(tx: Tx, parcels: Sequence[tuple[UUID, UUID]], *, at: dateti
         shipment_ids=[shipment_id for _, shipment_id in parcels],
         at=at,
     )
+    if not rows:
+        return 0
+    before = await sql.late_before(tx, order_ids=sorted({row["order_id"] for row in rows}), at=at)
+    told = {(row["order_id"], row["tracking_number"]) for row in before}
+    news: dict[tuple[UUID, str], Any] = {}
+    for row in rows:
+        if (key := (row["order_id"], row["tracking_number"])) not in told:
+            news.setdefault(key, row)
     events = []
-    for event_id, row in zip(new_ids(at, len(rows)), rows, strict=True):
+    for event_id, row in zip(new_ids(at, len(news)), news.values(), strict=True):
         data = {name: row[name] for name in ("shipment_id", "tracking_number", "promised_at", "expected_at")}
         version = orders[row["order_id"]].flow_version
         events.append(Event(row["order_id"], event_id, "shipment_late", at, data, version))

@@ -8,6 +8,7 @@ FUL-4  A unit is packed or shipped in exactly one package, and a package ships a
 FUL-5  What shipped has left the stock ledger, and nothing else has.
 FUL-6  Work is done once: released again, picked again or shipped again, it changes nothing and says so.
 FUL-7  Nothing is released to a location that is closed for the order's channel, is switched off, or has left its network.
+FUL-8  A tracking number leads to one parcel: its shipments go with one carrier to one address.
 EXC-2  An open exception of work at a closed location names a fulfillment order of that location.
 """
 
@@ -141,7 +142,8 @@ class Pack(PackWork, frozen=True, kw_only=True):
 
 
 class ShipWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Packages left under one tracking number: those of ``package_ids``, or ``all`` that wait.
+    """Packages left under one tracking number: those of ``package_ids``, or ``all`` that wait. Shipments to the same address with
+    the same carrier may share a number: they are one parcel.
 
     ``cost_minor`` is what the carrier charges, in minor units of ``cost_currency`` (left out: of the order's currency). Without it,
     the shipment costs what the network's rates say for each package, in the currency of the carrier service.
@@ -172,7 +174,7 @@ class WorkRefusal(StrEnum):
     DONE = "done"  # There is nothing left to do: it was picked, packed, shipped or cancelled before.
     DETAIL = "detail"  # Serial numbers or lots are missing, wrong or not there.
     TOO_MANY = "too_many"  # More units than are in the state that they would leave.
-    TRACKING_NUMBER_TAKEN = "tracking_number_taken"  # Another shipment of this batch has it.
+    TRACKING_NUMBER_TAKEN = "tracking_number_taken"  # A shipment to elsewhere has it, or a parcel that has ended.
 
 
 class WorkRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):

@@ -139,6 +139,59 @@ FROM unnest(:package_order_ids::uuid[], :package_ids::uuid[], :package_shipment_
 WHERE p.order_id = l.order_id AND p.package_id = l.package_id
   /* on shards: AND p.order_id = any(:package_order_ids::uuid[]) */;
 
+-- name: number_owners
+-- Who was first under these tracking numbers, and since when each is closed.
+SELECT tracking_number, order_id, shipment_id, closed_at FROM warehouse.tracking_numbers
+WHERE tracking_number = any(:tracking_numbers::text[]) AND first;
+
+-- name: services_of_shipments
+-- By which service these shipments went.
+SELECT s.shipment_id, s.service_id
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
+JOIN warehouse.shipments s USING (order_id, shipment_id) /* on shards: WHERE s.order_id = any(:order_ids::uuid[]) */;
+
+-- name: full_destinations
+-- Where these orders go, to the door.
+SELECT order_id, country, postal_code, city, line1, line2, name FROM orders.addresses
+WHERE order_id = any(:order_ids::uuid[]) AND kind = 'ship_to';
+
+-- name: claim_numbers
+-- Tracking numbers are taken, in their order; one that does not come back was taken by somebody else meanwhile.
+INSERT INTO warehouse.tracking_numbers (tracking_number, shipment_id, order_id, first)
+SELECT tracking_number, shipment_id, order_id, true
+FROM unnest(:tracking_numbers::text[], :shipment_ids::uuid[], :order_ids::uuid[]) AS n (tracking_number, shipment_id, order_id)
+ORDER BY tracking_number
+ON CONFLICT DO NOTHING
+RETURNING tracking_number, shipment_id;
+
+-- name: hold_numbers
+-- Nobody closes these tracking numbers until this transaction ends; those that are open come back.
+SELECT tracking_number FROM warehouse.tracking_numbers
+WHERE tracking_number = any(:tracking_numbers::text[]) AND first AND closed_at IS NULL
+ORDER BY tracking_number FOR NO KEY UPDATE;
+
+-- name: join_numbers
+-- Further shipments go in parcels that have their numbers already.
+INSERT INTO warehouse.tracking_numbers (tracking_number, shipment_id, order_id, first)
+SELECT tracking_number, shipment_id, order_id, false
+FROM unnest(:tracking_numbers::text[], :shipment_ids::uuid[], :order_ids::uuid[]) AS n (tracking_number, shipment_id, order_id);
+
+-- name: close_numbers
+-- No further shipment goes under these tracking numbers.
+WITH held AS (
+    SELECT tracking_number FROM warehouse.tracking_numbers
+    WHERE tracking_number = any(:tracking_numbers::text[]) AND first AND closed_at IS NULL
+    ORDER BY tracking_number FOR NO KEY UPDATE
+)
+UPDATE warehouse.tracking_numbers n SET closed_at = :at::timestamptz FROM held h
+WHERE n.tracking_number = h.tracking_number AND n.first /* on shards: AND n.tracking_number = any(:tracking_numbers::text[]) */;
+
+-- name: numbered
+-- Which of these shipments are known under their tracking numbers.
+SELECT n.shipment_id FROM unnest(:tracking_numbers::text[], :shipment_ids::uuid[]) AS w (tracking_number, shipment_id)
+JOIN warehouse.tracking_numbers n USING (tracking_number, shipment_id)
+/* on shards: WHERE n.tracking_number = any(:tracking_numbers::text[]) */;
+
 -- name: destinations
 -- Where these orders go.
 SELECT order_id, country, postal_code FROM orders.addresses

@@ -20,7 +20,7 @@ from ordino.network.facts import facts
 from ordino.orders import ledger as orders_ledger
 from ordino.orders import value
 from ordino.orders.model import LineRow, ShippingMove, State, UnitMove
-from ordino.warehouse import ledger
+from ordino.warehouse import ledger, numbers
 from ordino.warehouse.ledger import Key, refuse, sql
 from ordino.warehouse.model import FulfillmentLine, LineMove, Ship, Shipped, WorkRefusal, WorkRefused
 
@@ -62,6 +62,8 @@ class _Shipment(Struct):
 async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped | WorkRefused]:
     """One outcome an item, in order. A shipment leaves as told, or is refused whole.
 
+    A tracking number leads to one parcel: shipments to one address may share it, and otherwise it is refused.
+
     The event ``shipment_shipped`` carries what the customer is to be charged: the units that were not charged before, and the
     order's shipping with its first shipment.
     """
@@ -75,18 +77,19 @@ async def ship(tx: Tx, ships: Sequence[Ship], *, at: datetime) -> list[Shipped |
             if package is None:
                 package = here[row["package_id"]] = _Package(row["weight_grams"], {})
             package.contents[row["line_no"]] = row["quantity"]
+    sound = [s for i, s in enumerate(ships) if i not in refusals and "\x00" not in s.tracking_number]
+    known = await numbers.numbers(tx, [(s.tracking_number, s.order_id) for s in sound])
     shipments: dict[int, _Shipment] = {}
-    numbers: set[str] = set()
     for shipment_id, (index, item) in zip(new_ids(at, len(ships)), enumerate(ships), strict=True):
         if index in refusals:
             continue
         key = (item.order_id, item.fulfillment_order_id)
-        told = await _told(tx, item, waiting.get(key, {}), floor.lines[key], numbers, shipment_id)
+        told = await _told(tx, item, waiting.get(key, {}), floor.lines[key], known, shipment_id)
         if isinstance(told, WorkRefused):
             refusals[index] = told
             continue
-        numbers.add(item.tracking_number)
         shipments[index] = told
+    await numbers.write(tx, known)
     statuses = await _write(tx, list(shipments.values()), floor, at) if shipments else {}
     outcomes: list[Shipped | WorkRefused] = []
     for index, item in enumerate(ships):
@@ -115,7 +118,7 @@ async def _told(
     item: Ship,
     waiting: dict[UUID, _Package],
     lines: Mapping[int, FulfillmentLine],
-    numbers: set[str],
+    known: numbers.Numbers,
     shipment_id: UUID,
 ) -> _Shipment | WorkRefused:
     if not item.tracking_number or "\x00" in item.tracking_number:
@@ -142,9 +145,11 @@ async def _told(
     if not package_ids:
         detail = "No package of the fulfillment order waits to be shipped: pack first, or it has left before."
         return refuse(item, WorkRefusal.DONE, detail)
-    if item.tracking_number in numbers:
-        detail = f"Another shipment of this batch has the tracking number {item.tracking_number!r}."
-        return refuse(item, WorkRefusal.TRACKING_NUMBER_TAKEN, detail, "/tracking_number")
+    line = next(iter(lines.values()))
+    if taken := known.fault(item.tracking_number, item.order_id, line.service_id):
+        return refuse(item, WorkRefusal.TRACKING_NUMBER_TAKEN, taken, "/tracking_number")
+    numbered = numbers.Numbered(tracking_number=item.tracking_number, order_id=item.order_id, shipment_id=shipment_id)
+    known.take(numbered, line.service_id)
     contents: dict[int, int] = {}
     weights: list[int] = []
     for package_id in package_ids:
@@ -152,7 +157,7 @@ async def _told(
         weights.append(package.weight_grams)
         for line_no, quantity in package.contents.items():
             contents[line_no] = contents.get(line_no, 0) + quantity
-    return _Shipment(item, shipment_id, list(package_ids), contents, weights, next(iter(lines.values())))
+    return _Shipment(item, shipment_id, list(package_ids), contents, weights, line)
 
 
 async def _not_waiting(tx: Tx, item: Ship, package_id: UUID, pointer: str) -> WorkRefused:
@@ -261,7 +266,9 @@ async def _price(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, or
 
 
 async def _value(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, order_ids: Sequence[UUID]) -> None:
-    """What the customer is charged for each shipment, one after the other."""
+    """What the customer is charged for each shipment, one after the other. What was charged before and came back goes for
+    nothing.
+    """
     lines: dict[UUID, dict[int, LineRow]] = {}
     for (order_id, line_no), line in (await orders_ledger.lines(tx, order_ids)).items():
         lines.setdefault(order_id, {})[line_no] = line

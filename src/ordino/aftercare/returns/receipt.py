@@ -9,8 +9,8 @@ from uuid import UUID
 
 from msgspec import Struct, structs
 
+from ordino.aftercare.arrivals import Arriving, Restocking, expired_of, serial_fault
 from ordino.aftercare.model import Received, ReceivedLine, ReturnReceipt, ReturnRefusal, ReturnRefused
-from ordino.aftercare.returns.arrivals import Arriving, Restocking, expired_of, serial_fault
 from ordino.aftercare.returns.authorization import Refusal, line_fault
 from ordino.aftercare.returns.history import ITSELF, History, LineKey, Row, RowKey, history_of, write_rows
 from ordino.aftercare.returns.repeats import repeats_of

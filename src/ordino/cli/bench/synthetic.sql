@@ -177,6 +177,12 @@ INSERT INTO warehouse.package_lines (order_id, package_id, line_no, quantity)
 SELECT order_id, ('01980000-0000-7000-b000-00' || tail)::uuid, line_no, quantity
 FROM drawn WHERE fate IN ('delivered', 'returned', 'packed');
 
+-- name: claimed_numbers
+-- Whose tracking number it is. The parcels have arrived.
+INSERT INTO warehouse.tracking_numbers (tracking_number, shipment_id, order_id, first, closed_at)
+SELECT 'T' || n, ('01980000-0000-7000-a000-00' || tail)::uuid, order_id, true, placed_at + interval '25 hours'
+FROM drawn WHERE line_no = 1 AND fate IN ('delivered', 'returned');
+
 -- name: tracking_numbers
 -- The look-up by tracking number.
 INSERT INTO tracking.tracking_numbers (tracking_number, order_id, shipment_id)

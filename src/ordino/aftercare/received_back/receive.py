@@ -1,0 +1,222 @@
+"""Receiving a parcel back: its units are restocked, scrapped or missing, and then refunded or sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct, structs
+
+from ordino.aftercare.arrivals import Restocking, expired_of
+from ordino.aftercare.received_back.judge import Judged, Known, judge, known_of
+from ordino.aftercare.received_back.model import BackLine, BackRefused, Next, ParcelReceipt, ReceivedBack
+from ordino.core.database import Tx
+from ordino.core.events import BUCKETS, Event, record
+from ordino.core.ids import new_id, new_ids
+from ordino.core.statements import statements
+from ordino.inventory import ledger as stock
+from ordino.inventory.detail import scrap_returned
+from ordino.inventory.model import StockMove
+from ordino.orders import ledger as orders_ledger
+from ordino.orders import value
+from ordino.orders.model import ShippingMove, State, UnitMove
+from ordino.tracking import back as parcels
+from ordino.tracking.back import Key, Receipt
+from ordino.tracking.model import Status
+
+core_sql = statements("ordino.core")
+RETURNED_TO_SENDER = "returned_to_sender"
+"""The reason of the moves of units that came back to the sender."""
+
+
+class _Batch(Struct):
+    """What a batch of receipts comes to, gathered while it is judged."""
+
+    receipts: list[Receipt]
+    unit_moves: list[UnitMove]
+    shipping: list[ShippingMove]
+    stock_moves: list[StockMove]
+    scrapped: list[tuple[int, Sequence[str], UUID]]
+    events: list[Event]
+    following: list[tuple[str, UUID, UUID, dict[str, Any]]]  # reaction, order id, event id, what it is told
+
+
+async def receive_back(tx: Tx, receipts: Sequence[ParcelReceipt], *, at: datetime) -> list[ReceivedBack | BackRefused]:
+    """One outcome a receipt, in order. Restocked units are in stock at once; refund and sourcing follow."""
+    known = await known_of(tx, receipts, at=at)
+    batch = _Batch([], [], [], [], [], [], [])
+    outcomes: dict[int, ReceivedBack | BackRefused] = {}
+    brought: dict[int, list[StockMove]] = {}
+    received: dict[Key, parcels.Back] = {}
+    for index, (receipt, receipt_id) in enumerate(zip(receipts, new_ids(at, len(receipts)), strict=True)):
+        judged = judge(receipt, known, repeated=receipt in receipts[:index])
+        if isinstance(judged, BackRefused):
+            outcomes[index] = judged
+            continue
+        key = (receipt.order_id, receipt.shipment_id)
+        received[key] = known.parcels[key]
+        first = len(batch.stock_moves)
+        outcomes[index] = _take_back(receipt, receipt_id, judged, known, batch, at)
+        brought[index] = batch.stock_moves[first:]
+    statuses, aside = await _write(tx, batch, received, known, at)
+    answers: list[ReceivedBack | BackRefused] = []
+    for index, outcome in sorted(outcomes.items()):
+        if isinstance(outcome, ReceivedBack):
+            parcel = received[outcome.order_id, outcome.shipment_id].parcel.status
+            expired = expired_of(brought[index], aside)
+            order = statuses.get(outcome.order_id, outcome.order)
+            outcome = structs.replace(outcome, parcel=parcel, order=order, expired=expired)
+        answers.append(outcome)
+    return answers
+
+
+def _take_back(
+    receipt: ParcelReceipt, receipt_id: UUID, judged: Judged, known: Known, batch: _Batch, at: datetime
+) -> ReceivedBack:
+    """Count a sound receipt in, and gather what is to be written of it."""
+    order_id = receipt.order_id
+    back = known.parcels[order_id, receipt.shipment_id]
+    refund_minor, again = 0, dict[int, int]()
+    shelf = Restocking({}, {})
+    told: list[dict[str, Any]] = []
+    for line in judged.lines:
+        units = line.restocked + line.scrapped + line.lost
+        back.left[line.line_no] -= units
+        given_back = _settle(order_id, receipt_id, line, units, known, batch) if line.then else 0
+        refund_minor += given_back
+        if line.then is Next.SEND_AGAIN:
+            again[line.line_no] = units
+        sku_id = known.lines[order_id, line.line_no].sku_id
+        if line.restocked:
+            shelf.add(sku_id, judged.location_id, line.line_no, line.restocked)
+            shelf.name(sku_id, judged.location_id, line.line_no, line.serials or ())
+        if line.scrapped_serials:
+            batch.scrapped.append((sku_id, line.scrapped_serials, receipt_id))
+        row = Receipt(
+            order_id=order_id,
+            shipment_id=receipt.shipment_id,
+            receipt_id=receipt_id,
+            line_no=line.line_no,
+            location_id=judged.location_id,
+            restocked=line.restocked,
+            scrapped=line.scrapped,
+            lost=line.lost,
+            next=line.then or "nothing",
+            refund_minor=given_back,
+        )
+        batch.receipts.append(row)
+        told.append({name: getattr(row, name) for name in ("line_no", "restocked", "scrapped", "lost", "next")})
+    refund_minor += _settle_shipping(order_id, known, batch)
+    batch.stock_moves += shelf.moves(order_id, receipt_id)
+    _tell(receipt, receipt_id, told, refund_minor, again, known, batch, at)
+    return ReceivedBack(
+        order_id,
+        receipt.shipment_id,
+        receipt_id,
+        sum(line.restocked for line in judged.lines),
+        sum(line.scrapped for line in judged.lines),
+        sum(line.lost for line in judged.lines),
+        sum(back.left.values()),
+        refund_minor,
+        sum(again.values()),
+        Status.RETURNING,
+        known.orders[order_id].status,
+    )
+
+
+def _tell(
+    receipt: ParcelReceipt,
+    receipt_id: UUID,
+    told: Sequence[dict[str, Any]],
+    refund_minor: int,
+    again: Mapping[int, int],
+    known: Known,
+    batch: _Batch,
+    at: datetime,
+) -> None:
+    """The events of a receipt, and what is to follow them."""
+    order_id = receipt.order_id
+    version = known.orders[order_id].flow_version
+    number = known.parcels[order_id, receipt.shipment_id].parcel.tracking_number
+    shipment = {"shipment_id": receipt.shipment_id, "tracking_number": number}
+    data = {**shipment, "lines": told, "refund_minor": refund_minor}
+    batch.events.append(Event(order_id, receipt_id, "parcel_received_back", at, data, version))
+    if refund_minor:
+        batch.following.append(("refund", order_id, receipt_id, {"refund_minor": refund_minor}))
+    if again:
+        lines = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in again.items()]
+        event_id = new_id(at)
+        batch.events.append(Event(order_id, event_id, "units_sent_again", at, {**shipment, "lines": lines}, version))
+        batch.following.append(("source", order_id, event_id, {}))
+
+
+def _settle(order_id: UUID, receipt_id: UUID, line: BackLine, units: int, known: Known, batch: _Batch) -> int:
+    """The units leave the state shipped. Returns what is given back for them, in minor units: nothing if they are sent again."""
+    key = (order_id, line.line_no)
+    row = known.lines[key]
+    if line.then is Next.SEND_AGAIN:
+        known.lines[key] = structs.replace(row, shipped=row.shipped - units, backordered=row.backordered + units)
+        batch.unit_moves.append(UnitMove(*key, State.SHIPPED, State.BACKORDERED, units, receipt_id, RETURNED_TO_SENDER))
+        return 0
+    known.lines[key], worth = value.lose(row, units)
+    batch.unit_moves.append(
+        UnitMove(
+            *key,
+            State.SHIPPED,
+            State.CANCELLED,
+            units,
+            receipt_id,
+            RETURNED_TO_SENDER,
+            worth.paid_units,
+            worth.amount_minor,
+            worth.refund_minor,
+        )
+    )
+    return worth.refund_minor
+
+
+def _settle_shipping(order_id: UUID, known: Known, batch: _Batch) -> int:
+    """The order's shipping is given back if nothing of the order has reached the customer or still may. Returns how much, in minor
+    units.
+    """
+    lines = [line for (of_order, _), line in known.lines.items() if of_order == order_id]
+    known.orders[order_id], move = value.close_order(known.orders[order_id], lines)
+    if move.refund_minor or move.void_minor:
+        batch.shipping.append(move)
+    return move.refund_minor
+
+
+async def _write(
+    tx: Tx, batch: _Batch, received: Mapping[Key, parcels.Back], known: Known, at: datetime
+) -> tuple[dict[UUID, str], dict[stock.Key, int]]:
+    """The orders' statuses, and how many units were set aside because their lots have expired, by position."""
+    await parcels.receive(tx, received, batch.receipts, known.orders, at=at)
+    statuses = await orders_ledger.move_units(tx, batch.unit_moves, batch.shipping, at=at)
+    if batch.stock_moves:
+        arrival = new_id(at)
+        data = {"sku_ids": sorted({move.sku_id for move in batch.stock_moves})}
+        batch.events.append(Event(arrival, arrival, "stock_received", at, data, await tx.plans.active(tx)))
+    await record(tx, batch.events)
+    await _follow(tx, batch.following, at)
+    aside = await stock.post(tx, batch.stock_moves, at=at)
+    for sku_id, serials, receipt_id in batch.scrapped:
+        await scrap_returned(tx, sku_id, serials, cause_id=receipt_id, at=at)
+    return statuses, dict(aside)
+
+
+async def _follow(tx: Tx, following: Sequence[tuple[str, UUID, UUID, dict[str, Any]]], at: datetime) -> None:
+    """What a person has said is to follow does, whatever flow the order was placed under."""
+    if following:
+        await core_sql.enqueue(
+            tx,
+            buckets=[order_id.int % BUCKETS for _, order_id, _, _ in following],
+            ids=new_ids(at, len(following)),
+            kinds=[kind for kind, _, _, _ in following],
+            subject_ids=[order_id for _, order_id, _, _ in following],
+            event_ids=[event_id for _, _, event_id, _ in following],
+            due_ats=[at] * len(following),
+            data=[msgspec.json.encode(data).decode() for _, _, _, data in following],
+        )
