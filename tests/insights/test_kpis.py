@@ -29,6 +29,10 @@ async def measured(database: Database, since: datetime = SINCE, until: datetime 
     return {kpi.name: kpi for kpi in await database.read(lambda tx: kpis(tx, since=since, until=until))}
 
 
+# Of two units for 2000 in all: those charged before, what is charged or no longer owed, and what is given back.
+MONEY = {State.SHIPPED: (0, 2000, 0), State.CANCELLED: (0, 2000, 0), State.RETURNED: (2, 0, 2000)}
+
+
 @pytest.fixture(scope="module")
 async def week(database: Database) -> Database:
     """Four orders of two units at 10.00. One is delivered in time and kept, one comes late and goes back to be scrapped,
@@ -47,7 +51,7 @@ async def week(database: Database) -> Database:
 
 
 async def _move(database: Database, order_id: UUID, *pairs: tuple[State, State], reason: str | None = None) -> None:
-    moves = [UnitMove(order_id, 1, a, b, 2, new_id(PLACED), reason) for a, b in pairs]
+    moves = [UnitMove(order_id, 1, a, b, 2, new_id(PLACED), reason, *MONEY.get(b, ())) for a, b in pairs]
 
     async def write(tx: Tx) -> None:
         for move in moves:
