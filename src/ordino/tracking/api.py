@@ -47,18 +47,9 @@ class Parcels(Struct, frozen=True):
 )
 async def post_tracking_events(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One event or a list. The same words twice are one event, so that a carrier may repeat itself. What is said of a number
-    under which nothing has left yet is kept for a month, and happens to its parcel when a shipment leaves; alone, it is answered
-    with 202.
+    under which nothing has left yet is kept for a month, and happens to its parcel when a shipment leaves.
     """
-    return await command(
-        request,
-        database,
-        TRACKING_EVENTS,
-        take_events,
-        EventRefused,
-        status=lambda outcome: 202 if isinstance(outcome, Kept) else 200,
-        statuses=REFUSED,
-    )
+    return await command(request, database, TRACKING_EVENTS, take_events, EventRefused, statuses=REFUSED)
 
 
 @get("/v1/orders/{order_id:uuid}/parcels", summary="An order's parcels", tags=["tracking"])
