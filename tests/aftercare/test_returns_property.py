@@ -133,7 +133,7 @@ class Customer:
     script=st.lists(st.sampled_from(["authorize", "authorize", "receive", "receive", "cancel"]), max_size=25),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_everything_comes_back_exactly_once_and_refunds_add_up(database_url: str, script: list[str], seed: int) -> None:
     """RET-1, RET-2, RET-3, RET-4, RET-5, RET-6."""
 
