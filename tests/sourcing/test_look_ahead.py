@@ -68,10 +68,12 @@ async def test_an_outlook_is_worked_out_from_orders_and_can_be_loaded(database: 
     # 500; that happens in 85 of 100 cases
     assert seen.prices.keys() == {(sku, near)}
     assert 180 <= seen.prices[sku, near] <= 300
+    assert seen.currencies[sku, near] == "USD"  # the channels sell in it
     assert (await database.read(lambda tx: outlook_for(tx, False, [sku]))).weekly == {}
     mine = PositionOutlook(sku="la-sku-1", location="la-loc-1", weekly_units=2.5, price_minor=77)
     wrong = PositionOutlook(sku="nope", location="la-loc-1", weekly_units=1)
-    answers = await in_one(database, load_outlook, [mine, wrong], at)
-    assert answers[1].pointer == "/sku"
+    unknown = PositionOutlook(sku="la-sku-1", location="la-loc-1", weekly_units=1, currency="XYZ")
+    answers = await in_one(database, load_outlook, [mine, wrong, unknown], at)
+    assert [answers[n].pointer for n in (1, 2)] == ["/sku", "/currency"]
     seen = await database.read(lambda tx: outlook_for(tx, True, [sku]))
     assert (seen.weekly[sku, near], seen.prices[sku, near]) == (2.5, 77)

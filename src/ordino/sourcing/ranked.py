@@ -13,8 +13,10 @@ from itertools import accumulate
 from ordino.sourcing.left import Cover
 from ordino.sourcing.plans import Plan, fill, greedy, without_idle
 
-STEPS = 20_000
-"""So many locations are tried at most until the search gives up, and a greedy cover stands: a few hundredths of a second."""
+COMPARISONS = 200_000
+"""So many quantities (a SKU at a location) are looked at until the search gives up, and a greedy cover stands: about a tenth of
+a second.
+"""
 
 Sources = Sequence[tuple[int, Cover]]
 """(location id, what it can give of the target), the best ranked first."""
@@ -50,8 +52,8 @@ def fewest(target: Cover, sources: Sources, most: int | None) -> Plan | None:
     """The plan of the fewest locations, and of those the one whose locations rank highest; None if there is none of at most
     ``most`` locations.
 
-    It is exact up to ``STEPS``. Beyond that (many SKUs that lie scattered over many locations), a greedy cover stands: always the
-    location that has the most of what is missing, of equal ones the better ranked.
+    It is exact up to ``COMPARISONS``. Beyond that (many SKUs that lie scattered over many locations), a greedy cover stands: always
+    the location that has the most of what is missing, of equal ones the better ranked.
     """
     places = {n: place for place, (n, _) in enumerate(sources)}
     useful = dict(sources)
@@ -64,7 +66,7 @@ def fewest(target: Cover, sources: Sources, most: int | None) -> Plan | None:
         chosen = search.first(count)
         if chosen is not None:
             return fill(target, [(n, useful[n]) for n in chosen])
-        if not search.steps:
+        if search.left <= 0:
             break
     if most is not None and len(plain) > most:
         return None
@@ -75,7 +77,7 @@ class _Search:
     """Looks for so many locations that cover the target, in rank order, so that the first ones found are the best ranked."""
 
     def __init__(self, target: Cover, sources: Sources, most: int) -> None:
-        self.steps = STEPS
+        self.left = COMPARISONS
         self._ids = [n for n, _ in sources]
         self._target = [*target.values(), sum(target.values())]
         self._given = [[*(cover.get(s, 0) for s in target), sum(cover.values())] for _, cover in sources]
@@ -102,7 +104,7 @@ class _Search:
         return max(counts, default=0)
 
     def first(self, count: int) -> list[int] | None:
-        """The best ranked locations that cover the target, just so many; None if there are none, or the steps are used up."""
+        """The best ranked locations that cover the target, just so many; None if there are none, or if the search gives up."""
         chosen: list[int] = []
         return chosen if self._descend(0, self._target, count, chosen) else None
 
@@ -112,15 +114,15 @@ class _Search:
         if not count:
             return False
         for at in range(place, len(self._ids)):
+            if self.left <= 0:
+                return False
+            self.left -= len(left)
             if any(asked > sums[min(count, len(sums) - 1)] for asked, sums in zip(left, self._sums[at], strict=True)):
                 return False  # from here on, they have too little
             given = [min(asked, here) for asked, here in zip(left[:-1], self._given[at][:-1], strict=True)]
             units = sum(given)
             if not units:
                 continue
-            if not self.steps:
-                return False
-            self.steps -= 1
             chosen.append(self._ids[at])
             rest = [asked - here for asked, here in zip(left[:-1], given, strict=True)]
             if self._descend(at + 1, [*rest, left[-1] - units], count - 1, chosen):
