@@ -201,6 +201,7 @@ CREATE TABLE network.locations (
     pickup_ready_minutes int NOT NULL DEFAULT 120,
     opens time NOT NULL DEFAULT '09:00',
     closes time NOT NULL DEFAULT '20:00',
+    ships_until time,                  -- until when parcels leave on a day without a pickup; NULL: 20:00, or the cut-off if later
     CONSTRAINT locations_pk PRIMARY KEY (location_id),
     CONSTRAINT location_codes_are_unique UNIQUE (code),
     CONSTRAINT location_types CHECK (type IN ('warehouse', 'distribution_center', 'store', '3pl', 'supplier')),
@@ -902,7 +903,7 @@ CREATE TABLE orders.orders (
     discount_minor bigint NOT NULL,
     total_minor bigint NOT NULL,
     placed_at timestamptz NOT NULL,
-    promised_at timestamptz,           -- what the buyer was told, or else when the last package arrives; NULL while something has no date
+    promised_at timestamptz,           -- what the buyer was told first: the channel's date, or else when the first plan arrives; NULL while something has no date
     type text NOT NULL DEFAULT 'home_delivery',
     service_level text,                -- what the buyer chose; NULL: whatever is cheapest
     ordered bigint NOT NULL,
@@ -924,12 +925,16 @@ CREATE TABLE orders.orders (
         WHEN backordered = 0 THEN 'allocated'
         WHEN allocated > 0 THEN 'partially_backordered'
         ELSE 'backordered' END) STORED,
+    last_promised_at timestamptz,      -- what the buyer was told last, if he was told anything after promised_at
+    ship_by_at timestamptz,            -- by when the channel wants it shipped; NULL: as the plan says
     CONSTRAINT orders_pk PRIMARY KEY (order_id),
     CONSTRAINT every_ordered_unit_is_in_one_state CHECK
         (ordered = backordered + allocated + picked + packed + shipped + delivered + returned + cancelled),
     CONSTRAINT no_state_holds_less_than_nothing CHECK
-        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0)
+        (least(backordered, allocated, picked, packed, shipped, delivered, returned, cancelled) >= 0),
+    CONSTRAINT what_is_told_last_follows_what_was_told_first CHECK (last_promised_at IS NULL OR promised_at IS NOT NULL)
 ) WITH (fillfactor = 70);
+CREATE INDEX orders_by_ship_by ON orders.orders (ship_by_at) WHERE ship_by_at IS NOT NULL;
 CREATE INDEX orders_by_time ON orders.orders (placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders.orders (customer_id, order_id) WHERE customer_id IS NOT NULL;
 
@@ -1039,7 +1044,7 @@ CREATE TABLE orders.allocations (
     picked bigint NOT NULL DEFAULT 0,  -- units that were picked here, whatever became of them
     service_id int NOT NULL,
     ship_by_at timestamptz NOT NULL,
-    promised_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,  -- when the plan arrives; the buyer may have been told another date
     kept_at timestamptz,               -- since when units that are not released stay at a location that is closed
     release_wanted_at timestamptz,     -- since when they would have been released there
     CONSTRAINT allocations_pk PRIMARY KEY (order_id, line_no, location_id),
@@ -1121,8 +1126,8 @@ CREATE TABLE warehouse.fulfillment_orders (
     location_id int NOT NULL,
     service_id int NOT NULL,
     released_at timestamptz NOT NULL,
-    ship_by_at timestamptz NOT NULL,
-    promised_at timestamptz NOT NULL,
+    ship_by_at timestamptz NOT NULL,   -- the order's own ship-by time, or else the plan's
+    promised_at timestamptz NOT NULL,  -- when the plan arrives
     picked_at timestamptz,
     packed_at timestamptz,
     shipped_at timestamptz,
@@ -1143,10 +1148,11 @@ CREATE TABLE warehouse.fulfillment_orders (
         WHEN picked > 0 THEN 'picked'
         WHEN packed > 0 THEN 'packed'
         ELSE 'shipped' END) STORED,
+    cut_off_at timestamptz,            -- what the work queue is ordered by; NULL: the ship-by time
     CONSTRAINT fulfillment_orders_pk PRIMARY KEY (order_id, fulfillment_order_id),
     CONSTRAINT a_fulfillment_order_accounts_for_its_units CHECK (quantity = open + picked + packed + shipped + short + cancelled)
 ) WITH (fillfactor = 70);
-CREATE INDEX fulfillment_orders_by_location ON warehouse.fulfillment_orders (location_id, status, ship_by_at)
+CREATE INDEX fulfillment_orders_by_location ON warehouse.fulfillment_orders (location_id, status, coalesce(cut_off_at, ship_by_at))
     WHERE status IN ('released', 'picking', 'picked', 'packed');
 
 CREATE TABLE warehouse.fulfillment_lines (
@@ -1177,7 +1183,7 @@ CREATE TABLE warehouse.shipments (
     cost_minor bigint NOT NULL,
     weight_grams bigint NOT NULL,
     shipped_at timestamptz NOT NULL,
-    promised_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,  -- when the plan arrives
     CONSTRAINT shipments_pk PRIMARY KEY (order_id, shipment_id),
     CONSTRAINT a_shipment_is_of_a_fulfillment_order FOREIGN KEY (order_id, fulfillment_order_id)
         REFERENCES warehouse.fulfillment_orders
@@ -1221,8 +1227,8 @@ CREATE TABLE tracking.parcels (
     order_id uuid NOT NULL,
     shipment_id uuid NOT NULL,
     tracking_number text NOT NULL,
-    promised_at timestamptz NOT NULL,
-    expected_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,  -- what the customer was told first
+    expected_at timestamptz NOT NULL,  -- when the carrier expects it; at first, when the plan does
     shipped_at timestamptz NOT NULL,
     late_at timestamptz,
     delivered_at timestamptz,
@@ -1232,6 +1238,9 @@ CREATE TABLE tracking.parcels (
         WHEN lost_at IS NOT NULL THEN 'lost'
         WHEN late_at IS NOT NULL THEN 'late'
         ELSE 'in_transit' END) STORED,
+    last_promised_at timestamptz,      -- what the customer was told last of this parcel; NULL: what holds for the order
+    planned_at timestamptz,            -- when the plan arrives; NULL: at promised_at
+    behind_plan_at timestamptz,        -- since when it is known to be behind the plan, while what was told still held
     CONSTRAINT parcels_pk PRIMARY KEY (order_id, shipment_id)
 ) WITH (fillfactor = 80);
 

@@ -33,6 +33,7 @@ WAITING = UUID(int=1)
 declare(
     order_placed="An order was accepted.",
     units_backordered="Units of a new order wait for stock.",
+    ship_by_endangered="No plan leaves by the time by which the channel wants the order shipped; the best one was taken.",
     promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
     sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
     exception_resolved="A person has seen to an exception.",

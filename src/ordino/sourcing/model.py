@@ -52,7 +52,9 @@ class Need(Struct, frozen=True, gc=False):
 
 
 class Request(Struct, frozen=True, gc=False):
-    """One order's question. ``promised_at`` is what the buyer was told: a plan that keeps it goes before any that does not."""
+    """One order's question. ``promised_at`` is what the buyer was told, ``ship_by_at`` by when the channel wants it shipped: a plan
+    that keeps both goes before any that does not.
+    """
 
     request_id: UUID
     network: Serving
@@ -75,6 +77,7 @@ class Request(Struct, frozen=True, gc=False):
     currency: str = ""
     customer: str | None = None
     whole: tuple[Need, ...] = ()  # what was ordered, where only some of it is asked for
+    ship_by_at: datetime | None = None
 
     def facts(self) -> dict[str, Any]:
         """What conditions are asked about."""
@@ -137,7 +140,7 @@ class Fence(StrEnum):
     TOO_FAR = "too_far"  # It lies further from the address than the strategy lets it.
     NO_SERVICE = "no_service"  # No carrier service (of the level that was asked for) reaches the address from there.
     TOO_LARGE = "too_large"  # One unit weighs or measures more than any carrier service from there takes as a parcel.
-    LATE = "late"  # Nothing that leaves there arrives by the promise.
+    LATE = "late"  # Nothing from there leaves and arrives by what the order asks for.
     NO_CAPACITY = "no_capacity"  # Its day of shipping is full.
     STOCK_LEFT = "stock_left"  # What lies there is to stay there.
     APART = "apart"  # It has a part only of what has to come from one location.
@@ -229,6 +232,7 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     promise_kept: bool | None = None  # None: the buyer was told nothing before
     plan: tuple[tuple[int, int], ...] = ()  # (location id, units)
     claimed: tuple[tuple[int, int, int], ...] = ()  # (SKU id, location id, units) left to orders that waited
+    ship_by_kept: bool | None = None  # None: the channel named no time by which it wants the order shipped
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -242,6 +246,11 @@ class Decision(Struct, frozen=True, gc=False):
     stopped_by_fences: bool
     explanation: Explanation
     profile_version: int = 0
+
+    @property
+    def endangered(self) -> bool:
+        """Does the plan break what the buyer was told, or the channel's ship-by time?"""
+        return self.explanation.promise_kept is False or self.explanation.ship_by_kept is False
 
     @property
     def promised_at(self) -> datetime | None:

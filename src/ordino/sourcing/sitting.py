@@ -111,8 +111,10 @@ class Sitting(Case):
     # -- strategies --------------------------------------------------------------------------------------------------------
 
     def _in_time_if_possible(self, wanted: Cover) -> tuple[list[Take], list[Look], View | None, bool | None]:
-        """A plan that keeps what the buyer was told; only if there is none, the best one that does not."""
-        if self.request.promised_at is None:
+        """A plan that keeps what the buyer was told and leaves by when the channel wants it shipped; only if there is none, the
+        best one that does not.
+        """
+        if self.request.promised_at is None and self.request.ship_by_at is None:
             return (*self._by_strategies(wanted, in_time=False), None)
         takes, looks, last = self._by_strategies(wanted, in_time=True)
         if _given(takes) == wanted:
@@ -264,6 +266,7 @@ class Sitting(Case):
     def _explain(
         self, takes: Sequence[Take], wanted: Cover, looks: list[Look], last: View | None, kept: bool | None
     ) -> Explanation:
+        promise_kept, ship_by_kept = self._kept(takes, kept)
         terms: dict[str, int] = {}
         for take in takes:
             for there in take.terms.values():
@@ -289,9 +292,20 @@ class Sitting(Case):
             left_out,
             stopped,
             tuple(told),
-            kept,
+            promise_kept,
             tuple([(n, sum(given.values())) for take in takes for n, given in take.plan.items()]),
+            ship_by_kept=ship_by_kept,
         )
+
+    def _kept(self, takes: Sequence[Take], kept: bool | None) -> tuple[bool | None, bool | None]:
+        """What was told, and the channel's ship-by time: is each kept? None: there is no such time."""
+        request = self.request
+        if kept is not False or request.ship_by_at is None:
+            return None if request.promised_at is None else kept, None if request.ship_by_at is None else kept
+        ways = [(take.view.costs, n, given) for take in takes for n, given in take.plan.items()]
+        arrives = all(costs.arrives_in_time(n, costs.quote(n, given)) for costs, n, given in ways)
+        leaves = all(costs.leaves_in_time(n, costs.quote(n, given)) for costs, n, given in ways)
+        return None if request.promised_at is None else arrives, leaves
 
 
 class Take:

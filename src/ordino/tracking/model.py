@@ -4,6 +4,7 @@ TRK-1  A tracking number leads to one parcel, and every parcel is a shipment.
 TRK-2  A parcel's status follows from what happened to it.
 TRK-3  The same words of a carrier twice are one event, however often they are sent.
 TRK-4  A parcel is delivered or lost once, whichever comes first; its units follow, and no later word moves them again.
+TRK-5  A parcel is late only after a date that its customer was told, and behind its plan only after the plan.
 """
 
 from __future__ import annotations
@@ -31,6 +32,18 @@ class Kind(StrEnum):
     DELAYED = "delayed"
     LOST = "lost"
     RETURNED_TO_SENDER = "returned_to_sender"
+
+
+FIRST_YEAR, LAST_YEAR = 1970, 2999
+
+
+def instant_fault(name: str, instant: datetime | None) -> str | None:
+    """What is wrong with an instant that somebody named."""
+    if instant is not None and instant.tzinfo is None:
+        return f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
+    if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        return f"`{name}` lies in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
+    return None
 
 
 class Status(StrEnum):
@@ -88,6 +101,39 @@ class EventRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
     pointer: str = ""
 
 
+class NewDate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A date that the customer was told: of the parcel ``shipment_id``, or of the whole order if that is left out."""
+
+    order_id: UUID
+    promised_at: Instant
+    shipment_id: UUID | None = None
+
+
+class DateRefusal(StrEnum):
+    """Why a date was refused, in the order in which the reasons are tested."""
+
+    INVALID = "invalid"  # A time without an offset, or in no year that a parcel can see.
+    UNKNOWN = "unknown"  # No such order, or the order has no such parcel.
+    ENDED = "ended"  # Nothing is to arrive any more.
+
+
+class DateTold(Struct, frozen=True, tag_field="outcome", tag="told"):
+    """What the customer was told of the order first and last; both are None while only dates of its parcels were told."""
+
+    order_id: UUID
+    promised_at: datetime | None
+    last_promised_at: datetime | None
+
+
+class DateRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    """Nothing was written for this date. ``pointer`` names the field, ``detail`` says what to do."""
+
+    order_id: UUID
+    reason: DateRefusal
+    detail: str
+    pointer: str = ""
+
+
 class ParcelRow(Struct):
     """One shipment on its way. Verbs change it as they go through a batch."""
 
@@ -100,6 +146,9 @@ class ParcelRow(Struct):
     late_at: datetime | None
     delivered_at: datetime | None
     lost_at: datetime | None
+    told_at: datetime  # what its customer was told last
+    planned_at: datetime
+    behind_plan_at: datetime | None
 
     @property
     def status(self) -> Status:

@@ -24,7 +24,12 @@ class TrackingEventView(Struct, frozen=True):
 
 
 class ParcelView(Struct, frozen=True):
-    """One shipment on its way."""
+    """One shipment on its way.
+
+    ``promised_at`` and ``last_promised_at`` are what the customer was told first and last of this parcel; ``planned_at`` is when
+    the plan arrives, ``expected_at`` when the carrier expects it. It is late by what was told last; ``behind_plan_at`` says since
+    when it was known to be behind the plan while that still held.
+    """
 
     shipment_id: UUID
     tracking_number: str
@@ -33,7 +38,10 @@ class ParcelView(Struct, frozen=True):
     service: str | None
     shipped_at: datetime
     promised_at: datetime
+    last_promised_at: datetime
+    planned_at: datetime
     expected_at: datetime
+    behind_plan_at: datetime | None
     late_at: datetime | None
     delivered_at: datetime | None
     lost_at: datetime | None

@@ -12,10 +12,18 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import State, UnitMove
-from ordino.tracking.model import EventRefused, Kind, ParcelRow, Recorded, TrackingEvent, TrackingRefusal
+from ordino.tracking.model import (
+    EventRefused,
+    Kind,
+    ParcelRow,
+    Recorded,
+    TrackingEvent,
+    TrackingRefusal,
+    instant_fault,
+)
 from ordino.tracking.watch import sql
 
-FIRST_YEAR, LAST_YEAR = 1970, 2999
+DELAYS = frozenset({"shipment_delayed", "shipment_to_be_late"})
 
 Words = tuple[UUID, str, datetime]
 """(shipment id, kind, the carrier's time): what makes two events the same."""
@@ -27,7 +35,9 @@ async def take_events(
     """One outcome an event, in order.
 
     The first ``delivered`` delivers the units of the shipment, the first ``lost`` reports them lost by the event
-    ``shipment_lost``, ``delayed`` moves the expected time. What a carrier says of a parcel after its end is only recorded.
+    ``shipment_lost``, ``delayed`` moves the expected time, and
+    where that is after what the customer was told last, the event ``shipment_to_be_late`` says so. What a carrier says of a parcel
+    after its end is only recorded.
     """
     rows = await sql.behind_numbers(tx, tracking_numbers=list({e.tracking_number for e in tracking_events}))
     behind = {row["tracking_number"]: (row["order_id"], row["shipment_id"]) for row in rows}
@@ -47,13 +57,8 @@ async def take_events(
 def _fault(event: TrackingEvent, behind: dict[str, Any]) -> EventRefused | None:
     number = event.tracking_number
     for name in ("at", "expected_at"):
-        instant = getattr(event, name)
-        if instant is not None and instant.tzinfo is None:
-            detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
-            return EventRefused(number, TrackingRefusal.INVALID, detail, f"/{name}")
-        if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
-            detail = f"`{name}` lies in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
-            return EventRefused(number, TrackingRefusal.INVALID, detail, f"/{name}")
+        if (wrong := instant_fault(name, getattr(event, name))) is not None:
+            return EventRefused(number, TrackingRefusal.INVALID, wrong, f"/{name}")
     if number not in behind:
         detail = f"No parcel has the tracking number {number!r}; it is known once its shipment has left."
         return EventRefused(number, TrackingRefusal.UNKNOWN_TRACKING_NUMBER, detail, "/tracking_number")
@@ -103,6 +108,8 @@ async def _record(
         if kind is not None:
             happened.append((kind, parcel))
             changed[shipment_id] = parcel
+            if kind == "shipment_delayed" and parcel.expected_at > parcel.told_at:
+                happened.append(("shipment_to_be_late", parcel))
     await _write(tx, happened, changed, {order_id: order.flow_version for order_id, order in orders.items()}, at)
     for index, event, order_id, shipment_id, _ in known:
         status = parcels[shipment_id].status
@@ -126,7 +133,7 @@ def _apply(event: TrackingEvent, parcel: ParcelRow, said_at: datetime) -> str | 
         return None
     if event.kind is Kind.DELIVERED:
         parcel.delivered_at = said_at
-        if said_at <= parcel.promised_at:
+        if parcel.late_at is not None and said_at <= min(parcel.told_at, parcel.late_at):
             parcel.late_at = None  # it was only the news that came late
         return "shipment_delivered"
     if event.kind is Kind.LOST:
@@ -160,7 +167,7 @@ async def _write(
         lost_ats=[p.lost_at for p in parcels],
     )
     contents: dict[UUID, list[dict[str, int]]] = {}
-    told = {p.shipment_id: p for kind, p in happened if kind != "shipment_delayed"}
+    told = {p.shipment_id: p for kind, p in happened if kind not in DELAYS}
     if told:
         rows = await sql.contents(tx, order_ids=[p.order_id for p in told.values()], shipment_ids=list(told))
         for row in rows:
@@ -169,8 +176,8 @@ async def _write(
     moves: list[UnitMove] = []
     for event_id, (kind, parcel) in zip(new_ids(at, len(happened)), happened, strict=True):
         data: dict[str, Any] = {"shipment_id": parcel.shipment_id, "tracking_number": parcel.tracking_number}
-        if kind == "shipment_delayed":
-            data["expected_at"] = parcel.expected_at
+        if kind in DELAYS:
+            data |= {"expected_at": parcel.expected_at, "last_promised_at": parcel.told_at}
         else:
             data["lines"] = contents[parcel.shipment_id]
         events.append(Event(parcel.order_id, event_id, kind, at, data, versions[parcel.order_id]))

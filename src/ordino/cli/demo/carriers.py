@@ -51,7 +51,7 @@ class Carriers:
         for parcel in parcels:
             self._agenda.enter(parcel.shipped_at + timedelta(hours=1), Scan(Kind.HANDED_OVER, parcel))
             if self.dice.chance("lost", parcel.order, parcel.tracking_number) < LOST:
-                self._agenda.enter(parcel.promised_at + LOST_AFTER, Scan(Kind.LOST, parcel))
+                self._agenda.enter(parcel.planned_at + LOST_AFTER, Scan(Kind.LOST, parcel))
                 continue
             arrives_at = self._arrival(parcel)
             if arrives_at - parcel.shipped_at > timedelta(hours=30):
@@ -76,7 +76,7 @@ class Carriers:
 
     def _arrival(self, parcel: Dispatched) -> datetime:
         name = (parcel.order, parcel.tracking_number)
-        day = parcel.promised_at.astimezone(LOCAL).date()
+        day = parcel.planned_at.astimezone(LOCAL).date()
         if parcel.shipped_at > parcel.ship_by_at:
             day += parcel.shipped_at.astimezone(LOCAL).date() - parcel.ship_by_at.astimezone(LOCAL).date()
             day += timedelta(days=1)

@@ -36,7 +36,7 @@ class Dispatched(Struct, frozen=True):
     order: str
     shipped_at: datetime
     ship_by_at: datetime
-    promised_at: datetime
+    planned_at: datetime
 
 
 class Staff:
@@ -94,7 +94,7 @@ class Staff:
             outcomes = await self.database.transact(lambda tx, ships=ships: ship(tx, ships, at=at))  # type: ignore[misc]
             self._count("shipped", outcomes)
             left += [
-                Dispatched(outcome.tracking_number, row["external_id"], at, row["ship_by_at"], row["promised_at"])
+                Dispatched(outcome.tracking_number, row["external_id"], at, row["ship_by_at"], row["planned_at"])
                 for row, outcome in zip(batch, outcomes, strict=True)
                 if isinstance(outcome, Shipped)
             ]
