@@ -128,6 +128,7 @@ async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient
             "pickup_ready_minutes": 90,
             "opens": "08:00",
             "closes": "18:30",
+            "ships_until": "21:30",
         },
         "networks": {"code": "n", "name": "N", "members": [{"location": "l", "buffer": 2}], "channels": ["c"]},
         "carrier_services": {
