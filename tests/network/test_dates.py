@@ -36,7 +36,9 @@ WEDNESDAY = local(2026, 11, 25, 17)  # the day before Thanksgiving, after the cu
 def test_nothing_leaves_on_a_holiday_that_is_kept() -> None:
     assert network().ship_by(1, WEDNESDAY) == local(2026, 11, 26, 20)  # who keeps none works on Thanksgiving
     assert network(holidays="US").ship_by(1, WEDNESDAY) == local(2026, 11, 27, 20)  # Friday
-    assert network(holidays="US").ship_by(1, local(2026, 12, 24, 17)) == local(2026, 12, 28, 20)  # Christmas is a Friday
+    assert network(holidays="US").ship_by(1, local(2026, 12, 24, 17)) == local(
+        2026, 12, 28, 20
+    )  # Christmas is a Friday
 
 
 def test_parcels_do_not_move_on_the_services_holidays() -> None:

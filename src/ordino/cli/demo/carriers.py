@@ -41,6 +41,8 @@ class Carriers:
         self.dice = dice
         self.counts = counts
         self._agenda: Agenda[Scan] = Agenda()
+        self.deliveries: list[tuple[datetime, Dispatched]] = []
+        self.lost_orders: set[str] = set()
 
     @property
     def busy(self) -> bool:
@@ -71,7 +73,10 @@ class Carriers:
         self.counts["tracking events"] += len(due)
         delivered = [(when, scan.parcel) for when, scan in due if scan.kind is Kind.DELIVERED]
         self.counts["delivered"] += len(delivered)
-        self.counts["lost"] += sum(scan.kind is Kind.LOST for _, scan in due)
+        lost = [scan.parcel.order for _, scan in due if scan.kind is Kind.LOST]
+        self.counts["lost"] += len(lost)
+        self.lost_orders.update(lost)
+        self.deliveries += delivered
         return delivered
 
     def _arrival(self, parcel: Dispatched) -> datetime:

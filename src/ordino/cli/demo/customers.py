@@ -76,6 +76,8 @@ class Customers:
         self._answers: Agenda[str] = Agenda()
         self._wishing: set[str] = set()
         self._asked_until: datetime | None = None
+        self.called_off: set[str] = set()
+        self.sent_back: set[str] = set()
 
     @property
     def busy(self) -> bool:
@@ -103,7 +105,9 @@ class Customers:
         if orders:
             wanted = [Cancellation(order_id=self._orders[order], all=True) for order in orders]
             outcomes = await self.database.transact(lambda tx: cancel(tx, wanted, at=at))
-            self.counts["cancelled"] += sum(isinstance(outcome, Cancelled) for outcome in outcomes)
+            done = [o for o, outcome in zip(orders, outcomes, strict=True) if isinstance(outcome, Cancelled)]
+            self.counts["cancelled"] += len(done)
+            self.called_off.update(done)
 
     async def send_back(self, at: datetime) -> None:
         """Ask for returns, and take those in that have arrived."""
@@ -137,6 +141,7 @@ class Customers:
         outcomes = await self.database.transact(lambda tx: authorize(tx, wanted, at=at))
         for (order, some), outcome in zip(chosen, outcomes, strict=True):
             if isinstance(outcome, Authorized):
+                self.sent_back.add(order)
                 sent = Sent(outcome.order_id, outcome.return_id, order, tuple(some))
                 self._returns.enter(at + timedelta(days=self.dice.between(4, 8, "way back", order)), sent)
 
