@@ -64,7 +64,9 @@ async def _read(url: str, outcome: demo.Outcome) -> Told:
             found: list[CountedOrder] = []
             after, until = UUID(int=0), outcome.until + timedelta(seconds=1)
             while page := await database.read(
-                lambda tx: counted_orders(tx, name, since=outcome.since, until=until, after=after, limit=100)
+                lambda tx, after=after: counted_orders(  # type: ignore[misc]
+                    tx, name, since=outcome.since, until=until, after=after, limit=100
+                )
             ):
                 found += page
                 after = page[-1].order_id

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
@@ -46,6 +47,7 @@ async def tell(tx: Tx, dates: Sequence[NewDate], *, at: datetime) -> list[DateTo
             outcomes.append(refused)
             continue
         one = told[date.order_id]
+        date = replace(date, promised_at=date.promised_at.astimezone(UTC))
         was = one.last or one.first if date.shipment_id is None else one.parcels[date.shipment_id]
         _change(one, date)
         outcomes.append(DateTold(date.order_id, one.first, one.last or one.first))
