@@ -12,8 +12,8 @@ from ordino.cli.demo.staff import Dispatched
 class Record(Struct, frozen=True, kw_only=True):
     """Orders by their external ids.
 
-    ``placed``: when it was placed, and by when the answer said that it arrives (None: not yet known); ``deliveries``: when which parcel
-    arrived; the rest are the orders to which it happened.
+    ``placed``: when it was placed, and by when the answer said that it arrives (None: not yet known); ``deliveries``: when which
+    parcel arrived; the rest are the orders to which it happened.
     """
 
     placed: dict[str, tuple[datetime, datetime | None]]

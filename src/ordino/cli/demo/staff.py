@@ -1,8 +1,8 @@
 """Staff of all locations: they pick, pack and hand over to the carriers, by seed.
 
 One fulfillment order in a hundred comes up short on one line: mostly the units are not found, sometimes they are damaged, now and
-then the shelf is empty. One packed fulfillment order in fifty is left behind for a day when carriers collect. Picking takes a minute
-and a half and 20 seconds a line, packing a minute and 8 seconds a line.
+then the shelf is empty. One packed fulfillment order in fifty is left behind for a day when carriers collect. Picking takes a
+minute and a half and 20 seconds a line, packing a minute and 8 seconds a line.
 """
 
 from __future__ import annotations
