@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -329,3 +330,39 @@ async def test_a_backorder_is_held_to_the_date_that_was_first_told(database: Dat
     [outcome] = await in_one(database, tell, [NewDate(order_id=order_id, promised_at=PLANNED + 7 * DAY)], AT)
     assert outcome == DateTold(order_id, PLANNED + 7 * DAY, PLANNED + 7 * DAY)
     sure((await database.transact(lambda tx: release(tx, [order_id], at=AT)))[0], Released)
+
+
+async def test_parcels_from_before_are_held_to_what_was_told_and_looked_at_again(
+    database: Database, world: World
+) -> None:
+    """What the revision does to parcels that were held to their plans."""
+    text = files("ordino.core.migrations").joinpath("versions/0009_told.sql").read_text(encoding="utf-8")
+    revision = text[text.index("WITH held") :]
+    told_at = PLANNED + 4 * DAY
+    cases: dict[str, tuple[datetime | None, datetime | None]] = {  # late at, delivered at -> as it was
+        "on its way": (None, None),
+        "called late": (PLANNED, None),
+        "late by the plan": (PLANNED, PLANNED + DAY),
+        "late": (PLANNED, told_at + DAY),
+    }
+    found = {}
+    for name, (late_at, delivered_at) in cases.items():
+        order_id, [sent] = await shipped(database, world.order(f"before: {name}", promised_at=told_at), AT)
+        found[name] = (order_id, sent.shipment_id)
+        await database.pool.execute("DELETE FROM core.reactions WHERE subject_id = $1", order_id)
+        await database.pool.execute(
+            "UPDATE tracking.parcels SET promised_at = planned_at, planned_at = NULL, late_at = $2, delivered_at = $3"
+            " WHERE order_id = $1",
+            order_id, late_at, delivered_at,
+        )  # fmt: skip
+    async with database.pool.acquire() as connection, connection.transaction() as _:
+        await connection.execute(revision)
+    rows = {name: await parcel(database, shipment_id) for name, (_, shipment_id) in found.items()}
+    assert {(row["promised_at"], row["planned_at"]) for row in rows.values()} == {(told_at, PLANNED)}
+    assert {name: row["late_at"] for name, row in rows.items() if row["late_at"]} == {"late": told_at}
+    assert {name: await dues(database, order_id) for name, (order_id, _) in found.items()} == {
+        "on its way": [told_at],
+        "called late": [told_at],
+        "late by the plan": [],
+        "late": [],
+    }

@@ -51,7 +51,9 @@ WITH work AS NOT MATERIALIZED (
     FROM warehouse.fulfillment_orders WHERE status NOT IN ('cancelled', 'rejected')
     UNION ALL
     SELECT a.order_id, coalesce(o.ship_by_at, a.ship_by_at), NULL, false, false
-    FROM orders.allocations a JOIN orders.orders o USING (order_id) WHERE a.quantity > a.released
+    FROM orders.allocations a
+    LEFT JOIN (SELECT order_id, ship_by_at FROM orders.orders WHERE ship_by_at IS NOT NULL) o USING (order_id)
+    WHERE a.quantity > a.released
     UNION ALL
     SELECT order_id, ship_by_at, NULL, false, false FROM orders.orders WHERE ship_by_at IS NOT NULL AND backordered > 0
 ), due AS (
@@ -70,7 +72,9 @@ WITH work AS NOT MATERIALIZED (
     FROM warehouse.fulfillment_orders WHERE status NOT IN ('cancelled', 'rejected')
     UNION ALL
     SELECT a.order_id, coalesce(o.ship_by_at, a.ship_by_at), NULL, false, false
-    FROM orders.allocations a JOIN orders.orders o USING (order_id) WHERE a.quantity > a.released
+    FROM orders.allocations a
+    LEFT JOIN (SELECT order_id, ship_by_at FROM orders.orders WHERE ship_by_at IS NOT NULL) o USING (order_id)
+    WHERE a.quantity > a.released
     UNION ALL
     SELECT order_id, ship_by_at, NULL, false, false FROM orders.orders WHERE ship_by_at IS NOT NULL AND backordered > 0
 ), due AS (

@@ -20,11 +20,13 @@ ALTER TABLE tracking.parcels ADD COLUMN behind_plan_at timestamptz;
 WITH held AS (
     UPDATE tracking.parcels p
     SET planned_at = p.promised_at, promised_at = coalesce(o.promised_at, p.promised_at),
-        late_at = CASE WHEN p.delivered_at <= o.promised_at OR p.late_at < o.promised_at THEN NULL ELSE p.late_at END
+        late_at = CASE WHEN p.late_at IS NULL OR o.promised_at IS NULL OR p.late_at >= o.promised_at
+                            AND coalesce(p.delivered_at, p.lost_at) IS NULL THEN p.late_at
+                       WHEN coalesce(p.delivered_at, p.lost_at) > o.promised_at THEN greatest(p.late_at, o.promised_at) END
     FROM orders.orders o WHERE o.order_id = p.order_id
     RETURNING p.order_id, p.shipment_id, p.promised_at, p.planned_at, p.status
 )
 INSERT INTO core.reactions (bucket, id, kind, subject_id, event_id, due_at, data)
 SELECT get_byte(uuid_send(order_id), 15) % 64, gen_random_uuid(), 'check_late', order_id, shipment_id, promised_at,
        jsonb_build_object('shipment_id', shipment_id)
-FROM held WHERE status = 'in_transit' AND planned_at < promised_at;
+FROM held WHERE status = 'in_transit' AND planned_at <> promised_at;
