@@ -201,6 +201,7 @@ CREATE TABLE network.locations (
     pickup_ready_minutes int NOT NULL DEFAULT 120,
     opens time NOT NULL DEFAULT '09:00',
     closes time NOT NULL DEFAULT '20:00',
+    ships_until time,                  -- until when parcels leave on a day without a pickup; NULL: 20:00, or the cut-off if later
     currency text,                     -- of the handling costs; NULL: the order's
     CONSTRAINT locations_pk PRIMARY KEY (location_id),
     CONSTRAINT location_codes_are_unique UNIQUE (code),
@@ -915,7 +916,7 @@ CREATE TABLE orders.orders (
     discount_minor bigint NOT NULL,
     total_minor bigint NOT NULL,
     placed_at timestamptz NOT NULL,
-    promised_at timestamptz,           -- what the buyer was told, or else when the last package arrives; NULL while something has no date
+    promised_at timestamptz,           -- what the buyer was told first: the channel's date, or else when the first plan arrives; NULL while something has no date
     type text NOT NULL DEFAULT 'home_delivery',
     service_level text,                -- what the buyer chose; NULL: whatever is cheapest
     ordered bigint NOT NULL,
@@ -940,6 +941,8 @@ CREATE TABLE orders.orders (
     shipping_charged_minor bigint NOT NULL DEFAULT 0,
     shipping_void_minor bigint NOT NULL DEFAULT 0,      -- no longer owed
     shipping_refunded_minor bigint NOT NULL DEFAULT 0,  -- to be given back, or given back
+    last_promised_at timestamptz,      -- what the buyer was told last, if he was told anything after promised_at
+    ship_by_at timestamptz,            -- by when the channel wants it shipped; NULL: as the plan says
     dropped_minor bigint NOT NULL DEFAULT 0,  -- what the lines are worth that placement dropped
     CONSTRAINT orders_pk PRIMARY KEY (order_id),
     CONSTRAINT every_ordered_unit_is_in_one_state CHECK
@@ -950,8 +953,10 @@ CREATE TABLE orders.orders (
     CONSTRAINT mon_5_shipping_is_charged_once CHECK
         (least(shipping_charged_minor, shipping_void_minor) >= 0
          AND shipping_charged_minor + shipping_void_minor <= least(shipping_minor, total_minor)
-         AND shipping_refunded_minor BETWEEN 0 AND shipping_charged_minor)
+         AND shipping_refunded_minor BETWEEN 0 AND shipping_charged_minor),
+    CONSTRAINT what_is_told_last_follows_what_was_told_first CHECK (last_promised_at IS NULL OR promised_at IS NOT NULL)
 ) WITH (fillfactor = 70);
+CREATE INDEX orders_by_ship_by ON orders.orders (ship_by_at) WHERE ship_by_at IS NOT NULL;
 CREATE INDEX orders_by_time ON orders.orders (placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders.orders (customer_id, order_id) WHERE customer_id IS NOT NULL;
 
@@ -1082,7 +1087,7 @@ CREATE TABLE orders.allocations (
     picked bigint NOT NULL DEFAULT 0,  -- units that were picked here, whatever became of them
     service_id int NOT NULL,
     ship_by_at timestamptz NOT NULL,
-    promised_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,  -- when the plan arrives; the buyer may have been told another date
     kept_at timestamptz,               -- since when units that are not released stay at a location that is closed
     release_wanted_at timestamptz,     -- since when they would have been released there
     CONSTRAINT allocations_pk PRIMARY KEY (order_id, line_no, location_id),
@@ -1166,8 +1171,8 @@ CREATE TABLE warehouse.fulfillment_orders (
     location_id int NOT NULL,
     service_id int NOT NULL,
     released_at timestamptz NOT NULL,
-    ship_by_at timestamptz NOT NULL,
-    promised_at timestamptz NOT NULL,
+    ship_by_at timestamptz NOT NULL,   -- the order's own ship-by time, or else the plan's
+    promised_at timestamptz NOT NULL,  -- when the plan arrives
     picked_at timestamptz,
     packed_at timestamptz,
     shipped_at timestamptz,
@@ -1188,11 +1193,12 @@ CREATE TABLE warehouse.fulfillment_orders (
         WHEN picked > 0 THEN 'picked'
         WHEN packed > 0 THEN 'packed'
         ELSE 'shipped' END) STORED,
+    cut_off_at timestamptz,            -- what the work queue is ordered by; NULL: the ship-by time
     handling_currency text,            -- of the handling cost; NULL: the order's
     CONSTRAINT fulfillment_orders_pk PRIMARY KEY (order_id, fulfillment_order_id),
     CONSTRAINT a_fulfillment_order_accounts_for_its_units CHECK (quantity = open + picked + packed + shipped + short + cancelled)
 ) WITH (fillfactor = 70);
-CREATE INDEX fulfillment_orders_by_location ON warehouse.fulfillment_orders (location_id, status, ship_by_at)
+CREATE INDEX fulfillment_orders_by_location ON warehouse.fulfillment_orders (location_id, status, coalesce(cut_off_at, ship_by_at))
     WHERE status IN ('released', 'picking', 'picked', 'packed');
 
 CREATE TABLE warehouse.fulfillment_lines (
@@ -1223,7 +1229,7 @@ CREATE TABLE warehouse.shipments (
     cost_minor bigint NOT NULL,
     weight_grams bigint NOT NULL,
     shipped_at timestamptz NOT NULL,
-    promised_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,  -- when the plan arrives
     cost_currency text,                -- NULL: the order's
     CONSTRAINT shipments_pk PRIMARY KEY (order_id, shipment_id),
     CONSTRAINT a_shipment_is_of_a_fulfillment_order FOREIGN KEY (order_id, fulfillment_order_id)
@@ -1280,8 +1286,8 @@ CREATE TABLE tracking.parcels (
     order_id uuid NOT NULL,
     shipment_id uuid NOT NULL,
     tracking_number text NOT NULL,
-    promised_at timestamptz NOT NULL,
-    expected_at timestamptz NOT NULL,
+    promised_at timestamptz NOT NULL,  -- what the customer was told first
+    expected_at timestamptz NOT NULL,  -- when the carrier expects it; at first, when the plan does
     shipped_at timestamptz NOT NULL,
     late_at timestamptz,
     delivered_at timestamptz,
@@ -1296,6 +1302,9 @@ CREATE TABLE tracking.parcels (
     returning_at timestamptz,          -- since when it is on its way back to the sender
     back_at timestamptz,               -- when the carrier says that it reached the sender
     received_back_at timestamptz,      -- when the last of its units was accounted for there
+    last_promised_at timestamptz,      -- what the customer was told last of this parcel; NULL: what holds for the order
+    planned_at timestamptz,            -- when the plan arrives; NULL: at promised_at
+    behind_plan_at timestamptz,        -- since when it is known to be behind the plan, while what was told still held
     CONSTRAINT parcels_pk PRIMARY KEY (order_id, shipment_id),
     CONSTRAINT trk_5_what_is_delivered_does_not_come_back CHECK
         (delivered_at IS NULL OR (returning_at IS NULL AND received_back_at IS NULL)),

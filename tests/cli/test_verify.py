@@ -437,6 +437,15 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             UPDATE tracking.parcels SET status = 'lost' WHERE order_id = {_of("delivered")}""",
         set(),
     ),
+    "parcels_are_late_by_what_was_told": (
+        f"UPDATE tracking.parcels SET late_at = promised_at - interval '1 second' WHERE order_id = {_of('delivered')}",
+        set(),
+    ),
+    "work_is_due_when_the_channel_wants_it": (
+        f"""UPDATE orders.orders SET ship_by_at = (SELECT min(ship_by_at) - interval '1 second'
+                FROM warehouse.fulfillment_orders WHERE order_id = {_of("packed")}) WHERE order_id = {_of("packed")}""",
+        set(),
+    ),
     "delivered_units_arrived": (
         f"UPDATE tracking.parcels SET delivered_at = NULL, lost_at = now() WHERE order_id = {_of('delivered')}",
         set(),

@@ -58,6 +58,9 @@ async def _move(database: Database, order_id: UUID, *pairs: tuple[State, State],
             await ledger.move_units(tx, [move], at=PLACED)
 
     await database.transact(write)
+    await database.pool.execute(
+        "UPDATE orders.allocations SET released = 0, quantity = 0 WHERE order_id = $1", order_id
+    )
 
 
 async def _ship(database: Database, order_id: UUID, *, packed_by: bool, late: bool) -> None:

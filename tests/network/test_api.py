@@ -129,6 +129,7 @@ async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient
             "opens": "08:00",
             "closes": "18:30",
             "currency": "EUR",
+            "ships_until": "21:30",
         },
         "networks": {"code": "n", "name": "N", "members": [{"location": "l", "buffer": 2}], "channels": ["c"]},
         "carrier_services": {

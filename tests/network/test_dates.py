@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from ordino.network import model
 from ordino.network.facts import Location, NetworkFacts
 from ordino.network.rates import Route, Service, Zone
 
@@ -34,9 +35,11 @@ WEDNESDAY = local(2026, 11, 25, 17)  # the day before Thanksgiving, after the cu
 
 
 def test_nothing_leaves_on_a_holiday_that_is_kept() -> None:
-    assert network().ship_by(1, WEDNESDAY) == local(2026, 11, 26)  # who keeps none works on Thanksgiving
-    assert network(holidays="US").ship_by(1, WEDNESDAY) == local(2026, 11, 27)  # Friday
-    assert network(holidays="US").ship_by(1, local(2026, 12, 24, 17)) == local(2026, 12, 28)  # Christmas is a Friday
+    assert network().ship_by(1, WEDNESDAY) == local(2026, 11, 26, 20)  # who keeps none works on Thanksgiving
+    assert network(holidays="US").ship_by(1, WEDNESDAY) == local(2026, 11, 27, 20)  # Friday
+    assert network(holidays="US").ship_by(1, local(2026, 12, 24, 17)) == local(
+        2026, 12, 28, 20
+    )  # Christmas is a Friday
 
 
 def test_parcels_do_not_move_on_the_services_holidays() -> None:
@@ -48,9 +51,9 @@ def test_parcels_do_not_move_on_the_services_holidays() -> None:
 
 def test_processing_takes_whole_working_days() -> None:
     friday = local(2026, 3, 6, 12)
-    assert network(processing_days=0).ship_by(1, friday) == local(2026, 3, 6)
-    assert network(processing_days=2).ship_by(1, friday) == local(2026, 3, 10)  # Monday, Tuesday
-    assert network(processing_days=1).ship_by(1, friday, None, 1) == local(2026, 3, 10)  # and a day of backlog
+    assert network(processing_days=0).ship_by(1, friday) == local(2026, 3, 6, 20)
+    assert network(processing_days=2).ship_by(1, friday) == local(2026, 3, 10, 20)  # Monday, Tuesday
+    assert network(processing_days=1).ship_by(1, friday, None, 1) == local(2026, 3, 10, 20)  # and a day of backlog
 
 
 def test_what_a_carrier_collects_leaves_at_its_pickups() -> None:
@@ -59,9 +62,9 @@ def test_what_a_carrier_collects_leaves_at_its_pickups() -> None:
     assert facts.ship_by(1, local(2026, 3, 2, 12), 1) == local(2026, 3, 3, 11)
     # Tuesday 9:00 is ready by the cut-off at 16, too late for 11: Friday
     assert facts.ship_by(1, local(2026, 3, 3, 9), 1) == local(2026, 3, 6, 11)
-    # another service, and the day of capacity, go by the cut-off
-    assert facts.ship_by(1, local(2026, 3, 3, 9), 2) == local(2026, 3, 3)
-    assert facts.ship_by(1, local(2026, 3, 3, 9)) == local(2026, 3, 3)
+    # another service, and the day of capacity, have the whole day
+    assert facts.ship_by(1, local(2026, 3, 3, 9), 2) == local(2026, 3, 3, 20)
+    assert facts.ship_by(1, local(2026, 3, 3, 9)) == local(2026, 3, 3, 20)
 
 
 def test_nobody_collects_on_the_carriers_holidays_or_where_nobody_works() -> None:
@@ -70,6 +73,32 @@ def test_nobody_collects_on_the_carriers_holidays_or_where_nobody_works() -> Non
     assert network(pickups=daily).ship_by(1, local(2026, 11, 25, 12), 1) == local(2026, 11, 27, 9)
     # ready on Friday at 16:00; nobody hands over parcels on a weekend: Monday at 9
     assert network(pickups=daily).ship_by(1, local(2026, 3, 6, 10), 1) == local(2026, 3, 9, 9)
+
+
+def test_what_leaves_until_the_evening_is_in_time_and_arrives_no_later() -> None:
+    monday = local(2026, 3, 2, 12)
+    assert network(ships_until=time(22, 30)).ship_by(1, monday) == local(2026, 3, 2, 22, 30)
+    assert network(ships_until=time(16)).ship_by(1, monday) == local(2026, 3, 2, 16)
+    late = network(cut_off=time(21), ships_until=time(20))  # as a location was before it said so
+    assert late.ship_by(1, monday) == local(2026, 3, 2, 21)
+    for until in (time(16), time(20), time(23, 59)):
+        facts = network(ships_until=until)
+        assert facts.arrives_at(1, 1, facts.ship_by(1, monday), 2) == local(2026, 3, 4, 20)
+        assert facts.ready_at(1, monday) == facts.cut_off_at(1, monday) == local(2026, 3, 2, 16)
+        assert facts.cut_off_of_day(1, facts.ship_by(1, monday)) == local(2026, 3, 2, 16)
+    daily = network(pickups={(1, 1): [(frozenset({1, 2, 3, 4, 5}), time(18, 0))]})
+    assert daily.ready_at(1, monday, 1) == daily.ship_by(1, monday, 1) == local(2026, 3, 2, 18)
+
+
+@pytest.mark.parametrize(("until", "refused"), [("13:59", True), ("14:00", False), (None, False)])
+def test_nothing_stops_leaving_before_the_cut_off(until: str | None, refused: bool) -> None:
+    place = model.Location(
+        code="l", name="L", type=model.LocationType.STORE, country="US", postal_code="10001", latitude=1, longitude=1,
+        timezone="America/New_York", cut_off="14:00", ships_until=until,
+    )  # fmt: skip
+    fault = model.location_fault(place)
+    assert (fault is not None) == refused
+    assert fault is None or (fault.pointer, "14:00" in fault.detail) == ("/ships_until", True)
 
 
 def test_answers_are_the_same_in_any_order_of_asking() -> None:

@@ -82,9 +82,8 @@ async def test_every_level_is_an_option_the_soonest_first(database: Database, wo
         "high",
         1,
     )
-    assert (
-        standard.order_by_at == leg.ship_by_at
-    )  # no processing: it leaves at the cut-off by which it has to be ordered
+    # no processing: it leaves on the day of the cut-off by which it has to be ordered, 14:00, until 20:00
+    assert standard.order_by_at == leg.ship_by_at - timedelta(hours=6)
     assert standard.promised_at == leg.arrives_at
     [only] = (await ask(database, cart(world, ("p-sku-1", 2), service_level="express")))[0].delivery
     assert only.service_level == "express"

@@ -21,6 +21,8 @@ from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.model import Placed
 from ordino.orders.place import place
 from ordino.orders.reevaluate import improve, look, move, reevaluate, reevaluations, think
+from ordino.tracking.model import NewDate
+from ordino.tracking.tell import tell
 from ordino.warehouse.release import release
 from steps import assert_clean, events, in_one
 from world import PLACES, World, small_world
@@ -225,3 +227,16 @@ async def test_no_units_are_added_to_a_limited_day_that_an_order_has_a_place_on(
     held = {row["location_id"]: row["held_units"] for row in claims}
     assert held == {world.location_ids[code]: units for code, units in (await where(database, world, order)).items()}
     await assert_clean(database)
+
+
+async def test_an_order_is_held_to_what_was_told_last(database: Database) -> None:
+    """REV-1: not to what was told first, and never to a date before its own plan."""
+    world = await small_world(database, prefix="rt-", stock=100)
+    order_id = await put(database, world, {"rt-sku-1": 1})
+    first = await database.pool.fetchval("SELECT promised_at FROM orders.orders WHERE order_id = $1", order_id)
+    for told in (first + timedelta(days=3), first - timedelta(days=1)):
+        await in_one(database, tell, [NewDate(order_id=order_id, promised_at=told)], MONDAY)
+        seen = await database.read(lambda tx: look(tx, [order_id], at=LATER))
+        assert seen is not None
+        [request] = seen.requests
+        assert request.promised_at == max(told, first)

@@ -103,7 +103,7 @@ def test_every_field_of_an_order_counts(world: World) -> None:
     others: dict[str, Any] = {
         "channel": "other", "external_id": "other", "currency": "EUR", "lines": order.lines * 2, "shipping_minor": 1,
         "tax_minor": 1, "discount_minor": 1, "total_minor": 1, "type": "pickup", "service_level": "fast",
-        "promised_at": PROMISED, "hold_id": uuid4(), "customer": NewCustomer(external_id="d"),
+        "promised_at": PROMISED, "ship_by_at": PROMISED, "hold_id": uuid4(), "customer": NewCustomer(external_id="d"),
         "ship_to": structs.replace(order.ship_to, city="Elsewhere"),
     }  # fmt: skip
     assert set(others) == set(NewOrder.__struct_fields__)

@@ -56,13 +56,13 @@ def test_a_split_is_made_when_nobody_has_everything() -> None:
 def test_the_promise_follows_from_cut_off_working_days_and_transit() -> None:
     facts = network(NEAR_1)
     [before] = decide([request((7, 1))], {7: {1: 9}}, facts, PROFILE)
-    # Monday before the cut-off: leaves Monday 16:00 in New York, arrives Tuesday
-    assert before.legs[0].ship_by_at == datetime(2026, 3, 2, 21, 0, tzinfo=UTC)
+    # Monday before the cut-off: leaves Monday until 20:00 in New York, arrives Tuesday
+    assert before.legs[0].ship_by_at == datetime(2026, 3, 3, 1, 0, tzinfo=UTC)
     assert before.promised_at == datetime(2026, 3, 4, 1, 0, tzinfo=UTC)  # Tuesday 20:00 in New York
     friday_evening = datetime(2026, 3, 6, 23, 0, tzinfo=UTC)
     [after] = decide([request((7, 1), at=friday_evening)], {7: {1: 9}}, facts, PROFILE)
     # Friday after the cut-off: leaves on Monday, arrives on Tuesday; daylight saving begins on Sunday
-    assert after.legs[0].ship_by_at == datetime(2026, 3, 9, 20, 0, tzinfo=UTC)
+    assert after.legs[0].ship_by_at == datetime(2026, 3, 10, 0, 0, tzinfo=UTC)
     assert after.promised_at == datetime(2026, 3, 11, 0, 0, tzinfo=UTC)
 
 

@@ -296,7 +296,7 @@ def test_a_backlog_waits_for_a_day_that_is_not_full() -> None:
     decision = one(request((7, 1)), {7: {1: 9}}, facts, profile(backlog_days=2), capacity=full)
     [leg] = decision.legs
     assert leg.ship_on == date(2026, 3, 3)
-    assert leg.ship_by_at == datetime(2026, 3, 3, 21, 0, tzinfo=UTC)
+    assert leg.ship_by_at == datetime(2026, 3, 4, 1, 0, tzinfo=UTC)
 
 
 # -- strategies --------------------------------------------------------------------------------------------------------------

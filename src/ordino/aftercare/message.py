@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from unicodedata import category
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from jinja2 import PackageLoader, StrictUndefined, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -26,6 +27,8 @@ from ordino.core.ids import new_ids
 from ordino.core.money import amount
 from ordino.core.statements import statements
 from ordino.network.facts import NetworkFacts, facts
+from ordino.tracking.model import NewDate
+from ordino.tracking.tell import tell
 
 sql = statements("ordino.aftercare")
 core_sql = statements("ordino.core")
@@ -99,6 +102,7 @@ async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
         bodies=[body for _, _, _, body in letters],
         at=at,
     )
+    await _hold_to(tx, told, {(row["order_id"], row["event_id"], row["template"]) for row in rows}, at)
     if rows and send.server() is not None:
         await core_sql.enqueue(
             tx,
@@ -111,6 +115,19 @@ async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
             data=[f'{{"template":"{row["template"]}"}}' for row in rows],
         )
     return len(rows)
+
+
+async def _hold_to(tx: Tx, told: Sequence[Fact], written: set[tuple[UUID, UUID, str]], at: datetime) -> None:
+    """A date that a message tells is what its customer was told last."""
+    dates = [
+        NewDate(order_id=fact.order_id, shipment_id=UUID(fact.data["shipment_id"]), promised_at=expected_at)
+        for fact in told
+        if fact.template is Template.ORDER_DELAYED
+        and (fact.order_id, fact.event_id, fact.template) in written
+        and (expected_at := _instant(fact.data, "expected_at")) is not None
+    ]
+    if dates:
+        await tell(tx, dates, at=at)
 
 
 async def _letters(tx: Tx, told: Sequence[Fact]) -> list[tuple[Fact, str, str, str]]:
@@ -135,7 +152,7 @@ async def _letters(tx: Tx, told: Sequence[Fact]) -> list[tuple[Fact, str, str, s
     letters = []
     for fact in told:
         order = orders[fact.order_id]
-        words = render(fact, _words_of(order, network), lines.get(fact.order_id, {}))
+        words = render(fact, _words_of(order, network, fact.data), lines.get(fact.order_id, {}))
         letters.append((fact, recipients[fact.order_id], *words))
     return letters
 
@@ -158,13 +175,11 @@ async def _lines(tx: Tx, order_ids: set[UUID]) -> dict[UUID, dict[int, Line]]:
     return lines
 
 
-def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
-    promised_on = None
-    if order["promised_at"] is not None:
-        serving = network.channels_by_id[order["channel_id"]].network
-        zone = next((network.locations[id].zone for id in (serving.buffers if serving else ())), None)
-        day = order["promised_at"].astimezone(zone)
-        promised_on = f"{day:%A}, {day.day} {day:%B %Y}"
+def _words_of(order: Any, network: NetworkFacts, data: Mapping[str, Any]) -> dict[str, Any]:
+    """``arrives_on`` is the date that was told of a parcel, as long as its plan keeps it; ``expected_on`` is the carrier's."""
+    serving = network.channels_by_id[order["channel_id"]].network
+    zone = next((network.locations[id].zone for id in (serving.buffers if serving else ())), None)
+    told, planned, expected = (_instant(data, name) for name in ("promised_at", "planned_at", "expected_at"))
     return {
         "seller": order["seller"],
         "external_id": order["external_id"],
@@ -172,8 +187,21 @@ def _words_of(order: Any, network: NetworkFacts) -> dict[str, Any]:
         "currency": order["currency"],
         "total_minor": order["accepted_total_minor"],
         "shipping_minor": order["net_shipping_minor"],
-        "promised_on": promised_on,
+        "promised_on": _day(order["promised_at"], zone),
+        "arrives_on": _day(told, zone) if told and planned and planned <= told else None,
+        "expected_on": _day(expected, zone),
     }
+
+
+def _instant(data: Mapping[str, Any], name: str) -> datetime | None:
+    return None if data.get(name) is None else datetime.fromisoformat(data[name])
+
+
+def _day(instant: datetime | None, zone: ZoneInfo | None) -> str | None:
+    if instant is None:
+        return None
+    day = instant.astimezone(zone)
+    return f"{day:%A}, {day.day} {day:%B %Y}"
 
 
 def render(fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Line]) -> tuple[str, str]:

@@ -37,6 +37,7 @@ class Template(StrEnum):
     ORDER_RECEIVED = "order_received"
     ORDER_SHIPPED = "order_shipped"
     ORDER_DELIVERED = "order_delivered"
+    ORDER_DELAYED = "order_delayed"
     ORDER_LATE = "order_late"
     ORDER_CANCELLED = "order_cancelled"
     ORDER_REFUNDED = "order_refunded"

@@ -2,9 +2,10 @@
 
 -- name: told_orders
 -- What messages say of these orders, and to whom they go.
-SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.placed_at, o.promised_at,
+SELECT o.order_id, o.channel_id, o.external_id, o.customer_id, o.currency, o.placed_at,
        least(o.shipping_minor, o.total_minor) AS net_shipping_minor,  -- less what a discount took off it
-       o.total_minor - o.dropped_minor AS accepted_total_minor, s.name AS seller, a.name, a.email
+       o.total_minor - o.dropped_minor AS accepted_total_minor, coalesce(o.last_promised_at, o.promised_at) AS promised_at,
+       s.name AS seller, a.name, a.email
 FROM orders.orders o
      JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
      LEFT JOIN orders.addresses a ON a.order_id = o.order_id AND a.kind = 'ship_to'

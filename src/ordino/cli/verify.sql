@@ -690,6 +690,13 @@ FULL JOIN (SELECT order_id, fulfillment_order_id, shipment_id, count(*) AS packa
     USING (order_id, fulfillment_order_id, shipment_id)
 WHERE s.shipment_id IS NULL OR p.shipment_id IS NULL;
 
+-- name: work_is_due_when_the_channel_wants_it
+-- FUL-9: A fulfillment order is due when its order's channel wants it shipped, if the channel said so, and its place in the queue is
+-- not after that.
+SELECT f.order_id, f.fulfillment_order_id, f.ship_by_at AS found, o.ship_by_at AS expected, f.cut_off_at
+FROM warehouse.fulfillment_orders f JOIN (SELECT order_id, ship_by_at FROM orders.orders OFFSET 0) o USING (order_id)
+WHERE f.ship_by_at <> o.ship_by_at OR f.cut_off_at > f.ship_by_at;
+
 -- tracking -------------------------------------------------------------------------------------------------------------
 
 -- name: parcels_are_shipments
@@ -784,6 +791,12 @@ FROM (SELECT order_id, shipment_id, kind, units FROM orders.exceptions WHERE shi
 LEFT JOIN tracking.parcels p ON p.order_id = e.order_id AND p.shipment_id = e.shipment_id
 WHERE p.shipment_id IS NULL OR (e.kind = 'returned_to_sender' AND (p.returning_at IS NULL OR p.received_back_at IS NOT NULL))
    OR (e.kind = 'arrived_after_loss' AND p.lost_at IS NULL);
+
+-- name: parcels_are_late_by_what_was_told
+-- TRK-8: A parcel is late only after a date that its customer was told, and behind its plan only after the plan.
+SELECT order_id, shipment_id, late_at, behind_plan_at, promised_at, last_promised_at, planned_at
+FROM tracking.parcels
+WHERE late_at < least(promised_at, last_promised_at) OR behind_plan_at < planned_at;
 
 -- aftercare ------------------------------------------------------------------------------------------------------------
 

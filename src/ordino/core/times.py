@@ -23,7 +23,7 @@ def span_fault(name: str, instant: datetime, earliest: datetime, latest: datetim
     )
 
 
-def expected_fault(instant: datetime, at: datetime) -> str | None:
+def expected_fault(instant: datetime, at: datetime, name: str = "expected_at") -> str | None:
     """What is wrong with the time at which goods are expected: it may be a year overdue, and ten years ahead."""
     earliest, latest = at - timedelta(days=OVERDUE_DAYS), at + timedelta(days=AHEAD_DAYS)
-    return span_fault("expected_at", instant, earliest, latest, "a year before now and ten after")
+    return span_fault(name, instant, earliest, latest, "a year before now and ten after")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, Parameter, QueryParameter
 from msgspec import Struct
 
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid
-from ordino.insights.kpis import kpis
-from ordino.insights.model import Kpi
+from ordino.insights.kpis import counted_orders, kpis
+from ordino.insights.model import CountedOrder, Kpi
 
 DAYS = 30
+NIL = UUID(int=0)
+Since = Annotated[datetime | None, Parameter(description="RFC 3339; 30 days before `until` if left out.")]
+Until = Annotated[datetime | None, Parameter(description="RFC 3339; now if left out.")]
 
 
 class Period(Struct, frozen=True):
@@ -26,13 +30,14 @@ class Period(Struct, frozen=True):
     kpis: list[Kpi]
 
 
-@get("/v1/kpis", summary="All KPIs over a period", tags=["insights"])
-async def get_kpis(
-    database: NamedDependency[Database],
-    since: Annotated[datetime | None, Parameter(description="RFC 3339; 30 days before `until` if left out.")] = None,
-    until: Annotated[datetime | None, Parameter(description="RFC 3339; now if left out.")] = None,
-) -> Period:
-    """Each KPI with its formula, its value and what it was counted from; one that cannot be measured says why."""
+class CountedOrders(Struct, frozen=True):
+    """The orders that a KPI counts, by id; ``next`` is the ``after`` of the page that follows, if there may be one."""
+
+    orders: list[CountedOrder]
+    next: UUID | None
+
+
+def _period(database: Database, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     for name, instant in (("since", since), ("until", until)):
         if instant is not None and instant.tzinfo is None:
             detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
@@ -42,7 +47,37 @@ async def get_kpis(
     if start >= upto:
         detail = "`since` must be before `until`."
         raise Invalid(detail, faults=[Fault("/since", detail)])
-    return Period(start, upto, await database.read(lambda tx: kpis(tx, since=start, until=upto)))
+    return start, upto
 
 
-routes = [get_kpis]
+@get("/v1/kpis", summary="All KPIs over a period", tags=["insights"])
+async def get_kpis(database: NamedDependency[Database], since: Since = None, until: Until = None) -> Period:
+    """Each KPI with its formula, its value and what it was counted from; one that cannot be measured says why. What is due after
+    now is not counted yet.
+    """
+    start, upto = _period(database, since, until)
+    passed = min(upto, database.clock.now())
+    return Period(start, upto, await database.read(lambda tx: kpis(tx, since=start, until=passed)))
+
+
+@get("/v1/kpis/{name:str}/orders", summary="The orders that a KPI counts", tags=["insights"])
+async def get_kpi_orders(
+    database: NamedDependency[Database],
+    name: FromPath[str],
+    since: Since = None,
+    until: Until = None,
+    after: Annotated[UUID | None, QueryParameter(description="The `next` of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1000,
+) -> CountedOrders:
+    """Of `on_time_shipping_rate` and `perfect_order_rate`: every order that is counted over the period, and the reasons why it is
+    not on time, or not perfect.
+    """
+    start, upto = _period(database, since, until)
+    passed = min(upto, database.clock.now())
+    orders = await database.read(
+        lambda tx: counted_orders(tx, name, since=start, until=passed, after=after or NIL, limit=limit)
+    )
+    return CountedOrders(orders, orders[-1].order_id if len(orders) == limit else None)
+
+
+routes = [get_kpis, get_kpi_orders]

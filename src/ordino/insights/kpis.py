@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from ordino.core.database import Tx
+from ordino.core.errors import NotFound
 from ordino.core.statements import statements
-from ordino.insights.model import Definition, Direction, Kpi, Part, Unit
+from ordino.insights.model import CountedOrder, Definition, Direction, Kpi, Part, Unit
 
 sql = statements("ordino.insights")
 
@@ -56,8 +58,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "on_time_shipping_rate",
         "On-time shipping rate",
-        "How many of the orders that were to leave in the period left by their ship-by time, all of their fulfillment orders.",
-        "orders shipped on time / total orders x 100",
+        "How many of the orders that were due to leave in the period left by their ship-by time, with all that was to leave.",
+        "orders shipped on time / orders due to ship x 100",
         Unit.PERCENT,
         Direction.UP,
         "on_time_shipping_rate",
@@ -121,8 +123,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "perfect_order_rate",
         "Perfect order rate",
-        "How many of the orders placed that have reached their end arrived complete, in time, in one piece, and stayed; the "
-        "standard is 90%.",
+        "How many of the orders placed that have reached their end arrived complete, in one piece, by the date that the customer "
+        "was told first, and stayed; the standard is 90%.",
         "orders delivered without incident / total orders x 100",
         Unit.PERCENT,
         Direction.UP,
@@ -195,6 +197,20 @@ DEFINITIONS: tuple[Definition, ...] = (
 )
 
 DEFINED = {definition.name: definition for definition in DEFINITIONS}
+
+
+LISTED = {"on_time_shipping_rate": "on_time_shipping_orders", "perfect_order_rate": "perfect_orders"}
+"""The KPIs that can be asked which orders they count, and the statements that list them."""
+
+
+async def counted_orders(
+    tx: Tx, name: str, *, since: datetime, until: datetime, after: UUID, limit: int
+) -> list[CountedOrder]:
+    """A page of the orders that a KPI counts over the period, by id, from the one after ``after`` on. Raises ``NotFound``."""
+    if name not in LISTED:
+        raise NotFound(f"The orders of the KPI {name!r} cannot be listed; ask for {' or '.join(sorted(LISTED))}.")
+    rows = await getattr(sql, LISTED[name])(tx, since=since, until=until, after=after, limit=limit)
+    return [CountedOrder(**row) for row in rows]
 
 
 async def kpis(tx: Tx, *, since: datetime, until: datetime) -> list[Kpi]:

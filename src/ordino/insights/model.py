@@ -2,11 +2,13 @@
 
 KPI-1  A KPI is a fraction: its value is ``above`` / ``below``, in its unit; both are counted from rows, and nothing is estimated.
 KPI-2  A KPI without data says so and has no value.
+KPI-3  The orders that are listed of a KPI are those that it counts: ``below`` all of them, ``above`` those without a reason why.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -71,3 +73,16 @@ class Kpi(Struct, frozen=True):
     key: str | None = None
     parts: tuple[Part, ...] = ()
     missing: str | None = None
+
+
+class CountedOrder(Struct, frozen=True):
+    """An order that a KPI counts. ``why`` are the reasons for which it is not what the KPI asks for; [] if it is.
+
+    Of the perfect order rate: `incomplete`, `late`, `lost`, `short_pick`, `returned`; of the on-time shipping rate: `shipped_late`,
+    `not_shipped`.
+    """
+
+    order_id: UUID
+    channel: str
+    external_id: str
+    why: list[str]

@@ -1,4 +1,5 @@
 -- Every KPI is a fraction: its statement returns rows of (part, above, below) over :since up to, not including, :until.
+-- A list of a KPI's orders counts the same ones: those with a reason why are below the line only.
 -- The part is a currency or a channel where the KPI has such, and NULL otherwise.
 
 -- name: picking_accuracy
@@ -49,14 +50,49 @@ FROM left_at l JOIN orders.orders o USING (order_id)
 WHERE l.at < :until::timestamptz AND o.backordered + o.allocated + o.picked + o.packed = 0;
 
 -- name: on_time_shipping_rate
--- Orders with a ship-by time in the period, and those of them that left in time with every fulfillment order that was not given up.
-WITH due AS (
-    SELECT order_id, bool_and(shipped_at IS NOT NULL AND shipped_at <= ship_by_at) AS in_time
-    FROM warehouse.fulfillment_orders
-    WHERE ship_by_at >= :since::timestamptz AND ship_by_at < :until::timestamptz AND status NOT IN ('cancelled', 'rejected')
-    GROUP BY order_id
+-- Orders whose last ship-by time lies in the period, and those of them of which everything left by its ship-by time. Work that is not
+-- released yet is due, too; what was cancelled or rejected is not.
+WITH work AS NOT MATERIALIZED (
+    SELECT order_id, ship_by_at, shipped_at, status = 'shipped' AS shipped, status = 'shipped' AND shipped_at <= ship_by_at AS in_time
+    FROM warehouse.fulfillment_orders WHERE status NOT IN ('cancelled', 'rejected')
+    UNION ALL
+    SELECT a.order_id, coalesce(o.ship_by_at, a.ship_by_at), NULL, false, false
+    FROM orders.allocations a
+    LEFT JOIN (SELECT order_id, ship_by_at FROM orders.orders WHERE ship_by_at IS NOT NULL) o USING (order_id)
+    WHERE a.quantity > a.released
+    UNION ALL
+    SELECT order_id, ship_by_at, NULL, false, false FROM orders.orders WHERE ship_by_at IS NOT NULL AND backordered > 0
+), due AS (
+    SELECT order_id, bool_and(in_time) AS in_time FROM work WHERE ship_by_at >= :since::timestamptz
+    GROUP BY order_id HAVING max(ship_by_at) < :until::timestamptz
+), missed AS (
+    SELECT DISTINCT order_id FROM work WHERE ship_by_at < :since::timestamptz AND NOT in_time
 )
-SELECT NULL::text AS part, count(*) FILTER (WHERE in_time)::float8 AS above, count(*)::float8 AS below FROM due;
+SELECT NULL::text AS part, count(*) FILTER (WHERE d.in_time AND m.order_id IS NULL)::float8 AS above, count(*)::float8 AS below
+FROM due d LEFT JOIN missed m USING (order_id);
+
+-- name: on_time_shipping_orders
+-- The orders that the on-time shipping rate counts, and why some are not on time; a page.
+WITH work AS NOT MATERIALIZED (
+    SELECT order_id, ship_by_at, shipped_at, status = 'shipped' AS shipped, status = 'shipped' AND shipped_at <= ship_by_at AS in_time
+    FROM warehouse.fulfillment_orders WHERE status NOT IN ('cancelled', 'rejected')
+    UNION ALL
+    SELECT a.order_id, coalesce(o.ship_by_at, a.ship_by_at), NULL, false, false
+    FROM orders.allocations a
+    LEFT JOIN (SELECT order_id, ship_by_at FROM orders.orders WHERE ship_by_at IS NOT NULL) o USING (order_id)
+    WHERE a.quantity > a.released
+    UNION ALL
+    SELECT order_id, ship_by_at, NULL, false, false FROM orders.orders WHERE ship_by_at IS NOT NULL AND backordered > 0
+), due AS (
+    SELECT order_id FROM work WHERE ship_by_at >= :since::timestamptz AND order_id > :after::uuid
+    GROUP BY order_id HAVING max(ship_by_at) < :until::timestamptz ORDER BY order_id LIMIT :limit::int
+), judged AS (
+    SELECT order_id, bool_or(shipped AND NOT in_time) AS shipped_late, bool_or(NOT shipped) AS not_shipped
+    FROM due JOIN work USING (order_id) GROUP BY order_id
+)
+SELECT o.order_id, c.code AS channel, o.external_id,
+       array_remove(ARRAY[CASE WHEN j.shipped_late THEN 'shipped_late' END, CASE WHEN j.not_shipped THEN 'not_shipped' END], NULL) AS why
+FROM judged j JOIN orders.orders o USING (order_id) JOIN catalog.channels c USING (channel_id) ORDER BY o.order_id;
 
 -- name: order_fill_rate
 -- Orders placed in the period, and those of them for which every unit was found in stock at placement.
@@ -105,10 +141,10 @@ SELECT CASE WHEN count(*) OVER (PARTITION BY channel_id) = 1 THEN c.code ELSE c.
 FROM sales s JOIN catalog.channels c USING (channel_id);
 
 -- name: perfect_order_rate
--- Orders placed in the period that have reached their end, and those of them that arrived complete, in time, in one piece and stayed.
--- An order called off whole for the reason 'customer_request' is neither.
+-- Orders placed in the period that have reached their end, and those of them that arrived complete, in one piece, by the instant that
+-- the customer was told first, and stayed. An order called off whole for the reason 'customer_request' is neither.
 WITH placed AS (
-    SELECT order_id, ordered, delivered, cancelled, promised_at FROM orders.orders
+    SELECT order_id, ordered, delivered, cancelled FROM orders.orders
     WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz
       AND status IN ('delivered', 'returned', 'cancelled')
 ), called_off AS (
@@ -116,7 +152,7 @@ WITH placed AS (
     WHERE p.cancelled = p.ordered AND m.to_state = 'cancelled'
     GROUP BY p.order_id HAVING bool_and(m.reason = 'customer_request')
 ), parcels AS (
-    SELECT t.order_id, bool_or(t.late_at IS NOT NULL OR t.lost_at IS NOT NULL OR t.delivered_at > t.promised_at) AS incident
+    SELECT t.order_id, bool_or(t.lost_at IS NOT NULL) AS lost, bool_or(t.delivered_at > t.promised_at) AS late
     FROM tracking.parcels t JOIN placed USING (order_id) GROUP BY t.order_id
 ), short AS (
     SELECT DISTINCT f.order_id FROM warehouse.fulfillment_orders f JOIN placed USING (order_id) WHERE f.short > 0
@@ -124,12 +160,41 @@ WITH placed AS (
     SELECT DISTINCT r.order_id FROM aftercare.return_lines r JOIN placed USING (order_id) WHERE r.authorized > r.cancelled
 )
 SELECT NULL::text AS part,
-       count(*) FILTER (WHERE p.delivered = p.ordered AND NOT coalesce(t.incident, true) AND s.order_id IS NULL
+       count(*) FILTER (WHERE p.delivered = p.ordered AND NOT coalesce(t.lost OR t.late, true) AND s.order_id IS NULL
                           AND b.order_id IS NULL)::float8 AS above,
        count(*)::float8 AS below
 FROM placed p LEFT JOIN parcels t USING (order_id) LEFT JOIN short s USING (order_id) LEFT JOIN sent_back b USING (order_id)
      LEFT JOIN called_off c USING (order_id)
 WHERE c.order_id IS NULL;
+
+-- name: perfect_orders
+-- The orders that the perfect order rate counts, and why some are not perfect; a page.
+WITH placed AS (
+    SELECT order_id, channel_id, external_id, ordered, delivered, returned, cancelled FROM orders.orders
+    WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz
+      AND status IN ('delivered', 'returned', 'cancelled') AND order_id > :after::uuid
+), called_off AS (
+    SELECT p.order_id FROM placed p JOIN orders.moves m USING (order_id)
+    WHERE p.cancelled = p.ordered AND m.to_state = 'cancelled'
+    GROUP BY p.order_id HAVING bool_and(m.reason = 'customer_request')
+), parcels AS (
+    SELECT t.order_id, bool_or(t.lost_at IS NOT NULL) AS lost, bool_or(t.delivered_at > t.promised_at) AS late
+    FROM tracking.parcels t JOIN placed USING (order_id) GROUP BY t.order_id
+), short AS (
+    SELECT DISTINCT f.order_id FROM warehouse.fulfillment_orders f JOIN placed USING (order_id) WHERE f.short > 0
+), sent_back AS (
+    SELECT DISTINCT r.order_id FROM aftercare.returns r JOIN placed USING (order_id)
+)
+SELECT p.order_id, c.code AS channel, p.external_id,
+       array_remove(ARRAY[
+           CASE WHEN p.delivered + p.returned < p.ordered OR t.order_id IS NULL THEN 'incomplete' END,
+           CASE WHEN t.late THEN 'late' END,
+           CASE WHEN t.lost THEN 'lost' END,
+           CASE WHEN s.order_id IS NOT NULL THEN 'short_pick' END,
+           CASE WHEN b.order_id IS NOT NULL OR p.returned > 0 THEN 'returned' END], NULL) AS why
+FROM placed p JOIN catalog.channels c USING (channel_id) LEFT JOIN parcels t USING (order_id) LEFT JOIN short s USING (order_id)
+     LEFT JOIN sent_back b USING (order_id) LEFT JOIN called_off o USING (order_id)
+WHERE o.order_id IS NULL ORDER BY p.order_id LIMIT :limit::int;
 
 -- name: purchasing_frequency
 -- Orders placed in the period by known customers, and how many customers these are.
@@ -184,8 +249,8 @@ FROM orders.orders GROUP BY status ORDER BY 2 DESC, 1;
 
 -- name: floor
 -- What all locations have to do in one state, most urgent first, with their lines: for the simulated staff of the demo.
-SELECT f.order_id, f.fulfillment_order_id, o.external_id, l.code AS location, f.released_at, f.ship_by_at, f.promised_at,
-       w.line_nos, w.open
+SELECT f.order_id, f.fulfillment_order_id, o.external_id, l.code AS location, f.released_at, f.ship_by_at,
+       f.promised_at AS planned_at, w.line_nos, w.open
 FROM warehouse.fulfillment_orders f
 JOIN orders.orders o USING (order_id)
 JOIN network.locations l USING (location_id)
@@ -195,7 +260,7 @@ CROSS JOIN LATERAL (
     WHERE w.order_id = f.order_id AND w.fulfillment_order_id = f.fulfillment_order_id
 ) w
 WHERE f.status = :status::text AND f.status IN ('released', 'picking', 'picked', 'packed')
-ORDER BY f.ship_by_at, o.external_id, l.code, f.released_at;
+ORDER BY coalesce(f.cut_off_at, f.ship_by_at), o.external_id, l.code, f.released_at;
 
 -- name: waiting_units
 -- Units of each SKU that orders wait for: what the buyer of the demo orders.

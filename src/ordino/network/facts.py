@@ -48,7 +48,7 @@ DELIVERED_BY = time(20, 0)  # a parcel that arrives on a day is promised for the
 
 
 class Location(Struct, frozen=True):
-    """Where units lie. ``working_days`` are ISO weekdays, ``cut_off`` is local."""
+    """Where units lie. ``working_days`` are ISO weekdays, ``cut_off`` and ``ships_until`` are local."""
 
     location_id: int
     code: str
@@ -80,6 +80,7 @@ class Location(Struct, frozen=True):
     opens: time = time(9, 0)
     closes: time = time(20, 0)
     currency: str | None = None  # of the handling costs; None: the order's
+    ships_until: time = time(20, 0)
 
     @property
     def handles_at_cost(self) -> bool:
@@ -305,7 +306,7 @@ class NetworkFacts:
         self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
         self._closures = closures
         self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
-        self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime]] = {}
+        self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime, datetime]] = {}
         self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
 
     def _price(self, locations: dict[int, Location], services: dict[int, Service]) -> None:
@@ -542,14 +543,25 @@ class NetworkFacts:
         return day.isoweekday() in location.working_days and not _is_holiday(location.holidays, day)
 
     def ship_by(self, location_id: int, at: datetime, service_id: int | None = None, after: int = 0) -> datetime:
-        """What is asked for at ``at`` is to leave by then: the next cut-off on a working day, as many working days later as
-        processing takes, and ``after`` more. Where a carrier collects for the service, it leaves at the first pickup from then on.
+        """What is asked for at ``at`` is late if it leaves after that. Its work is done by the next cut-off on a working day, as
+        many working days later as processing takes, and ``after`` more. Where a carrier collects for the service, it leaves at the
+        first pickup from then on; elsewhere until ``ships_until`` of that day.
         """
+        return self._leaves(location_id, at, service_id, after)[2]
+
+    def ready_at(self, location_id: int, at: datetime, service_id: int | None = None, after: int = 0) -> datetime:
+        """When what is asked for at ``at`` leaves at the earliest by plan: at its pickup, or else from the cut-off on."""
+        return self._leaves(location_id, at, service_id, after)[3]
+
+    def _leaves(
+        self, location_id: int, at: datetime, service_id: int | None, after: int
+    ) -> tuple[datetime, datetime, datetime, datetime]:
+        """The first and the last instant at which the answer is this one, the ship-by time, and when it is ready to leave."""
         collected = self._pickups.get((location_id, service_id)) if service_id is not None and self._pickups else None
         key = (location_id, service_id if collected else None, after)
         window = self._ship_by.get(key)
         if window is not None and window[0] <= at <= window[1]:
-            return window[2]
+            return window
         location = self.locations[location_id]
         local = at.astimezone(location.zone)
         day = local.date()
@@ -558,18 +570,23 @@ class NetworkFacts:
         day = first = self._working_day(location, day)
         for _ in range(location.processing_days + after):
             day = self._working_day(location, day + timedelta(days=1))
-        leaves = datetime.combine(day, location.cut_off, location.zone)
+        ready = ship_by = datetime.combine(day, location.cut_off, location.zone)
         if collected and service_id is not None:
-            leaves = self._collection(location, self.services[service_id], collected, leaves)
-        ship_by_at = leaves.astimezone(UTC)
+            ready = ship_by = self._collection(location, self.services[service_id], collected, ready)
+        else:
+            ship_by = max(ready, datetime.combine(day, location.ships_until, location.zone))
         until = datetime.combine(first, location.cut_off, location.zone).astimezone(UTC)
-        self._ship_by[key] = (at, until, ship_by_at)
-        return ship_by_at
+        window = self._ship_by[key] = (at, until, ship_by.astimezone(UTC), ready.astimezone(UTC))
+        return window
+
+    def cut_off_of_day(self, location_id: int, at: datetime) -> datetime:
+        """The location's cut-off on the local day of an instant."""
+        location = self.locations[location_id]
+        return datetime.combine(at.astimezone(location.zone).date(), location.cut_off, location.zone).astimezone(UTC)
 
     def cut_off_at(self, location_id: int, at: datetime) -> datetime:
         """The cut-off by which an order has to come for what ``ship_by`` says of ``at``."""
-        self.ship_by(location_id, at)
-        return self._ship_by[location_id, None, 0][1]
+        return self._leaves(location_id, at, None, 0)[1]
 
     def _working_day(self, location: Location, day: date) -> date:
         """The first working day from this one on."""

@@ -56,12 +56,13 @@ class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A place that holds or hands over stock.
 
     ``timezone`` is an IANA name. What is placed before ``cut_off`` (HH:MM, local) leaves on the same working day, or
-    ``processing_days`` working days later; on the public ``holidays`` of a country (US) or a part of it (US-OH) nothing leaves.
-    ``daily_capacity`` counts orders, ``daily_unit_capacity`` units; left out, there is no limit. ``serves_countries`` defaults
-    to its own country; ``serves_prefixes`` are how the postal codes begin that it serves there, all if left out. ``handles``
-    are the handling classes (frozen, hazmat) that it can; goods without a class go anywhere. With ``pickup``, customers collect
-    here between ``opens`` and ``closes`` (local), ``pickup_ready_minutes`` after ordering. Handling costs are in minor units of
-    ``currency``; left out, of each order's own.
+    ``processing_days`` working days later: with the first carrier pickup from the cut-off on where the service has pickups, else
+    until ``ships_until`` (HH:MM, local; 20:00 if left out, or the cut-off if that is later). On the public ``holidays`` of a
+    country (US) or a part of it (US-OH) nothing leaves. ``daily_capacity`` counts orders, ``daily_unit_capacity`` units; left out,
+    there is no limit. ``serves_countries`` defaults to its own country; ``serves_prefixes`` are how the postal codes begin that it
+    serves there, all if left out. ``handles`` are the handling classes (frozen, hazmat) that it can; goods without a class go
+    anywhere. With ``pickup``, customers collect here between ``opens`` and ``closes`` (local), ``pickup_ready_minutes`` after
+    ordering. Handling costs are in minor units of ``currency``; left out, of each order's own.
     """
 
     code: Code
@@ -92,6 +93,7 @@ class Location(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pickup_ready_minutes: Annotated[int, Meta(ge=0, le=10_080)] = 120
     opens: LocalTime = "09:00"
     closes: LocalTime = "20:00"
+    ships_until: LocalTime | None = None
     currency: CurrencyCode | None = None
 
 
@@ -185,6 +187,12 @@ def location_fault(location: Location) -> Fault | None:
         return Fault("/closes", f"A location closes after it opens; {location.closes} is not after {location.opens}.")
     if location.currency is not None and not is_currency(location.currency):
         return Fault("/currency", f"{location.currency!r} is no ISO 4217 currency; write one such as USD.")
+    if location.ships_until is not None and location.ships_until < location.cut_off:
+        detail = (
+            f"Parcels leave until the cut-off at least; write ships_until as {location.cut_off} or later, not "
+            f"{location.ships_until}."
+        )
+        return Fault("/ships_until", detail)
     return holidays_fault(location.holidays)
 
 

@@ -18,7 +18,7 @@ SET name = excluded.name, type = excluded.type, country = excluded.country, post
     handling_unit_cost_minor = excluded.handling_unit_cost_minor, daily_unit_capacity = excluded.daily_unit_capacity,
     priority = excluded.priority, processing_days = excluded.processing_days, holidays = excluded.holidays,
     pickup = excluded.pickup, pickup_ready_minutes = excluded.pickup_ready_minutes, opens = excluded.opens,
-    closes = excluded.closes, currency = excluded.currency
+    closes = excluded.closes, currency = excluded.currency, ships_until = excluded.ships_until
 WHERE l.* IS DISTINCT FROM excluded.*
 RETURNING l.code;
 
@@ -28,7 +28,7 @@ SELECT code, name, type, country, postal_code, latitude, longitude, timezone, wo
        to_char(cut_off, 'HH24:MI') AS cut_off, daily_capacity, handling_cost_minor, serves_countries, active, bins, tags,
        handles, serves_prefixes, handling_line_cost_minor, handling_unit_cost_minor, daily_unit_capacity, priority,
        processing_days, holidays, pickup, pickup_ready_minutes, to_char(opens, 'HH24:MI') AS opens,
-       to_char(closes, 'HH24:MI') AS closes, currency
+       to_char(closes, 'HH24:MI') AS closes, currency, to_char(ships_until, 'HH24:MI') AS ships_until
 FROM network.locations WHERE code = any(:codes::text[]) ORDER BY code;
 
 -- name: location_codes_after
@@ -172,7 +172,8 @@ WHERE country = :country::text AND postal_code > :after::text ORDER BY postal_co
 SELECT location_id, code, name, type, country, postal_code, latitude, longitude, timezone, working_days, cut_off,
        daily_capacity, handling_cost_minor, serves_countries, active, bins, tags, handles, serves_prefixes,
        handling_line_cost_minor, handling_unit_cost_minor, daily_unit_capacity, priority, processing_days,
-       holidays, pickup, pickup_ready_minutes, opens, closes, currency
+       holidays, pickup, pickup_ready_minutes, opens, closes, currency,
+       coalesce(ships_until, greatest(time '20:00', cut_off)) AS ships_until
 FROM network.locations;
 
 -- name: all_services

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
-from ordino.core.ids import new_id, new_ids
+from ordino.core.ids import new_ids
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
@@ -25,6 +25,7 @@ from ordino.orders.asking import asked_of
 from ordino.orders.exceptions import give_up
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
 from ordino.orders.servable import judge_short
+from ordino.orders.told import endangered
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -125,7 +126,7 @@ async def requests_of(
     """What orders ask of sourcing again: so many units of some of their lines, by line number. Conditions see the whole order."""
     numbers = {order.order_id for order in orders}
     asked = await asked_of(tx, orders, {key: line for key, line in lines.items() if key[0] in numbers}, network)
-    promises = {order.order_id: order.promised_at for order in orders}
+    promises = {order.order_id: order.told_at for order in orders}
     return [
         replace(
             request,
@@ -200,9 +201,7 @@ async def _write(
         ]
         data = {"lines": [{"line_no": n, "quantity": q} for n, q in by_line.items()]}
         events.append(Event(order.order_id, event_id, "order_allocated", at, data, order.flow_version))
-        if decision.explanation.promise_kept is False:
-            dates = {"promised_at": order.promised_at, "arrives_at": max(leg.promised_at for leg in decision.legs)}
-            events.append(Event(order.order_id, new_id(at), "promise_endangered", at, dates, order.flow_version))
+        events += endangered(decision, order.told_at, order.ship_by_at, order.flow_version, at=at)
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
     await sql.add_allocations(
         tx, **{name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}

@@ -158,6 +158,7 @@ def _request(
         total_minor=order.total_minor,
         currency=order.currency,
         customer=None if order.customer_id is None else names.get(order.customer_id),
+        ship_by_at=order.ship_by_at,
     )
 
 

@@ -28,6 +28,7 @@ from ordino.orders import capacity, ledger
 from ordino.orders.allocate import requests_of
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, OrderRow
+from ordino.orders.told import endangered
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision
 from ordino.sourcing.outlook import outlook_for
@@ -186,9 +187,7 @@ async def _write(
             "why": "; ".join(network.why_shut(n, order.channel_id, at) for n in was),
         }
         events.append(Event(order.order_id, ids[order.order_id], "order_resourced", at, data, order.flow_version))
-        if decision.explanation.promise_kept is False:
-            dates_told = {"promised_at": order.promised_at, "arrives_at": max(leg.promised_at for leg in decision.legs)}
-            events.append(Event(order.order_id, new_id(at), "promise_endangered", at, dates_told, order.flow_version))
+        events += endangered(decision, order.told_at, order.ship_by_at, order.flow_version, at=at)
     await ledger.take_allocations(tx, {key: (units, 0) for key, units in taken.items()})
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
     columns = dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=True))

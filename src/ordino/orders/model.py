@@ -42,6 +42,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=200)]
 MAX_MINOR = 10**12
 MAX_QUANTITY = 10**9
 MAX_LINES = 5000
+FIRST_YEAR, LAST_YEAR = 1970, 2999
 Minor = Annotated[int, Meta(ge=0, le=MAX_MINOR, description="An amount in minor units of the order's currency.")]
 
 
@@ -113,7 +114,9 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_field
     ``total_minor`` = sum of ``quantity`` x ``unit_price_minor`` + ``shipping_minor`` + ``tax_minor`` - ``discount_minor``.
     A discount may be as large as all the rest: it is taken off lines and tax first, and what exceeds them off the shipping.
     ``service_level`` and ``promised_at`` are what the buyer chose and was told (an option of POST /v1/promises): only services of
-    that level are used, and a plan that arrives in time goes before any that does not.
+    that level are used, and a plan that arrives in time goes before any that does not. ``ship_by_at`` is by when the channel wants
+    the order shipped, as marketplaces do: it is the deadline that on-time shipping is measured by, a plan that leaves by then goes
+    before any that does not, and the work is queued before it.
     """
 
     channel: Code
@@ -130,6 +133,7 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_field
     type: Code = "home_delivery"  # routing profiles may tell types of order apart
     service_level: Code | None = None
     promised_at: Annotated[datetime, Meta(tz=True)] | None = None
+    ship_by_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class Refusal(StrEnum):
@@ -237,7 +241,11 @@ class PaymentMove(Struct, frozen=True, gc=False):
 
 
 class OrderRow(Struct, frozen=True, gc=False):
-    """An order as the verbs of every later stage need it, locked for the rest of the transaction."""
+    """An order as the verbs of every later stage need it, locked for the rest of the transaction.
+
+    ``promised_at`` is what the buyer was told first, ``last_promised_at`` what he was told last, if anything after that.
+    ``ship_by_at`` is by when the channel wants the order shipped, if it said so.
+    """
 
     order_id: UUID
     channel_id: int
@@ -255,11 +263,18 @@ class OrderRow(Struct, frozen=True, gc=False):
     shipping_charged_minor: int
     shipping_void_minor: int
     shipping_refunded_minor: int
+    last_promised_at: datetime | None
+    ship_by_at: datetime | None
 
     @property
     def net_shipping_minor(self) -> int:
         """What the shipping costs after a discount that exceeds lines and tax."""
         return min(self.shipping_minor, self.total_minor)
+
+    @property
+    def told_at(self) -> datetime | None:
+        """By when the buyer expects the order: what he was told last."""
+        return self.last_promised_at or self.promised_at
 
 
 class LineRow(Struct, frozen=True, gc=False):
@@ -304,4 +319,4 @@ class AllocationRow(Struct, frozen=True, gc=False):
     released: int
     service_id: int
     ship_by_at: datetime
-    promised_at: datetime
+    promised_at: datetime  # when the plan arrives

@@ -34,6 +34,8 @@ from ordino.network.facts import Channel, Closed, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
 from ordino.orders.model import (
+    FIRST_YEAR,
+    LAST_YEAR,
     MAX_LINES,
     MAX_MINOR,
     MAX_QUANTITY,
@@ -48,6 +50,7 @@ from ordino.orders.model import (
 from ordino.orders.never import NeverServed, never_served
 from ordino.orders.repeats import answer_repeats, digest_of
 from ordino.orders.replay import cast_shadows
+from ordino.orders.told import endangered
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -203,8 +206,11 @@ def _fault(order: NewOrder) -> OrderRefused | None:
     for name in ("shipping_minor", "tax_minor", "discount_minor", "total_minor"):
         if not 0 <= getattr(order, name) <= MAX_MINOR:
             return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
-    if order.promised_at is not None and order.promised_at.tzinfo is None:
-        return refuse("/promised_at", "Say when with its offset, as in 2026-11-27T18:00:00Z.")
+    for name, instant in (("promised_at", order.promised_at), ("ship_by_at", order.ship_by_at)):
+        if instant is not None and instant.tzinfo is None:
+            return refuse(f"/{name}", "Say when with its offset, as in 2026-11-27T18:00:00Z.")
+        if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
+            return refuse(f"/{name}", f"{name} lies in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}.")
     if not order.external_id or not order.channel:
         return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
     if wrong := email_fault(order.ship_to.email):
@@ -400,6 +406,7 @@ def _request(
         order.total_minor,
         order.currency,
         None if order.customer is None else order.customer.external_id,
+        ship_by_at=order.ship_by_at,
     )
 
 
@@ -606,9 +613,9 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
         yield Event(plan.order_id, new_id(at), "lines_dropped", at, _dropped(plan), plan.flow_version)
     if short:
         yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
-    if decision.explanation.promise_kept is False:
-        dates = {"promised_at": plan.order.promised_at, "arrives_at": decision.promised_at}
-        yield Event(plan.order_id, new_id(at), "promise_endangered", at, dates, plan.flow_version)
+    if decision.endangered:
+        order = plan.order
+        yield from endangered(decision, order.promised_at, order.ship_by_at, plan.flow_version, at=at)
     failed = [{"strategy": look.strategy, "why": look.passed} for look in decision.explanation.looks if look.failed]
     if failed:
         told = {"profile": decision.explanation.profile, "strategies": failed}
@@ -647,6 +654,7 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         "total": [order.total_minor for order in orders],
         "dropped": [plan.dropped_minor for plan in planned],
         "promised_ats": [plan.promised_at for plan in planned],
+        "ship_by_ats": [order.ship_by_at for order in orders],
         "types": [order.type for order in orders],
         "service_levels": [order.service_level for order in orders],
         "ordered": ordered,

@@ -51,6 +51,7 @@ class PreviewRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     type: Code = "home_delivery"
     service_level: Code | None = None
     promised_at: Annotated[datetime, Meta(tz=True)] | None = None
+    ship_by_at: Annotated[datetime, Meta(tz=True)] | None = None
     total_minor: Annotated[int, Meta(ge=0, le=MAX_MINOR)] | None = None
     customer: Code | None = None
     profile_version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -176,6 +177,7 @@ def _request(
         total_minor=worth if wanted.total_minor is None else wanted.total_minor,
         currency=channel.currency,
         customer=wanted.customer,
+        ship_by_at=wanted.ship_by_at,
     )
 
 

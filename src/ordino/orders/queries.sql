@@ -1,13 +1,15 @@
 -- name: lock_orders
 -- Orders are taken in key order, before any of their rows and before any stock.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor
+       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor,
+       last_promised_at, ship_by_at
 FROM orders.orders WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id FOR NO KEY UPDATE;
 
 -- name: orders
 -- Orders as they stand.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor
+       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor,
+       last_promised_at, ship_by_at
 FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
 
 -- name: lines
@@ -262,16 +264,16 @@ JOIN orders.customer_keys k USING (seller_id, external_id);
 WITH o AS (
     SELECT * FROM unnest(:order_ids::uuid[], :channel_ids::int[], :external_ids::text[], :customer_ids::uuid[],
         :flow_versions::int[], :currencies::text[], :shipping::bigint[], :tax::bigint[], :discount::bigint[],
-        :total::bigint[], :promised_ats::timestamptz[], :types::text[], :service_levels::text[], :ordered::bigint[],
-        :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[], :dropped::bigint[])
+        :total::bigint[], :promised_ats::timestamptz[], :ship_by_ats::timestamptz[], :types::text[], :service_levels::text[],
+        :ordered::bigint[], :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[], :dropped::bigint[])
         AS o (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-              promised_at, type, service_level, ordered, backordered, allocated, cancelled, dropped)
+              promised_at, ship_by_at, type, service_level, ordered, backordered, allocated, cancelled, dropped)
 ), headers AS (
     INSERT INTO orders.orders (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor,
-        tax_minor, discount_minor, total_minor, placed_at, promised_at, type, service_level, ordered, backordered, allocated, picked, packed,
-        shipped, delivered, returned, cancelled, dropped_minor)
+        tax_minor, discount_minor, total_minor, placed_at, promised_at, ship_by_at, type, service_level, ordered, backordered, allocated,
+        picked, packed, shipped, delivered, returned, cancelled, dropped_minor)
     SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-           :at::timestamptz, promised_at, type, service_level, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled, dropped
+           :at::timestamptz, promised_at, ship_by_at, type, service_level, ordered, backordered, allocated, 0, 0, 0, 0, 0, cancelled, dropped
     FROM o
     RETURNING order_id, status
 ), addresses AS (
@@ -382,6 +384,13 @@ SET promised_at = greatest(p.promised_at, (SELECT max(a.promised_at) FROM orders
 FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[]) AS p (order_id, promised_at)
 WHERE o.order_id = p.order_id AND o.promised_at IS NULL /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
 
+-- name: tell_orders
+-- What buyers were told of these orders, first and last.
+UPDATE orders.orders o SET promised_at = t.promised_at, last_promised_at = t.last_promised_at
+FROM unnest(:order_ids::uuid[], :promised_ats::timestamptz[], :last_promised_ats::timestamptz[])
+    AS t (order_id, promised_at, last_promised_at)
+WHERE o.order_id = t.order_id /* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
+
 -- name: units_waiting_for
 -- How many units of these SKUs orders wait for.
 SELECT sku_id, sum(backordered)::bigint AS quantity FROM orders.lines
@@ -443,7 +452,8 @@ FROM unnest(:order_ids::uuid[], :line_nos::int[]) AS d (order_id, line_no) JOIN 
 -- name: placed_orders
 -- Orders placed within some time, oldest first, a page at a time.
 SELECT order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor, total_minor, placed_at,
-       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor
+       promised_at, status, type, service_level, shipping_charged_minor, shipping_void_minor, shipping_refunded_minor,
+       last_promised_at, ship_by_at
 FROM orders.orders
 WHERE placed_at >= :after_at::timestamptz AND placed_at < :until::timestamptz
   AND (placed_at, order_id) > (:after_at::timestamptz, :after_id::uuid) AND channel_id = any(:channel_ids::int[])
@@ -622,7 +632,8 @@ WHERE c.code = :channel::text AND k.external_id = :external_id::text;
 
 -- name: list_orders
 -- Orders, newest first, a page at a time.
-SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at, o.currency, o.total_minor,
+SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at,
+       coalesce(o.last_promised_at, o.promised_at) AS last_promised_at, o.ship_by_at, o.currency, o.total_minor,
        o.total_minor - o.dropped_minor AS accepted_total_minor
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
@@ -677,7 +688,7 @@ WHERE sku_id = :sku_id::int AND location_id = :location_id::int AND quantity > 0
 
 -- name: at_risk
 -- Who holds units of a position, the last placed first.
-SELECT r.order_id, o.external_id, r.line_no, r.quantity, o.promised_at
+SELECT r.order_id, o.external_id, r.line_no, r.quantity, coalesce(o.last_promised_at, o.promised_at) AS promised_at
 FROM inventory.reservations r LEFT JOIN orders.orders o USING (order_id)
 WHERE r.sku_id = :sku_id::int AND r.location_id = :location_id::int AND r.quantity > 0
 ORDER BY r.order_id DESC, r.line_no LIMIT :limit::int;

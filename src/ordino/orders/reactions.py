@@ -34,6 +34,7 @@ declare(
     order_placed="An order was accepted.",
     units_backordered="Units of a new order wait for stock.",
     lines_dropped="Lines of a new order were not accepted, because they cannot be had.",
+    ship_by_endangered="No plan leaves by the time by which the channel wants the order shipped; the best one was taken.",
     promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
     sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
     exception_resolved="A person has seen to an exception.",

@@ -21,14 +21,16 @@ core_sql = statements("ordino.core")
 
 
 class AllocationView(Struct, frozen=True):
-    """Units that are to come from a location; ``released`` of them are in a fulfillment order."""
+    """Units that are to come from a location; ``released`` of them are in a fulfillment order. ``planned_at`` is when they
+    arrive.
+    """
 
     location: str
     quantity: int
     released: int
     service: str
     ship_by_at: datetime
-    promised_at: datetime
+    planned_at: datetime
 
 
 class LineView(Struct, frozen=True):
@@ -71,7 +73,11 @@ class PaymentView(Struct, frozen=True):
 
 
 class OrderView(Struct, frozen=True):
-    """One order. ``accepted_total_minor`` is its total without the lines that placement dropped."""
+    """One order. ``accepted_total_minor`` is its total without the lines that placement dropped.
+
+    ``promised_at`` and ``last_promised_at`` are by when the buyer was told that it arrives, first and last; ``ship_by_at`` is by
+    when the channel wants it shipped, None if it did not say.
+    """
 
     order_id: UUID
     channel: str
@@ -80,6 +86,8 @@ class OrderView(Struct, frozen=True):
     status: str
     placed_at: datetime
     promised_at: datetime | None
+    last_promised_at: datetime | None
+    ship_by_at: datetime | None
     currency: str
     shipping_minor: int
     tax_minor: int
@@ -101,6 +109,8 @@ class OrderHead(Struct, frozen=True):
     status: str
     placed_at: datetime
     promised_at: datetime | None
+    last_promised_at: datetime | None
+    ship_by_at: datetime | None
     currency: str
     total_minor: int
     accepted_total_minor: int
@@ -121,6 +131,7 @@ async def order(tx: Tx, order_id: UUID) -> OrderView:
     if not rows:
         raise NotFound(f"There is no order {order_id}.")
     head = dict(rows[0])
+    head["last_promised_at"] = head["last_promised_at"] or head["promised_at"]
     network = await facts(tx)
     allocations: dict[int, list[AllocationView]] = {}
     for row in await sql.allocations(tx, order_ids=[order_id]):

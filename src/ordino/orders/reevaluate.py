@@ -319,9 +319,10 @@ def _cost(decisions: Sequence[Decision]) -> int:
 
 
 def _in_time(request: Request, order: OrderRow, rows: Sequence[AllocationRow]) -> Request:
-    """Held to the promise; where that is lost already, to the day on which it would arrive as it stands."""
+    """Held to what the buyer was told last; where that is lost already, to the day on which it would arrive as it stands."""
     arrives_at = max(row.promised_at for row in rows)
-    return replace(request, promised_at=max(order.promised_at or arrives_at, arrives_at))
+    ship_by_at = order.ship_by_at and max(order.ship_by_at, *(row.ship_by_at for row in rows))
+    return replace(request, promised_at=max(order.told_at or arrives_at, arrives_at), ship_by_at=ship_by_at)
 
 
 def _plan(rows: Sequence[AllocationRow]) -> Plan:
@@ -350,6 +351,7 @@ def _is_worse(request: Request, decision: Decision) -> bool:
     late = decision.promised_at is None or (
         request.promised_at is not None and decision.promised_at > request.promised_at
     )
+    late |= decision.explanation.ship_by_kept is False
     return bool(decision.short or decision.dropped or decision.refused or late)
 
 

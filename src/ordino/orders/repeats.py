@@ -26,9 +26,13 @@ def digest_of(order: NewOrder) -> bytes:
     out a default that is the very object; of the fields, only the type's text has to be compared.
     """
     type_ = order.type
-    if order.promised_at is not None or (type_ is not _TYPE and type_ == _TYPE):
-        promised_at = None if order.promised_at is None else order.promised_at.astimezone(UTC)
-        order = structs.replace(order, promised_at=promised_at, type=_TYPE if type_ == _TYPE else type_)
+    if order.promised_at is not None or order.ship_by_at is not None or (type_ is not _TYPE and type_ == _TYPE):
+        order = structs.replace(
+            order,
+            promised_at=None if order.promised_at is None else order.promised_at.astimezone(UTC),
+            ship_by_at=None if order.ship_by_at is None else order.ship_by_at.astimezone(UTC),
+            type=_TYPE if type_ == _TYPE else type_,
+        )
     return blake2b(encode_sorted(order), digest_size=DIGEST_BYTES).digest()
 
 

@@ -257,6 +257,17 @@ class Costs:
         )
 
     def in_time(self, location_id: int, quote: Quote) -> bool:
+        return self.leaves_in_time(location_id, quote) and self.arrives_in_time(location_id, quote)
+
+    def leaves_in_time(self, location_id: int, quote: Quote) -> bool:
+        """Can it be on its way by when the channel wants it shipped?"""
+        ship_by_at = self.request.ship_by_at
+        if ship_by_at is None:
+            return True
+        after = self._rooms.after(location_id)
+        return self.facts.ready_at(location_id, self.request.at, quote.service_id, after) <= ship_by_at
+
+    def arrives_in_time(self, location_id: int, quote: Quote) -> bool:
         promised_at = self.request.promised_at
         return promised_at is None or self.arrives(location_id, quote) <= promised_at
 

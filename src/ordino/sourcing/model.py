@@ -70,7 +70,9 @@ class Need(Struct, frozen=True, gc=False):
 
 
 class Request(Struct, frozen=True, gc=False):
-    """One order's question. ``promised_at`` is what the buyer was told: a plan that keeps it goes before any that does not."""
+    """One order's question. ``promised_at`` is what the buyer was told, ``ship_by_at`` by when the channel wants it shipped: a plan
+    that keeps both goes before any that does not.
+    """
 
     request_id: UUID
     network: Serving
@@ -93,6 +95,7 @@ class Request(Struct, frozen=True, gc=False):
     currency: str = ""
     customer: str | None = None
     whole: tuple[Need, ...] = ()  # what was ordered, where only some of it is asked for
+    ship_by_at: datetime | None = None
 
     def facts(self) -> dict[str, Any]:
         """What conditions are asked about."""
@@ -156,7 +159,7 @@ class Fence(StrEnum):
     NO_EXCHANGE_RATE = "no_exchange_rate"  # What it or its carriers cost cannot be converted into the order's currency.
     NO_SERVICE = "no_service"  # No carrier service (of the level that was asked for) reaches the address from there.
     TOO_LARGE = "too_large"  # One unit weighs or measures more than any carrier service from there takes as a parcel.
-    LATE = "late"  # Nothing that leaves there arrives by the promise.
+    LATE = "late"  # Nothing from there leaves and arrives by what the order asks for.
     NO_CAPACITY = "no_capacity"  # Its day of shipping is full.
     STOCK_LEFT = "stock_left"  # What lies there is to stay there.
     APART = "apart"  # It has a part only of what has to come from one location.
@@ -251,6 +254,7 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     ranked_by: tuple[str, ...] = ()  # the ratings of the strategy that chose; empty: the cheapest plan won
     in_rank_order: bool = False  # it took from the best ranked location first, however many it took
     exchange_rates: tuple[tuple[str, str], ...] = ()  # (currency, what one whole unit of it was worth in the order's)
+    ship_by_kept: bool | None = None  # None: the channel named no time by which it wants the order shipped
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -264,6 +268,11 @@ class Decision(Struct, frozen=True, gc=False):
     stopped_by_fences: bool
     explanation: Explanation
     profile_version: int = 0
+
+    @property
+    def endangered(self) -> bool:
+        """Does the plan break what the buyer was told, or the channel's ship-by time?"""
+        return self.explanation.promise_kept is False or self.explanation.ship_by_kept is False
 
     @property
     def promised_at(self) -> datetime | None:

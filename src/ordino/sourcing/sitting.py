@@ -122,8 +122,10 @@ class Sitting(Case):
     # -- strategies --------------------------------------------------------------------------------------------------------
 
     def _in_time_if_possible(self, wanted: Cover) -> tuple[list[Take], list[Look], View | None, bool | None]:
-        """A plan that keeps what the buyer was told; only if there is none, the best one that does not."""
-        if self.request.promised_at is None:
+        """A plan that keeps what the buyer was told and leaves by when the channel wants it shipped; only if there is none, the
+        best one that does not.
+        """
+        if self.request.promised_at is None and self.request.ship_by_at is None:
             return (*self._by_strategies(wanted, in_time=False), None)
         takes, looks, last = self._by_strategies(wanted, in_time=True)
         if _given(takes) == wanted:
@@ -278,6 +280,7 @@ class Sitting(Case):
     def _explain(
         self, takes: Sequence[Take], wanted: Cover, looks: list[Look], last: View | None, kept: bool | None
     ) -> Explanation:
+        promise_kept, ship_by_kept = self._kept(takes, kept)
         terms: dict[str, int] = {}
         for take in takes:
             for there in take.terms.values():
@@ -303,12 +306,13 @@ class Sitting(Case):
             left_out,
             stopped,
             tuple(told),
-            kept,
+            promise_kept,
             tuple([(n, sum(given.values())) for take in takes for n, given in take.plan.items()]),
             (),
             tuple([str(rating.by) for rating in takes[-1].view.strategy.ranked]) if takes else (),
             bool(takes) and takes[-1].view.strategy.in_rank_order,
             self._exchange_rates() if takes else (),
+            ship_by_kept=ship_by_kept,
         )
 
     def _exchange_rates(self) -> tuple[tuple[str, str], ...]:
@@ -317,6 +321,16 @@ class Sitting(Case):
             return ()
         rates = {**self.facts.exchanged, **dict([self._rate] if self._rate is not None else [])}
         return tuple([(currency, in_words(rate)) for currency, rate in sorted(rates.items()) if rate is not None])
+
+    def _kept(self, takes: Sequence[Take], kept: bool | None) -> tuple[bool | None, bool | None]:
+        """What was told, and the channel's ship-by time: is each kept? None: there is no such time."""
+        request = self.request
+        if kept is not False or request.ship_by_at is None:
+            return None if request.promised_at is None else kept, None if request.ship_by_at is None else kept
+        ways = [(take.view.costs, n, given) for take in takes for n, given in take.plan.items()]
+        arrives = all(costs.arrives_in_time(n, costs.quote(n, given)) for costs, n, given in ways)
+        leaves = all(costs.leaves_in_time(n, costs.quote(n, given)) for costs, n, given in ways)
+        return None if request.promised_at is None else arrives, leaves
 
 
 class Take:

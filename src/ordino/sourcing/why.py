@@ -77,6 +77,7 @@ class Why(Struct, frozen=True):
     terms: Mapping[str, int]
     best_single_cost_minor: int | None
     promise_kept: bool | None
+    ship_by_kept: bool | None
     candidates: list[CandidateView]
     candidates_left_out: int
     stopped: Mapping[str, int]
@@ -100,6 +101,7 @@ def why(told: Explanation, network: NetworkFacts, skus: Mapping[int, str], curre
         told.terms,
         told.best_single_cost_minor,
         told.promise_kept,
+        told.ship_by_kept,
         candidates,
         told.candidates_left_out,
         told.stopped,
@@ -176,6 +178,8 @@ def sentence(told: Explanation, network: NetworkFacts, candidates: Sequence[Cand
         parts.append("No single location could give everything.")
     if told.promise_kept is False:
         parts.append("No plan keeps the promise that the buyer was given.")
+    if told.ship_by_kept is False:
+        parts.append("No plan leaves by the time by which the channel wants the order shipped.")
     chosen = {network.locations[n].code for n, _ in told.plan}
     losers = [one for one in candidates if one.location not in chosen and one.fence is None][:2]
     parts += [one.sentence for one in losers]

@@ -13,13 +13,16 @@ from msgspec import Struct
 from ordino.core.database import Database
 from ordino.core.http import Body, command, described
 from ordino.tracking import read, unmatched
-from ordino.tracking.model import EventRefused, Kept, Recorded, TrackingEvent
+from ordino.tracking.model import DateRefused, DateTold, EventRefused, Kept, NewDate, Recorded, TrackingEvent
 from ordino.tracking.read import ParcelView
 from ordino.tracking.take_events import take_events
+from ordino.tracking.tell import tell
 from ordino.tracking.unmatched import LAST, UnmatchedEvent
 
 TRACKING_EVENTS = Body("tracking_events", TrackingEvent)
+TOLD_DATES = Body("told_dates", NewDate)
 REFUSED = {"unknown_tracking_number": 404}
+DATE_REFUSED = {"unknown": 404, "ended": 409}
 
 
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
@@ -52,6 +55,20 @@ async def post_tracking_events(request: Request[Any, Any, Any], database: NamedD
     return await command(request, database, TRACKING_EVENTS, take_events, EventRefused, statuses=REFUSED)
 
 
+@post(
+    "/v1/told_dates",
+    summary="Dates that customers were told",
+    tags=["tracking"],
+    status_code=200,
+    operation_class=described(TOLD_DATES, DateTold | DateRefused),
+)
+async def post_told_dates(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
+    """One date or a list, after a customer was told it. Orders and parcels are late by what was told last; the KPIs measure by
+    what was told first. No message is written.
+    """
+    return await command(request, database, TOLD_DATES, tell, DateRefused, statuses=DATE_REFUSED)
+
+
 @get("/v1/orders/{order_id:uuid}/parcels", summary="An order's parcels", tags=["tracking"])
 async def get_parcels(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Parcels:
     """Each with everything that its carrier said."""
@@ -67,4 +84,4 @@ async def get_unmatched_tracking_events(
     return UnmatchedEvents(found, found[-1].event_id if len(found) == limit else None)
 
 
-routes = [post_tracking_events, get_parcels, get_unmatched_tracking_events]
+routes = [post_tracking_events, post_told_dates, get_parcels, get_unmatched_tracking_events]

@@ -27,7 +27,8 @@ class Sent(Struct, frozen=True):
 
 
 async def begin(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> set[UUID]:
-    """Write the parcels that are not there yet, and enqueue the reaction ``check_late`` for the instant of each promise.
+    """Write the parcels that are not there yet, and enqueue the reaction ``check_late`` for the instant of each plan or promise,
+    whichever is first.
 
     Returns the shipments that became parcels. The orders must be locked; a shipment begins once, whoever comes first.
     """
@@ -52,7 +53,7 @@ async def begin(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> set[UUID]
         kinds=["check_late"] * len(parcels),
         subject_ids=[row["order_id"] for row in parcels],
         event_ids=[causes[row["shipment_id"]] for row in parcels],
-        due_ats=[row["promised_at"] for row in parcels],
+        due_ats=[row["look_at"] for row in parcels],
         data=[f'{{"shipment_id":"{row["shipment_id"]}"}}' for row in parcels],
     )
     return {row["shipment_id"] for row in parcels}

@@ -22,6 +22,8 @@ from ordino.tracking.model import Kind, ParcelRow, TrackingEvent
 Contents = Mapping[UUID, Mapping[int, int]]
 """Shipment id -> line number -> units that have not come back."""
 
+DELAYS = frozenset({"shipment_delayed", "shipment_to_be_late"})
+
 SAID = {
     RETURNED_TO_SENDER: "The carrier brings the parcel {number} back. Receive it with "
     "POST /v1/orders/{order}/parcels/{shipment}/receipt, and say whether its units are refunded or sent again.",
@@ -71,7 +73,7 @@ def _arrive(parcel: ParcelRow, said_at: datetime) -> str | None:
     if parcel.lost_at is not None:
         return "lost_shipment_arrived"
     parcel.delivered_at = said_at
-    if said_at <= parcel.promised_at:
+    if parcel.late_at is not None and said_at <= min(parcel.told_at, parcel.late_at):
         parcel.late_at = None  # it was only the news that came late
     return "shipment_delivered"
 
@@ -96,8 +98,8 @@ async def write(tx: Tx, happened: Sequence[Happening], orders: Mapping[UUID, Ord
             "shipment_ids": [parcel.shipment_id for parcel in together],
             "tracking_number": first.tracking_number,
         }
-        if kind == "shipment_delayed":
-            data["expected_at"] = first.expected_at
+        if kind in DELAYS:
+            data |= {"expected_at": first.expected_at, "last_promised_at": first.told_at}
         else:
             data["lines"] = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in sorted(lines.items())]
         events.append(Event(first.order_id, event_id, kind, at, data, orders[first.order_id].flow_version))

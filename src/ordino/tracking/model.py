@@ -8,6 +8,7 @@ TRK-4  A parcel is delivered or lost once, whichever comes first; its units foll
 TRK-5  What comes back to the sender is never delivered; no more of it is received back than was sent.
 TRK-6  A parcel is received back when all its units are accounted for: restocked, scrapped or missing.
 TRK-7  What a carrier says before a shipment leaves is kept, and happens to its parcel once, when it leaves.
+TRK-8  A parcel is late only after a date that its customer was told, and behind its plan only after the plan.
 """
 
 from __future__ import annotations
@@ -120,6 +121,39 @@ class EventRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
     pointer: str = ""
 
 
+class NewDate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A date that the customer was told: of the parcel ``shipment_id``, or of the whole order if that is left out."""
+
+    order_id: UUID
+    promised_at: Instant
+    shipment_id: UUID | None = None
+
+
+class DateRefusal(StrEnum):
+    """Why a date was refused, in the order in which the reasons are tested."""
+
+    INVALID = "invalid"  # A time without an offset, or in no year that a parcel can see.
+    UNKNOWN = "unknown"  # No such order, or the order has no such parcel.
+    ENDED = "ended"  # Nothing is to arrive any more.
+
+
+class DateTold(Struct, frozen=True, tag_field="outcome", tag="told"):
+    """What the customer was told of the order first and last; both are None while only dates of its parcels were told."""
+
+    order_id: UUID
+    promised_at: datetime | None
+    last_promised_at: datetime | None
+
+
+class DateRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
+    """Nothing was written for this date. ``pointer`` names the field, ``detail`` says what to do."""
+
+    order_id: UUID
+    reason: DateRefusal
+    detail: str
+    pointer: str = ""
+
+
 class ParcelRow(Struct):
     """One shipment on its way. Verbs change it as they go through a batch."""
 
@@ -132,6 +166,9 @@ class ParcelRow(Struct):
     late_at: datetime | None
     delivered_at: datetime | None
     lost_at: datetime | None
+    told_at: datetime  # what its customer was told last
+    planned_at: datetime
+    behind_plan_at: datetime | None = None
     returning_at: datetime | None = None
     back_at: datetime | None = None
     received_back_at: datetime | None = None

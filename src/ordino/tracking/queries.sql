@@ -7,14 +7,17 @@ ORDER BY tracking_number
 ON CONFLICT (tracking_number) DO NOTHING;
 
 -- name: write_parcels
--- What was shipped is on its way, once. Returns until when each new parcel was promised.
-INSERT INTO tracking.parcels (order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at)
-SELECT s.order_id, s.shipment_id, s.tracking_number, s.promised_at, s.promised_at, s.shipped_at
+-- What was shipped is on its way, once, held to what its customer was told; nobody told him anything of an order without a date, so
+-- that its parcels are held to the plan. Returns the first of these dates, at which each new parcel is looked at.
+INSERT INTO tracking.parcels (order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at, planned_at,
+    last_promised_at)
+SELECT s.order_id, s.shipment_id, s.tracking_number, coalesce(o.promised_at, s.promised_at), s.promised_at, s.shipped_at, s.promised_at,
+       o.last_promised_at
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
-JOIN warehouse.shipments s USING (order_id, shipment_id)
-/* on shards: WHERE s.order_id = any(:order_ids::uuid[]) */
+JOIN warehouse.shipments s USING (order_id, shipment_id) JOIN orders.orders o USING (order_id)
+/* on shards: WHERE s.order_id = any(:order_ids::uuid[]) AND o.order_id = any(:order_ids::uuid[]) */
 ON CONFLICT (order_id, shipment_id) DO NOTHING
-RETURNING order_id, shipment_id, promised_at;
+RETURNING order_id, shipment_id, least(promised_at, planned_at, last_promised_at) AS look_at;
 
 -- name: behind_numbers
 -- Which shipments are the parcels under these numbers, the first one first.
@@ -29,11 +32,13 @@ FROM (SELECT tracking_number, order_id, shipment_id, first FROM warehouse.tracki
 ORDER BY tracking_number, first DESC, shipment_id;
 
 -- name: parcels
--- These parcels. Their orders are locked.
+-- These parcels, with what their customers were told last. Their orders are locked.
 SELECT p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at, p.shipped_at, p.late_at, p.delivered_at, p.lost_at,
-       p.returning_at, p.back_at, p.received_back_at
+       coalesce(p.last_promised_at, o.last_promised_at, p.promised_at) AS told_at,
+       coalesce(p.planned_at, p.promised_at) AS planned_at, p.behind_plan_at, p.returning_at, p.back_at, p.received_back_at
 FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
-JOIN tracking.parcels p USING (order_id, shipment_id) /* on shards: WHERE p.order_id = any(:order_ids::uuid[]) */;
+JOIN tracking.parcels p USING (order_id, shipment_id) JOIN orders.orders o USING (order_id)
+/* on shards: WHERE p.order_id = any(:order_ids::uuid[]) AND o.order_id = any(:order_ids::uuid[]) */;
 
 -- name: record_events
 -- What the carrier said, once. Only new words come back.
@@ -132,13 +137,24 @@ SELECT event_id, tracking_number, kind, at, received_at, place, detail, expected
 WHERE event_id < :before::uuid ORDER BY event_id DESC LIMIT :limit::int;
 
 -- name: mark_late
--- Parcels that should have arrived and did not. Returns those that were not known to be late.
-UPDATE tracking.parcels p SET late_at = :at::timestamptz
-FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[]) AS w (order_id, shipment_id)
-WHERE p.order_id = w.order_id AND p.shipment_id = w.shipment_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */
-  AND p.late_at IS NULL AND p.delivered_at IS NULL AND p.lost_at IS NULL AND p.returning_at IS NULL
-  AND p.promised_at <= :at::timestamptz
-RETURNING p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at;
+-- Parcels that should have arrived and did not: by what was told, or only by the plan.
+UPDATE tracking.parcels p SET late_at = w.late_at, behind_plan_at = w.behind_plan_at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :late_ats::timestamptz[], :behind_plan_ats::timestamptz[])
+    AS w (order_id, shipment_id, late_at, behind_plan_at)
+WHERE p.order_id = w.order_id AND p.shipment_id = w.shipment_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */;
+
+-- name: parcels_under_way
+-- The parcels of these orders that are still to arrive, with what their customers were told last. Their orders are locked.
+SELECT p.order_id, p.shipment_id, coalesce(p.last_promised_at, o.last_promised_at, p.promised_at) AS told_at
+FROM tracking.parcels p JOIN orders.orders o USING (order_id)
+WHERE p.order_id = any(:order_ids::uuid[]) AND p.delivered_at IS NULL AND p.lost_at IS NULL AND p.returning_at IS NULL
+/* on shards: AND o.order_id = any(:order_ids::uuid[]) */;
+
+-- name: tell_parcels
+-- What customers are told of these parcels from now on.
+UPDATE tracking.parcels p SET last_promised_at = w.last_promised_at
+FROM unnest(:order_ids::uuid[], :shipment_ids::uuid[], :last_promised_ats::timestamptz[]) AS w (order_id, shipment_id, last_promised_at)
+WHERE p.order_id = w.order_id AND p.shipment_id = w.shipment_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */;
 
 -- name: late_before
 -- Which of these orders' numbers were late before.
@@ -149,9 +165,11 @@ WHERE p.order_id = any(:order_ids::uuid[]) AND p.late_at < :at::timestamptz;
 
 -- name: parcels_of_order
 -- The parcels of an order with their services, first shipped first.
-SELECT p.shipment_id, p.tracking_number, p.status, c.carrier, c.code AS service, p.shipped_at, p.promised_at, p.expected_at,
-       p.late_at, p.delivered_at, p.lost_at, p.returning_at, p.back_at, p.received_back_at
-FROM tracking.parcels p JOIN warehouse.shipments s USING (order_id, shipment_id)
+SELECT p.shipment_id, p.tracking_number, p.status, c.carrier, c.code AS service, p.shipped_at, p.promised_at,
+       coalesce(p.last_promised_at, o.last_promised_at, p.promised_at) AS last_promised_at,
+       coalesce(p.planned_at, p.promised_at) AS planned_at, p.expected_at, p.behind_plan_at, p.late_at, p.delivered_at, p.lost_at,
+       p.returning_at, p.back_at, p.received_back_at
+FROM tracking.parcels p JOIN orders.orders o USING (order_id) JOIN warehouse.shipments s USING (order_id, shipment_id)
      LEFT JOIN network.carrier_services c USING (service_id)
 WHERE p.order_id = :order_id::uuid ORDER BY p.shipped_at, p.shipment_id;
 

@@ -16,9 +16,12 @@ MATCHED_AT_ONCE = 1000
 
 declare(
     shipment_delivered="A parcel reached the customer.",
-    shipment_late="A parcel has not arrived by its promise.",
+    shipment_late="A parcel has not arrived by the date that its customer was told last.",
+    shipment_behind_plan="A parcel has not arrived by the date of its plan; what its customer was told still holds.",
     shipment_lost="The carrier gave a parcel up.",
     shipment_delayed="The carrier expects a parcel at another time.",
+    shipment_to_be_late="The carrier expects a parcel after the date that its customer was told last.",
+    promise_changed="The customer was told another date.",
     shipment_returned_to_sender="The carrier brings a parcel back.",
     shipment_back="A parcel that the carrier brought back has reached the sender.",
     lost_shipment_arrived="A parcel that was given up has reached the customer after all.",
@@ -38,7 +41,7 @@ async def watch_parcel(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
 
 @registry.reaction("check_late")
 async def check_late(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
-    """What has not arrived by its promise is late."""
+    """What has not arrived by the date that its customer was told last is late."""
     await watch.check_late(tx, [(task.subject_id, UUID(task.data["shipment_id"])) for task in tasks], at=at)
 
 

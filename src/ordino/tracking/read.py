@@ -40,8 +40,12 @@ class ParcelReceiptView(Struct, frozen=True):
 
 
 class ParcelView(Struct, frozen=True):
-    """One shipment on its way. A parcel that comes back is ``returning_at`` from then on, ``back_at`` when it reached the sender,
-    and ``received_back_at`` when all its units were accounted for.
+    """One shipment on its way.
+
+    ``promised_at`` and ``last_promised_at`` are what the customer was told first and last of this parcel; ``planned_at`` is when
+    the plan arrives, ``expected_at`` when the carrier expects it. It is late by what was told last; ``behind_plan_at`` says since
+    when it was known to be behind the plan while that still held. A parcel that comes back is ``returning_at`` from then on,
+    ``back_at`` when it reached the sender, and ``received_back_at`` when all its units were accounted for.
     """
 
     shipment_id: UUID
@@ -51,7 +55,10 @@ class ParcelView(Struct, frozen=True):
     service: str | None
     shipped_at: datetime
     promised_at: datetime
+    last_promised_at: datetime
+    planned_at: datetime
     expected_at: datetime
+    behind_plan_at: datetime | None
     late_at: datetime | None
     delivered_at: datetime | None
     lost_at: datetime | None

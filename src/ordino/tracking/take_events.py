@@ -57,8 +57,9 @@ async def take_events(
     """One outcome an event, in order.
 
     The first ``delivered`` delivers the units of the shipments, the first ``lost`` reports them lost by the event
-    ``shipment_lost``, ``delayed`` moves the expected time, ``returned_to_sender`` turns the parcel back. What a carrier says of a
-    parcel after its end is only recorded. What it says of a number that no shipment has is kept.
+    ``shipment_lost``, ``delayed`` moves the expected time, and where that is after what the customer was told last, the event
+    ``shipment_to_be_late`` says so; ``returned_to_sender`` turns the parcel back. What a carrier says of a parcel after its end is
+    only recorded. What it says of a number that no shipment has is kept.
     """
     behind = await _behind(tx, {event.tracking_number for event in tracking_events})
     outcomes: dict[int, Recorded | Kept | EventRefused] = {}
@@ -148,7 +149,10 @@ async def _take(
             continue
         kind = apply(one.event, parcels[one.shipment_id], one.at)
         if kind is not None:
-            happened.append(Happening(one.place, kind, parcels[one.shipment_id]))
+            parcel = parcels[one.shipment_id]
+            happened.append(Happening(one.place, kind, parcel))
+            if kind == "shipment_delayed" and parcel.expected_at > parcel.told_at:
+                happened.append(Happening(one.place, "shipment_to_be_late", parcel))
     await write(tx, happened, orders, at=at)
     for place, event in known:
         if place not in outcomes:

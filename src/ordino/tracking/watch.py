@@ -1,22 +1,22 @@
-"""Watching: every shipment becomes a parcel, and is looked at when it should have arrived."""
+"""Watching: every shipment becomes a parcel, and is looked at when it should have arrived, by plan and by what was told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, record
+from ordino.core.events import BUCKETS, Event, record
 from ordino.core.ids import new_ids
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import OrderRow
-from ordino.tracking.begin import Sent, begin, sql
+from ordino.tracking.begin import Sent, begin, core_sql, sql
+from ordino.tracking.model import ParcelRow, Status
 from ordino.tracking.take_events import take_kept
 from ordino.warehouse import numbers
 
-__all__ = ["Sent", "check_late", "watch"]
+__all__ = ["Sent", "check_late", "look_again", "watch"]
 
 
 async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
@@ -47,29 +47,79 @@ async def _complain(tx: Tx, shipments: Sequence[Sent], orders: Mapping[UUID, Ord
 
 
 async def check_late(tx: Tx, parcels: Sequence[tuple[UUID, UUID]], *, at: datetime) -> int:
-    """(order id, shipment id): whatever has not arrived by its promise is late. Returns how many parcels became late.
+    """(order id, shipment id): whatever has not arrived by the date that its customer was told last is late, and told so by the
+    event ``shipment_late``. Returns how many parcels became late.
 
     The shipments of an order in one parcel are late together: the customer is told of the first.
+    What has only missed the date of its plan is behind it (``shipment_behind_plan``): that is no matter of the customer's. It is
+    looked at again when the date comes that he was told, whichever that is by then.
     """
     orders = await orders_ledger.lock(tx, [order_id for order_id, _ in parcels])
-    rows = await sql.mark_late(
+    rows = await sql.parcels(
         tx,
         order_ids=[order_id for order_id, _ in parcels],
         shipment_ids=[shipment_id for _, shipment_id in parcels],
-        at=at,
     )
-    if not rows:
-        return 0
-    before = await sql.late_before(tx, order_ids=sorted({row["order_id"] for row in rows}), at=at)
-    told = {(row["order_id"], row["tracking_number"]) for row in before}
-    news: dict[tuple[UUID, str], Any] = {}
-    for row in rows:
-        if (key := (row["order_id"], row["tracking_number"])) not in told:
-            news.setdefault(key, row)
+    found = {row["shipment_id"]: ParcelRow(*row) for row in rows}
+    waits = [p for p in found.values() if p.status is Status.IN_TRANSIT]
+    late = [p for p in waits if p.told_at <= at]
+    behind = [p for p in waits if p.planned_at <= at < p.told_at and p.behind_plan_at is None]
+    for parcel in late:
+        parcel.late_at = at
+    for parcel in behind:
+        parcel.behind_plan_at = at
+    if marked := late + behind:
+        await sql.mark_late(
+            tx,
+            order_ids=[p.order_id for p in marked],
+            shipment_ids=[p.shipment_id for p in marked],
+            late_ats=[p.late_at for p in marked],
+            behind_plan_ats=[p.behind_plan_at for p in marked],
+        )
+    news = await _first_news(tx, late, at) + behind
     events = []
-    for event_id, row in zip(new_ids(at, len(news)), news.values(), strict=True):
-        data = {name: row[name] for name in ("shipment_id", "tracking_number", "promised_at", "expected_at")}
-        version = orders[row["order_id"]].flow_version
-        events.append(Event(row["order_id"], event_id, "shipment_late", at, data, version))
+    for event_id, parcel in zip(new_ids(at, len(news)), news, strict=True):
+        data = {
+            "shipment_id": parcel.shipment_id,
+            "tracking_number": parcel.tracking_number,
+            "promised_at": parcel.promised_at,
+            "last_promised_at": parcel.told_at,
+            "planned_at": parcel.planned_at,
+            "expected_at": parcel.expected_at,
+        }
+        kind = "shipment_behind_plan" if parcel.late_at is None else "shipment_late"
+        events.append(Event(parcel.order_id, event_id, kind, at, data, orders[parcel.order_id].flow_version))
     await record(tx, events)
-    return len(rows)
+    await look_again(tx, [(p.order_id, p.shipment_id, p.told_at) for p in waits if p.told_at > at], at=at)
+    return len(late)
+
+
+async def _first_news(tx: Tx, late: Sequence[ParcelRow], at: datetime) -> list[ParcelRow]:
+    """The first shipment of each order in each parcel, of those of which none was late before."""
+    if not late:
+        return []
+    rows = await sql.late_before(tx, order_ids=sorted({p.order_id for p in late}), at=at)
+    told = {(row["order_id"], row["tracking_number"]) for row in rows}
+    first: dict[tuple[UUID, str], ParcelRow] = {}
+    for parcel in late:
+        if (key := (parcel.order_id, parcel.tracking_number)) not in told:
+            first.setdefault(key, parcel)
+    return list(first.values())
+
+
+async def look_again(tx: Tx, parcels: Sequence[tuple[UUID, UUID, datetime]], *, at: datetime) -> None:
+    """(order id, shipment id, when): enqueue ``check_late``. A parcel that was looked at more often than needed is none the
+    worse.
+    """
+    if not parcels:
+        return
+    await core_sql.enqueue(
+        tx,
+        buckets=[order_id.int % BUCKETS for order_id, _, _ in parcels],
+        ids=new_ids(at, len(parcels)),
+        kinds=["check_late"] * len(parcels),
+        subject_ids=[order_id for order_id, _, _ in parcels],
+        event_ids=[shipment_id for _, shipment_id, _ in parcels],
+        due_ats=[due_at for _, _, due_at in parcels],
+        data=[f'{{"shipment_id":"{shipment_id}"}}' for _, shipment_id, _ in parcels],
+    )

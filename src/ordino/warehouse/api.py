@@ -110,7 +110,7 @@ async def get_work_queue(
     cursor = _cursor(after)
     items = await database.read(lambda tx: read.work_queue(tx, location, status=status, after=cursor, limit=limit))
     last = items[-1] if len(items) == limit else None
-    return WorkQueue(items, f"{last.ship_by_at.isoformat()}~{last.fulfillment_order_id}" if last else None)
+    return WorkQueue(items, f"{last.cut_off_at.isoformat()}~{last.fulfillment_order_id}" if last else None)
 
 
 def _cursor(after: str | None) -> tuple[datetime, UUID] | None:

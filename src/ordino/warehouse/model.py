@@ -9,6 +9,8 @@ FUL-5  What shipped has left the stock ledger, and nothing else has.
 FUL-6  Work is done once: released again, picked again or shipped again, it changes nothing and says so.
 FUL-7  Nothing is released to a location that is closed for the order's channel, is switched off, or has left its network.
 FUL-8  A tracking number leads to one parcel: its shipments go with one carrier to one address.
+FUL-9  A fulfillment order is due when its order's channel wants it shipped, if the channel said so; no work comes after its due
+       time.
 EXC-2  An open exception of work at a closed location names a fulfillment order of that location.
 """
 
@@ -244,7 +246,7 @@ class FulfillmentLine(Struct):
     fulfillment_order_id: UUID
     location_id: int
     service_id: int
-    promised_at: datetime
+    promised_at: datetime  # when the plan arrives
     line_no: int
     sku_id: int
     open: int

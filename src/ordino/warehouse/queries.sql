@@ -1,14 +1,14 @@
 -- name: write_fulfillment_orders
 -- New fulfillment orders with their lines: everything is open.
 WITH f AS (
-    INSERT INTO warehouse.fulfillment_orders (order_id, fulfillment_order_id, location_id, service_id, released_at, ship_by_at,
-        promised_at, handling_cost_minor, quantity, open, picked, packed, shipped, short, cancelled, handling_currency)
-    SELECT order_id, fulfillment_order_id, location_id, service_id, :at::timestamptz, ship_by_at, promised_at, handling_cost,
-           quantity, quantity, 0, 0, 0, 0, 0, handling_currency
+    INSERT INTO warehouse.fulfillment_orders (order_id, fulfillment_order_id, location_id, service_id, released_at, cut_off_at,
+        ship_by_at, promised_at, handling_cost_minor, quantity, open, picked, packed, shipped, short, cancelled, handling_currency)
+    SELECT order_id, fulfillment_order_id, location_id, service_id, :at::timestamptz, cut_off_at, ship_by_at, promised_at,
+           handling_cost, quantity, quantity, 0, 0, 0, 0, 0, handling_currency
     FROM unnest(:order_ids::uuid[], :fulfillment_order_ids::uuid[], :location_ids::int[], :service_ids::int[],
-                :ship_by_ats::timestamptz[], :promised_ats::timestamptz[], :handling_costs::bigint[], :quantities::bigint[],
-                :handling_currencies::text[])
-        AS f (order_id, fulfillment_order_id, location_id, service_id, ship_by_at, promised_at, handling_cost, quantity,
+                :cut_off_ats::timestamptz[], :ship_by_ats::timestamptz[], :promised_ats::timestamptz[], :handling_costs::bigint[],
+                :quantities::bigint[], :handling_currencies::text[])
+        AS f (order_id, fulfillment_order_id, location_id, service_id, cut_off_at, ship_by_at, promised_at, handling_cost, quantity,
               handling_currency)
 )
 INSERT INTO warehouse.fulfillment_lines (order_id, fulfillment_order_id, line_no, sku_id, quantity, open, picked, packed, shipped,
@@ -208,18 +208,19 @@ WHERE l.order_id = u.order_id AND l.package_id = u.package_id AND l.line_no = u.
 
 -- name: work_queue
 -- What a location has to do, most urgent first, a page at a time.
-SELECT order_id, fulfillment_order_id, service_id, status, released_at, ship_by_at, promised_at, quantity, open, picked, packed, shipped
+SELECT order_id, fulfillment_order_id, service_id, status, released_at, coalesce(cut_off_at, ship_by_at) AS cut_off_at, ship_by_at,
+       promised_at AS planned_at, quantity, open, picked, packed, shipped
 FROM warehouse.fulfillment_orders
 WHERE location_id = :location_id::int AND status IN ('released', 'picking', 'picked', 'packed')
   AND (:status::text IS NULL OR status = :status::text)
   AND (:after_at::timestamptz IS NULL
-       OR (ship_by_at, fulfillment_order_id) > (:after_at::timestamptz, :after_id::uuid))
-ORDER BY ship_by_at, fulfillment_order_id LIMIT :limit::int;
+       OR (coalesce(cut_off_at, ship_by_at), fulfillment_order_id) > (:after_at::timestamptz, :after_id::uuid))
+ORDER BY coalesce(cut_off_at, ship_by_at), fulfillment_order_id LIMIT :limit::int;
 
 -- name: fulfillment_orders
 -- All fulfillment orders of one order, or one of them.
-SELECT order_id, fulfillment_order_id, location_id, service_id, status, released_at, ship_by_at, promised_at, picked_at, packed_at,
-       shipped_at, labor_seconds, handling_cost_minor,
+SELECT order_id, fulfillment_order_id, location_id, service_id, status, released_at, coalesce(cut_off_at, ship_by_at) AS cut_off_at,
+       ship_by_at, promised_at AS planned_at, picked_at, packed_at, shipped_at, labor_seconds, handling_cost_minor,
        coalesce(handling_currency, (SELECT o.currency FROM orders.orders o WHERE o.order_id = :order_id::uuid)) AS handling_currency,
        quantity, open, picked, packed, shipped, short, cancelled
 FROM warehouse.fulfillment_orders
@@ -244,7 +245,7 @@ WHERE p.order_id = :order_id::uuid GROUP BY p.order_id, p.package_id ORDER BY p.
 
 -- name: shipments_of_order
 -- The shipments of an order.
-SELECT fulfillment_order_id, shipment_id, service_id, tracking_number, cost_minor, weight_grams, shipped_at, promised_at,
+SELECT fulfillment_order_id, shipment_id, service_id, tracking_number, cost_minor, weight_grams, shipped_at, promised_at AS planned_at,
        coalesce(cost_currency, (SELECT o.currency FROM orders.orders o WHERE o.order_id = :order_id::uuid)) AS cost_currency
 FROM warehouse.shipments WHERE order_id = :order_id::uuid ORDER BY shipment_id;
 

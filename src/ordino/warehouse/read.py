@@ -18,15 +18,19 @@ from ordino.warehouse.model import Status
 
 
 class WorkItem(Struct, frozen=True):
-    """One fulfillment order in a location's queue."""
+    """One fulfillment order in a location's queue, which is ordered by ``cut_off_at``.
+
+    It is on time if it has left by ``ship_by_at``; ``planned_at`` is when it then arrives.
+    """
 
     order_id: UUID
     fulfillment_order_id: UUID
     service: str
     status: Status
     released_at: datetime
+    cut_off_at: datetime
     ship_by_at: datetime
-    promised_at: datetime
+    planned_at: datetime
     quantity: int
     open: int
     picked: int
@@ -69,7 +73,7 @@ class ShipmentView(Struct, frozen=True):
     cost_currency: str
     weight_grams: int
     shipped_at: datetime
-    promised_at: datetime
+    planned_at: datetime
 
 
 class FulfillmentOrderView(Struct, frozen=True):
@@ -81,8 +85,9 @@ class FulfillmentOrderView(Struct, frozen=True):
     service: str
     status: Status
     released_at: datetime
+    cut_off_at: datetime
     ship_by_at: datetime
-    promised_at: datetime
+    planned_at: datetime
     picked_at: datetime | None
     packed_at: datetime | None
     shipped_at: datetime | None

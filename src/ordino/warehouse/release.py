@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,11 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.upserts import share_network
-from ordino.network.facts import Location, facts
+from ordino.network.facts import Location, NetworkFacts, facts
 from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.leave import leave, shut
-from ordino.orders.model import AllocationRow
+from ordino.orders.model import AllocationRow, OrderRow
 from ordino.sourcing.costs import handling
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import Released, WorkRefusal, WorkRefused
@@ -50,7 +50,7 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
         locations = network.locations
         await sql.write_fulfillment_orders(
             tx,
-            **_columns(ids, parts),
+            **_columns(ids, parts, orders, network),
             at=at,
             handling_costs=[_handling(locations[key[1]], rows) for key, rows in parts.items()],
             handling_currencies=[locations[key[1]].currency or orders[key[0]].currency for key in parts],
@@ -81,14 +81,21 @@ def _handling(location: Location, rows: Sequence[AllocationRow]) -> int:
     return handling(location, given)
 
 
-def _columns(ids: Sequence[UUID], parts: dict[tuple[UUID, int, int], list[AllocationRow]]) -> dict[str, list[Any]]:
+def _columns(
+    ids: Sequence[UUID],
+    parts: dict[tuple[UUID, int, int], list[AllocationRow]],
+    orders: Mapping[UUID, OrderRow],
+    network: NetworkFacts,
+) -> dict[str, list[Any]]:
+    dates = [_dates(orders[key[0]], rows, network) for key, rows in parts.items()]
     lines = [(id, row) for id, rows in zip(ids, parts.values(), strict=True) for row in rows]
     return {
         "order_ids": [key[0] for key in parts],
         "fulfillment_order_ids": list(ids),
         "location_ids": [key[1] for key in parts],
         "service_ids": [key[2] for key in parts],
-        "ship_by_ats": [min(row.ship_by_at for row in rows) for rows in parts.values()],
+        "cut_off_ats": [cut_off_at for cut_off_at, _ in dates],
+        "ship_by_ats": [ship_by_at for _, ship_by_at in dates],
         "promised_ats": [min(row.promised_at for row in rows) for rows in parts.values()],
         "quantities": [sum(row.quantity - row.released for row in rows) for rows in parts.values()],
         "line_order_ids": [row.order_id for _, row in lines],
@@ -97,3 +104,14 @@ def _columns(ids: Sequence[UUID], parts: dict[tuple[UUID, int, int], list[Alloca
         "line_sku_ids": [row.sku_id for _, row in lines],
         "line_quantities": [row.quantity - row.released for _, row in lines],
     }
+
+
+def _dates(order: OrderRow, rows: Sequence[AllocationRow], network: NetworkFacts) -> tuple[datetime, datetime]:
+    """(the cut-off that orders the work, the instant by which it is to leave). A ship-by time of the order's own counts before the
+    plan's, and its work is done before that.
+    """
+    planned_at = min(row.ship_by_at for row in rows)
+    cut_off_at = network.cut_off_of_day(rows[0].location_id, planned_at)
+    if order.ship_by_at is None:
+        return min(cut_off_at, planned_at), planned_at
+    return min(cut_off_at, order.ship_by_at), order.ship_by_at

@@ -216,6 +216,8 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
             "tracking_number": s.item.tracking_number,
             "amount_minor": s.amount_minor,
             "lines": [{"line_no": line_no, "quantity": quantity} for line_no, quantity in s.contents.items()],
+            "promised_at": floor.orders[order_id].told_at or s.line.promised_at,
+            "planned_at": s.line.promised_at,
         }
         version = floor.orders[order_id].flow_version
         events.append(Event(order_id, event_id, "shipment_shipped", at, data, version))

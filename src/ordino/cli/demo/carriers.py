@@ -41,6 +41,8 @@ class Carriers:
         self.dice = dice
         self.counts = counts
         self._agenda: Agenda[Scan] = Agenda()
+        self.deliveries: list[tuple[datetime, Dispatched]] = []
+        self.lost_orders: set[str] = set()
 
     @property
     def busy(self) -> bool:
@@ -51,7 +53,7 @@ class Carriers:
         for parcel in parcels:
             self._agenda.enter(parcel.shipped_at + timedelta(hours=1), Scan(Kind.HANDED_OVER, parcel))
             if self.dice.chance("lost", parcel.order, parcel.tracking_number) < LOST:
-                self._agenda.enter(parcel.promised_at + LOST_AFTER, Scan(Kind.LOST, parcel))
+                self._agenda.enter(parcel.planned_at + LOST_AFTER, Scan(Kind.LOST, parcel))
                 continue
             arrives_at = self._arrival(parcel)
             if arrives_at - parcel.shipped_at > timedelta(hours=30):
@@ -71,12 +73,15 @@ class Carriers:
         self.counts["tracking events"] += len(due)
         delivered = [(when, scan.parcel) for when, scan in due if scan.kind is Kind.DELIVERED]
         self.counts["delivered"] += len(delivered)
-        self.counts["lost"] += sum(scan.kind is Kind.LOST for _, scan in due)
+        lost = [scan.parcel.order for _, scan in due if scan.kind is Kind.LOST]
+        self.counts["lost"] += len(lost)
+        self.lost_orders.update(lost)
+        self.deliveries += delivered
         return delivered
 
     def _arrival(self, parcel: Dispatched) -> datetime:
         name = (parcel.order, parcel.tracking_number)
-        day = parcel.promised_at.astimezone(LOCAL).date()
+        day = parcel.planned_at.astimezone(LOCAL).date()
         if parcel.shipped_at > parcel.ship_by_at:
             day += parcel.shipped_at.astimezone(LOCAL).date() - parcel.ship_by_at.astimezone(LOCAL).date()
             day += timedelta(days=1)

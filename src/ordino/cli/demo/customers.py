@@ -77,6 +77,8 @@ class Customers:
         self._answers: Agenda[str] = Agenda()
         self._wishing: set[str] = set()
         self._asked_until: datetime | None = None
+        self.called_off: set[str] = set()
+        self.sent_back: set[str] = set()
 
     @property
     def busy(self) -> bool:
@@ -104,7 +106,9 @@ class Customers:
         if orders:
             wanted = [Cancellation(order_id=self._orders[order], all=True) for order in orders]
             outcomes = await self.database.transact(lambda tx: cancel(tx, wanted, at=at))
-            self.counts["cancelled"] += sum(isinstance(outcome, Cancelled) for outcome in outcomes)
+            done = [o for o, outcome in zip(orders, outcomes, strict=True) if isinstance(outcome, Cancelled)]
+            self.counts["cancelled"] += len(done)
+            self.called_off.update(done)
 
     async def send_back(self, at: datetime) -> None:
         """Ask for returns, and take those in that have arrived."""
@@ -138,6 +142,7 @@ class Customers:
         outcomes = await self.database.transact(lambda tx: authorize(tx, wanted, at=at))
         for (order, _), outcome in zip(chosen, outcomes, strict=True):
             if isinstance(outcome, Authorized):
+                self.sent_back.add(order)
                 by_location: dict[str, list[tuple[int, int]]] = {}
                 for line in outcome.lines:
                     by_location.setdefault(line.location, []).append((line.line_no, line.quantity))

@@ -22,6 +22,7 @@ from ordino.cli.demo.buyer import Buyer
 from ordino.cli.demo.carriers import Carriers
 from ordino.cli.demo.customers import Customers
 from ordino.cli.demo.dice import Dice
+from ordino.cli.demo.record import Record
 from ordino.cli.demo.shoppers import Cart
 from ordino.cli.demo.staff import Staff
 from ordino.core.clock import SimulatedClock
@@ -102,6 +103,7 @@ class Replay:
         self.carts = carts
         self.counts: Counter[str] = Counter()
         self.sent = 0
+        self.placed: dict[str, tuple[datetime, datetime | None]] = {}
         self.staff = Staff(database, dice, self.counts)
         self.carriers = Carriers(database, dice, self.counts)
         self.customers = Customers(database, dice, self.counts)
@@ -112,6 +114,20 @@ class Replay:
         self.approval = Crew(database, kinds & APPROVING, behind=MOMENT)
         self.releasing = Crew(database, kinds & RELEASING)
         self.others = Crew(database, kinds - TAKING - TALKING - CHARGING - APPROVING - RELEASING)
+
+    @property
+    def record(self) -> Record:
+        """What was done so far, order by order."""
+        return Record(
+            placed=self.placed,
+            dispatched=self.staff.dispatched,
+            deliveries=self.carriers.deliveries,
+            short=self.staff.short_orders,
+            left_behind=self.staff.left_behind,
+            lost=self.carriers.lost_orders,
+            sent_back=self.customers.sent_back,
+            called_off=self.customers.called_off,
+        )
 
     async def run(self, show: Shown) -> datetime:
         """Until nothing is left to do. Returns the last instant."""
@@ -165,7 +181,9 @@ class Replay:
             orders = [cart.order for cart in self.carts[self.sent : self.sent + BATCH] if cart.at <= at]
             outcomes = await self.database.transact(lambda tx, orders=orders: place(tx, orders, at=at))  # type: ignore[misc]
             self.sent += len(orders)
-            placed = {o.external_id: o.order_id for o in outcomes if not isinstance(o, OrderRefused)}
+            accepted = [o for o in outcomes if not isinstance(o, OrderRefused)]
+            placed = {o.external_id: o.order_id for o in accepted}
+            self.placed |= {o.external_id: (at, o.promised_at) for o in accepted}
             self.customers.ordered(placed, at)
             self.counts["placed"] += len(placed)
             self.counts["refused"] += len(outcomes) - len(placed)

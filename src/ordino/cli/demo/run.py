@@ -21,6 +21,7 @@ from ordino.cli import running
 from ordino.cli.demo import baskets, days, screen, shoppers, world
 from ordino.cli.demo.baskets import Month
 from ordino.cli.demo.dice import Dice
+from ordino.cli.demo.record import Record
 from ordino.cli.demo.replay import Replay
 from ordino.cli.demo.screen import Bar
 from ordino.cli.verify import Report, render, verify
@@ -48,6 +49,7 @@ class Outcome(Struct, frozen=True):
     kpis: list[Kpi]
     report: Report
     seconds: dict[str, float]
+    record: Record
 
 
 def run(
@@ -123,7 +125,7 @@ async def replay(
             report = await verify(database)
         render(report, console)
         statuses = [(row["status"], row["orders"]) for row in rows]
-        return Outcome(since, until, dict(stage.counts), statuses, measured, report, seconds)
+        return Outcome(since, until, dict(stage.counts), statuses, measured, report, seconds, stage.record)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Staff of all locations: they pick, pack and hand over to the carriers, by seed.
 
 One fulfillment order in a hundred comes up short on one line: mostly the units are not found, sometimes they are damaged, now and
-then the shelf is empty. Picking takes a minute and a half and 20 seconds a line, packing a minute and 8 seconds a line.
+then the shelf is empty. One packed fulfillment order in fifty is left behind for a day when carriers collect. Picking takes a
+minute and a half and 20 seconds a line, packing a minute and 8 seconds a line.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ordino.cli.demo.days import LOCAL
 from ordino.cli.demo.dice import Dice
 from ordino.core.database import Database
 from ordino.core.statements import statements
@@ -26,6 +28,7 @@ sql = statements("ordino.insights")
 
 SHORT = 0.01
 SHORT_REASONS = (("not_found", 0.7), ("damaged", 0.9), ("none_left", 1.0))
+LEFT_BEHIND = 0.02
 BATCH = 400
 
 
@@ -34,9 +37,10 @@ class Dispatched(Struct, frozen=True):
 
     tracking_number: str
     order: str
+    location: str
     shipped_at: datetime
     ship_by_at: datetime
-    promised_at: datetime
+    planned_at: datetime
 
 
 class Staff:
@@ -47,6 +51,9 @@ class Staff:
         self.dice = dice
         self.counts = counts
         self._parcels = 0
+        self.short_orders: set[str] = set()
+        self.left_behind: set[str] = set()
+        self.dispatched: list[Dispatched] = []
 
     async def meet_shortages(self, at: datetime) -> None:
         """Pick what will come up short: it changes what others can be promised."""
@@ -79,9 +86,12 @@ class Staff:
             self._count("picked", picked)
 
     async def hand_over(self, at: datetime) -> list[Dispatched]:
-        """Everything packed leaves with the carrier."""
+        """Everything packed leaves with the carrier, but for what is left behind until another day."""
         left: list[Dispatched] = []
-        for batch in _batches(await self._queue("packed")):
+        packed, today = await self._queue("packed"), at.astimezone(LOCAL).date()
+        forgotten = [row for row in packed if self.dice.chance("left behind", *_name(row), today) < LEFT_BEHIND]
+        self.left_behind.update(row["external_id"] for row in forgotten)
+        for batch in _batches([row for row in packed if row not in forgotten]):
             ships = [
                 Ship(
                     order_id=row["order_id"],
@@ -94,10 +104,18 @@ class Staff:
             outcomes = await self.database.transact(lambda tx, ships=ships: ship(tx, ships, at=at))  # type: ignore[misc]
             self._count("shipped", outcomes)
             left += [
-                Dispatched(outcome.tracking_number, row["external_id"], at, row["ship_by_at"], row["promised_at"])
+                Dispatched(
+                    outcome.tracking_number,
+                    row["external_id"],
+                    row["location"],
+                    at,
+                    row["ship_by_at"],
+                    row["planned_at"],
+                )
                 for row, outcome in zip(batch, outcomes, strict=True)
                 if isinstance(outcome, Shipped)
             ]
+        self.dispatched += left
         return left
 
     async def _queue(self, status: str) -> list[Any]:
@@ -121,6 +139,7 @@ class Staff:
                 if units
             ]
             self.counts["short picks"] += 1
+            self.short_orders.add(row["external_id"])
         return Pick(
             order_id=row["order_id"],
             fulfillment_order_id=row["fulfillment_order_id"],

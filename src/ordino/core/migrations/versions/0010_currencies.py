@@ -5,7 +5,7 @@ from __future__ import annotations
 from ordino.core.migrations.upgrade import run
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 
 def upgrade() -> None:
