@@ -23,6 +23,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict
 from ordino.core.events import Plans, Step
 from ordino.core.reactions import Worker
+from ordino.insights.kpis import kpis
 from ordino.inventory.adjust import Receipt, receive
 from ordino.inventory.detail_view import detail_view, serial_view
 from ordino.orders.exceptions import Resolve, exceptions, resolve
@@ -287,6 +288,27 @@ async def test_what_is_sent_again_is_sourced_shipped_and_charged_no_second_time(
     assert await money(database, order_id) == (1500, 0)
     assert await told(database, order_id) == ["order_returning", "order_sent_again", "order_delivered"]
     await assert_clean(database)
+
+
+async def test_an_order_is_not_perfect_if_a_parcel_of_it_came_back(database: Database) -> None:
+    world = await small_world(database, prefix="kpi-")
+    placed_at = AT + timedelta(days=365)
+    order_id, sent = await turned_back(database, world, 1)
+    await back(database, order_id, sent, all=True, then=Next.SEND_AGAIN)
+    await work(database, LATER)
+    [out] = await in_one(database, release, [order_id], LATER)
+    second = await leave(database, order_id, out.fulfillment_order_ids[0], LATER)
+    await say(database, second.tracking_number, Kind.DELIVERED, LATER + timedelta(minutes=1))
+    await database.pool.execute(
+        "UPDATE orders.orders SET placed_at = $2, promised_at = $2 WHERE order_id = $1", order_id, placed_at
+    )
+    since, until = placed_at - timedelta(days=1), placed_at + timedelta(days=1)
+    [rate] = [
+        kpi
+        for kpi in await database.read(lambda tx: kpis(tx, since=since, until=until))
+        if kpi.name == "perfect_order_rate"
+    ]
+    assert (rate.above, rate.below) == (0, 1)
 
 
 async def test_units_that_leave_for_the_first_time_are_charged_beside_those_that_leave_again(

@@ -152,7 +152,8 @@ WITH placed AS (
     WHERE p.cancelled = p.ordered AND m.to_state = 'cancelled'
     GROUP BY p.order_id HAVING bool_and(m.reason = 'customer_request')
 ), parcels AS (
-    SELECT t.order_id, bool_or(t.lost_at IS NOT NULL) AS lost, bool_or(t.delivered_at > t.promised_at) AS late
+    SELECT t.order_id, bool_or(t.lost_at IS NOT NULL) AS lost, bool_or(t.returning_at IS NOT NULL) AS came_back,
+           bool_or(t.delivered_at > t.promised_at) AS late
     FROM tracking.parcels t JOIN placed USING (order_id) GROUP BY t.order_id
 ), short AS (
     SELECT DISTINCT f.order_id FROM warehouse.fulfillment_orders f JOIN placed USING (order_id) WHERE f.short > 0
@@ -160,7 +161,7 @@ WITH placed AS (
     SELECT DISTINCT r.order_id FROM aftercare.return_lines r JOIN placed USING (order_id) WHERE r.authorized > r.cancelled
 )
 SELECT NULL::text AS part,
-       count(*) FILTER (WHERE p.delivered = p.ordered AND NOT coalesce(t.lost OR t.late, true) AND s.order_id IS NULL
+       count(*) FILTER (WHERE p.delivered = p.ordered AND NOT coalesce(t.lost OR t.came_back OR t.late, true) AND s.order_id IS NULL
                           AND b.order_id IS NULL)::float8 AS above,
        count(*)::float8 AS below
 FROM placed p LEFT JOIN parcels t USING (order_id) LEFT JOIN short s USING (order_id) LEFT JOIN sent_back b USING (order_id)
@@ -178,18 +179,20 @@ WITH placed AS (
     WHERE p.cancelled = p.ordered AND m.to_state = 'cancelled'
     GROUP BY p.order_id HAVING bool_and(m.reason = 'customer_request')
 ), parcels AS (
-    SELECT t.order_id, bool_or(t.lost_at IS NOT NULL) AS lost, bool_or(t.delivered_at > t.promised_at) AS late
+    SELECT t.order_id, bool_or(t.lost_at IS NOT NULL) AS lost, bool_or(t.returning_at IS NOT NULL) AS came_back,
+           bool_or(t.delivered_at > t.promised_at) AS late
     FROM tracking.parcels t JOIN placed USING (order_id) GROUP BY t.order_id
 ), short AS (
     SELECT DISTINCT f.order_id FROM warehouse.fulfillment_orders f JOIN placed USING (order_id) WHERE f.short > 0
 ), sent_back AS (
-    SELECT DISTINCT r.order_id FROM aftercare.returns r JOIN placed USING (order_id)
+    SELECT DISTINCT r.order_id FROM aftercare.return_lines r JOIN placed USING (order_id) WHERE r.authorized > r.cancelled
 )
 SELECT p.order_id, c.code AS channel, p.external_id,
        array_remove(ARRAY[
            CASE WHEN p.delivered + p.returned < p.ordered OR t.order_id IS NULL THEN 'incomplete' END,
            CASE WHEN t.late THEN 'late' END,
            CASE WHEN t.lost THEN 'lost' END,
+           CASE WHEN t.came_back THEN 'returned_to_sender' END,
            CASE WHEN s.order_id IS NOT NULL THEN 'short_pick' END,
            CASE WHEN b.order_id IS NOT NULL OR p.returned > 0 THEN 'returned' END], NULL) AS why
 FROM placed p JOIN catalog.channels c USING (channel_id) LEFT JOIN parcels t USING (order_id) LEFT JOIN short s USING (order_id)
@@ -204,8 +207,12 @@ WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND c
 
 -- name: rate_of_returns
 -- Orders placed in the period, and those of them of which something came back.
-SELECT NULL::text AS part, count(*) FILTER (WHERE returned > 0)::float8 AS above, count(*)::float8 AS below
-FROM orders.orders WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz;
+WITH back AS (
+    SELECT DISTINCT order_id FROM aftercare.return_lines WHERE restocked + scrapped > 0
+)
+SELECT NULL::text AS part, count(*) FILTER (WHERE b.order_id IS NOT NULL)::float8 AS above, count(*)::float8 AS below
+FROM orders.orders o LEFT JOIN back b USING (order_id)
+WHERE o.placed_at >= :since::timestamptz AND o.placed_at < :until::timestamptz;
 
 -- name: scrap_rate
 -- Returns received in the period, and those of them with something scrapped.
