@@ -856,8 +856,9 @@ CREATE TABLE sourcing.reevaluations (
     at timestamptz NOT NULL,
     orders int NOT NULL,               -- that were looked at
     changed int NOT NULL,
-    before_minor bigint NOT NULL,
+    before_minor bigint NOT NULL,      -- of runs before costs were kept by currency
     after_minor bigint NOT NULL,
+    costs json NOT NULL DEFAULT '[]',  -- by currency: orders, before_minor, after_minor
     CONSTRAINT reevaluations_pk PRIMARY KEY (reevaluation_id),
     CONSTRAINT a_run_never_costs CHECK (after_minor <= before_minor AND changed BETWEEN 0 AND orders)
 );

@@ -265,3 +265,11 @@ async def test_pages_follow_each_other_to_the_end(database: Database) -> None:
 async def test_nothing_is_asked_for_nothing(database: Database) -> None:
     for verb in (upsert_sellers, upsert_channels, upsert_skus, upsert_kits):
         assert await _do(database, verb) == []
+
+
+async def test_a_currency_that_nobody_knows_is_refused(database: Database) -> None:
+    wrong = Seller(code="moon", name="Moon", currency="XYZ", locale="en", return_window_days=14)
+    [outcome] = await _do(database, upsert_sellers, wrong)
+    assert isinstance(outcome, NotUpserted)
+    assert (outcome.reason, outcome.pointer) == (Reason.INVALID, "/currency")
+    assert "'XYZ'" in outcome.detail

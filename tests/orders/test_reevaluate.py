@@ -240,3 +240,21 @@ async def test_an_order_is_held_to_what_was_told_last(database: Database) -> Non
         assert seen is not None
         [request] = seen.requests
         assert request.promised_at == max(told, first)
+
+
+async def test_what_a_run_saved_is_told_by_currency(database: Database) -> None:
+    """Two sellers, one in yen: amounts of different currencies are never added."""
+    worlds = [
+        await small_world(
+            database, prefix=f"{name}-", locations=5, skus=1, stock={(f"{name}-sku-1", f"{name}-loc-1"): 5}
+        )
+        for name in ("rusd", "rjpy")
+    ]
+    await database.pool.execute("UPDATE orders.orders SET placed_at = placed_at - interval '400 days'")
+    for world, currency in zip(worlds, ("USD", "JPY"), strict=True):
+        order = await put(database, world, 1, PLACES[4][0])
+        await database.pool.execute("UPDATE orders.orders SET currency = $2 WHERE order_id = $1", order, currency)
+    run = await reevaluate(database, at=LATER)
+    assert {(one.currency, one.orders) for one in run.costs} == {("USD", 1), ("JPY", 1)}
+    [found] = await database.read(lambda tx: reevaluations(tx, limit=1))
+    assert found == run

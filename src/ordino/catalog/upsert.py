@@ -12,6 +12,7 @@ from ordino.catalog.model import Channel, Kit, Seller, Sku, sku_fault
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import Fault
+from ordino.core.money import currency_fault
 from ordino.core.statements import statements, text_array
 from ordino.core.upserts import (
     NotUpserted,
@@ -25,6 +26,11 @@ from ordino.core.upserts import (
 )
 
 sql = statements("ordino.catalog")
+
+
+def _seller_fault(seller: Seller) -> Fault | None:
+    wrong = currency_fault(seller.currency)
+    return None if wrong is None else Fault("/currency", wrong)
 
 
 async def upsert_sellers(tx: Tx, sellers: Sequence[Seller], *, at: datetime) -> list[Outcome]:
@@ -49,7 +55,7 @@ async def upsert_sellers(tx: Tx, sellers: Sequence[Seller], *, at: datetime) -> 
         written = {row["code"] for row in rows}
         return [outcome(code, new=code not in known, written=code in written) for code in codes]
 
-    outcomes = await in_rounds(sellers, code=lambda seller: seller.code, fault=lambda seller: None, apply=apply)
+    outcomes = await in_rounds(sellers, code=lambda seller: seller.code, fault=_seller_fault, apply=apply)
     await network_changed(tx, outcomes)
     return outcomes
 

@@ -21,6 +21,7 @@ from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.money import amount
 
 if TYPE_CHECKING:
+    from ordino.orders.reevaluate import Reevaluated
     from ordino.sourcing.compare import Report, Side
 
 TOLD = 20
@@ -335,10 +336,14 @@ def _sides(found: Report, before: str) -> Table:
     return table
 
 
+def _saved(run: Reevaluated) -> str:
+    """What a run has saved, currency by currency."""
+    return ", ".join(amount(one.before_minor - one.after_minor, one.currency) for one in run.costs) or "nothing"
+
+
 @sourcing_app.command
 def reevaluate(*, json: Json = False) -> None:
     """Decide orders anew that are not released yet, together; no promise gets worse."""
-    from ordino.orders.reevaluate import Reevaluated
     from ordino.orders.reevaluate import reevaluate as reevaluated
 
     async def run(database: Database) -> Reevaluated:
@@ -348,9 +353,7 @@ def reevaluate(*, json: Json = False) -> None:
     if json:
         print(msgspec.json.encode(found).decode())
     else:
-        console.print(
-            f"{found.changed} of {found.orders} orders come from elsewhere now, for {found.saved_minor:,} minor units less."
-        )
+        console.print(f"{found.changed} of {found.orders} orders come from elsewhere now, for {_saved(found)} less.")
 
 
 @sourcing_app.command
@@ -361,9 +364,9 @@ def reevaluations(*, most: Annotated[int, Parameter(help="The newest so many.")]
     found = on_database(lambda database: database.read(lambda tx: runs(tx, limit=most)))
 
     def table() -> Table:
-        table = Table("at", "orders", "from elsewhere now", "minor units less")
+        table = Table("at", "orders", "from elsewhere now", "saved")
         for run in found:
-            table.add_row(f"{run.at:%Y-%m-%d %H:%M} UTC", str(run.orders), str(run.changed), f"{run.saved_minor:,}")
+            table.add_row(f"{run.at:%Y-%m-%d %H:%M} UTC", str(run.orders), str(run.changed), _saved(run))
         return table
 
     show(found, table, json=json)

@@ -98,6 +98,13 @@ def is_currency(code: str) -> bool:
     return code in _DECIMALS
 
 
+def currency_fault(code: str | None) -> str | None:
+    """What is wrong with the code of a currency; None if nothing is, or there is none."""
+    if code is None or is_currency(code):
+        return None
+    return f"{code!r} is no ISO 4217 currency; write one such as USD."
+
+
 def converted(minor: int, rate: Fraction, currency: str, into: str) -> int:
     """An amount in minor units of another currency, rounded half to even. ``rate`` is what one whole unit (1 USD) is worth."""
     if currency == into:

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import Fault
-from ordino.core.money import is_currency
+from ordino.core.money import currency_fault
 from ordino.core.statements import statements
 from ordino.core.upserts import CurrencyCode, Outcome, hold_network, in_rounds, network_changed, outcome
 
@@ -82,8 +82,8 @@ def in_words(rate: Fraction) -> str:
 
 def rate_fault(rate: ExchangeRate) -> Fault | None:
     for name in ("from_currency", "to_currency"):
-        if not is_currency(getattr(rate, name)):
-            return Fault(f"/{name}", f"{getattr(rate, name)!r} is no ISO 4217 currency; write one such as USD.")
+        if wrong := currency_fault(getattr(rate, name)):
+            return Fault(f"/{name}", wrong)
     if rate.from_currency == rate.to_currency:
         return Fault("/to_currency", "A currency is exchanged for another one; name two different ones.")
     if not Fraction(rate.rate):

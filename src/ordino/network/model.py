@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, field
 
 from ordino.core.codes import TRIMMED, Code, ShortCode
 from ordino.core.errors import Fault
-from ordino.core.money import is_currency
+from ordino.core.money import currency_fault
 from ordino.core.upserts import CountryCode, CurrencyCode, Text
 from ordino.network import postal
 
@@ -141,7 +141,8 @@ class CarrierService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One service of a carrier with its zones, rates and lanes, written whole.
 
     ``level`` is what buyers choose among (standard, express). A parcel counts by its volume divided by
-    ``dimensional_cubic_cm_per_kg``, where that weighs more; above ``max_grams`` or ``max_cubic_cm``, it goes as several.
+    ``dimensional_cubic_cm_per_kg``, where that weighs more. What is above ``max_grams`` or ``max_cubic_cm`` goes as several
+    parcels of whole units; a unit that is above them itself has no price.
     """
 
     code: Code
@@ -185,8 +186,8 @@ def location_fault(location: Location) -> Fault | None:
         return Fault("/timezone", detail)
     if location.closes <= location.opens:
         return Fault("/closes", f"A location closes after it opens; {location.closes} is not after {location.opens}.")
-    if location.currency is not None and not is_currency(location.currency):
-        return Fault("/currency", f"{location.currency!r} is no ISO 4217 currency; write one such as USD.")
+    if wrong := currency_fault(location.currency):
+        return Fault("/currency", wrong)
     if location.ships_until is not None and location.ships_until < location.cut_off:
         detail = (
             f"Parcels leave until the cut-off at least; write ships_until as {location.cut_off} or later, not "
@@ -216,6 +217,8 @@ def network_fault(network: Network) -> Fault | None:
 
 
 def service_fault(service: CarrierService) -> Fault | None:
+    if said := currency_fault(service.currency):
+        return Fault("/currency", said)
     zones = {zone.zone for zone in service.zones}
     for index, zone in enumerate(service.zones):
         wrong = _repeated(f"/zones/{index}/rates", "/up_to_grams", [rate.up_to_grams for rate in zone.rates])

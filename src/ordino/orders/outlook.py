@@ -14,7 +14,7 @@ from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.codes import Code
 from ordino.core.database import Tx
-from ordino.core.money import is_currency
+from ordino.core.money import currency_fault
 from ordino.core.statements import statements
 from ordino.core.upserts import CurrencyCode, NotUpserted, Outcome, Reason, Updated
 from ordino.inventory import ledger
@@ -67,9 +67,8 @@ async def load_outlook(tx: Tx, positions: Sequence[PositionOutlook], *, at: date
             said = f"There is no {name} {code!r}; create it first."
             outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, said, f"/{name}"))
             continue
-        if one.currency is not None and not is_currency(one.currency):
-            said = f"{one.currency!r} is no ISO 4217 currency; write one such as USD."
-            outcomes.append(NotUpserted(one.code, Reason.INVALID, said, "/currency"))
+        if wrong := currency_fault(one.currency):
+            outcomes.append(NotUpserted(one.code, Reason.INVALID, wrong, "/currency"))
             continue
         rows[skus[one.sku], network.location_ids[one.location]] = one
         outcomes.append(Updated(one.code))

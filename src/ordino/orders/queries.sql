@@ -600,7 +600,7 @@ WHERE order_id = :order_id::uuid AND exception_id = :exception_id::uuid;
 
 -- name: tentative_orders
 -- Orders whose allocations nobody works on yet, first placed first, a page at a time.
-SELECT o.order_id, o.placed_at FROM orders.orders o
+SELECT o.order_id, o.placed_at, o.currency FROM orders.orders o
 WHERE o.placed_at >= :since::timestamptz AND (o.placed_at, o.order_id) > (:after_at::timestamptz, :after_id::uuid)
   AND o.status IN ('allocated', 'partially_backordered')
   AND EXISTS (SELECT FROM orders.allocations a WHERE a.order_id = o.order_id AND a.quantity > 0)

@@ -35,6 +35,7 @@ from ordino.orders import capacity, ledger
 from ordino.orders.allocate import requests_of
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, OrderRow
+from ordino.sourcing.compare import CurrencyCosts
 from ordino.sourcing.decide import Policy, stocked
 from ordino.sourcing.exact import Solved, exact, follow
 from ordino.sourcing.model import Decision, Leg, Outlook, Request
@@ -58,22 +59,18 @@ SECONDS = 2.0
 """So long may one set be solved."""
 ROUNDS = 3
 NIL = UUID(int=0)
+_COSTS = msgspec.json.Decoder(list[CurrencyCosts])
 LAST = UUID(int=(1 << 128) - 1)
 
 
 class Reevaluated(Struct, frozen=True):
-    """What a run has looked at, and what it saved (minor units, in the orders' own currencies)."""
+    """What a run has looked at, and what it saved: ``costs`` by currency, in minor units, that of the most orders first."""
 
     reevaluation_id: UUID
     at: datetime
     orders: int
     changed: int
-    before_minor: int
-    after_minor: int
-
-    @property
-    def saved_minor(self) -> int:
-        return self.before_minor - self.after_minor
+    costs: list[CurrencyCosts]
 
 
 class _Result(Struct):
@@ -85,26 +82,34 @@ class _Result(Struct):
 
 async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seconds: float = SECONDS) -> Reevaluated:
     """Look at the tentative orders, set by set; and write down what came of it."""
-    result, after_at, after_id = _Result(), at - LOOK_BACK, NIL
-    while result.orders < most:
+    costs: dict[str, CurrencyCosts] = {}
+    orders, changed, after_at, after_id = 0, 0, at - LOOK_BACK, NIL
+    while orders < most:
         page = await database.read(
-            lambda tx, a=after_at, i=after_id: sql.tentative_orders(  # type: ignore[misc]
-                tx, since=at - LOOK_BACK, after_at=a, after_id=i, limit=min(SET, most - result.orders)
+            lambda tx, a=after_at, i=after_id, orders=orders: sql.tentative_orders(  # type: ignore[misc]
+                tx, since=at - LOOK_BACK, after_at=a, after_id=i, limit=min(SET, most - orders)
             )
         )
         if not page:
             break
         after_at, after_id = page[-1]["placed_at"], page[-1]["order_id"]
-        try:
-            some = await improve(database, [row["order_id"] for row in page], at=at, seconds=seconds)
-        except Unavailable as error:
-            log.warning("a set of tentative orders stays as it is for now: %s", error)
-            some = _Result(len(page))
-        for name in _Result.__struct_fields__:
-            setattr(result, name, getattr(result, name) + getattr(some, name))
+        for currency in sorted({row["currency"] for row in page}):
+            ids = [row["order_id"] for row in page if row["currency"] == currency]
+            try:
+                some = await improve(database, ids, at=at, seconds=seconds)
+            except Unavailable as error:
+                log.warning("a set of tentative orders stays as it is for now: %s", error)
+                some = _Result(len(ids))
+            orders, changed = orders + some.orders, changed + some.changed
+            sums = costs.setdefault(currency, CurrencyCosts(currency))
+            sums.orders += some.orders
+            sums.before_minor += some.before_minor
+            sums.after_minor += some.after_minor
         if len(page) < SET:
             break
-    run = Reevaluated(new_id(at), at, result.orders, result.changed, result.before_minor, result.after_minor)
+    run = Reevaluated(
+        new_id(at), at, orders, changed, sorted(costs.values(), key=lambda one: (-one.orders, one.currency))
+    )
     await database.transact(
         lambda tx: sourcing_sql.record_reevaluation(
             tx,
@@ -112,8 +117,7 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
             at=at,
             orders=run.orders,
             changed=run.changed,
-            before=run.before_minor,
-            after=run.after_minor,
+            costs=msgspec.json.encode(run.costs).decode(),
         )
     )
     return run
@@ -141,11 +145,17 @@ async def again_and_again(database: Database, every_seconds: float, stop: asynci
 
 async def reevaluations(tx: Tx, before: UUID = LAST, limit: int = 100) -> list[Reevaluated]:
     """One page of runs, newest first."""
-    return [Reevaluated(**row) for row in await sourcing_sql.reevaluations(tx, before=before, limit=limit)]
+    rows = await sourcing_sql.reevaluations(tx, before=before, limit=limit)
+    return [
+        Reevaluated(row["reevaluation_id"], row["at"], row["orders"], row["changed"], _COSTS.decode(row["costs"]))
+        for row in rows
+    ]
 
 
 async def improve(database: Database, order_ids: Sequence[UUID], *, at: datetime, seconds: float = SECONDS) -> _Result:
-    """Decide a set of orders anew: look, think beside everything else that goes on, and then move what still can be moved."""
+    """Decide a set of orders of one currency anew: look, think beside everything else that goes on, and then move what still can be
+    moved.
+    """
     seen = await database.read(lambda tx: look(tx, order_ids, at=at))
     if seen is None:
         return _Result()

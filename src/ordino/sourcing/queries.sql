@@ -67,12 +67,12 @@ SET weekly_units = excluded.weekly_units, price_minor = excluded.price_minor, cu
 
 -- name: record_reevaluation
 -- What a run has looked at, and saved.
-INSERT INTO sourcing.reevaluations (reevaluation_id, at, orders, changed, before_minor, after_minor)
-VALUES (:reevaluation_id::uuid, :at::timestamptz, :orders::int, :changed::int, :before::bigint, :after::bigint);
+INSERT INTO sourcing.reevaluations (reevaluation_id, at, orders, changed, before_minor, after_minor, costs)
+VALUES (:reevaluation_id::uuid, :at::timestamptz, :orders::int, :changed::int, 0, 0, :costs::text::json);
 
 -- name: reevaluations
 -- One page of runs, newest first.
-SELECT reevaluation_id, at, orders, changed, before_minor, after_minor FROM sourcing.reevaluations
+SELECT reevaluation_id, at, orders, changed, costs::text AS costs FROM sourcing.reevaluations
 WHERE reevaluation_id < :before::uuid ORDER BY reevaluation_id DESC LIMIT :limit::int;
 
 -- replay and shadows -------------------------------------------------------------------------------------------------

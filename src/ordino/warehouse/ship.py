@@ -13,7 +13,7 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
-from ordino.core.money import is_currency
+from ordino.core.money import currency_fault
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
@@ -127,9 +127,8 @@ async def _told(
         detail = f"A shipment costs 0 to {MAX_COST_MINOR} minor units, not {item.cost_minor}."
         return refuse(item, WorkRefusal.INVALID, detail, "/cost_minor")
     if item.cost_currency is not None:
-        if not is_currency(item.cost_currency):
-            detail = f"{item.cost_currency!r} is no ISO 4217 currency; write one such as USD."
-            return refuse(item, WorkRefusal.INVALID, detail, "/cost_currency")
+        if wrong := currency_fault(item.cost_currency):
+            return refuse(item, WorkRefusal.INVALID, wrong, "/cost_currency")
         if item.cost_minor is None:
             detail = "`cost_currency` is the currency of `cost_minor`; send both, or neither."
             return refuse(item, WorkRefusal.INVALID, detail, "/cost_currency")
