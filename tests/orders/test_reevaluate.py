@@ -250,11 +250,11 @@ async def test_what_a_run_saved_is_told_by_currency(database: Database) -> None:
         )
         for name in ("rusd", "rjpy")
     ]
-    await database.pool.execute("UPDATE orders.orders SET placed_at = placed_at - interval '400 days'")
     for world, currency in zip(worlds, ("USD", "JPY"), strict=True):
         order = await put(database, world, 1, PLACES[4][0])
         await database.pool.execute("UPDATE orders.orders SET currency = $2 WHERE order_id = $1", order, currency)
     run = await reevaluate(database, at=LATER)
-    assert {(one.currency, one.orders) for one in run.costs} == {("USD", 1), ("JPY", 1)}
+    assert ("JPY", 1) in {(one.currency, one.orders) for one in run.costs}
+    assert [one.currency for one in run.costs] == ["USD", "JPY"]
     [found] = await database.read(lambda tx: reevaluations(tx, limit=1))
     assert found == run
