@@ -34,7 +34,24 @@ def line(ordered: int, amount_minor: int) -> LineRow:
 
 def order(shipping_minor: int, total_minor: int) -> OrderRow:
     return OrderRow(
-        ID, 1, "x", None, 1, "USD", shipping_minor, total_minor, AT, None, "allocated", "home_delivery", None, 0, 0, 0
+        order_id=ID,
+        channel_id=1,
+        external_id="x",
+        customer_id=None,
+        flow_version=1,
+        currency="USD",
+        shipping_minor=shipping_minor,
+        total_minor=total_minor,
+        placed_at=AT,
+        promised_at=None,
+        status="allocated",
+        type="home_delivery",
+        service_level=None,
+        shipping_charged_minor=0,
+        shipping_void_minor=0,
+        shipping_refunded_minor=0,
+        last_promised_at=None,
+        ship_by_at=None,
     )
 
 
