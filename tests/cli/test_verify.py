@@ -49,9 +49,13 @@ _TRANSFER = f"""
 # A delivered parcel that was lost instead, and comes back: its units are cancelled.
 _LOST_AND_FOUND = f"""
     UPDATE tracking.parcels SET delivered_at = NULL, lost_at = now(), returning_at = now() WHERE order_id = {_of("delivered")};
-    UPDATE orders.moves SET to_state = 'cancelled', reason = 'lost' WHERE order_id = {_of("delivered")} AND to_state = 'delivered';
-    UPDATE orders.lines SET cancelled = cancelled + delivered, delivered = 0 WHERE order_id = {_of("delivered")};
-    UPDATE orders.orders SET cancelled = cancelled + delivered, delivered = 0 WHERE order_id = {_of("delivered")}"""
+    UPDATE orders.moves m SET to_state = 'cancelled', reason = 'lost', paid_units = m.quantity, amount_minor = 0, refund_minor = l.charged_minor
+        FROM orders.lines l WHERE m.order_id = {_of("delivered")} AND m.to_state = 'delivered' AND l.order_id = m.order_id
+            AND l.line_no = m.line_no;
+    UPDATE orders.lines SET cancelled = cancelled + delivered, delivered = 0, refunded_units = charged_units, refunded_minor = charged_minor
+        WHERE order_id = {_of("delivered")};
+    UPDATE orders.orders SET cancelled = cancelled + delivered, delivered = 0, shipping_refunded_minor = shipping_charged_minor
+        WHERE order_id = {_of("delivered")}"""
 
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
