@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 
 from ordino.core.database import Database
@@ -20,6 +21,10 @@ from ordino.core.embedded import EmbeddedPostgres
 
 T = TypeVar("T")
 TEMPLATE = "migrated"
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # a busy machine takes longer, and is none the worse
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

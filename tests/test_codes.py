@@ -24,12 +24,13 @@ from ordino.inventory.feed import KINDS
 
 FREE = {
     "name", "line1", "line2", "city", "region", "phone", "email", "reason", "comment", "sentence", "worker", "place", "detail",
-    "carrier",
+    "carrier", "note",
 }  # fmt: skip
 """What people write for people: kept as it was written."""
 FORMED = {
     "country", "currency", "locale", "timezone", "holidays", "gtin", "cut_off", "opens", "closes", "at", "postal_code",
-    "origin_prefix", "destination_prefix", "serves_countries", "serves_prefixes",
+    "origin_prefix", "destination_prefix", "serves_countries", "serves_prefixes", "ships_until", "from_currency", "to_currency",
+    "cost_currency", "rate",
 }  # fmt: skip
 """What has a form of its own, which its type or its stage checks."""
 ALLOWED = {("ReplayRequest", "document")}
@@ -42,6 +43,7 @@ def requested() -> dict[str, Any]:
         if ".api" in module.name or module.name.endswith("_api"):
             import_module(module.name)
     found: list[Any] = [kind.type for kind in KINDS.values()]
+    gc.unfreeze()  # a server that ran in this process has frozen what it had loaded
     for one in gc.get_objects():
         if isinstance(one, Kind | Body):
             found.append(one.type)
