@@ -24,9 +24,10 @@ from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.model import Placed
 from ordino.orders.place import place
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
-from ordino.warehouse.model import Pick
+from ordino.warehouse.model import Pick, Ship
 from ordino.warehouse.pick import pick
-from steps import assert_clean, in_one, line, placed, released, stock, sure
+from ordino.warehouse.ship import ship
+from steps import assert_clean, in_one, line, packed, placed, released, stock, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -112,6 +113,19 @@ async def test_what_is_picked_stays_until_a_person_says(flowing: Database, world
         await flowing.transact(lambda tx: close(tx, uuid4(), Closure(reason="what"), at=AT))
     assert await here(flowing, world) == (10, 10, 10)
     await assert_clean(flowing)
+
+
+async def test_what_leaves_was_there(database: Database) -> None:
+    """SHO-2: picked units leave though a count found nothing at all; no more is missing than is left."""
+    world = await small_world(database, prefix="leaves-", locations=1, stock=10)
+    order_id, [task] = await packed(database, world.order("packed", 4), AT - timedelta(hours=1))
+    await placed(database, world.order("waits", 6), AT)
+    assert (await counted(database, world, 0)).shortfall == 10
+    item = Ship(order_id=order_id, fulfillment_order_id=task, tracking_number="leaves", all=True)
+    await in_one(database, ship, [item], AT)
+    [told] = await shortfalls(database, world, all=False)
+    assert (told.open, told.recovered) == (6, 4)
+    await assert_clean(database)
 
 
 async def test_a_later_count_has_the_last_word(flowing: Database, world: World) -> None:

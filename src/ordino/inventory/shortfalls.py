@@ -86,27 +86,36 @@ async def note(tx: Tx, missing: Mapping[Key, int], *, at: datetime, document: st
 
 
 async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[StockMove]:
-    """The corrections that follow from moves which free units of positions with a shortfall, and what they resolve."""
+    """The corrections that follow from moves which free units of positions with a shortfall, and what they resolve. Units that leave
+    were there: no more is missing than is left.
+    """
     freed: dict[Key, int] = defaultdict(int)
+    arrived: dict[Key, int] = defaultdict(int)
     written_off: dict[Key, int] = defaultdict(int)
     counted: set[Key] = set()
     for move in moves:
         key = (move.sku_id, move.location_id)
         freed[key] += move.on_hand_delta - move.reserved_delta
+        arrived[key] += move.on_hand_delta
         if move.kind is MoveKind.COUNTED:
             counted.add(key)
         elif move.kind is MoveKind.ADJUSTED and move.order_id is not None:
             written_off[key] -= move.on_hand_delta
-    keys = [key for key in freed if key not in counted and (freed[key] > 0 or written_off[key] > 0)]
-    if not keys:
+    keys = [key for key in freed if key not in counted and (freed[key] > 0 or written_off[key] > 0 or arrived[key] < 0)]
+    rows = await _open(tx, keys) if keys else ()
+    if not rows:
         return []
+    there = await _on_hand(tx, [key for row in rows if arrived[key := (row["sku_id"], row["location_id"])] < 0])
     corrections = []
     resolved: dict[UUID, int] = {}
-    for row in await _open(tx, keys):
+    recovered: dict[UUID, int] = {}
+    for row in rows:
         key = (row["sku_id"], row["location_id"])
         gone = min(row["open"], written_off[key])
         taken = min(row["open"] - gone, max(freed[key], 0))
         resolved[row["shortfall_id"]] = gone + taken
+        if key in there and (more := row["open"] - gone - (there[key] + arrived[key])) > 0:
+            recovered[row["shortfall_id"]] = more
         if taken:
             document = str(row["shortfall_id"])
             corrections.append(
@@ -117,7 +126,19 @@ async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[Stock
             )  # fmt: skip
     if resolved:
         await sql.resolve_shortfalls(tx, shortfall_ids=list(resolved), quantities=list(resolved.values()), at=at)
+    if recovered:
+        await sql.recount_shortfalls(
+            tx, shortfall_ids=list(recovered), deltas=[-units for units in recovered.values()], at=at
+        )
     return corrections
+
+
+async def _on_hand(tx: Tx, keys: Sequence[Key]) -> dict[Key, int]:
+    """What lies at these positions, held until the transaction ends."""
+    if not keys:
+        return {}
+    columns = {"sku_ids": [key[0] for key in keys], "location_ids": [key[1] for key in keys]}
+    return {(row["sku_id"], row["location_id"]): row["on_hand"] for row in await sql.lock_some(tx, **columns)}
 
 
 async def open_units(tx: Tx, keys: Collection[Key]) -> dict[Key, tuple[UUID, int]]:
