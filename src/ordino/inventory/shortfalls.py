@@ -86,8 +86,8 @@ async def note(tx: Tx, missing: Mapping[Key, int], *, at: datetime, document: st
 
 
 async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[StockMove]:
-    """The corrections that follow from moves which free units of positions with a shortfall, and what they resolve. Units that leave
-    were there: no more is missing than is left.
+    """The corrections that follow from moves which free units of positions with a shortfall, and what they resolve. Units that
+    leave were there: no more is missing than is left.
     """
     freed: dict[Key, int] = defaultdict(int)
     arrived: dict[Key, int] = defaultdict(int)
