@@ -23,6 +23,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict
 from ordino.core.events import Plans, Step
 from ordino.core.reactions import Worker
+from ordino.core.upserts import NotUpserted
 from ordino.insights.kpis import kpis
 from ordino.inventory.adjust import Receipt, receive
 from ordino.inventory.detail_view import detail_view, serial_view
@@ -409,6 +410,25 @@ async def test_kits_come_back_as_their_components(database: Database, world: Wor
     assert (await stock(database, *part))[0] == before[0] + 6
     await work(database, LATER)
     assert (await line(database, order_id))["allocated"] == 2
+    await assert_clean(database)
+
+
+async def test_a_component_that_has_become_a_kit_is_not_stocked(database: Database, world: World) -> None:
+    """KIT-2: it is scrapped, and its own components are received by themselves."""
+    prefix = uuid4().hex[:8]
+    kit, part = f"{prefix}-kit", f"{prefix}-part"
+    await in_one(database, upsert_skus, [Sku(code=code, name=code, weight_grams=1) for code in (kit, part)], AT)
+    await in_one(database, upsert_kits, [Kit(sku=kit, components=[Component(sku=part, quantity=1)])], AT)
+    await in_one(database, receive, [Receipt(sku=part, location=world.location, quantity=2)], AT)
+    order_id, [sent] = await shipped(database, world.order(uuid4().hex, {kit: 2}), AT)
+    other = [Component(sku=world.skus[2], quantity=1)]
+    for code in (kit, part):  # the kit is made of something else, so that its component can become one
+        [made] = await in_one(database, upsert_kits, [Kit(sku=code, components=other)], AT)
+        assert not isinstance(made, NotUpserted), made
+    refused = await back(database, order_id, sent, lines=of(restocked=1), then=Next.REFUND)
+    assert (sure(refused, BackRefused).reason, refused.pointer) == (BackRefusal.KIT, "/lines/0/restocked")
+    assert "component" in refused.detail
+    sure(await back(database, order_id, sent, lines=of(scrapped=2), then=Next.REFUND), ReceivedBack)
     await assert_clean(database)
 
 
