@@ -267,6 +267,28 @@ async def test_a_lost_parcel_that_comes_back_brings_its_units_and_no_second_refu
 # -- sent again ----------------------------------------------------------------------------------------------------------------
 
 
+async def test_a_lost_parcel_of_before_that_comes_back_moves_no_money(database: Database, world: World) -> None:
+    """MON-5: orders that were lost before shipping was given back kept it, and what comes back settles nothing anew."""
+    order_id = await placed(database, world.order(uuid4().hex, 2, shipping_minor=500), AT)
+    await work(database, AT)
+    [out] = await in_one(database, release, [order_id], AT)
+    sent = await leave(database, order_id, out.fulfillment_order_ids[0], AT)
+    await say(database, sent.tracking_number, Kind.LOST, LATER)
+    await work(database, LATER)
+    assert await money(database, order_id) == (2500, 2500)
+    for statement in (  # as the revision leaves such an order
+        "UPDATE orders.orders SET shipping_refunded_minor = 0 WHERE order_id = $1",
+        "UPDATE orders.moves SET amount_minor = NULL WHERE order_id = $1 AND (from_state, to_state) = ('shipped', 'cancelled')",
+        "UPDATE orders.payments SET refunded_minor = refunded_minor - 500 WHERE order_id = $1",
+        "UPDATE orders.payment_moves SET amount_minor = amount_minor - 500 WHERE order_id = $1 AND kind = 'refunded'",
+    ):
+        await database.pool.execute(statement, order_id)
+    got = sure(await back(database, order_id, sent, all=True), ReceivedBack)
+    await work(database, LATER)
+    assert (got.refund_minor, await money(database, order_id)) == (0, (2500, 2000))
+    await assert_clean(database)
+
+
 async def test_what_is_sent_again_is_sourced_shipped_and_charged_no_second_time(
     database: Database, world: World
 ) -> None:
