@@ -288,7 +288,7 @@ def _carried_out(
         places=places,
         refund_minor=sum(refunds.values()),
         given_back={(order_id, line_no): minor for line_no, minor in refunds.items() if minor and not units[line_no]},
-        parted=[line for n in line_nos if (line := history.lines[order_id, n]).parts_back != before[n]],
+        parted=[row for n in line_nos if (row := history.lines[order_id, n]).parts_back != before[n]],
         unit_moves=unit_moves,
         stock_moves=shelves.moves(order_id, event_id),
         scrapped=scrapped,
