@@ -248,6 +248,19 @@ async def test_what_the_carrier_loses_on_the_way_back_is_only_the_rest(database:
     await assert_clean(database)
 
 
+async def test_a_carrier_no_longer_loses_what_the_sender_has(database: Database, world: World) -> None:
+    """It waits to be received, refunded or sent again, whatever the carrier says after it has handed it over."""
+    order_id, sent = await turned_back(database, world, 2)
+    await say(database, sent.tracking_number, Kind.DELIVERED, LATER + timedelta(hours=1))
+    late = await say(database, sent.tracking_number, Kind.LOST, LATER + timedelta(hours=2))
+    assert (late.status, late.repeated) == (Status.RETURNING, False)
+    await work(database, LATER + timedelta(hours=2))
+    assert await open_exceptions(database, order_id) == [("returned_to_sender", 2, sent.shipment_id)]
+    assert await money(database, order_id) == (2000, 0)
+    sure(await back(database, order_id, sent, all=True, then=Next.SEND_AGAIN), ReceivedBack)
+    await assert_clean(database)
+
+
 async def test_a_lost_parcel_that_comes_back_brings_its_units_and_no_second_refund(
     database: Database, world: World
 ) -> None:
