@@ -1004,6 +1004,8 @@ CREATE TABLE orders.lines (
     void_minor bigint NOT NULL DEFAULT 0,
     refunded_units bigint NOT NULL DEFAULT 0,  -- charged units that are given back
     refunded_minor bigint NOT NULL DEFAULT 0,  -- to be given back, or given back; of units and of the price
+    parts_per_unit int NOT NULL DEFAULT 1,     -- equal parts that a unit (a kit) comes back in, if it does not come back whole
+    parts_back bigint NOT NULL DEFAULT 0,      -- parts that are back of units that are not back whole
     CONSTRAINT lines_pk PRIMARY KEY (order_id, line_no),
     CONSTRAINT a_line_belongs_to_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
     CONSTRAINT a_line_orders_something CHECK (ordered > 0),
@@ -1016,7 +1018,9 @@ CREATE TABLE orders.lines (
         (least(charged_units, void_units) >= 0 AND charged_units + void_units <= ordered
          AND least(charged_minor, void_minor) >= 0 AND charged_minor + void_minor <= amount_minor),
     CONSTRAINT mon_6_no_more_is_given_back_than_was_charged CHECK
-        (refunded_units BETWEEN 0 AND charged_units AND refunded_minor BETWEEN 0 AND charged_minor)
+        (refunded_units BETWEEN 0 AND charged_units AND refunded_minor BETWEEN 0 AND charged_minor),
+    CONSTRAINT mon_9_parts_are_no_less_than_none CHECK
+        (parts_per_unit >= 1 AND parts_back >= 0)
 ) WITH (fillfactor = 70);
 CREATE INDEX lines_waiting ON orders.lines (sku_id, order_id) WHERE backordered > 0;
 

@@ -19,6 +19,8 @@ from ordino.aftercare.model import (
     ReturnRefusal,
     ReturnRefused,
 )
+from ordino.aftercare.received_back.model import Next, ParcelReceipt, ReceivedBack
+from ordino.aftercare.received_back.receive import receive_back
 from ordino.aftercare.returns import authorize, cancel, receive, returns_of
 from ordino.catalog.model import Component, Kit, Sku
 from ordino.catalog.upsert import upsert_kits, upsert_skus
@@ -26,8 +28,17 @@ from ordino.core.database import Database
 from ordino.core.upserts import Created, Updated
 from ordino.inventory.adjust import Moved, Receipt
 from ordino.inventory.adjust import receive as receive_stock
+from ordino.orders.cancel import Cancellation, Cancelled
+from ordino.orders.cancel import cancel as cancel_order
+from ordino.orders.reactions import settle_lost
+from ordino.tracking.model import Kind, Recorded, TrackingEvent
+from ordino.tracking.reactions import watch_parcel
+from ordino.tracking.take_events import take_events
+from ordino.warehouse.model import NewPackage, Pack, Packed, PackLine, Ship, Shipped
+from ordino.warehouse.pack import pack
+from ordino.warehouse.ship import ship
 from sending_back import called_off, came, return_rows, wanted
-from steps import assert_clean, client, delivered, events, in_one, line, stock, sure
+from steps import assert_clean, client, delivered, events, in_one, line, picked, react, stock, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -122,6 +133,56 @@ async def test_a_refund_follows_each_component_and_the_rest_follows_the_kit(data
     assert sorted(row["refund_minor"] for row in rows) == [333, 1000, 1333]
     assert (await line(database, order_id))["returned"] == 2
     await assert_clean(database)
+
+
+@pytest.mark.parametrize("after", ["lost", "received back", "sent again and cancelled"])
+async def test_a_kit_that_never_arrived_is_refunded_whole_after_components_of_another(
+    database: Database, world: World, after: str
+) -> None:
+    """MON-9: of two kits for 300 each, one is delivered and two of its three parts come back (200); the other is worth 300."""
+    order_id, [first, second] = await in_two_parcels(database, world)
+    await hear(database, first, Kind.DELIVERED)
+    allowed = await allowed_for(database, order_id, (1, 2, world.skus[2]), (1, 1, world.skus[1]))
+    parts = came(allowed, 1, 2, component=world.skus[2])
+    assert sure((await in_one(database, receive, [parts], AT))[0], Received).refund_minor == 200
+    await assert_clean(database)
+    if after == "lost":
+        await hear(database, second, Kind.LOST)
+        await react(database, settle_lost, order_id, "shipment_lost", AT)
+        [settled] = await events(database, order_id, "lost_settled")
+        assert settled["refund_minor"] == 300
+    else:
+        then = Next.REFUND if after == "received back" else Next.SEND_AGAIN
+        whole = ParcelReceipt(order_id=order_id, shipment_id=second.shipment_id, all=True, then=then)
+        [back] = await in_one(database, receive_back, [whole], AT)
+        assert sure(back, ReceivedBack).refund_minor == (300 if then is Next.REFUND else 0)
+        if then is Next.SEND_AGAIN:
+            [off] = await in_one(database, cancel_order, [Cancellation(order_id=order_id, all=True)], AT)
+            assert sure(off, Cancelled).refund_minor == 300
+    last = came(allowed, 1, 1, component=world.skus[1])
+    assert sure((await in_one(database, receive, [last], AT))[0], Received).refund_minor == 100
+    left = await line(database, order_id)
+    assert (left["parts_per_unit"], left["parts_back"], left["refunded_minor"]) == (3, 0, 600)
+    await assert_clean(database)
+
+
+async def in_two_parcels(database: Database, world: World) -> tuple[UUID, list[Shipped]]:
+    """Two kits for 300 each, and a parcel for each of them."""
+    order_id, [work] = await picked(database, world.order(uuid4().hex, 2, unit_price_minor=300), AT)
+    key: dict[str, Any] = {"order_id": order_id, "fulfillment_order_id": work}
+    sent = []
+    for _ in range(2):
+        one = NewPackage(lines=[PackLine(line_no=1, quantity=1)])
+        sure((await in_one(database, pack, [Pack(**key, packages=[one])], AT))[0], Packed)
+        out = Ship(**key, tracking_number=uuid4().hex, all=True)
+        sent.append(sure((await in_one(database, ship, [out], AT))[0], Shipped))
+    await react(database, watch_parcel, order_id, "shipment_shipped", AT)
+    return order_id, sent
+
+
+async def hear(database: Database, sent: Shipped, kind: Kind) -> None:
+    said = TrackingEvent(tracking_number=sent.tracking_number, kind=kind, at=AT)
+    sure((await in_one(database, take_events, [said], AT))[0], Recorded)
 
 
 async def test_never_more_of_a_component_comes_back_than_went_out(database: Database, world: World) -> None:

@@ -23,6 +23,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict
 from ordino.core.events import Plans, Step
 from ordino.core.reactions import Worker
+from ordino.core.upserts import NotUpserted
 from ordino.insights.kpis import kpis
 from ordino.inventory.adjust import Receipt, receive
 from ordino.inventory.detail_view import detail_view, serial_view
@@ -247,6 +248,19 @@ async def test_what_the_carrier_loses_on_the_way_back_is_only_the_rest(database:
     await assert_clean(database)
 
 
+async def test_a_carrier_no_longer_loses_what_the_sender_has(database: Database, world: World) -> None:
+    """It waits to be received, refunded or sent again, whatever the carrier says after it has handed it over."""
+    order_id, sent = await turned_back(database, world, 2)
+    await say(database, sent.tracking_number, Kind.DELIVERED, LATER + timedelta(hours=1))
+    late = await say(database, sent.tracking_number, Kind.LOST, LATER + timedelta(hours=2))
+    assert (late.status, late.repeated) == (Status.RETURNING, False)
+    await work(database, LATER + timedelta(hours=2))
+    assert await open_exceptions(database, order_id) == [("returned_to_sender", 2, sent.shipment_id)]
+    assert await money(database, order_id) == (2000, 0)
+    sure(await back(database, order_id, sent, all=True, then=Next.SEND_AGAIN), ReceivedBack)
+    await assert_clean(database)
+
+
 async def test_a_lost_parcel_that_comes_back_brings_its_units_and_no_second_refund(
     database: Database, world: World
 ) -> None:
@@ -264,6 +278,28 @@ async def test_a_lost_parcel_that_comes_back_brings_its_units_and_no_second_refu
 
 
 # -- sent again ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_parcel_of_before_that_comes_back_moves_no_money(database: Database, world: World) -> None:
+    """MON-5: orders that were lost before shipping was given back kept it, and what comes back settles nothing anew."""
+    order_id = await placed(database, world.order(uuid4().hex, 2, shipping_minor=500), AT)
+    await work(database, AT)
+    [out] = await in_one(database, release, [order_id], AT)
+    sent = await leave(database, order_id, out.fulfillment_order_ids[0], AT)
+    await say(database, sent.tracking_number, Kind.LOST, LATER)
+    await work(database, LATER)
+    assert await money(database, order_id) == (2500, 2500)
+    for statement in (  # as the revision leaves such an order
+        "UPDATE orders.orders SET shipping_refunded_minor = 0 WHERE order_id = $1",
+        "UPDATE orders.moves SET amount_minor = NULL WHERE order_id = $1 AND (from_state, to_state) = ('shipped', 'cancelled')",
+        "UPDATE orders.payments SET refunded_minor = refunded_minor - 500 WHERE order_id = $1",
+        "UPDATE orders.payment_moves SET amount_minor = amount_minor - 500 WHERE order_id = $1 AND kind = 'refunded'",
+    ):
+        await database.pool.execute(statement, order_id)
+    got = sure(await back(database, order_id, sent, all=True), ReceivedBack)
+    await work(database, LATER)
+    assert (got.refund_minor, await money(database, order_id)) == (0, (2500, 2000))
+    await assert_clean(database)
 
 
 async def test_what_is_sent_again_is_sourced_shipped_and_charged_no_second_time(
@@ -409,6 +445,25 @@ async def test_kits_come_back_as_their_components(database: Database, world: Wor
     assert (await stock(database, *part))[0] == before[0] + 6
     await work(database, LATER)
     assert (await line(database, order_id))["allocated"] == 2
+    await assert_clean(database)
+
+
+async def test_a_component_that_has_become_a_kit_is_not_stocked(database: Database, world: World) -> None:
+    """KIT-2: it is scrapped, and its own components are received by themselves."""
+    prefix = uuid4().hex[:8]
+    kit, part = f"{prefix}-kit", f"{prefix}-part"
+    await in_one(database, upsert_skus, [Sku(code=code, name=code, weight_grams=1) for code in (kit, part)], AT)
+    await in_one(database, upsert_kits, [Kit(sku=kit, components=[Component(sku=part, quantity=1)])], AT)
+    await in_one(database, receive, [Receipt(sku=part, location=world.location, quantity=2)], AT)
+    order_id, [sent] = await shipped(database, world.order(uuid4().hex, {kit: 2}), AT)
+    other = [Component(sku=world.skus[2], quantity=1)]
+    for code in (kit, part):  # the kit is made of something else, so that its component can become one
+        [made] = await in_one(database, upsert_kits, [Kit(sku=code, components=other)], AT)
+        assert not isinstance(made, NotUpserted), made
+    refused = await back(database, order_id, sent, lines=of(restocked=1), then=Next.REFUND)
+    assert (sure(refused, BackRefused).reason, refused.pointer) == (BackRefusal.KIT, "/lines/0/restocked")
+    assert "component" in refused.detail
+    sure(await back(database, order_id, sent, lines=of(scrapped=2), then=Next.REFUND), ReceivedBack)
     await assert_clean(database)
 
 

@@ -252,6 +252,44 @@ async def test_too_much_is_refused_with_what_is_left(database: Database, world: 
     ]
 
 
+async def test_what_the_provider_declined_to_charge_is_not_refunded(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REF-1: of two parcels for 1000 each, the second is not paid for; no more than the first can be given back."""
+    await idle(database)
+    order_id, [work] = await picked(database, world.order("declined charge", {"sku-1": 1, "sku-2": 1}), AT)
+
+    async def leave(line_no: int) -> None:
+        key: dict[str, Any] = {"order_id": order_id, "fulfillment_order_id": work}
+        one = NewPackage(lines=[PackLine(line_no=line_no, quantity=1)])
+        await in_one(database, pack, [Pack(**key, packages=[one])], AT)
+        sure((await in_one(database, ship, [Ship(**key, tracking_number=uuid4().hex, all=True)], AT))[0], Shipped)
+
+    await leave(1)
+    await idle(database)
+    assert (await money(database, order_id))[2] == 1000
+
+    async def decline(self: Any, key: str, amount_minor: int, currency: str) -> Declined:
+        return Declined("the card has expired")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ManualProvider, "capture", decline)
+        await leave(2)
+        await idle(database)
+    for what in (
+        {"goodwill_minor": 1001},
+        {"lines": [RefundLine(line_no=1, amount_minor=600), RefundLine(line_no=2, amount_minor=401)]},
+    ):
+        refused = sure(await asked(database, order_id, **what), RefundRefused)
+        assert (refused.reason, refused.left_minor) == (RefundRefusal.TOO_MUCH, 1000)
+        assert "declined" in refused.detail
+    given = sure(await asked(database, order_id, goodwill_minor=1000), RefundRequested)
+    assert (given.amount_minor, given.left_minor) == (1000, 0)
+    await idle(database)
+    assert (await money(database, order_id))[2:4] == (1000, 1000)
+    await assert_clean(database)
+
+
 async def test_a_refund_is_one_call_and_waits_for_the_charge(
     database: Database, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

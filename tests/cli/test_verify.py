@@ -329,6 +329,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
             "payments_follow_from_lines_and_shipping",
         },
     ),
+    "parts_that_are_back_are_counted": (
+        f"""UPDATE orders.lines SET parts_per_unit = 2, parts_back = 1 WHERE order_id = {_of("delivered")} AND line_no = 1""",
+        set(),
+    ),
     "nothing_stays_behind": (
         f"""UPDATE orders.lines SET refunded_minor = refunded_minor - ordered WHERE order_id = {_of("returned")} AND line_no = 1;
             UPDATE orders.moves SET refund_minor = refund_minor - quantity

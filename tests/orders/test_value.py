@@ -28,6 +28,7 @@ def line(ordered: int, amount_minor: int) -> LineRow:
             "packed": ordered,
             "excluded_location_ids": [],
             "group_code": None,
+            "parts_per_unit": 1,
         }
     )
 

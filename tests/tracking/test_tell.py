@@ -19,24 +19,27 @@ from ordino.core.reactions import Worker
 from ordino.flows.versions import ensure_active, flow_plans
 from ordino.insights.kpis import counted_orders
 from ordino.orders import read as orders_read
-from ordino.orders.model import Address
+from ordino.orders.model import Address, NewOrder
 from ordino.tracking import read, watch
 from ordino.tracking.api import routes
 from ordino.tracking.model import (
     DateRefusal,
     DateRefused,
     DateTold,
+    Kept,
     Kind,
     NewDate,
     Recorded,
     Status,
     TrackingEvent,
 )
+from ordino.tracking.reactions import watch_parcel
 from ordino.tracking.take_events import take_events
 from ordino.tracking.tell import tell
-from ordino.warehouse.model import Released
+from ordino.warehouse.model import Released, Ship, Shipped
 from ordino.warehouse.release import release
-from steps import assert_clean, client, delivered, events, in_one, placed, shipped, sure
+from ordino.warehouse.ship import ship
+from steps import assert_clean, client, delivered, events, in_one, packed, placed, react, shipped, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)  # a Monday; what leaves now is planned for Tuesday 20:00 in New York
@@ -149,6 +152,39 @@ async def test_the_date_of_one_parcel_leaves_the_other_held_to_its_own(database:
     assert await look(database, order_id, one.shipment_id, last) == 0
     assert await look(database, order_id, other.shipment_id, last) == 1
     assert await look(database, order_id, one.shipment_id, later) == 1
+
+
+async def test_parcels_are_told_of_before_a_worker_has_seen_them(database: Database, world: World) -> None:
+    """The date of one of them is not the other's; and what a carrier said before they left happens first."""
+    stock = {("ts-sku-1", "ts-loc-1"): 9, ("ts-sku-2", "ts-loc-2"): 9}
+    split = await small_world(database, skus=2, stock=stock, prefix="ts-")
+    order_id, [one, other] = await left(database, split.order("left", {"ts-sku-1": 1, "ts-sku-2": 1}))
+    first = await database.pool.fetchval("SELECT promised_at FROM orders.orders WHERE order_id = $1", order_id)
+    later = first + DAY
+    date = NewDate(order_id=order_id, promised_at=later, shipment_id=one.shipment_id)
+    assert (await in_one(database, tell, [date], AT))[0] == DateTold(order_id, first, later)
+    await react(database, watch_parcel, order_id, "shipment_shipped", AT)
+    assert await look(database, order_id, one.shipment_id, first) == 0
+    assert await look(database, order_id, other.shipment_id, first) == 1
+    assert await look(database, order_id, one.shipment_id, later) == 1
+
+    said = [TrackingEvent(tracking_number=f"ts-{n}", kind=Kind.DELIVERED, at=AT) for n in (0, 1)]
+    for outcome in await in_one(database, take_events, said, AT):
+        sure(outcome, Kept)
+    order_id, _ = await left(database, split.order("ended", {"ts-sku-1": 1, "ts-sku-2": 1}), "ts-")
+    [refused] = await in_one(database, tell, [NewDate(order_id=order_id, promised_at=later)], AT)
+    assert sure(refused, DateRefused).reason is DateRefusal.ENDED
+    await assert_clean(database)
+
+
+async def left(database: Database, order: NewOrder, prefix: str | None = None) -> tuple[UUID, list[Shipped]]:
+    """An order in parcels that nobody has seen yet."""
+    order_id, works = await packed(database, order, AT)
+    ships = [
+        Ship(order_id=order_id, fulfillment_order_id=work, tracking_number=f"{prefix or uuid4().hex}{n}", all=True)
+        for n, work in enumerate(works)
+    ]
+    return order_id, [sure(outcome, Shipped) for outcome in await in_one(database, ship, ships, AT)]
 
 
 async def test_nobody_can_be_told_a_date_of_nothing(database: Database, world: World) -> None:

@@ -106,4 +106,18 @@ async def test_a_lost_parcel_that_arrives_after_all_is_seen_by_a_person(database
     assert await events(database, order_id, "shipment_delivered") == []
     await database.transact(lambda tx: resolve(tx, one.exception_id, Resolve(action="close"), at=NOW))
     assert [one for one in await database.read(lambda tx: exceptions(tx)) if one.order_id == order_id] == []
+    last = NOW + timedelta(hours=3)
+    await hear(database, sent.tracking_number, Kind.DELIVERED, now=last, at=last)
+    assert [one for one in await database.read(lambda tx: exceptions(tx)) if one.order_id == order_id] == []
+    assert len(await events(database, order_id, "lost_shipment_arrived")) == 1, "what a person has closed stays closed"
     await assert_clean(database)
+
+
+async def test_a_lost_parcel_arrives_once_within_a_batch(database: Database, world: World) -> None:
+    order_id, [sent] = await shipped(database, world.order("found at once"), AT)
+    said = [
+        TrackingEvent(tracking_number=sent.tracking_number, kind=kind, at=NOW - timedelta(hours=hours))
+        for kind, hours in ((Kind.LOST, 3), (Kind.DELIVERED, 2), (Kind.DELIVERED, 1))
+    ]
+    await in_one(database, take_events, said, NOW)
+    assert len(await events(database, order_id, "lost_shipment_arrived")) == 1

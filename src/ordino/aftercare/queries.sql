@@ -127,6 +127,11 @@ SELECT sku_id, code FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
 
 -- refunds ------------------------------------------------------------------------------------------------------------------
 
+-- name: declined_charges
+-- What was charged for these orders and never captured, because the provider said no.
+SELECT subject_id AS order_id, sum((data->>'amount_minor')::bigint)::bigint AS amount_minor FROM core.events
+WHERE subject_id = any(:order_ids::uuid[]) AND kind = 'payment_declined' AND data->>'of' = 'capture' GROUP BY subject_id;
+
 -- name: write_refunds
 -- Refunds that were asked for, with their lines.
 WITH r AS (

@@ -32,15 +32,19 @@ sql = statements("ordino.aftercare")
 
 
 class Account(Struct):
-    """What of an order was charged and can still be given back. Refunds of one batch take from it one after the other."""
+    """What of an order was charged and can still be given back. Refunds of one batch take from it one after the other. Of what was
+    charged, ``declined_minor`` will never be captured: the provider said no.
+    """
 
     order: OrderRow
     lines: dict[int, LineRow]
+    declined_minor: int = 0
 
     @property
     def left_minor(self) -> int:
         """Of all lines and of the shipping together."""
-        return value.kept_shipping_minor(self.order) + sum(map(value.kept_minor, self.lines.values()))
+        kept = value.kept_shipping_minor(self.order) + sum(map(value.kept_minor, self.lines.values()))
+        return max(0, kept - self.declined_minor)
 
 
 class Parts(Struct, frozen=True):
@@ -80,6 +84,8 @@ async def _accounts(tx: Tx, order_ids: Sequence[UUID]) -> dict[UUID, Account]:
     accounts = {order_id: Account(order, {}) for order_id, order in (await ledger.lock(tx, order_ids)).items()}
     for (order_id, line_no), line in (await ledger.lines(tx, accounts)).items():
         accounts[order_id].lines[line_no] = line
+    for row in await sql.declined_charges(tx, order_ids=list(accounts)):
+        accounts[row["order_id"]].declined_minor = row["amount_minor"]
     return accounts
 
 
@@ -94,6 +100,8 @@ def _judge(wanted: NewRefund, account: Account | None, *, repeated: bool) -> Par
         detail = f"{whose}, {amount(left, currency)} can still be refunded, not {amount(asked, currency)}."
         if not left:
             detail = f"{whose}, nothing can be refunded: it is not charged yet (cancel it instead), or is given back already."
+        if account is not None and account.declined_minor:
+            detail += f" The provider declined {amount(account.declined_minor, currency)} of what was charged."
         return refuse(RefundRefusal.TOO_MUCH, detail, pointer, left)
 
     if repeated:
@@ -126,6 +134,8 @@ def _judge(wanted: NewRefund, account: Account | None, *, repeated: bool) -> Par
         pointer = "/all_shipping" if wanted.all_shipping else "/shipping_minor"
         return too_much("Of the shipping", shipping, shipping_left, pointer)
     goodwill, rest = wanted.goodwill_minor or 0, account.left_minor - sum(asked.values()) - shipping
+    if rest < 0:
+        return too_much("Of the order", sum(asked.values()) + shipping, account.left_minor, "")
     if goodwill > rest:
         return too_much(
             "Of the order" if rest == account.left_minor else "Beside the rest", goodwill, rest, "/goodwill_minor"

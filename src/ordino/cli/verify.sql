@@ -562,6 +562,21 @@ WHERE (charged_units + void_units = ordered AND charged_minor + void_minor <> am
        AND (SELECT count(*) FROM orders.moves m WHERE m.order_id = l.order_id AND m.refund_minor IS NOT NULL
                                                   AND m.amount_minor IS NULL) = 0);
 
+-- name: parts_that_are_back_are_counted
+-- MON-9: What a line says is back of units that are not back whole is what its returns brought of their components.
+SELECT order_id, line_no, coalesce(l.parts_back, 0) AS found, coalesce(b.back, 0) AS expected
+FROM (SELECT order_id, line_no, parts_back FROM orders.lines WHERE parts_back <> 0) l
+FULL JOIN (
+    SELECT r.order_id, r.line_no, sum((r.restocked + r.scrapped) * CASE r.component_sku_id WHEN 0 THEN k.parts ELSE 1 END)
+                                  - w.returned * k.parts AS back
+    FROM aftercare.return_lines r
+    JOIN (SELECT order_id, line_no, sum(quantity) AS parts FROM inventory.kit_lines
+          WHERE (order_id, line_no) IN (SELECT order_id, line_no FROM aftercare.return_lines WHERE component_sku_id <> 0)
+          GROUP BY order_id, line_no) k USING (order_id, line_no)
+    JOIN orders.lines w USING (order_id, line_no)
+    GROUP BY r.order_id, r.line_no, w.returned, k.parts) b USING (order_id, line_no)
+WHERE coalesce(l.parts_back, 0) <> coalesce(b.back, 0);
+
 -- name: shipping_goes_with_the_order
 -- MON-8: With an order's last unit cancelled, its shipping is no longer owed, or given back; it is charged with the first shipment.
 -- Orders that were lost before shipping was given back (the ``amount_minor`` of such a move is NULL) kept it.

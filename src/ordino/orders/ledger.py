@@ -49,6 +49,7 @@ async def move_units(
 
     The orders must be locked. A move that is no exit, or of units that are not in the state, is a bug and breaks the batch.
     """
+    assert {move.order_id for move in shipping} <= {move.order_id for move in moves}, "shipping moves with units"
     if not moves:
         return {}
     assert all(move.to_state in EXITS[move.from_state] for move in moves), "a unit leaves a state by one of its exits"
@@ -89,6 +90,18 @@ async def give_back(tx: Tx, amounts: Mapping[tuple[UUID, int], int], shipping: M
             amounts=list(amounts.values()),
             shipping_order_ids=list(shipping),
             shipping_amounts=list(shipping.values()),
+        )
+
+
+async def count_parts(tx: Tx, lines: Iterable[LineRow]) -> None:
+    """Write how many parts of their units are back while the units are not. The orders must be locked."""
+    if counted := list(lines):
+        await sql.count_parts(
+            tx,
+            order_ids=[line.order_id for line in counted],
+            line_nos=[line.line_no for line in counted],
+            parts_per_unit=[line.parts_per_unit for line in counted],
+            parts_back=[line.parts_back for line in counted],
         )
 
 

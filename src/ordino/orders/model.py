@@ -17,6 +17,7 @@ MON-6  What a line charged, no longer owes and gives back is what its moves and 
 MON-7  Units that are no longer owed or were given back are the cancelled and returned ones, and what the customer has was charged.
 MON-8  With its last unit, all of a line's amount is charged or no longer owed, and all that was charged is given back; with an
        order's last unit cancelled, its shipping, too.
+MON-9  A unit that is lost or cancelled after parts of other units of its line came back is refunded its own share.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
@@ -306,6 +307,8 @@ class LineRow(Struct, frozen=True, gc=False):
     void_minor: int
     refunded_units: int
     refunded_minor: int
+    parts_per_unit: int = 1  # equal parts that a unit comes back in, once a part of one came back by itself
+    parts_back: int = 0  # of units that are not back whole
 
 
 class AllocationRow(Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ FROM orders.orders WHERE order_id = any(:order_ids::uuid[]);
 -- The lines of these orders with their counts.
 SELECT order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated, picked, packed, shipped,
        delivered, returned, cancelled, stop_wanted, excluded_location_ids, group_code, tries, charged_units, charged_minor,
-       void_units, void_minor, refunded_units, refunded_minor
+       void_units, void_minor, refunded_units, refunded_minor, parts_per_unit, parts_back
 FROM orders.lines WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, line_no;
 
 -- name: allocations
@@ -112,6 +112,13 @@ WITH g AS (
 UPDATE orders.orders o SET shipping_refunded_minor = o.shipping_refunded_minor + s.amount_minor
 FROM unnest(:shipping_order_ids::uuid[], :shipping_amounts::bigint[]) AS s (order_id, amount_minor)
 WHERE o.order_id = s.order_id /* on shards: AND o.order_id = any(:shipping_order_ids::uuid[]) */;
+
+-- name: count_parts
+-- How many parts of units that are not back whole are back.
+UPDATE orders.lines l SET parts_per_unit = d.parts_per_unit, parts_back = d.parts_back
+FROM unnest(:order_ids::uuid[], :line_nos::int[], :parts_per_unit::int[], :parts_back::bigint[])
+    AS d (order_id, line_no, parts_per_unit, parts_back)
+WHERE l.order_id = d.order_id AND l.line_no = d.line_no /* on shards: AND l.order_id = any(:order_ids::uuid[]) */;
 
 -- name: take_allocations
 -- Units leave their allocation: picked, short or cancelled. Released units leave first what was released.

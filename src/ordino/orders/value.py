@@ -98,10 +98,15 @@ def take_back(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
 
 
 def give_back(line: LineRow, quantity: int) -> tuple[LineRow, int]:
-    """The line, and what ``quantity`` charged units are refunded, in minor units."""
+    """The line, and what ``quantity`` charged units are refunded, in minor units. Parts of other units that came back by themselves
+    were refunded then, and take no share.
+    """
     if not quantity:
         return line, 0
-    refund = share_of_pool(kept_minor(line), quantity, kept_units(line))
+    parts = line.parts_per_unit
+    # No more than the customer has: a process of the version before takes kits back without counting their parts.
+    parts_back = min(line.parts_back, line.delivered * parts)
+    refund = share_of_pool(kept_minor(line), quantity * parts, kept_units(line) * parts - parts_back)
     line = structs.replace(
         line, refunded_units=line.refunded_units + quantity, refunded_minor=line.refunded_minor + refund
     )

@@ -15,6 +15,7 @@ from ordino.orders.parcel_exceptions import RETURNED_TO_SENDER, ParcelException
 from ordino.tracking.begin import Sent, begin, sql
 from ordino.tracking.happen import SAID, change, contents
 from ordino.tracking.model import ParcelRow
+from ordino.tracking.watch import begin_what_left
 from ordino.warehouse import numbers
 
 Key = tuple[UUID, UUID]
@@ -53,6 +54,7 @@ async def parcels_back(tx: Tx, keys: Collection[Key], *, at: datetime) -> dict[K
     places = {(row["order_id"], row["shipment_id"]): row for row in await sql.places_of_shipments(tx, **columns)}
     if not places:
         return {}
+    await begin_what_left(tx, {order_id for order_id, _ in places}, at=at)
     parcels = {(row["order_id"], row["shipment_id"]): ParcelRow(*row) for row in await sql.parcels(tx, **columns)}
     if missing := [Sent(*key, row["tracking_number"], key[1]) for key, row in places.items() if key not in parcels]:
         await begin(tx, missing, at=at)

@@ -53,6 +53,8 @@ def apply(event: TrackingEvent, parcel: ParcelRow, said_at: datetime) -> str | N
     if parcel.lost_at is not None:
         return None
     if event.kind is Kind.LOST:
+        if parcel.back_at is not None:
+            return None  # the carrier has it no longer: whoever received it says what is missing
         parcel.lost_at = said_at
         return "shipment_lost"
     delayed = event.kind is Kind.DELAYED and event.expected_at is not None and parcel.returning_at is None

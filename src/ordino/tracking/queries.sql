@@ -19,6 +19,14 @@ JOIN warehouse.shipments s USING (order_id, shipment_id) JOIN orders.orders o US
 ON CONFLICT (order_id, shipment_id) DO NOTHING
 RETURNING order_id, shipment_id, least(promised_at, planned_at, last_promised_at) AS look_at;
 
+-- name: not_begun
+-- Shipments of these orders that are no parcels yet.
+SELECT s.order_id, s.shipment_id, s.tracking_number FROM warehouse.shipments s
+WHERE s.order_id = any(:order_ids::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM tracking.parcels p WHERE p.order_id = s.order_id AND p.shipment_id = s.shipment_id
+                  /* on shards: AND p.order_id = any(:order_ids::uuid[]) */)
+ORDER BY s.order_id, s.shipment_id;
+
 -- name: behind_numbers
 -- Which shipments are the parcels under these numbers, the first one first.
 SELECT tracking_number, order_id, shipment_id

@@ -139,6 +139,7 @@ async def _take(
     await _close(tx, said, behind, at)
     new = await _record(tx, said, at)
     delays = await _delays(tx, said, new)
+    arrived = await _arrived(tx, said, new, parcels)
     happened: list[Happening] = []
     repeated: dict[int, bool] = {}
     for one in said:
@@ -147,9 +148,13 @@ async def _take(
         repeated[one.place] = repeated.get(one.place, True) and not fresh
         if not fresh or not _is_newest(one, delays):
             continue
-        kind = apply(one.event, parcels[one.shipment_id], one.at)
+        parcel = parcels[one.shipment_id]
+        kind = apply(one.event, parcel, one.at)
+        if kind == "lost_shipment_arrived":
+            if parcel.shipment_id in arrived:
+                continue
+            arrived.add(parcel.shipment_id)
         if kind is not None:
-            parcel = parcels[one.shipment_id]
             happened.append(Happening(one.place, kind, parcel))
             if kind == "shipment_delayed" and parcel.expected_at > parcel.told_at:
                 happened.append(Happening(one.place, "shipment_to_be_late", parcel))
@@ -286,6 +291,23 @@ async def _delays(tx: Tx, said: Sequence[_Said], new: Collection[Words]) -> dict
         if (row["shipment_id"], row["at"]) not in just:
             delays[row["shipment_id"]] = row["at"]
     return delays
+
+
+async def _arrived(
+    tx: Tx, said: Sequence[_Said], new: Collection[Words], parcels: Mapping[UUID, ParcelRow]
+) -> set[UUID]:
+    """Shipments that were lost, and of which the carrier had said before this batch that they arrived: that is told once."""
+    lost = {
+        one.shipment_id: one.order_id
+        for one in said
+        if one.event.kind is Kind.DELIVERED and parcels[one.shipment_id].lost_at is not None
+    }
+    if not lost:
+        return set()
+    rows = await sql.said_before(
+        tx, order_ids=list(lost.values()), shipment_ids=list(lost), kinds=[str(Kind.DELIVERED)] * len(lost)
+    )
+    return {row["shipment_id"] for row in rows if (row["shipment_id"], row["kind"], row["at"]) not in new}
 
 
 def _is_newest(one: _Said, delays: dict[UUID, datetime]) -> bool:

@@ -18,7 +18,7 @@ from ordino.orders.model import OrderRow
 from ordino.orders.told import tell_orders
 from ordino.tracking.begin import sql
 from ordino.tracking.model import DateRefusal, DateRefused, DateTold, NewDate
-from ordino.tracking.watch import look_again
+from ordino.tracking.watch import begin_what_left, look_again
 
 ENDED = frozenset({"delivered", "returned", "cancelled"})
 
@@ -37,6 +37,10 @@ async def tell(tx: Tx, dates: Sequence[NewDate], *, at: datetime) -> list[DateTo
     ``last_promised_at``. The date of one parcel is the order's, too, where it is later; other parcels stay held to theirs.
     """
     orders = await orders_ledger.lock(tx, [date.order_id for date in dates])
+    if orders and await begin_what_left(tx, orders, at=at):
+        orders = await orders_ledger.lock(
+            tx, orders
+        )  # what was said of a parcel before it left may have ended its order
     told = {order_id: _Told(order, order.promised_at, order.last_promised_at, {}) for order_id, order in orders.items()}
     for row in await sql.parcels_under_way(tx, order_ids=list(orders)) if orders else ():
         told[row["order_id"]].parcels[row["shipment_id"]] = row["told_at"]

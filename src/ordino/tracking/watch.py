@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from ordino.tracking.model import ParcelRow, Status
 from ordino.tracking.take_events import take_kept
 from ordino.warehouse import numbers
 
-__all__ = ["Sent", "check_late", "look_again", "watch"]
+__all__ = ["Sent", "begin_what_left", "check_late", "look_again", "watch"]
 
 
 async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
@@ -35,6 +35,20 @@ async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
     watched = [s for s in shipments if s.shipment_id in numbered]
     await begin(tx, watched, at=at)
     await take_kept(tx, {s.tracking_number for s in watched}, at=at)
+
+
+async def begin_what_left(tx: Tx, order_ids: Collection[UUID], *, at: datetime) -> bool:
+    """Shipments of these orders that neither a worker nor a carrier has spoken of become parcels now, and what was said before they
+    left happens to them. Returns whether there were any. The orders must be locked.
+    """
+    rows = await sql.not_begun(tx, order_ids=sorted(order_ids))
+    if not rows:
+        return False
+    numbered = await numbers.ensure(tx, [numbers.Numbered(**row) for row in rows])
+    left = [Sent(**row, event_id=row["shipment_id"]) for row in rows if row["shipment_id"] in numbered]
+    await begin(tx, left, at=at)
+    await take_kept(tx, {s.tracking_number for s in left}, at=at)
+    return True
 
 
 async def _complain(tx: Tx, shipments: Sequence[Sent], orders: Mapping[UUID, OrderRow], at: datetime) -> None:

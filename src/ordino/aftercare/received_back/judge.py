@@ -30,7 +30,7 @@ class Known(Struct):
     parcels: dict[Key, Back]
     network: NetworkFacts
     names: named.Names
-    became_kits: set[tuple[UUID, int]]
+    became_kits: dict[tuple[UUID, int], bool]  # lines of which it, or (True) a component of it, has become a kit since
 
 
 class Judged(Struct, frozen=True):
@@ -49,16 +49,17 @@ async def known_of(tx: Tx, receipts: Sequence[ParcelReceipt], *, at: datetime) -
         for line in receipt.lines or ():
             if row := lines.get((receipt.order_id, line.line_no)):
                 wanted.append((row.sku_id, [*(line.serials or ()), *(line.scrapped_serials or ())]))
-    of_kits = (await kits(tx)).parts
-    made_of_parts = {key for key, line in lines.items() if line.sku_id in of_kits}
-    frozen = await kit_ledger.frozen(tx, made_of_parts) if made_of_parts else {}
+    known_kits = await kits(tx)
+    ever = {key for key, line in lines.items() if line.sku_id in known_kits.ever}
+    frozen = await kit_ledger.frozen(tx, ever) if ever else {}
+    stocked = {key: [sku_id for sku_id, _ in frozen.get(key, ())] or [line.sku_id] for key, line in lines.items()}
     return Known(
         orders,
         lines,
         await parcels_back(tx, [(r.order_id, r.shipment_id) for r in receipts], at=at),
         await facts(tx),
         await named.names(tx, wanted),
-        made_of_parts - frozen.keys(),
+        {key: key in frozen for key, skus in stocked.items() if any(sku_id in known_kits.parts for sku_id in skus)},
     )
 
 
@@ -118,8 +119,10 @@ def _doubt_lines(receipt: ParcelReceipt, lines: Sequence[BackLine], back: Back, 
         if fault := _doubt_next(line, receipt, back):
             return refuse(BackRefusal.INVALID, fault, f"{pointer}/then" if line.then else "/then")
         if line.restocked and (receipt.order_id, line.line_no) in known.became_kits:
+            of_component = known.became_kits[receipt.order_id, line.line_no]
+            what = "A component of the kit" if of_component else "The SKU"
             detail = (
-                f"The SKU of line {line.line_no} has become a kit since it was sold, and a kit has no stock of its own: "
+                f"{what} of line {line.line_no} has become a kit since it was sold, and a kit has no stock of its own: "
                 "say that the units were scrapped, and receive their components by POST /v1/receipts."
             )
             return refuse(BackRefusal.KIT, detail, f"{pointer}/restocked")

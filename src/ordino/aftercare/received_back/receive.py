@@ -109,7 +109,8 @@ def _take_back(
         )
         batch.receipts.append(row)
         told.append({name: getattr(row, name) for name in ("line_no", "restocked", "scrapped", "lost", "next")})
-    refund_minor += _settle_shipping(order_id, known, batch)
+    if any(line.then for line in judged.lines):
+        refund_minor += _settle_shipping(order_id, known, batch)
     batch.stock_moves += shelf.moves(order_id, receipt_id)
     _tell(receipt, receipt_id, told, refund_minor, again, known, batch, at)
     return ReceivedBack(
@@ -179,8 +180,8 @@ def _settle(order_id: UUID, receipt_id: UUID, line: BackLine, units: int, known:
 
 
 def _settle_shipping(order_id: UUID, known: Known, batch: _Batch) -> int:
-    """The order's shipping is given back if nothing of the order has reached the customer or still may. Returns how much, in minor
-    units.
+    """After units left the state shipped: the order's shipping is given back if nothing of the order has reached the customer or
+    still may. Returns how much, in minor units.
     """
     lines = [line for (of_order, _), line in known.lines.items() if of_order == order_id]
     known.orders[order_id], move = value.close_order(known.orders[order_id], lines)

@@ -26,7 +26,7 @@ from ordino.inventory.detail import scrap_returned
 from ordino.inventory.model import StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
-from ordino.orders.model import State, UnitMove
+from ordino.orders.model import LineRow, State, UnitMove
 
 sql = statements("ordino.aftercare")
 
@@ -59,6 +59,7 @@ class _Arrival(Struct, kw_only=True):
     places: list[str]
     refund_minor: int
     given_back: dict[LineKey, int]  # for components, of lines of which no kit became whole
+    parted: list[LineRow]  # lines of kits of which other parts are back than before
     unit_moves: list[UnitMove]
     stock_moves: list[StockMove]
     scrapped: list[tuple[int, Sequence[str]]]  # (SKU id, serial numbers)
@@ -252,6 +253,7 @@ def _carried_out(
     line_nos = sorted({line.line_no for line in receipt.lines})
     back = {line_no: history.parts_back((order_id, line_no)) for line_no in line_nos}
     history.rows[order_id] = [row for row in history.rows[order_id] if row.return_id != receipt.return_id] + rows
+    before = {line_no: history.lines[order_id, line_no].parts_back for line_no in line_nos}
     units, refunds = dict.fromkeys(line_nos, 0), dict.fromkeys(line_nos, 0)
     places = [""] * len(receipt.lines)
     shelves = Restocking({}, {})
@@ -286,6 +288,7 @@ def _carried_out(
         places=places,
         refund_minor=sum(refunds.values()),
         given_back={(order_id, line_no): minor for line_no, minor in refunds.items() if minor and not units[line_no]},
+        parted=[row for n in line_nos if (row := history.lines[order_id, n]).parts_back != before[n]],
         unit_moves=unit_moves,
         stock_moves=shelves.moves(order_id, event_id),
         scrapped=scrapped,
@@ -322,6 +325,10 @@ async def _write(
         for line, minor in one.given_back.items():
             given_back[line] = given_back.get(line, 0) + minor
     await orders_ledger.give_back(tx, given_back, {})
+    parted = {
+        (line.order_id, line.line_no): line for one in arrivals for line in one.parted
+    }  # as the last receipt leaves them
+    await orders_ledger.count_parts(tx, parted.values())
     statuses = await orders_ledger.move_units(tx, [move for one in arrivals for move in one.unit_moves], at=at)
     stock_moves = [move for one in arrivals for move in one.stock_moves]
     if stock_moves:

@@ -23,5 +23,7 @@ def take_back(line: LineRow, *, parts: int, partly: int, coming: int, units: int
         returned=line.returned + units,
         refunded_units=line.refunded_units + units,
         refunded_minor=line.refunded_minor + refund,
+        parts_per_unit=parts,
+        parts_back=partly + coming - units * parts,
     )
     return line, refund
