@@ -216,6 +216,8 @@ def network_fault(network: Network) -> Fault | None:
 
 
 def service_fault(service: CarrierService) -> Fault | None:
+    if not is_currency(service.currency):
+        return Fault("/currency", f"{service.currency!r} is no ISO 4217 currency; write one such as USD.")
     zones = {zone.zone for zone in service.zones}
     for index, zone in enumerate(service.zones):
         wrong = _repeated(f"/zones/{index}/rates", "/up_to_grams", [rate.up_to_grams for rate in zone.rates])
