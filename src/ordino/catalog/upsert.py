@@ -29,7 +29,7 @@ sql = statements("ordino.catalog")
 
 SellerCheck = Callable[[Tx, Mapping[str, str], datetime], Awaitable[Mapping[str, NotUpserted]]]
 SELLER_CHECKS: list[SellerCheck] = []
-"""Later stages that may refuse another currency of a seller: they are given seller -> new currency, and say what stands against it."""
+"""Later stages that may refuse another currency of a seller: given seller -> new currency, they say what stands against it."""
 
 
 async def upsert_sellers(tx: Tx, sellers: Sequence[Seller], *, at: datetime) -> list[Outcome]:
