@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -184,3 +184,30 @@ def test_any_number_of_services_has_its_zones() -> None:
     assert [(service.service_id, zone.zone) for service, zone in far.ways] == [(k, "z3") for k in services]  # 211 km
     assert {zone.zone for _, zone in facts.destination("US", "y")[1].ways} == {"z1"}
     assert facts.destination("US", "nowhere")[1].ways == ()
+
+
+@pytest.mark.parametrize(
+    ("zone", "cut_off", "begin"),
+    [
+        ("Asia/Beirut", time(23, 59), datetime(2026, 10, 24, 19, tzinfo=UTC)),  # 23:00 to 24:00 comes twice
+        ("Asia/Beirut", time(0, 30), datetime(2026, 3, 28, 20, tzinfo=UTC)),  # 00:00 to 01:00 does not come
+        ("America/New_York", time(2, 30), datetime(2026, 3, 8, 5, tzinfo=UTC)),
+        ("America/New_York", time(1, 30), datetime(2026, 11, 1, 4, tzinfo=UTC)),
+    ],
+)
+def test_where_clocks_change_nothing_is_due_before_it_is_ordered_and_what_was_asked_before_changes_nothing(
+    zone: str, cut_off: time, begin: datetime
+) -> None:
+    changes = {
+        "zone": ZoneInfo(zone),
+        "cut_off": cut_off,
+        "working_days": frozenset(range(1, 8)),
+        "ships_until": cut_off,
+    }
+    instants = [begin + timedelta(minutes=minute) for minute in range(0, 300, 5)]
+    alone = [network(**changes).ship_by(1, at) for at in instants]
+    one, other = network(**changes), network(**changes)
+    assert [one.ship_by(1, at) for at in instants] == alone
+    assert [other.ship_by(1, at) for at in reversed(instants)] == alone[::-1]
+    assert all(due >= at for at, due in zip(instants, alone, strict=True))
+    assert alone == sorted(alone)

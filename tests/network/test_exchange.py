@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from uuid import uuid4
@@ -161,3 +162,80 @@ async def test_a_network_sells_in_no_currency_into_which_nobody_can_convert(data
     assert await in_one(database, upsert_locations, [euro], AT) == [Created(euro.code)]
     more = replace(both, members=[*both.members, replace(both.members[0], location=euro.code)])
     conflict((await in_one(database, upsert_networks, [more], AT))[0], f"/members/{len(both.members)}/location")
+
+
+async def test_a_seller_changes_to_no_currency_into_which_nobody_can_convert(database: Database, world: World) -> None:
+    franc = Seller(code=world.seller, name="Seller", currency="CHF")
+    said = conflict((await in_one(database, upsert_sellers, [franc], AT))[0], "/currency")
+    assert "no exchange rate from USD to CHF for today" in said
+    assert (await database.read(facts)).channels[world.channel].currency == "USD"
+    await in_one(database, upsert_exchange_rates, [rate("USD", "CHF", "0.9")], AT)
+    # beside one that is refused, others are written: one that nobody serves may sell in any currency
+    alone = Seller(code=f"{world.seller}-alone", name="S", currency="USD")
+    await in_one(database, upsert_sellers, [alone], AT)
+    outcomes = await in_one(
+        database, upsert_sellers, [replace(franc, currency="NOK"), replace(alone, currency="NOK"), franc], AT
+    )
+    conflict(outcomes[0], "/currency")
+    assert outcomes[1:] == [Updated(alone.code), Updated(franc.code)]
+    # another seller of the same network: handling costs without a currency would mean both
+    other = await seller(database, world, "CHF")
+    [network] = await database.read(lambda tx: read.networks(tx, [world.network]))
+    both = replace(network, channels=[*network.channels, other])
+    assert await in_one(database, upsert_networks, [both], AT) == [Updated(world.network)]
+    said = conflict((await in_one(database, upsert_sellers, [replace(franc, currency="USD")], AT))[0], "/currency")
+    assert "its networks sell in CHF, USD. Say the `currency` of the location" in said
+
+
+async def test_handling_costs_without_a_currency_do_not_serve_two_networks_of_two_currencies(
+    database: Database, world: World
+) -> None:
+    await in_one(database, upsert_exchange_rates, [rate("USD", "JPY", "150")], AT)
+    yen = await seller(database, world, "JPY")
+    [network] = await database.read(lambda tx: read.networks(tx, [world.network]))
+    second = replace(network, code=f"{world.network}-jpy", channels=[yen])
+    said = conflict((await in_one(database, upsert_networks, [second], AT))[0], "/members/0/location")
+    assert "its networks sell in JPY, USD" in said
+    # in one batch, too: each network is asked after the one before it is written
+    apart = [replace(network, channels=[]), second, network]
+    outcomes = await in_one(database, upsert_networks, apart, AT)
+    assert outcomes[:2] == [Updated(network.code), Created(second.code)]
+    conflict(outcomes[2], "/members/0/location")
+
+
+async def test_a_batch_that_says_a_thing_twice_is_asked_twice(database: Database, world: World) -> None:
+    await in_one(database, upsert_exchange_rates, [rate("KWD", "USD", "3.25")], AT)
+    service = replace(parcel_service(f"{world.service}-kwd"), currency="KWD")
+    await in_one(database, upsert_carrier_services, [service], AT)
+    await database.pool.execute("DELETE FROM network.exchange_rates")
+    outcomes = await in_one(database, upsert_carrier_services, [replace(service, currency="USD"), service], AT)
+    assert outcomes[0] == Updated(service.code)
+    conflict(outcomes[1], "/currency")
+
+
+async def test_a_currency_that_is_none_is_refused(database: Database, world: World) -> None:
+    for verb, thing in (
+        (upsert_sellers, Seller(code=f"{world.seller}-none", name="S", currency="XXY")),
+        (upsert_carrier_services, replace(parcel_service(f"{world.service}-none"), currency="XXY")),
+    ):
+        [outcome] = await in_one(database, verb, [thing], AT)
+        assert isinstance(outcome, NotUpserted)
+        assert (outcome.reason, outcome.pointer) == (Reason.INVALID, "/currency")
+
+
+async def test_changes_at_once_make_no_pair_that_nobody_can_convert(database: Database, world: World) -> None:
+    """A carrier in euros and a seller who changes to francs: each alone would do, and one of the two is refused."""
+    refused = 0
+    for turn in range(6):
+        await in_one(database, upsert_exchange_rates, [rate("EUR", "USD", "1.1"), rate("USD", "CHF", "0.9")], AT)
+        service = replace(parcel_service(f"{world.service}-{turn}"), currency="EUR")
+        franc = Seller(code=world.seller, name="Seller", currency="CHF")
+        outcomes = await asyncio.gather(
+            in_one(database, upsert_carrier_services, [service], AT), in_one(database, upsert_sellers, [franc], AT)
+        )
+        assert [isinstance(one, NotUpserted) for [one] in outcomes].count(True) == 1
+        refused += 1
+        await in_one(database, upsert_carrier_services, [replace(service, active=False)], AT)
+        await in_one(database, upsert_exchange_rates, [rate("CHF", "USD", "1.1")], AT)
+        await in_one(database, upsert_sellers, [replace(franc, currency="USD")], AT)
+    assert refused == 6

@@ -12,7 +12,7 @@ from ordino.network.facts import NetworkFacts
 from ordino.network.parcels import packed, tidy
 from ordino.network.rates import Route, Service, Zone
 from ordino.sourcing.decide import decide
-from ordino.sourcing.model import Fence, Need
+from ordino.sourcing.model import Fence, Need, ShortPolicy
 from ordino.sourcing.never import Hurdle, never
 from ordino.sourcing.profile import Profile, Strategy
 from paper import NEAR_1, WEEKDAYS, request
@@ -136,6 +136,25 @@ def test_a_unit_that_is_too_heavy_has_no_service_whatever_else_goes_with_it() ->
     # the other service takes them: it is chosen though the first one would be cheaper a gram
     [decision] = decide([request(needs=needs)], {7: {1: 9}, 8: {1: 9}}, network(SMALL, FREIGHT), PLAIN)
     assert (decision.legs[0].service_id, decision.legs[0].packages) == (2, 1)
+
+
+def test_what_no_single_service_takes_together_goes_one_after_the_other() -> None:
+    heavy = msgspec.structs.replace(FREIGHT, max_cubic_cm=1_000)
+    bulky = msgspec.structs.replace(FREIGHT, service_id=3, code="bulky", max_grams=30_000, max_cubic_cm=100_000)
+    needs = (
+        Need(1, 7, 1, 90_000, True, cubic_mm=500_000),
+        Need(2, 8, 2, 5_000, True, cubic_mm=50_000_000),
+        Need(3, 9, 1, 100, True),
+    )
+    stock = {7: {1: 9}, 8: {1: 9}, 9: {1: 9}}
+    asked = request(needs=needs, policy=ShortPolicy.BACKORDER, buffers={1: 0})
+    facts = network(heavy, bulky)
+    assert never(asked, facts, PLAIN) == {}
+    [first] = decide([asked], stock, facts, PLAIN)
+    assert (first.legs[0].service_id, first.legs[0].given(), dict(first.short)) == (3, {8: 2, 9: 1}, {1: 1})
+    rest = msgspec.structs.replace(asked, needs=needs[:1])
+    [second] = decide([rest], stock, facts, PLAIN)
+    assert (second.legs[0].service_id, second.legs[0].given(), dict(second.short)) == (2, {7: 1}, {})
 
 
 def test_the_units_of_a_kit_are_its_components() -> None:

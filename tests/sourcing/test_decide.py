@@ -12,7 +12,7 @@ import pytest
 from ordino.network.facts import NetworkFacts
 from ordino.sourcing.decide import decide
 from ordino.sourcing.model import Fence, Need, Request, ShortPolicy
-from ordino.sourcing.profile import Profile
+from ordino.sourcing.profile import Partial, Profile, Strategy
 from paper import FAR_3, NEAR_1, NEAR_2, location, network, request
 
 PROFILE = Profile("test")
@@ -206,3 +206,26 @@ def test_a_first_decision_is_the_cheapest_of_all_subsets(seed: int) -> None:
                     best = cost if best is None else min(best, cost)
     if best is not None:
         assert (decision.explanation.cost_minor or 0) <= best
+
+
+@pytest.mark.parametrize("most", [None, 30])
+@pytest.mark.parametrize("partial", [Partial.NEXT, Partial.TAKE])
+def test_many_locations_that_have_as_little_give_it_together(most: int | None, partial: Partial) -> None:
+    """Twenty stores have one unit each: of a unit fewer than there are, none is missing."""
+    facts = network(*(location(n, 40 + n / 100) for n in range(1, 21)))
+    profile = Profile("p", strategies=(Strategy("s", most_locations=most, partial=partial),))
+    asked = request((7, 19), buffers=dict.fromkeys(range(1, 21), 0))
+    [decision] = decide([asked], {7: dict.fromkeys(range(1, 21), 1)}, facts, profile)
+    assert not decision.refused
+    assert sorted(leg.location_id for leg in decision.legs) == list(range(1, 20))
+
+
+def test_a_limit_of_locations_is_kept_by_those_that_have_the_most_where_the_cheapest_are_too_many() -> None:
+    # nine cheap ones have a unit each; 6 units from at most three locations come from the dear ones, which have two
+    sites = [location(n, 40.1, handling_cost_minor=0 if n < 10 else 5000) for n in range(1, 15)]
+    stock = {location.location_id: 1 if location.location_id < 10 else 2 for location in sites}
+    strategy = Strategy("s", most_locations=3, partial=Partial.TAKE)
+    asked = request((7, 6), buffers=dict.fromkeys(stock, 0))
+    [decision] = decide([asked], {7: stock}, network(*sites), Profile("p", strategies=(strategy,)))
+    assert not decision.refused
+    assert [sum(leg.given().values()) for leg in decision.legs] == [2, 2, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import combinations
+from time import process_time
 
 import pytest
 
@@ -12,7 +13,7 @@ from ordino.sourcing.decide import decide
 from ordino.sourcing.exact import exact
 from ordino.sourcing.left import Cover
 from ordino.sourcing.model import Decision, Need, Request, ShortPolicy
-from ordino.sourcing.plans import Plan, fill
+from ordino.sourcing.plans import Plan, fill, largest_first
 from ordino.sourcing.profile import Fallback, Fences, Keep, Partial, Profile, Ranked, Rating, Strategy
 from ordino.sourcing.ranked import fewest, first_units, in_rank_order
 from ordino.sourcing.why import why
@@ -270,3 +271,37 @@ def test_why_tells_that_ranks_decided() -> None:
     assert next(c for c in why(few, THREE, {}, "USD").candidates if c.location == "L3").sentence.startswith(
         "Not from L3, which the ratings put behind what was chosen"
     )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_largest_first_cover_is_the_one_that_looks_at_all_locations_every_time(seed: int) -> None:
+    dice = random.Random(seed)
+    target = {sku: dice.randint(1, 9) for sku in range(dice.randint(1, 5))}
+    covers = {n: {s: dice.randint(0, 4) for s in target if dice.random() < 0.7} for n in dice.sample(range(60), 12)}
+    left, plain = dict(target), []
+    while True:
+        gains = {
+            n: sum(min(units, left[s]) for s, units in cover.items()) for n, cover in covers.items() if n not in plain
+        }
+        best = min(gains, key=lambda n: (-gains[n], n), default=None)
+        if best is None or not gains[best]:
+            break
+        plain.append(best)
+        for sku_id, units in covers[best].items():
+            left[sku_id] -= min(units, left[sku_id])
+    assert [n for n, _ in largest_first(target, covers)] == plain
+
+
+@pytest.mark.parametrize(
+    ("skus", "locations", "share"), [(1, 3000, 1.0), (1, 700, 1.0), (200, 300, 0.05), (200, 300, 0.9)]
+)
+def test_a_large_order_is_split_among_very_many_locations_in_a_moment(skus: int, locations: int, share: float) -> None:
+    dice = random.Random(1)
+    sources = [(n, {s: 1 for s in range(skus) if dice.random() < share}) for n in range(locations)]
+    had = {s: sum(cover.get(s, 0) for _, cover in sources) for s in range(skus)}
+    target = {s: units if skus == 1 else 3 for s, units in had.items()}
+    begun = process_time()
+    plan = fewest(target, sources, None)
+    assert process_time() - begun < 2
+    assert plan is not None
+    assert all(sum(part.get(s, 0) for part in plan.values()) == units for s, units in target.items())

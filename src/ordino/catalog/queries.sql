@@ -1,6 +1,6 @@
 -- name: seller_ids
--- The keys behind sellers' codes.
-SELECT code, seller_id FROM catalog.sellers WHERE code = any(:codes::text[]);
+-- The keys behind sellers' codes, and the currencies in which they sell.
+SELECT code, seller_id, currency FROM catalog.sellers WHERE code = any(:codes::text[]);
 
 -- name: write_sellers
 -- A row comes back if it is new or differed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,10 @@ from ordino.core.upserts import (
 
 sql = statements("ordino.catalog")
 
+SellerCheck = Callable[[Tx, Mapping[str, str], datetime], Awaitable[Mapping[str, NotUpserted]]]
+SELLER_CHECKS: list[SellerCheck] = []
+"""Later stages that may refuse another currency of a seller: given seller -> new currency, they say what stands against it."""
+
 
 def _seller_fault(seller: Seller) -> Fault | None:
     wrong = currency_fault(seller.currency)
@@ -34,14 +38,25 @@ def _seller_fault(seller: Seller) -> Fault | None:
 
 
 async def upsert_sellers(tx: Tx, sellers: Sequence[Seller], *, at: datetime) -> list[Outcome]:
-    """A changed currency holds for orders to come; orders keep theirs."""
+    """A changed currency holds for orders to come; orders keep theirs. It is refused while costs cannot be converted into it."""
     if not sellers:
         return []
     await hold_network(tx)
 
     async def apply(batch: Sequence[Seller]) -> list[Outcome]:
+        found = {row["code"]: row for row in await sql.seller_ids(tx, codes=[seller.code for seller in batch])}
+        changed = {
+            seller.code: seller.currency
+            for seller in batch
+            if seller.code in found and found[seller.code]["currency"] != seller.currency
+        }
+        refused: dict[str, NotUpserted] = {}
+        if changed:
+            for check in SELLER_CHECKS:
+                refused |= await check(tx, changed, at)
+        everything, batch = batch, [seller for seller in batch if seller.code not in refused]
         codes = [seller.code for seller in batch]
-        known = {row["code"]: row["seller_id"] for row in await sql.seller_ids(tx, codes=codes)}
+        known = {code: row["seller_id"] for code, row in found.items()}
         ids = known | await take_ids(tx, "seller", [code for code in codes if code not in known])
         rows = await sql.write_sellers(
             tx,
@@ -53,7 +68,11 @@ async def upsert_sellers(tx: Tx, sellers: Sequence[Seller], *, at: datetime) -> 
             return_windows=[seller.return_window_days for seller in batch],
         )
         written = {row["code"] for row in rows}
-        return [outcome(code, new=code not in known, written=code in written) for code in codes]
+        return [
+            refused.get(seller.code)
+            or outcome(seller.code, new=seller.code not in known, written=seller.code in written)
+            for seller in everything
+        ]
 
     outcomes = await in_rounds(sellers, code=lambda seller: seller.code, fault=_seller_fault, apply=apply)
     await network_changed(tx, outcomes)

@@ -102,7 +102,7 @@ def currency_fault(code: str | None) -> str | None:
     """What is wrong with the code of a currency; None if nothing is, or there is none."""
     if code is None or is_currency(code):
         return None
-    return f"{code!r} is no ISO 4217 currency; write one such as USD."
+    return f"{code!r} is not an ISO 4217 currency code; write one such as USD."
 
 
 def converted(minor: int, rate: Fraction, currency: str, into: str) -> int:

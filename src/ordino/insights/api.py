@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -18,6 +18,10 @@ from ordino.insights.model import CountedOrder, Kpi
 
 DAYS = 30
 NIL = UUID(int=0)
+FIRST, LAST = (
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(9000, 1, 1, tzinfo=UTC),
+)  # what a calendar can go back from and on to
 Since = Annotated[datetime | None, Parameter(description="RFC 3339; 30 days before `until` if left out.")]
 Until = Annotated[datetime | None, Parameter(description="RFC 3339; now if left out.")]
 
@@ -41,6 +45,9 @@ def _period(database: Database, since: datetime | None, until: datetime | None) 
     for name, instant in (("since", since), ("until", until)):
         if instant is not None and instant.tzinfo is None:
             detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
+            raise Invalid(detail, faults=[Fault(f"/{name}", detail)])
+        if instant is not None and not FIRST <= instant <= LAST:
+            detail = f"`{name}` lies between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}; {instant.isoformat()} does not."
             raise Invalid(detail, faults=[Fault(f"/{name}", detail)])
     upto = until or database.clock.now()
     start = since or upto - timedelta(days=DAYS)

@@ -22,20 +22,20 @@ WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND s
 -- name: cost_per_order
 -- Handling and carriage of the orders with something shipped in the period, by the currency of the costs: an order that costs in two
 -- of them counts in both.
-WITH shipped AS (
-    SELECT order_id, cost_currency AS currency, sum(cost_minor) AS cost FROM warehouse.shipments
-    WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz GROUP BY order_id, cost_currency
-), handled AS (
-    SELECT f.order_id, f.handling_currency AS currency, sum(f.handling_cost_minor) AS cost FROM warehouse.fulfillment_orders f
-    WHERE f.shipped_at >= :since::timestamptz AND f.shipped_at < :until::timestamptz AND f.handling_cost_minor > 0
-    GROUP BY f.order_id, f.handling_currency
+WITH shipped AS MATERIALIZED (
+    SELECT order_id, cost_currency AS currency, cost_minor AS cost FROM warehouse.shipments
+    WHERE shipped_at >= :since::timestamptz AND shipped_at < :until::timestamptz
 ), spent AS (
     SELECT order_id, currency, cost FROM shipped
     UNION ALL
-    SELECT h.order_id, h.currency, h.cost FROM handled h JOIN (SELECT DISTINCT order_id FROM shipped) s USING (order_id)
+    SELECT f.order_id, f.handling_currency, f.handling_cost_minor FROM warehouse.fulfillment_orders f
+    WHERE f.shipped_at >= :since::timestamptz AND f.shipped_at < :until::timestamptz AND f.handling_cost_minor > 0
+      AND f.order_id IN (SELECT order_id FROM shipped)
+), by_order AS (
+    SELECT e.order_id, coalesce(e.currency, o.currency) AS currency, sum(e.cost) AS cost
+    FROM spent e JOIN orders.orders o USING (order_id) GROUP BY 1, 2
 )
-SELECT coalesce(e.currency, o.currency) AS part, sum(e.cost)::float8 AS above, count(DISTINCT e.order_id)::float8 AS below
-FROM spent e JOIN orders.orders o USING (order_id) GROUP BY 1;
+SELECT currency AS part, sum(cost)::float8 AS above, count(*)::float8 AS below FROM by_order GROUP BY currency;
 
 -- name: internal_order_cycle_time
 -- Seconds from placement to the last shipment, of orders whose last shipment left in the period and that wait for nothing more.

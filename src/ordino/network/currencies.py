@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from ordino.catalog.upsert import SELLER_CHECKS
 from ordino.core.database import Tx
 from ordino.core.statements import statements
 from ordino.core.upserts import NotUpserted, Reason
@@ -24,7 +26,7 @@ class Currencies(Struct, frozen=True):
     """In what currencies services and locations cost, and channels sell.
 
     ``services``: code -> currency. ``locations``: code -> currency (None: the order's) and whether it costs anything. ``channels``:
-    code -> currency. ``members`` and ``served``: network -> codes.
+    code -> currency. ``members`` and ``served``: network -> codes. ``sellers``: channel -> seller.
     """
 
     services: Mapping[str, str]
@@ -34,6 +36,7 @@ class Currencies(Struct, frozen=True):
     served: Mapping[str, frozenset[str]]
     rates: Rates
     at: datetime
+    sellers: Mapping[str, str]
 
     def no_rate(self, what: str, currency: str, channels: Iterable[str]) -> str | None:
         """Why costs in a currency cannot be compared with orders of one of these channels."""
@@ -72,14 +75,42 @@ class Currencies(Struct, frozen=True):
             for code, currency in sorted(self.services.items()):
                 if said := self.no_rate(f"The rates of the carrier service {code!r} are", currency, [channel]):
                     return NotUpserted(network.code, Reason.CONFLICT, said, f"/channels/{index}")
+        elsewhere = {
+            name: channels - set(network.channels) for name, channels in self.served.items() if name != network.code
+        }
         same = had >= set(network.channels)
         before = self.members.get(network.code, frozenset())
         for index, member in enumerate(network.members):
             handled_in, costs = self.locations.get(member.location, (None, False))
             if not costs or (same and member.location in before):
                 continue
-            if said := self._handling(member.location, handled_in, network.channels):
+            others = [
+                c for name, channels in elsewhere.items() if member.location in self.members[name] for c in channels
+            ]
+            if said := self._handling(member.location, handled_in, [*network.channels, *others]):
                 return NotUpserted(network.code, Reason.CONFLICT, said, f"/members/{index}/location")
+        return None
+
+    def against_seller(self, code: str, currency: str) -> NotUpserted | None:
+        """What stands against another currency of a seller whose channels networks serve."""
+        changed = {
+            channel: currency
+            for channels in self.served.values()
+            for channel in channels
+            if self.sellers[channel] == code and self.channels[channel] != currency
+        }
+        if not changed:
+            return None
+        then = replace(self, channels={**self.channels, **changed})
+        for service, costs_in in sorted(self.services.items()):
+            if said := then.no_rate(f"The rates of the carrier service {service!r} are", costs_in, changed):
+                return NotUpserted(code, Reason.CONFLICT, said, "/currency")
+        for location, (handled_in, costs) in sorted(self.locations.items()):
+            served = {c for name, members in self.members.items() if location in members for c in self.served[name]}
+            if not costs or not served & changed.keys():
+                continue
+            if said := then._handling(location, handled_in, served if handled_in is None else changed):
+                return NotUpserted(code, Reason.CONFLICT, said, "/currency")
         return None
 
     def _handling(self, location: str, currency: str | None, channels: Iterable[str]) -> str | None:
@@ -89,7 +120,7 @@ class Currencies(Struct, frozen=True):
         if len(sold) <= 1:
             return None
         return (
-            f"{location!r} has handling costs without a currency, and its network sells in {', '.join(sold)}. Say the `currency` "
+            f"{location!r} has handling costs without a currency, and its networks sell in {', '.join(sold)}. Say the `currency` "
             "of the location (PUT /v1/locations)."
         )
 
@@ -101,6 +132,7 @@ async def currencies(tx: Tx, at: datetime) -> Currencies:
     channels: dict[str, str] = {}
     members: dict[str, set[str]] = {}
     served: dict[str, set[str]] = {}
+    sellers: dict[str, str] = {}
     for row in await sql.currencies_at_work(tx):
         code, network = row["code"], row["network"]
         if network is not None:
@@ -114,6 +146,7 @@ async def currencies(tx: Tx, at: datetime) -> Currencies:
                 members[network].add(code)
         else:
             channels[code] = row["currency"]
+            sellers[code] = row["seller"]
             if network is not None:
                 served[network].add(code)
     return Currencies(
@@ -124,4 +157,15 @@ async def currencies(tx: Tx, at: datetime) -> Currencies:
         {name: frozenset(of) for name, of in served.items()},
         await all_rates(tx),
         at,
+        sellers,
     )
+
+
+async def against_sellers(tx: Tx, wanted: Mapping[str, str], at: datetime) -> dict[str, NotUpserted]:
+    """What stands against these currencies of sellers (seller -> currency), by seller."""
+    known = await currencies(tx, at)
+    found = {code: known.against_seller(code, currency) for code, currency in wanted.items()}
+    return {code: said for code, said in found.items() if said is not None}
+
+
+SELLER_CHECKS.append(against_sellers)

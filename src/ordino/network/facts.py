@@ -563,9 +563,9 @@ class NetworkFacts:
         if window is not None and window[0] <= at <= window[1]:
             return window
         location = self.locations[location_id]
-        local = at.astimezone(location.zone)
-        day = local.date()
-        if local.time() > location.cut_off:
+        day = at.astimezone(location.zone).date()
+        # Instants are compared: where clocks are put back, a local time comes twice, and where they are put forward, not at all.
+        if at > datetime.combine(day, location.cut_off, location.zone).astimezone(UTC):
             day += timedelta(days=1)
         day = first = self._working_day(location, day)
         for _ in range(location.processing_days + after):

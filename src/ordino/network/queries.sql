@@ -378,14 +378,15 @@ WHERE from_currency || '-' || to_currency || '/' || valid_from::text > :after::t
 ORDER BY from_currency || '-' || to_currency || '/' || valid_from::text LIMIT :limit::int;
 
 -- name: currencies_at_work
--- The currencies of active services, of locations with the networks that they are members of, and of channels with the network that
--- serves them.
-SELECT 'service' AS what, code, currency, NULL::text AS network, true AS costs FROM network.carrier_services WHERE active
+-- The currencies of active services, of locations with the networks that they are members of, and of channels with their seller and
+-- the network that serves them.
+SELECT 'service' AS what, code, currency, NULL::text AS network, true AS costs, NULL::text AS seller
+FROM network.carrier_services WHERE active
 UNION ALL
 SELECT 'location', l.code, l.currency, n.code,
-       greatest(l.handling_cost_minor, l.handling_line_cost_minor, l.handling_unit_cost_minor) > 0
+       greatest(l.handling_cost_minor, l.handling_line_cost_minor, l.handling_unit_cost_minor) > 0, NULL
 FROM network.locations l LEFT JOIN network.members m USING (location_id) LEFT JOIN network.networks n USING (network_id)
 UNION ALL
-SELECT 'channel', c.code, s.currency, n.code, true
+SELECT 'channel', c.code, s.currency, n.code, true, s.code
 FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) LEFT JOIN network.channel_networks USING (channel_id)
 LEFT JOIN network.networks n USING (network_id);

@@ -164,7 +164,7 @@ class Route:
         if route is None:
             if len(self._carrying) >= 10_000:
                 self._carrying.clear()
-            ways = tuple(way for way in self.ways if _takes(*way, grams, cubic_cm))
+            ways = tuple(way for way in self.ways if takes(*way, grams, cubic_cm))
             route = self._carrying[grams, cubic_cm] = self if len(ways) == len(self.ways) else Route(ways)
         return route
 
@@ -202,7 +202,8 @@ def largest(service: Service, zone: Zone) -> int | None:
     return rated if service.max_cubic_cm is None else min(rated, service.max_cubic_cm)
 
 
-def _takes(service: Service, zone: Zone, grams: int, cubic_cm: int) -> bool:
+def takes(service: Service, zone: Zone, grams: int, cubic_cm: int) -> bool:
+    """Whether the service takes one unit of this weight and volume as a parcel there."""
     most = largest(service, zone)
     return grams <= heaviest(service, zone) and (most is None or cubic_cm <= most)
 

@@ -43,9 +43,8 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
         return []
     await hold_network(tx)
 
-    known_currencies = await currencies(tx, at)
-
     async def apply(batch: Sequence[Location]) -> list[Outcome]:
+        known_currencies = await currencies(tx, at)  # as the round before has left it
         binned = {row["code"] for row in await sql.binned(tx, codes=[location.code for location in batch])}
         refused = {
             location.code: said
@@ -96,14 +95,13 @@ async def upsert_networks(tx: Tx, networks: Sequence[Network], *, at: datetime) 
     location_ids = {row["code"]: row["location_id"] for row in await sql.location_ids(tx, codes=list(places))}
     served = {channel for network in networks for channel in network.channels}
     channel_ids = {row["code"]: row["channel_id"] for row in await sql.channel_ids(tx, codes=list(served))}
-    known_currencies = await currencies(tx, at)
 
     async def apply(batch: Sequence[Network]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for network in batch:  # one by one: a channel that one network takes, another loses
             outcomes.append(
                 _unknown(network, location_ids, channel_ids)
-                or known_currencies.against_network(network)
+                or (await currencies(tx, at)).against_network(network)
                 or await _write_network(tx, network, location_ids, channel_ids)
             )
         return outcomes
@@ -157,9 +155,9 @@ async def upsert_carrier_services(tx: Tx, services: Sequence[CarrierService], *,
     if not services:
         return []
     await hold_network(tx)
-    known_currencies = await currencies(tx, at)
 
     async def apply(batch: Sequence[CarrierService]) -> list[Outcome]:
+        known_currencies = await currencies(tx, at)  # as the round before has left it
         refused = {
             service.code: said for service in batch if (said := known_currencies.against_service(service)) is not None
         }

@@ -5,15 +5,16 @@ A plan is location id -> SKU id -> units. What is wanted is never more than the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heapreplace
+from itertools import islice, permutations
 
 from ordino.sourcing.left import Cover
 
 PAIRED = 8
 """So many of the best candidates are tried in pairs."""
 ALIKE = 3
-"""Of candidates that could give just the same, so many of the cheapest are looked at."""
+"""Of candidates that could give just the same, so many of the cheapest are looked at, or as many as it takes."""
 MANY = 16
 """Up to so many candidates, all are looked at."""
 
@@ -53,11 +54,17 @@ def cheapest(
         for plan in _several(target, covers, cost, split_minor)
         if most is None or len(plan) <= most
     ]
-    return min(plans, key=lambda plan: plan[:3])[3] if plans else None
+    if plans:
+        return min(plans, key=lambda plan: plan[:3])[3]
+    if most is None:
+        return None
+    plan = fill(target, list(islice(largest_first(target, covers), most)))  # dearer, but of few locations
+    return plan if plan is not None and len(plan) > 1 else None
 
 
 def _several(target: Cover, covers: Mapping[int, Cover], cost: LegCost, split_minor: int) -> Iterable[Plan]:
-    useful = _without_dearer({n: given for n, cover in covers.items() if (given := within(target, cover))}, cost)
+    useful = {n: given for n, cover in covers.items() if (given := within(target, cover))}
+    useful = _without_dearer(target, useful, cost)
 
     def per_unit(n: int, given: Cover, left: Cover) -> tuple[float, ...]:
         units = sum(given.values())
@@ -73,7 +80,7 @@ def _several(target: Cover, covers: Mapping[int, Cover], cost: LegCost, split_mi
             yield plan
 
 
-def _without_dearer(useful: dict[int, Cover], cost: LegCost) -> dict[int, Cover]:
+def _without_dearer(target: Cover, useful: dict[int, Cover], cost: LegCost) -> dict[int, Cover]:
     """Without candidates beside which enough cheaper ones could give just the same."""
     if len(useful) <= MANY:
         return useful
@@ -82,9 +89,10 @@ def _without_dearer(useful: dict[int, Cover], cost: LegCost) -> dict[int, Cover]
         alike.setdefault(tuple(given.items()), []).append(n)
     kept: dict[int, Cover] = {}
     for places in alike.values():
-        if len(places) > ALIKE:
-            given = useful[places[0]]
-            places = [n for _, n in sorted([(cost(n, given), n) for n in places])[:ALIKE]]
+        given = useful[places[0]]
+        enough = max(ALIKE, max(-(-target[s] // units) for s, units in given.items()))
+        if len(places) > enough:
+            places = [n for _, n in sorted([(cost(n, given), n) for n in places])[:enough]]
         for n in places:
             kept[n] = useful[n]
     return kept
@@ -156,18 +164,39 @@ def most_units(
             for s, asked in wanted.items()
             if (units := min(asked, sum(cover.get(s, 0) for cover in covers.values())))
         }
-    left = dict(wanted)
     given: Cover = {}
-    others = dict(covers)
-    for _ in range(most):
-        best = max(
-            others,
-            key=lambda n: (sum(within(left, others[n]).values()), -(n if places is None else places[n])),
-            default=None,
-        )
-        if best is None:
-            break
-        for sku_id, units in within(left, others.pop(best)).items():
+    for _, part in islice(largest_first(wanted, covers, places), most):
+        for sku_id, units in part.items():
             given[sku_id] = given.get(sku_id, 0) + units
-            left[sku_id] -= units
-    return {s: units for s, units in given.items() if units}
+    return given
+
+
+def largest_first(
+    wanted: Cover, covers: Mapping[int, Cover], places: Mapping[int, int] | None = None
+) -> Iterator[tuple[int, Cover]]:
+    """(location id, what it gives): always the location that has the most of what is still missing, until nothing is, or nobody has
+    any. Of equal ones, the one with the smaller place goes first; without places, the one with the smaller key.
+
+    What a location can give of what is missing only shrinks, so that a figure from before is a bound: a location is looked at
+    again only when it comes first by its bound (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular set
+    functions").
+    """
+    left = dict(wanted)
+    bounds = [
+        (-units, n if places is None else places[n], n)
+        for n, cover in covers.items()
+        if (units := sum(within(left, cover).values()))
+    ]
+    heapify(bounds)
+    while bounds and bounds[0][0]:
+        bound, place, n = bounds[0]
+        given = {s: units for s, asked in left.items() if (units := min(asked, covers[n].get(s, 0)))}
+        units = sum(given.values())
+        if units == -bound:
+            yield n, given
+            for sku_id, some in given.items():
+                left[sku_id] -= some
+                if not left[sku_id]:
+                    del left[sku_id]
+            units = 0
+        heapreplace(bounds, (-units, place, n))

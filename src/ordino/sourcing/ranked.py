@@ -7,16 +7,18 @@ of what is still missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from ordino.sourcing.left import Cover
-from ordino.sourcing.plans import Plan, fill, greedy, without_idle
+from ordino.sourcing.plans import Plan, fill, largest_first
 
 COMPARISONS = 200_000
 """So many quantities (a SKU at a location) are looked at until the search gives up, and a greedy cover stands: about a tenth of
 a second.
 """
+PREPARED = 500_000
+"""A search that would have to note more figures than this before it begins is left out: about a tenth of a second, too."""
 
 Sources = Sequence[tuple[int, Cover]]
 """(location id, what it can give of the target), the best ranked first."""
@@ -52,25 +54,46 @@ def fewest(target: Cover, sources: Sources, most: int | None) -> Plan | None:
     """The plan of the fewest locations, and of those the one whose locations rank highest; None if there is none of at most
     ``most`` locations.
 
-    It is exact up to ``COMPARISONS``. Beyond that (many SKUs that lie scattered over many locations), a greedy cover stands: always
-    the location that has the most of what is missing, of equal ones the better ranked.
+    It is exact up to ``COMPARISONS`` and ``PREPARED``. Beyond that (many SKUs that lie scattered over many locations, or units
+    that take hundreds of locations), a greedy cover stands: always the location that has the most of what is missing, of equal
+    ones the better ranked.
     """
     places = {n: place for place, (n, _) in enumerate(sources)}
     useful = dict(sources)
-    cover = greedy(target, useful, lambda n, given, left: (-sum(given.values()), places[n]))
-    if cover is None:
+    taken = [n for n, _ in largest_first(target, useful, places)]
+    plain = _needed(target, useful, taken)
+    if plain is None:
         return None
-    plain = without_idle(target, useful, cover, lambda n, given: 1, 0)
-    search = _Search(target, sources, len(plain))
-    for count in range(search.least(), len(plain) + 1 if most is None else min(len(plain), most) + 1):
-        chosen = search.first(count)
-        if chosen is not None:
-            return fill(target, [(n, useful[n]) for n in chosen])
-        if search.left <= 0:
-            break
+    end = len(plain) if most is None else min(len(plain), most)
+    if len(sources) * (len(target) + 1) * (len(plain) + 8) <= PREPARED:  # each list costs as much as some figures
+        search = _Search(target, sources, len(plain))
+        for count in range(search.least(), end + 1):
+            chosen = search.first(count)
+            if chosen is not None:
+                return fill(target, [(n, useful[n]) for n in chosen])
+            if search.left <= 0:
+                break
     if most is not None and len(plain) > most:
         return None
     return fill(target, [(n, useful[n]) for n in sorted(plain, key=places.__getitem__)])
+
+
+def _needed(target: Cover, useful: Mapping[int, Cover], taken: Sequence[int]) -> list[int] | None:
+    """Without the locations that the others can do without; None if all together have too little."""
+    spare = {s: -units for s, units in target.items()}
+    for n in taken:
+        for sku_id, units in useful[n].items():
+            spare[sku_id] += units
+    if any(units < 0 for units in spare.values()):
+        return None
+    kept = []
+    for n in taken:
+        if all(spare[sku_id] >= units for sku_id, units in useful[n].items()):
+            for sku_id, units in useful[n].items():
+                spare[sku_id] -= units
+        else:
+            kept.append(n)
+    return kept
 
 
 class _Search:
@@ -105,27 +128,32 @@ class _Search:
 
     def first(self, count: int) -> list[int] | None:
         """The best ranked locations that cover the target, just so many; None if there are none, or if the search gives up."""
-        chosen: list[int] = []
-        return chosen if self._descend(0, self._target, count, chosen) else None
+        chosen: list[tuple[int, list[int]]] = []  # places, and what was missing before each of them
+        place, left = 0, self._target
+        while left[-1]:
+            found = self._next(place, left, count - len(chosen))
+            if found is not None:
+                chosen.append((found[0], left))
+                place, left = found[0] + 1, found[1]
+            elif chosen and self.left > 0:
+                place, left = chosen.pop()
+                place += 1
+            else:
+                return None
+        return [self._ids[place] for place, _ in chosen]
 
-    def _descend(self, place: int, left: list[int], count: int, chosen: list[int]) -> bool:
-        if not left[-1]:
-            return True
+    def _next(self, place: int, left: list[int], count: int) -> tuple[int, list[int]] | None:
+        """The first place from this one on that gives something, and what is missing then; None if no plan goes on from here."""
         if not count:
-            return False
+            return None
         for at in range(place, len(self._ids)):
             if self.left <= 0:
-                return False
+                return None
             self.left -= len(left)
             if any(asked > sums[min(count, len(sums) - 1)] for asked, sums in zip(left, self._sums[at], strict=True)):
-                return False  # from here on, they have too little
-            given = [min(asked, here) for asked, here in zip(left[:-1], self._given[at][:-1], strict=True)]
-            units = sum(given)
-            if not units:
-                continue
-            chosen.append(self._ids[at])
-            rest = [asked - here for asked, here in zip(left[:-1], given, strict=True)]
-            if self._descend(at + 1, [*rest, left[-1] - units], count - 1, chosen):
-                return True
-            chosen.pop()
-        return False
+                return None  # from here on, they have too little
+            rest = [asked - min(asked, here) for asked, here in zip(left[:-1], self._given[at][:-1], strict=True)]
+            units = sum(rest)
+            if units < left[-1]:
+                return at, [*rest, units]
+        return None

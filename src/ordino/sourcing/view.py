@@ -15,6 +15,7 @@ from heapq import nsmallest
 from ordino.catalog.kits import Parts
 from ordino.network.facts import Destination, NetworkFacts
 from ordino.network.parcels import Contents
+from ordino.network.rates import takes
 from ordino.sourcing.costs import Costs
 from ordino.sourcing.left import Cover, Left, Rooms
 from ordino.sourcing.model import (
@@ -179,11 +180,20 @@ class View:
         return {s: units for s, units in cover.items() if handles.issuperset(classes.get(s, ()))}
 
     def _carried(self, location_id: int, cover: Cover) -> Cover:
-        """Without SKUs of which no service takes one unit as a parcel from there."""
+        """Without SKUs of which no service takes one unit as a parcel from there. A leg goes with one service: where none takes all
+        that is left, what the one takes that takes the most units.
+        """
         route, level, pieces = self.case.routes[location_id], self.case.request.service_level, self.case.pieces
         if level is not None:
             route = route.of(level)
-        return {s: units for s, units in cover.items() if s not in pieces or route.carrying(*pieces[s]).ways}
+        can = {s: units for s, units in cover.items() if s not in pieces or route.carrying(*pieces[s]).ways}
+        piece = self.costs.piece(can)
+        if piece is None or route.carrying(*piece).ways:
+            return can
+        by_service = [
+            {s: units for s, units in can.items() if s not in pieces or takes(*way, *pieces[s])} for way in route.ways
+        ]
+        return max(by_service, key=lambda some: sum(some.values()))
 
     def _fence(self, location_id: int, handled: Cover, cover: Cover) -> Fence | None:
         """``cover`` is what is left of what the location can handle, once services have said what they take."""
