@@ -306,7 +306,7 @@ async def test_over_http(database: Database, world: World) -> None:
         much = await http.post(path, json={"reason": "late", "shipping_minor": 500})
         assert (much.status_code, much.json()["type"]) == (409, "urn:ordino:problem:too_much")
         assert much.json()["facts"] == {"left_minor": 400}
-        assert much.json()["detail"] == "Of the shipping, 4.00 USD can still be refunded, not 5.00 USD."
+        assert much.json()["detail"] == "Only 4.00 USD of the shipping can still be refunded, not 5.00 USD."
         await idle(database)
         [shown] = (await http.get(path)).json()["refunds"]
         assert (shown["amount_minor"], shown["shipping_minor"], shown["goodwill_minor"]) == (300, 100, 300)

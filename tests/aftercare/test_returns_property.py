@@ -162,9 +162,7 @@ def test_everything_comes_back_exactly_once_and_refunds_add_up(database_url: str
 
 
 @pytest.mark.parametrize("lost_after", range(4))
-async def test_a_kit_lost_between_components_of_others_leaves_no_cent_behind(
-    wide: Database, lost_after: int
-) -> None:
+async def test_a_kit_lost_between_components_of_others_leaves_no_cent_behind(wide: Database, lost_after: int) -> None:
     """RET-4, MON-8: a parcel is lost before, between or after receipts; what is refunded in the end is what was captured."""
     world = await kit_world(wide)
     order = world.order("lost", KITS, unit_price_minor=100, tax_minor=3)
