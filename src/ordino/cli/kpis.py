@@ -46,7 +46,9 @@ def show_kpis(*, since: Since = None, until: Until = None, json: Json = False) -
     found = on_database(read)
 
     def table() -> Table:
-        table = Table("KPI", Column("value", overflow="fold"), Column("formula", overflow="fold"))
+        table = Table(
+            Column("KPI", overflow="fold"), Column("value", overflow="fold"), Column("formula", overflow="fold")
+        )
         for kpi in found:
             of = f" ({kpi.key})" if kpi.key and kpi.unit is not Unit.MINOR else ""
             table.add_row(kpi.name, value_of(kpi) + of, kpi.formula)

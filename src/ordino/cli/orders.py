@@ -11,7 +11,9 @@ from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
-from rich.table import Column, Table
+from rich.console import ConsoleRenderable, Group
+from rich.table import Table
+from rich.text import Text
 
 from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show
 from ordino.core.database import Database
@@ -70,17 +72,22 @@ def sent(body: dict[str, Any], kind: type[Any]) -> Any:
     return decode(text, msgspec.json.Decoder(kind))
 
 
-def done(item: Any, verb: Verb, expected: type[Ok]) -> Ok:
-    """The outcome of one item, or its refusal raised as the API raises it."""
+def done(item: Any, verb: Verb, expected: type[Ok]) -> tuple[Ok, str]:
+    """The outcome of one item and its order's currency; or its refusal, raised as the API raises it."""
+    from ordino.orders.ledger import orders
 
-    async def run(database: Database) -> Any:
+    async def run(database: Database) -> tuple[Ok, str]:
         at = database.clock.now()
-        return (await database.transact(lambda tx: verb(tx, [item], at=at)))[0]
 
-    outcome = on_database(run)
-    if not isinstance(outcome, expected):
-        raise as_error(outcome)
-    return outcome
+        async def one(tx: Any) -> tuple[Ok, str]:
+            [outcome] = await verb(tx, [item], at=at)
+            if not isinstance(outcome, expected):
+                raise as_error(outcome)
+            return outcome, (await orders(tx, [item.order_id]))[item.order_id].currency
+
+        return await database.transact(one)
+
+    return on_database(run)
 
 
 def told(found: Any, sentence: str, *, json: bool) -> None:
@@ -102,6 +109,10 @@ def read_order(order_id: UUID, read: Callable[[Any, UUID], Awaitable[Ok]]) -> tu
         return await database.read(both)
 
     return on_database(run)
+
+
+def units(count: int) -> str:
+    return "1 unit" if count == 1 else f"{count} units"
 
 
 def _day(at: datetime | None) -> str:
@@ -138,13 +149,9 @@ def refund(
         lines.append({"line_no": line_no, "amount_minor": int(minor)})
     body = {"order_id": order_id, "reason": reason, "note": note, "lines": lines or None}
     body |= {"shipping_minor": shipping, "all_shipping": all_shipping, "goodwill_minor": goodwill}
-    found = done(sent(body, NewRefund), refunded, RefundRequested)
-    told(
-        found,
-        f"Refund {found.refund_id}: {found.amount_minor} minor units go back once they are captured; "
-        f"{found.left_minor} more can be refunded.",
-        json=json,
-    )
+    found, currency = done(sent(body, NewRefund), refunded, RefundRequested)
+    back, left = (amount(minor, currency) for minor in (found.amount_minor, found.left_minor))
+    told(found, f"Refund {found.refund_id}: {back} will be refunded. {left} of the order are left.", json=json)
 
 
 @orders_app.command
@@ -154,15 +161,17 @@ def refunds(order_id: UUID, *, json: Json = False) -> None:
 
     found, currency = read_order(order_id, refunds_of)
 
-    def table() -> Table:
-        table = Table(Column("refund", min_width=36), "amount", "shipping", "reason", "asked", "by", "refunded")
+    def blocks() -> Group:
+        parts = []
         for one in found:
-            sums = (amount(minor, currency) for minor in (one.amount_minor, one.shipping_minor))
-            when = _day(one.refunded_at) or "not yet"
-            table.add_row(str(one.refund_id), *sums, one.reason, _day(one.asked_at), one.asked_by or "", when)
-        return table
+            when = f"refunded {_day(one.refunded_at)}" if one.refunded_at else "not refunded yet"
+            sums = f"{amount(one.amount_minor, currency)}, {amount(one.shipping_minor, currency)} of it shipping"
+            note = f"\n  {one.note}" if one.note else ""
+            asked = f"asked {_day(one.asked_at)} by {one.asked_by or 'nobody known'}"
+            parts.append(Text(f"{one.refund_id}\n  {sums}; reason {one.reason}; {asked}; {when}{note}"))
+        return Group(*parts) if parts else Group("No refunds without goods.")
 
-    show(found, table, json=json)
+    show(found, blocks, json=json)
 
 
 # -- returns ---------------------------------------------------------------------------------------------------------------
@@ -185,9 +194,9 @@ def authorize_return(
 
     wanted = [{**units_of(text), "reason": reason} for text in lines]
     body = {"order_id": order_id, "lines": wanted, "location": location}
-    found = done(sent(body, NewReturn), authorize, Authorized)
+    found, _ = done(sent(body, NewReturn), authorize, Authorized)
     places = ", ".join(
-        f"{part.quantity} of line {part.line_no}"
+        f"{units(part.quantity)} of line {part.line_no}"
         + (f" ({part.component})" if part.component else "")
         + f" to {part.location}"
         for part in found.lines
@@ -222,12 +231,9 @@ def receive_return(
     if not lines:
         raise Invalid("Say what became of the units: `--restocked LINE=UNITS`, `--scrapped LINE=UNITS`, or both.")
     body = {"order_id": order_id, "return_id": return_id, "lines": lines, "location": location}
-    found = done(sent(body, ReturnReceipt), receive, Received)
-    told(
-        found,
-        f"{found.restocked} units are restocked and {found.scrapped} scrapped; {found.refund_minor} minor units go back.",
-        json=json,
-    )
+    found, currency = done(sent(body, ReturnReceipt), receive, Received)
+    money = f"{amount(found.refund_minor, currency)} will be refunded."
+    told(found, f"Restocked: {found.restocked}; scrapped: {found.scrapped}. {money}", json=json)
 
 
 @orders_app.command
@@ -246,9 +252,9 @@ def cancel_return(
 
     named = [units_of(text) for text in lines or ()]
     body = {"order_id": order_id, "return_id": return_id, "lines": named or None, "all": all, "reason": reason}
-    found = done(sent(body, ReturnCancellation), cancel, ReturnCancelled)
+    found, _ = done(sent(body, ReturnCancellation), cancel, ReturnCancelled)
     many = sum(part.quantity for part in found.cancelled)
-    told(found, f"{many} units do not come back any more; they may be authorized again.", json=json)
+    told(found, f"Cancelled: {units(many)}. You can authorize a return of them again.", json=json)
 
 
 @orders_app.command
@@ -258,17 +264,18 @@ def returns(order_id: UUID, *, json: Json = False) -> None:
 
     found, currency = read_order(order_id, returns_of)
 
-    def table() -> Table:
-        head = ("line", "SKU", "location", "reason", "authorized", "restocked", "scrapped", "cancelled", "refund")
-        table = Table(Column("return", min_width=36), *head)
+    def tables() -> Group:
+        parts: list[ConsoleRenderable] = []
         for one in found.returns:
-            for part in one.lines:
-                counts = (str(n) for n in (part.authorized, part.restocked, part.scrapped, part.cancelled))
-                about = (str(part.line_no), part.component or part.sku, part.location, part.reason)
-                table.add_row(str(one.return_id), *about, *counts, amount(part.refund_minor, currency))
-        return table
+            table = Table("line", "SKU", "to", "reason", "authorized", "restocked", "scrapped", "cancelled", "refund")
+            for line in one.lines:
+                counts = (str(n) for n in (line.authorized, line.restocked, line.scrapped, line.cancelled))
+                about = (str(line.line_no), line.component or line.sku, line.location, line.reason)
+                table.add_row(*about, *counts, amount(line.refund_minor, currency))
+            parts += [Text(str(one.return_id)), table]
+        return Group(*parts) if parts else Group("No returns.")
 
-    show(found, table, json=json)
+    show(found, tables, json=json)
 
 
 # -- parcels and dates -----------------------------------------------------------------------------------------------------
@@ -281,16 +288,19 @@ def parcels(order_id: UUID, *, json: Json = False) -> None:
 
     found, _ = read_order(order_id, parcels_of)
 
-    def table() -> Table:
-        dates = ("told first", "told last", "planned", "expected", "delivered")
-        table = Table(Column("shipment", min_width=36), "tracking number", "status", "shipped", *dates)
+    def blocks() -> Group:
+        parts = []
         for one in found:
-            said = (one.shipped_at, one.promised_at, one.last_promised_at, one.planned_at, one.expected_at)
-            row = (str(one.shipment_id), one.tracking_number, one.status)
-            table.add_row(*row, *(_day(at) for at in (*said, one.delivered_at)))
-        return table
+            carrier = " ".join(filter(None, (one.carrier, one.service)))
+            head = (
+                f"{one.shipment_id}\n  {one.tracking_number} ({carrier}): {one.status}, shipped {_day(one.shipped_at)}"
+            )
+            told = f"told first {_day(one.promised_at)}, told last {_day(one.last_promised_at)}"
+            dates = f"planned {_day(one.planned_at)}, expected {_day(one.expected_at)}"
+            parts.append(Text(f"{head}\n  {told}, {dates} (UTC)"))
+        return Group(*parts) if parts else Group("No parcels.")
 
-    show(found, table, json=json)
+    show(found, blocks, json=json)
 
 
 @orders_app.command
@@ -319,10 +329,13 @@ def receive_parcel(
         {"serials": serial or (), "scrapped_serials": scrapped_serial or ()},
     )
     body = {"order_id": order_id, "shipment_id": shipment_id, "lines": lines or None, "all": all}
-    found = done(sent({**body, "then": then, "location": location}, ParcelReceipt), receive_back, ReceivedBack)
-    came = f"{found.restocked} units are restocked, {found.scrapped} scrapped, {found.lost} missing; {found.left} are to come."
-    money = f"{found.refund_minor} minor units go back, and {found.sent_again} units are sent again."
-    told(found, f"{came} {money}", json=json)
+    said = sent({**body, "then": then, "location": location}, ParcelReceipt)
+    found, currency = done(said, receive_back, ReceivedBack)
+    counts = (
+        f"Restocked: {found.restocked}; scrapped: {found.scrapped}; missing: {found.lost}; still to come: {found.left}."
+    )
+    money = f"{amount(found.refund_minor, currency)} will be refunded; {units(found.sent_again)} will be sent again."
+    told(found, f"{counts} {money}", json=json)
 
 
 @orders_app.command
@@ -338,7 +351,7 @@ def tell_date(
     from ordino.tracking.tell import tell
 
     body = {"order_id": order_id, "promised_at": instant(date), "shipment_id": parcel}
-    found = done(sent(body, NewDate), tell, DateTold)
+    found, _ = done(sent(body, NewDate), tell, DateTold)
     first, last = (_day(at) or "none" for at in (found.promised_at, found.last_promised_at))
     told(found, f"Told first: {first}; told last: {last} (UTC).", json=json)
 

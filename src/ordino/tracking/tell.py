@@ -99,6 +99,8 @@ def _fault(date: NewDate, told: Mapping[UUID, _Told], at: datetime) -> DateRefus
         detail = "Everything in the order has arrived or was cancelled, so there is no date left to tell."
         return DateRefused(date.order_id, DateRefusal.ENDED, detail, "/order_id")
     if date.shipment_id is not None and date.shipment_id not in one.parcels:
-        detail = f"The order has no parcel {date.shipment_id} on its way; leave out `shipment_id` to tell one of the order."
+        detail = (
+            f"The order has no parcel {date.shipment_id} on its way; leave out `shipment_id` to tell one of the order."
+        )
         return DateRefused(date.order_id, DateRefusal.UNKNOWN, detail, "/shipment_id")
     return None
