@@ -339,7 +339,7 @@ async def test_a_discount_may_be_as_large_as_the_order(database: Database, world
     too_large = structs.replace(world.order("too large", 1), discount_minor=1001, total_minor=0)
     [refused] = await in_one(database, place, [too_large], AT)
     assert sure(refused, OrderRefused).detail == (
-        "The discount of 1001 is more than lines, shipping and tax come to (1000); it can be that much at most."
+        "The discount of 1001 is more than lines, shipping and tax together; it can be 1000 at most."
     )
     await idle(database)
     await assert_clean(database)

@@ -84,7 +84,7 @@ def rate_fault(rate: ExchangeRate) -> Fault | None:
     for name in ("from_currency", "to_currency"):
         if not is_currency(getattr(rate, name)):
             return Fault(
-                f"/{name}", f"{getattr(rate, name)!r} is not an ISO 4217 currency code; write one such as USD."
+                f"/{name}", f"{getattr(rate, name)!r} is no ISO 4217 currency; write one such as USD."
             )
     if rate.from_currency == rate.to_currency:
         return Fault("/to_currency", "An exchange rate needs two different currencies.")

@@ -186,7 +186,7 @@ def location_fault(location: Location) -> Fault | None:
     if location.closes <= location.opens:
         return Fault("/closes", f"A location closes after it opens; {location.closes} is not after {location.opens}.")
     if location.currency is not None and not is_currency(location.currency):
-        return Fault("/currency", f"{location.currency!r} is not an ISO 4217 currency code; write one such as USD.")
+        return Fault("/currency", f"{location.currency!r} is no ISO 4217 currency; write one such as USD.")
     if location.ships_until is not None and location.ships_until < location.cut_off:
         detail = (
             f"Parcels leave at least until the cut-off; set ships_until to {location.cut_off} or later, not "

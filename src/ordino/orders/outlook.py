@@ -68,7 +68,7 @@ async def load_outlook(tx: Tx, positions: Sequence[PositionOutlook], *, at: date
             outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, said, f"/{name}"))
             continue
         if one.currency is not None and not is_currency(one.currency):
-            said = f"{one.currency!r} is not an ISO 4217 currency code; write one such as USD."
+            said = f"{one.currency!r} is no ISO 4217 currency; write one such as USD."
             outcomes.append(NotUpserted(one.code, Reason.INVALID, said, "/currency"))
             continue
         rows[skus[one.sku], network.location_ids[one.location]] = one

@@ -128,7 +128,7 @@ async def _told(
         return refuse(item, WorkRefusal.INVALID, detail, "/cost_minor")
     if item.cost_currency is not None:
         if not is_currency(item.cost_currency):
-            detail = f"{item.cost_currency!r} is not an ISO 4217 currency code; write one such as USD."
+            detail = f"{item.cost_currency!r} is no ISO 4217 currency; write one such as USD."
             return refuse(item, WorkRefusal.INVALID, detail, "/cost_currency")
         if item.cost_minor is None:
             detail = "`cost_currency` is the currency of `cost_minor`; send both, or neither."
