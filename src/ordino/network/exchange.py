@@ -83,9 +83,7 @@ def in_words(rate: Fraction) -> str:
 def rate_fault(rate: ExchangeRate) -> Fault | None:
     for name in ("from_currency", "to_currency"):
         if not is_currency(getattr(rate, name)):
-            return Fault(
-                f"/{name}", f"{getattr(rate, name)!r} is no ISO 4217 currency; write one such as USD."
-            )
+            return Fault(f"/{name}", f"{getattr(rate, name)!r} is no ISO 4217 currency; write one such as USD.")
     if rate.from_currency == rate.to_currency:
         return Fault("/to_currency", "An exchange rate needs two different currencies.")
     if not Fraction(rate.rate):
