@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -64,7 +65,7 @@ async def test_every_template_says_what_happened(database: Database, world: Worl
     }
     assert "2 x sku-1" in bodies["order_received"]["body"]
     assert "25.00 USD" in bodies["order_received"]["body"]
-    assert ", March 5, 2026." in bodies["order_received"]["body"]
+    assert re.search(r"day, March \d, 2026\.", bodies["order_received"]["body"])
     assert sent.tracking_number in bodies["order_shipped"]["body"]
     assert all("told" in shown["subject"] and shown["recipient"] == "ada@example.com" for shown in bodies.values())
 
