@@ -199,7 +199,7 @@ async def test_never_more_of_a_component_comes_back_than_went_out(database: Data
         assert refused.reason is ReturnRefusal.TOO_MANY
     loose = sure(await asked((1, 1), (1, 1, one)), Authorized)
     assert sure(await asked((1, 1)), ReturnRefused).detail == (
-        "Of line 1, 0 delivered units can still be returned, not 1."
+        "Of line 1, only 0 delivered units can still be returned, not 1."
     )
     assert "component" in sure(await asked((1, 1, one)), ReturnRefused).detail
     sure((await in_one(database, receive, [came(kits, 1, 0, 1), came(loose, 1, 1, component=one)], AT))[0], Received)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -14,7 +15,7 @@ from msgspec import structs
 
 from ordino.aftercare import send
 from ordino.aftercare.api import routes
-from ordino.aftercare.message import Fact, render, units
+from ordino.aftercare.message import Fact, Line, render, units
 from ordino.aftercare.model import QUESTIONS, Answered, Answers, SurveyAnswer, SurveyRefusal, Template
 from ordino.aftercare.reactions import ask_survey, message
 from ordino.aftercare.survey import answer
@@ -64,7 +65,7 @@ async def test_every_template_says_what_happened(database: Database, world: Worl
     }
     assert "2 x sku-1" in bodies["order_received"]["body"]
     assert "25.00 USD" in bodies["order_received"]["body"]
-    assert "March 2026" in bodies["order_received"]["body"]
+    assert re.search(r"day, March \d, 2026\.", bodies["order_received"]["body"])
     assert sent.tracking_number in bodies["order_shipped"]["body"]
     assert all("told" in shown["subject"] and shown["recipient"] == "ada@example.com" for shown in bodies.values())
 
@@ -79,11 +80,36 @@ async def test_sums_in_messages_are_what_is_charged_and_given_back(database: Dat
     [received], [called_off] = await told(database, order_id), await told(database, cancelled)
     assert "5.00 USD" not in received["body"]
     assert received["body"].count("3.00 USD") == 2  # the shipping, and all of it
-    assert "You will not be charged the 35.00 USD for it." in called_off["body"]
-    assert "get back" not in called_off["body"]
+    assert "You will not be charged 35.00 USD for them." in called_off["body"]
+    assert "refund" not in called_off["body"]
     fact = Fact(cancelled, uuid4(), Template.ORDER_CANCELLED, {"lines": [], "given_back_minor": 1234})
     words = {"seller": "Seller", "external_id": "x", "name": "Ada", "currency": "USD"}
-    assert "You will get back the 12.34 USD that you paid for it." in render(fact, words, {})[1]
+    assert "We will refund the 12.34 USD that you paid for them." in render(fact, words, {})[1]
+
+
+@pytest.mark.parametrize(("currency", "paid"), [("KWD", "12.000 KWD"), ("JPY", "12,000 JPY"), ("USD", "120.00 USD")])
+async def test_amounts_have_the_decimals_of_their_currency(currency: str, paid: str) -> None:
+    words = {"seller": "Acme", "external_id": "x", "name": "Ada", "currency": currency, "shipping_minor": 500}
+    words |= {"total_minor": 12500, "promised_on": None}
+    lines = {1: Line(2, 0, "Tea", 12000), 2: Line(1500, 3, "Flour", 700, accepted=False)}
+    body = render(Fact(uuid4(), uuid4(), Template.ORDER_RECEIVED, {}), words, lines)[1]
+    bought, missing = body.split("These items are not available.")
+    assert f"2 x Tea, {paid}" in bought
+    assert amount(12500, currency) in bought
+    assert "1.5 x Flour\n" in missing
+    assert "Flour" not in bought
+
+
+@pytest.mark.parametrize("words", list(Template))
+async def test_messages_begin_with_a_greeting_and_a_capital_letter(words: Template) -> None:
+    order = {"seller": "Acme", "external_id": "x", "name": "Ada", "currency": "USD", "shipping_minor": 500}
+    order |= {"total_minor": 1500, "promised_on": None, "arrives_on": None, "expected_on": "Friday, December 4, 2026"}
+    data = {"tracking_number": "1Z", "amount_minor": 700}
+    subject, body = render(Fact(uuid4(), uuid4(), words, data), order, {1: Line(2, 0, "Tea", 1000)})
+    assert subject.startswith("Acme: ")
+    assert body.startswith("Hello Ada,\n\n")
+    assert body[12].isupper()
+    assert "\n\n\n" not in body
 
 
 @pytest.mark.parametrize("words", list(Template))

@@ -344,7 +344,7 @@ async def test_over_http(database: Database, world: World) -> None:
         much = await http.post(path, json={"reason": "late", "shipping_minor": 500})
         assert (much.status_code, much.json()["type"]) == (409, "urn:ordino:problem:too_much")
         assert much.json()["facts"] == {"left_minor": 400}
-        assert much.json()["detail"] == "Of the shipping, 4.00 USD can still be refunded, not 5.00 USD."
+        assert much.json()["detail"] == "Only 4.00 USD of the shipping can still be refunded, not 5.00 USD."
         await idle(database)
         [shown] = (await http.get(path)).json()["refunds"]
         assert (shown["amount_minor"], shown["shipping_minor"], shown["goodwill_minor"]) == (300, 100, 300)
@@ -377,7 +377,7 @@ async def test_a_discount_may_be_as_large_as_the_order(database: Database, world
     too_large = structs.replace(world.order("too large", 1), discount_minor=1001, total_minor=0)
     [refused] = await in_one(database, place, [too_large], AT)
     assert sure(refused, OrderRefused).detail == (
-        "The discount of 1001 is more than lines, shipping and tax come to (1000); it can be that much at most."
+        "The discount of 1001 is more than lines, shipping and tax together; it can be 1000 at most."
     )
     await idle(database)
     await assert_clean(database)

@@ -43,7 +43,7 @@ class Thing(Struct, forbid_unknown_fields=True):
         ({"share": 7}, "/share", "Expected a number that is less than 5."),
         ({"name": ""}, "/name", "Expected at least 1 character."),
         ({"name": "long"}, "/name", "Expected at most 3 characters."),
-        ({"country": "de"}, "/country", "Expected text that matches the regular expression ^[A-Z]{2}$."),
+        ({"country": "de"}, "/country", 'Expected two capital letters, such as "US".'),
         ({"tags": []}, "/tags", "Expected at least 1 item."),
         ({"tags": {}}, "/tags", "Expected a list or null, but got an object."),
         ({"active": "yes"}, "/active", "Expected true or false, but got text."),

@@ -106,7 +106,9 @@ async def mail(database: Database, order_id: UUID, template: Template) -> str:
 async def test_the_mail_says_what_is_not_available_and_the_accepted_total(database: Database, world: World) -> None:
     address = {"ship_to": _with_email(world)}
     found = await put(database, order(world, "mailed", **address))
-    bought, missing = (await mail(database, found.order_id, Template.ORDER_RECEIVED)).split("These are not available.")
+    bought, missing = (await mail(database, found.order_id, Template.ORDER_RECEIVED)).split(
+        "These items are not available."
+    )
     assert f"3 x {world.skus[2]}" in bought
     assert "Total, 35.00 USD" in bought
     assert world.skus[0] not in bought

@@ -274,9 +274,9 @@ async def test_news_of_a_delay_become_what_was_told_only_by_a_message(database_u
         assert late == {"mailed": 1, "unmailed": 1}
         sent_out = await live.read(lambda tx: messages(tx, found["mailed"]))
         [delayed] = [shown for shown in sent_out if shown.template == "order_delayed"]
-        assert "It is now to arrive by Wednesday, 4 March 2026." in delayed.body
+        assert "It is now expected by Wednesday, March 4, 2026." in delayed.body
         [left] = [shown for shown in sent_out if shown.template == "order_shipped"]
-        assert "It is to arrive by Tuesday, 3 March 2026." in left.body
+        assert "They should arrive by Tuesday, March 3, 2026." in left.body
         order = await live.read(lambda tx: orders_read.order(tx, found["mailed"]))
         assert (order.promised_at, order.last_promised_at) == (PLANNED, PLANNED + DAY)
         quiet = await live.read(lambda tx: orders_read.order(tx, found["unmailed"]))

@@ -130,7 +130,7 @@ async def test_a_plan_that_leaves_in_time_goes_before_any_that_does_not(database
     assert await events(database, lost, "promise_endangered") == []
     [told] = await database.read(lambda tx: decisions(tx, lost))
     assert (told.why.promise_kept, told.why.ship_by_kept) == (None, False)
-    assert "No plan leaves by the time by which the channel wants the order shipped." in told.why.sentence
+    assert "No plan ships the order by the channel's ship-by time." in told.why.sentence
     asked = PreviewRequest(
         channel=slow.channel, country="US", postal_code="43215", ship_by_at=EVENING,
         lines=[PreviewLine(sku=slow.sku, quantity=1)],

@@ -140,7 +140,7 @@ async def post_receipts(request: Request[Any, Any, Any], database: NamedDependen
 
 @post(
     "/v1/orders/{order_id:uuid}/returns/{return_id:uuid}/cancellation",
-    summary="Cancel a return, lines or units of it",
+    summary="Cancel a return, or part of it",
     tags=["aftercare"],
     status_code=200,
     operation_class=described(CalledOff, ReturnCancelled),

@@ -201,7 +201,7 @@ def _day(instant: datetime | None, zone: ZoneInfo | None) -> str | None:
     if instant is None:
         return None
     day = instant.astimezone(zone)
-    return f"{day:%A}, {day.day} {day:%B %Y}"
+    return f"{day:%A}, {day:%B} {day.day}, {day.year}"
 
 
 def render(fact: Fact, order: Mapping[str, Any], lines: Mapping[int, Line]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from ordino.core.reactions import Task, registry
 
 declare(
     return_authorized="Units may come back.",
-    return_cancelled="Units that were to come back will not.",
+    return_cancelled="Units of a return were cancelled; they will not come back.",
     return_received="Units came back.",
     parcel_received_back="Units of a parcel that came back to the sender were received.",
     units_sent_again="Units that came back to the sender are sourced again.",

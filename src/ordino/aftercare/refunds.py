@@ -97,9 +97,9 @@ def _judge(wanted: NewRefund, account: Account | None, *, repeated: bool) -> Par
 
     def too_much(whose: str, asked: int, left: int, pointer: str) -> RefundRefused:
         currency = "" if account is None else account.order.currency
-        detail = f"{whose}, {amount(left, currency)} can still be refunded, not {amount(asked, currency)}."
+        detail = f"Only {amount(left, currency)} {whose} can still be refunded, not {amount(asked, currency)}."
         if not left:
-            detail = f"{whose}, nothing can be refunded: it is not charged yet (cancel it instead), or is given back already."
+            detail = f"Nothing {whose} can be refunded: it is not charged yet (cancel instead), or is refunded already."
         if account is not None and account.declined_minor:
             detail += f" The provider declined {amount(account.declined_minor, currency)} of what was charged."
         return refuse(RefundRefusal.TOO_MUCH, detail, pointer, left)
@@ -124,21 +124,24 @@ def _judge(wanted: NewRefund, account: Account | None, *, repeated: bool) -> Par
         detail = "Say what to refund: `lines`, `shipping_minor` or `all_shipping`, or `goodwill_minor`."
         return refuse(RefundRefusal.INVALID, detail)
     if min([*asked.values(), wanted.shipping_minor or 1, wanted.goodwill_minor or 1]) < 1:
-        return refuse(RefundRefusal.INVALID, "Refund at least one minor unit of each.")
+        return refuse(RefundRefusal.INVALID, "Each amount must be at least 1 minor unit.")
     for index, (line_no, minor) in enumerate(asked.items()):
         if minor > (left := value.kept_minor(account.lines[line_no])):
-            return too_much(f"Of line {line_no}", minor, left, f"/lines/{index}/amount_minor")
+            return too_much(f"of line {line_no}", minor, left, f"/lines/{index}/amount_minor")
     shipping_left = value.kept_shipping_minor(account.order)
     shipping = shipping_left if wanted.all_shipping else wanted.shipping_minor or 0
     if shipping > shipping_left or (wanted.all_shipping and not shipping_left):
         pointer = "/all_shipping" if wanted.all_shipping else "/shipping_minor"
-        return too_much("Of the shipping", shipping, shipping_left, pointer)
+        return too_much("of the shipping", shipping, shipping_left, pointer)
     goodwill, rest = wanted.goodwill_minor or 0, account.left_minor - sum(asked.values()) - shipping
     if rest < 0:
-        return too_much("Of the order", sum(asked.values()) + shipping, account.left_minor, "")
+        return too_much("of the order", sum(asked.values()) + shipping, account.left_minor, "")
     if goodwill > rest:
         return too_much(
-            "Of the order" if rest == account.left_minor else "Beside the rest", goodwill, rest, "/goodwill_minor"
+            "of the order" if rest == account.left_minor else "besides the other parts",
+            goodwill,
+            rest,
+            "/goodwill_minor",
         )
     return _with_goodwill(account, Parts(asked, shipping), goodwill)
 

@@ -20,6 +20,8 @@ from rich.table import Column, Table
 from ordino.api.server import refuse_taken_port
 from ordino.cli import running
 from ordino.cli.demo.baskets import ORDINARY_MONTH
+from ordino.cli.kpis import kpis_app
+from ordino.cli.orders import orders_app
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
 from ordino.core.errors import Invalid, OrdinoError
@@ -34,6 +36,8 @@ app.command(letters_app)
 app.command(flows_app)
 app.command(stock_app)
 app.command(sourcing_app)
+app.command(orders_app)
+app.command(kpis_app)
 
 console = Console()
 CHILD_VARIABLE = "ORDINO_CHILD"

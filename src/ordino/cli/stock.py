@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from rich.table import Column, Table
 
 from ordino.cli import running
-from ordino.cli.terminal import Json, console, instant, on_database, show
+from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, NotFound, OrdinoError
-from ordino.core.http import Body
 
 stock_app = App(name="stock", help="What is where, and feeds that say so.")
 
@@ -396,29 +394,7 @@ def apply(
     ] = None,
 ) -> None:
     """Do what the API does with the same body: one item or a list. Ends with 1 if something was refused."""
-    known = _nouns()
-    if noun == "list":
-        sys.stdout.write("\n".join(sorted(known)) + "\n")
-        return
-    if noun not in known:
-        raise Invalid(f"There is no {noun!r}; `ordino stock apply list` names what there is.")
-    if path is not None and not path.is_file():
-        raise NotFound(f"There is no file {path}.")
-    body = sys.stdin.buffer.read() if path is None else path.read_bytes()
-    type_, verb = known[noun]
-    items, _ = Body(noun, type_).decode(body)
-
-    async def run(database: Database) -> list[Any]:
-        at = database.clock.now()
-        return list(await database.transact(lambda tx: verb(tx, items, at=at)))
-
-    outcomes = on_database(run)
-    sys.stdout.write(msgspec.json.encode(outcomes).decode() + "\n")
-    if any(getattr(outcome, "reason", None) is not None for outcome in outcomes):  # refusals have one
-        raise SystemExit(1)
-
-
-Verb = Callable[..., Awaitable[Any]]
+    apply_file("stock", noun, path, _nouns())
 
 
 def _nouns() -> dict[str, tuple[type[Any], Verb]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -14,10 +15,12 @@ from rich.table import Table
 
 from ordino.cli import running
 from ordino.core.database import ACTOR, Database
-from ordino.core.errors import Invalid
+from ordino.core.errors import Invalid, NotFound
+from ordino.core.http import Body
 from ordino.core.settings import Settings
 
 T = TypeVar("T")
+Verb = Callable[..., Awaitable[Any]]
 console = Console()
 Json = Annotated[bool, Parameter(help="One JSON document.", negative="")]
 
@@ -52,3 +55,29 @@ def instant(text: str | None) -> datetime | None:
     except ValueError as error:
         raise Invalid(f"{text!r} is not a time; write one such as 2026-11-27T08:00:00Z.") from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def apply_file(group: str, noun: str, path: Path | None, known: Mapping[str, tuple[type[Any], Verb]]) -> None:
+    """Do what the API does with the same body. ``known`` says of each noun what one is, and the verb that the API has for it.
+
+    Prints the outcomes; ends with status 1 if something was refused. Raises ``Invalid`` and ``NotFound``.
+    """
+    if noun == "list":
+        sys.stdout.write("\n".join(sorted(known)) + "\n")
+        return
+    if noun not in known:
+        raise Invalid(f"There is no {noun!r}; `ordino {group} apply list` names what there is.")
+    if path is not None and not path.is_file():
+        raise NotFound(f"There is no file {path}.")
+    body = sys.stdin.buffer.read() if path is None else path.read_bytes()
+    type_, verb = known[noun]
+    items, _ = Body(noun, type_).decode(body)
+
+    async def run(database: Database) -> list[Any]:
+        at = database.clock.now()
+        return list(await database.transact(lambda tx: verb(tx, items, at=at)))
+
+    outcomes = on_database(run)
+    sys.stdout.write(msgspec.json.encode(outcomes).decode() + "\n")
+    if any(getattr(outcome, "reason", None) is not None for outcome in outcomes):  # refusals have one
+        raise SystemExit(1)

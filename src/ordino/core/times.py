@@ -18,8 +18,8 @@ def span_fault(name: str, instant: datetime, earliest: datetime, latest: datetim
     if earliest <= instant <= latest:
         return None
     return (
-        f"`{name}` lies between {earliest:%Y-%m-%d %H:%M:%S} and {latest:%Y-%m-%d %H:%M:%S} UTC, {why}; "
-        f"{instant.isoformat()} does not. Check the time and its offset."
+        f"`{name}` must be between {earliest:%Y-%m-%d %H:%M:%S} and {latest:%Y-%m-%d %H:%M:%S} UTC ({why}), "
+        f"not {instant.isoformat()}. Check the time and its offset."
     )
 
 

@@ -26,6 +26,13 @@ _SENTENCES = {
     "Invalid UUID": "This is not an id; ids look like 01a223bc-af50-7000-8000-0a7da0f31a6f",
 }
 
+_PATTERNS = {
+    r"^[^\x00]*$": "text without U+0000",
+    r"^[A-Z]{2}$": 'two capital letters, such as "US"',
+    r"^[0-9]{1,12}(\.[0-9]{1,12})?$": 'a decimal number as text, such as "149.25"',
+}
+"""Regular expressions of fields, in words."""
+
 _GOT_ANOTHER = re.compile(r"Expected `([a-z |]+)`, got `([a-z]+)`")
 _BOUND = re.compile(r"Expected `(int|float)` (>=|<=|>|<) (\S+)")
 _LENGTH = re.compile(r"Expected `(str|array|object)` of length (>=|<=) (\d+)")
@@ -45,7 +52,8 @@ def plain_words(said: str) -> str:
         many = unit if found[3] == "1" else "entries" if unit == "entry" else f"{unit}s"
         return f"Expected {_BOUNDS[found[2]]} {found[3]} {many}"
     if found := _PATTERN.fullmatch(said):
-        return f"Expected text that matches the regular expression {found[1]}"
+        pattern = found[1].replace("\\\\", "\\")  # as it was written: the decoder shows it escaped
+        return f"Expected {_PATTERNS.get(pattern, f'text that matches the regular expression {pattern}')}"
     if found := _ENUM.fullmatch(said):
         return f"{found[1]} is not a value of this field; /schema lists its values"
     return _SENTENCES.get(said, said)

@@ -41,7 +41,8 @@ class CountedOrders(Struct, frozen=True):
     next: UUID | None
 
 
-def _period(database: Database, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+def period(database: Database, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    """From when and up to when: 30 days up to now, where neither is said. Raises ``Invalid``."""
     for name, instant in (("since", since), ("until", until)):
         if instant is not None and instant.tzinfo is None:
             detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
@@ -62,7 +63,7 @@ async def get_kpis(database: NamedDependency[Database], since: Since = None, unt
     """Each KPI with its formula, its value and what it was counted from; one that cannot be measured says why. What is due after
     now is not counted yet.
     """
-    start, upto = _period(database, since, until)
+    start, upto = period(database, since, until)
     passed = min(upto, database.clock.now())
     return Period(start, upto, await database.read(lambda tx: kpis(tx, since=start, until=passed)))
 
@@ -79,7 +80,7 @@ async def get_kpi_orders(
     """Of `on_time_shipping_rate` and `perfect_order_rate`: every order that is counted over the period, and the reasons why it is
     not on time, or not perfect.
     """
-    start, upto = _period(database, since, until)
+    start, upto = period(database, since, until)
     passed = min(upto, database.clock.now())
     orders = await database.read(
         lambda tx: counted_orders(tx, name, since=start, until=passed, after=after or NIL, limit=limit)

@@ -78,7 +78,7 @@ class Kpi(Struct, frozen=True):
 class CountedOrder(Struct, frozen=True):
     """An order that a KPI counts. ``why`` are the reasons for which it is not what the KPI asks for; [] if it is.
 
-    Of the perfect order rate: `incomplete`, `late`, `lost`, `returned_to_sender`, `short_pick`, `returned`; of the on-time shipping
+    Of the perfect order rate: `incomplete`, `late`, `lost`, `returned_to_sender`, `short_pick`, `returned`. Of the on-time shipping
     rate: `shipped_late`, `not_shipped`.
     """
 

@@ -85,9 +85,9 @@ def rate_fault(rate: ExchangeRate) -> Fault | None:
         if wrong := currency_fault(getattr(rate, name)):
             return Fault(f"/{name}", wrong)
     if rate.from_currency == rate.to_currency:
-        return Fault("/to_currency", "A currency is exchanged for another one; name two different ones.")
+        return Fault("/to_currency", "An exchange rate needs two different currencies.")
     if not Fraction(rate.rate):
-        return Fault("/rate", "An exchange rate is more than 0.")
+        return Fault("/rate", "An exchange rate must be more than 0.")
     return None
 
 

@@ -190,7 +190,7 @@ def location_fault(location: Location) -> Fault | None:
         return Fault("/currency", wrong)
     if location.ships_until is not None and location.ships_until < location.cut_off:
         detail = (
-            f"Parcels leave until the cut-off at least; write ships_until as {location.cut_off} or later, not "
+            f"Parcels leave at least until the cut-off; set ships_until to {location.cut_off} or later, not "
             f"{location.ships_until}."
         )
         return Fault("/ships_until", detail)

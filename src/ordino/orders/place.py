@@ -208,9 +208,11 @@ def _fault(order: NewOrder) -> OrderRefused | None:
             return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
     for name, instant in (("promised_at", order.promised_at), ("ship_by_at", order.ship_by_at)):
         if instant is not None and instant.tzinfo is None:
-            return refuse(f"/{name}", "Say when with its offset, as in 2026-11-27T18:00:00Z.")
+            return refuse(f"/{name}", "A time needs its offset, as in 2026-11-27T18:00:00Z.")
         if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
-            return refuse(f"/{name}", f"{name} lies in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}.")
+            return refuse(
+                f"/{name}", f"{name} must be in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
+            )
     if not order.external_id or not order.channel:
         return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
     if wrong := email_fault(order.ship_to.email):
@@ -236,8 +238,8 @@ def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
     total = goods + order.shipping_minor + order.tax_minor - order.discount_minor
     if total < 0:
         detail = (
-            f"The discount of {order.discount_minor} is more than lines, shipping and tax come to "
-            f"({total + order.discount_minor}); it can be that much at most."
+            f"The discount of {order.discount_minor} is more than lines, shipping and tax together; "
+            f"it can be {total + order.discount_minor} at most."
         )
         return _refuse(order, Refusal.WRONG_TOTAL, detail, "/discount_minor")
     if total != order.total_minor:

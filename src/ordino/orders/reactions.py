@@ -33,8 +33,8 @@ WAITING = UUID(int=1)
 declare(
     order_placed="An order was accepted.",
     units_backordered="Units of a new order wait for stock.",
-    lines_dropped="Lines of a new order were not accepted, because they cannot be had.",
-    ship_by_endangered="No plan leaves by the time by which the channel wants the order shipped; the best one was taken.",
+    lines_dropped="Lines of a new order were dropped, because they are out of stock or cannot be shipped.",
+    ship_by_endangered="No plan ships the order by the channel's ship-by time; the best plan was taken.",
     promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
     sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
     exception_resolved="A person has seen to an exception.",
@@ -50,7 +50,7 @@ declare(
     payment_voided="Money that is no longer owed was let go.",
     payment_refunded="Money went back to the customer.",
     lost_settled="Units that were lost on the way are cancelled.",
-    refund_requested="Money is to go back: what was charged for cancelled units, shipping, part of a price, or goodwill.",
+    refund_requested="A refund is due: of cancelled units that were charged, shipping, part of a price, or goodwill.",
 )
 follow(refund_requested=(Step("refund"),))
 

@@ -352,7 +352,7 @@ class _Reader:
         elif isinstance(node, yaml.MappingNode):
             within = self.mapping(node, "`split`", ("at_most", "in_rank_order"))
             if not node.value:
-                self.wrong(node, "`split` says nothing; write {at_most: 2}, or leave it out.")
+                self.wrong(node, "`split` is empty; write {at_most: 2}, or leave it out.")
             found = _Split(self.whole(within, "at_most", 1, 1000, None), self.yes(within, "in_rank_order", False))
         else:
             self.wrong(node, "`split` is never, by_cost, in_rank_order or {at_most: 2}.")

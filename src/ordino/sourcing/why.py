@@ -179,7 +179,7 @@ def sentence(told: Explanation, network: NetworkFacts, candidates: Sequence[Cand
     if told.promise_kept is False:
         parts.append("No plan keeps the promise that the buyer was given.")
     if told.ship_by_kept is False:
-        parts.append("No plan leaves by the time by which the channel wants the order shipped.")
+        parts.append("No plan ships the order by the channel's ship-by time.")
     chosen = {network.locations[n].code for n, _ in told.plan}
     losers = [one for one in candidates if one.location not in chosen and one.fence is None][:2]
     parts += [one.sentence for one in losers]

@@ -75,7 +75,7 @@ async def get_parcels(database: NamedDependency[Database], order_id: FromPath[UU
     return Parcels(await database.read(lambda tx: read.parcels(tx, order_id)))
 
 
-@get("/v1/unmatched_tracking_events", summary="What carriers say of unknown parcels", tags=["tracking"])
+@get("/v1/unmatched_tracking_events", summary="Events that came before their shipment", tags=["tracking"])
 async def get_unmatched_tracking_events(
     database: NamedDependency[Database], before: FromQuery[UUID] = LAST, limit: Limit = 100
 ) -> UnmatchedEvents:

@@ -25,9 +25,9 @@ Contents = Mapping[UUID, Mapping[int, int]]
 DELAYS = frozenset({"shipment_delayed", "shipment_to_be_late"})
 
 SAID = {
-    RETURNED_TO_SENDER: "The carrier brings the parcel {number} back. Receive it with "
+    RETURNED_TO_SENDER: "The carrier is bringing parcel {number} back. Receive it with "
     "POST /v1/orders/{order}/parcels/{shipment}/receipt, and say whether its units are refunded or sent again.",
-    ARRIVED_AFTER_LOSS: "The parcel {number} was given up, and its units are refunded; now the carrier has delivered it. The "
+    ARRIVED_AFTER_LOSS: "Parcel {number} was reported lost and its units were refunded, but the carrier has now delivered it. The "
     "customer has the goods and the money: talk to them, then close this.",
 }
 

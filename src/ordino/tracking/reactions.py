@@ -24,7 +24,7 @@ declare(
     promise_changed="The customer was told another date.",
     shipment_returned_to_sender="The carrier brings a parcel back.",
     shipment_back="A parcel that the carrier brought back has reached the sender.",
-    lost_shipment_arrived="A parcel that was given up has reached the customer after all.",
+    lost_shipment_arrived="A parcel that was reported lost has reached the customer after all.",
     tracking_number_taken="A shipment was sent under the tracking number of another.",
 )
 

@@ -100,9 +100,11 @@ def _fault(date: NewDate, told: Mapping[UUID, _Told], at: datetime) -> DateRefus
         detail = f"There is no order {date.order_id}."
         return DateRefused(date.order_id, DateRefusal.UNKNOWN, detail, "/order_id")
     if one.order.status in ENDED:
-        detail = "Everything of the order has arrived or was cancelled; no date can be told of it any more."
+        detail = "Everything in the order has arrived or was cancelled, so there is no date left to tell."
         return DateRefused(date.order_id, DateRefusal.ENDED, detail, "/order_id")
     if date.shipment_id is not None and date.shipment_id not in one.parcels:
-        detail = f"The order has no parcel {date.shipment_id} on its way; leave `shipment_id` out to tell a date of the order."
+        detail = (
+            f"The order has no parcel {date.shipment_id} on its way; leave out `shipment_id` to tell one of the order."
+        )
         return DateRefused(date.order_id, DateRefusal.UNKNOWN, detail, "/shipment_id")
     return None

@@ -70,7 +70,7 @@ def _fault(event: TrackingEvent, at: datetime, *, full: bool) -> EventRefused | 
     if event.at is not None and not earliest <= event.at <= latest:
         detail = (
             f"No shipment has the tracking number {number!r} yet. What is said of it is kept if it happened in the last "
-            f"{KEPT_DAYS} days: `at` lies between {earliest:%Y-%m-%d %H:%M:%S} and {latest:%Y-%m-%d %H:%M:%S} UTC."
+            f"{KEPT_DAYS} days: `at` must be between {earliest:%Y-%m-%d %H:%M:%S} and {latest:%Y-%m-%d %H:%M:%S} UTC."
         )
         return EventRefused(number, TrackingRefusal.INVALID, detail, "/at")
     if full:

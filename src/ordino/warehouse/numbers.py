@@ -56,7 +56,7 @@ class Numbers(Struct):
             f"The tracking number {number!r} belongs to the shipment {owner.shipment_id} of the order {owner.order_id}"
         )
         if owner.closed_at is not None:
-            return f"{whose}, and its parcel has arrived, is lost or comes back. Use the number of this parcel."
+            return f"{whose}, and its parcel has arrived, is lost or is coming back. Use the number of this parcel."
         if owner.carrier != self.carriers.get(service_id):
             return f"{whose}, which went with another carrier. Use the number that this shipment's carrier gave it."
         if owner.order_id != order_id and not self._same_address(owner.order_id, order_id):

@@ -178,7 +178,7 @@ def _told(
             return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/line_no")
         seen.add(asked.line_no)
         if asked.picked < 0 or asked.short < 0 or asked.picked + asked.short == 0:
-            detail = f"Say how many units were picked or short: {asked.picked} and {asked.short} say nothing."
+            detail = f"Say how many units were picked or short, not {asked.picked} and {asked.short}."
             return refuse(item, WorkRefusal.INVALID, detail, f"{pointer}/{'short' if asked.short < 0 else 'picked'}")
         if asked.short and asked.short_reason not in reasons:
             return _unknown_reason(item, reasons, f"{pointer}/short_reason")

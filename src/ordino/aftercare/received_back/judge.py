@@ -86,7 +86,7 @@ def judge(receipt: ParcelReceipt, known: Known, *, repeated: bool) -> Judged | B
         detail = "The parcel was delivered: authorize a return for what the customer sends back."
         return refuse(BackRefusal.DELIVERED, detail)
     if not any(back.left.values()):
-        return refuse(BackRefusal.DONE, "All of the parcel was received back before.")
+        return refuse(BackRefusal.DONE, "The whole parcel was already received.")
     if not known.network.locations[location_id].active and receipt.location is None:
         code = known.network.locations[location_id].code
         detail = f"The parcel left from {code!r}, which is switched off: name the `location` that has it."
@@ -128,7 +128,7 @@ def _doubt_lines(receipt: ParcelReceipt, lines: Sequence[BackLine], back: Back, 
             return refuse(BackRefusal.KIT, detail, f"{pointer}/restocked")
         left = back.left.get(line.line_no, 0)
         if sum(counts) > left:
-            detail = f"{left} units of line {line.line_no} are still in the parcel, not {sum(counts)}."
+            detail = f"The parcel still holds {left} units of line {line.line_no}, not {sum(counts)}."
             return refuse(BackRefusal.TOO_MANY, detail, pointer)
     arriving = [
         Arriving(

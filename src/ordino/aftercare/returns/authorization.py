@@ -173,7 +173,7 @@ def _late(wanted: NewReturn, past: _Past, at: datetime) -> Refusal | None:
     delivered_at = past.delivered_at.get(wanted.order_id)
     if delivered_at is None or at <= delivered_at + timedelta(days=days):
         return None
-    detail = f"The order was delivered on {delivered_at:%Y-%m-%d}; it could be returned for {days} days after that."
+    detail = f"The order was delivered on {delivered_at:%Y-%m-%d}; returns are accepted for {days} days after that."
     return ReturnRefusal.TOO_LATE, detail, ""
 
 
@@ -185,9 +185,9 @@ def _rows(wanted: NewReturn, index: int, line: ReturnLine, return_id: UUID, past
     left = past.history.left(key)
     can = whole(left, past.history.per_unit(key)) if component == ITSELF else left[component]
     if line.quantity > can:
-        what = f"line {line.line_no}, {can} delivered units"
+        what = f"line {line.line_no}, only {can} delivered units"
         if line.component is not None:
-            what = f"the component {line.component!r} of line {line.line_no}, {can} delivered units"
+            what = f"the component {line.component!r} of line {line.line_no}, only {can} delivered units"
         detail = f"Of {what} can still be returned, not {line.quantity}."
         return ReturnRefusal.TOO_MANY, detail, f"/lines/{index}/quantity"
     if wanted.location is not None:

@@ -71,13 +71,17 @@ def _take(
         units = can if quantity is None else quantity
         if units > can:
             what = f"line {line_no}" if component == ITSELF else f"this component of line {line_no}"
-            detail = f"Of {what}, {can} units of this return are still to come, not {units}."
+            detail = f"Of {what}, only {can} units of this return are still expected, not {units}."
             return ReturnRefusal.TOO_MANY, detail, f"/lines/{place}/quantity"
         for row, some in take(history, rows, key, component, units):
             row.cancelled += some
             taken[line_no, component] = taken.get((line_no, component), 0) + some
     if not taken:
-        return ReturnRefusal.TOO_LATE, "Nothing of it is still to come: it was received or cancelled before.", ""
+        return (
+            ReturnRefusal.TOO_LATE,
+            "Nothing of this return is still expected: everything was already received or cancelled.",
+            "",
+        )
     return taken
 
 

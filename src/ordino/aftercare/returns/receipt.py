@@ -161,7 +161,7 @@ def _wrong(receipt: ReturnReceipt, rows: Sequence[Row], known: _Known) -> Refusa
         if wrong := line_fault(known.history, key, line.component, seen, pointer):
             return wrong
         if line.restocked < 0 or line.scrapped < 0 or line.restocked + line.scrapped == 0:
-            detail = f"Say how many units were restocked or scrapped: {line.restocked} and {line.scrapped} say nothing."
+            detail = f"Say how many units were restocked or scrapped, not {line.restocked} and {line.scrapped}."
             return ReturnRefusal.INVALID, detail, f"{pointer}/restocked"
     return None
 
@@ -176,7 +176,7 @@ def _find(
     back, can = line.restocked + line.scrapped, expected(known.history, rows, key, component)
     if back > can:
         what = f"line {line.line_no}" if line.component is None else f"{line.component!r} of line {line.line_no}"
-        detail = f"Of {what}, {can} authorized units are to come back, not {back}; authorize the others first."
+        detail = f"Of {what}, only {can} authorized units are still expected, not {back}; authorize the others first."
         return ReturnRefusal.TOO_MANY, detail, f"/lines/{index}"
     bound_for = sorted(
         {
