@@ -255,6 +255,6 @@ async def test_what_a_run_saved_is_told_by_currency(database: Database) -> None:
         await database.pool.execute("UPDATE orders.orders SET currency = $2 WHERE order_id = $1", order, currency)
     run = await reevaluate(database, at=LATER)
     assert ("JPY", 1) in {(one.currency, one.orders) for one in run.costs}
-    assert [one.currency for one in run.costs] == ["USD", "JPY"]
+    assert {one.currency for one in run.costs} == {"USD", "JPY"}
     [found] = await database.read(lambda tx: reevaluations(tx, limit=1))
     assert found == run
