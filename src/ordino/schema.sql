@@ -1250,7 +1250,7 @@ CREATE TABLE warehouse.tracking_numbers (
     closed_at timestamptz,             -- of the first: since when the parcel has arrived, is lost or comes back
     CONSTRAINT tracking_numbers_pk PRIMARY KEY (tracking_number, shipment_id),
     CONSTRAINT only_the_first_closes_a_tracking_number CHECK (closed_at IS NULL OR first)
-);
+) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX a_tracking_number_is_claimed_once ON warehouse.tracking_numbers (tracking_number) WHERE first;
 
 CREATE TABLE warehouse.packages (
@@ -1277,14 +1277,6 @@ CREATE TABLE warehouse.package_lines (
 );
 
 -- tracking -----------------------------------------------------------------------------------------------------------
-
--- A look-up by tracking number, for processes that do not know `warehouse.tracking_numbers` yet.
-CREATE TABLE tracking.tracking_numbers (
-    tracking_number text NOT NULL,
-    order_id uuid NOT NULL,
-    shipment_id uuid NOT NULL,
-    CONSTRAINT tracking_numbers_pk PRIMARY KEY (tracking_number)
-);
 
 -- One shipment on its way. The status follows from the instants.
 CREATE TABLE tracking.parcels (

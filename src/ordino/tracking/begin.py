@@ -35,16 +35,11 @@ async def begin(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> set[UUID]
     shipments = sorted(shipments, key=lambda s: (s.order_id, s.shipment_id))
     if not shipments:
         return set()
-    order_ids, shipment_ids = [s.order_id for s in shipments], [s.shipment_id for s in shipments]
-    parcels = await sql.write_parcels(tx, order_ids=order_ids, shipment_ids=shipment_ids)
+    parcels = await sql.write_parcels(
+        tx, order_ids=[s.order_id for s in shipments], shipment_ids=[s.shipment_id for s in shipments]
+    )
     if not parcels:
         return set()
-    await sql.remember_numbers(
-        tx,
-        tracking_numbers=[s.tracking_number for s in shipments],
-        order_ids=order_ids,
-        shipment_ids=shipment_ids,
-    )
     causes = {s.shipment_id: s.event_id for s in shipments}
     await core_sql.enqueue(
         tx,

@@ -1,11 +1,3 @@
--- name: remember_numbers
--- Processes that do not know the warehouse's tracking numbers yet find their parcels here.
-INSERT INTO tracking.tracking_numbers (tracking_number, order_id, shipment_id)
-SELECT tracking_number, order_id, shipment_id
-FROM unnest(:tracking_numbers::text[], :order_ids::uuid[], :shipment_ids::uuid[]) AS n (tracking_number, order_id, shipment_id)
-ORDER BY tracking_number
-ON CONFLICT (tracking_number) DO NOTHING;
-
 -- name: write_parcels
 -- What was shipped is on its way, once, held to what its customer was told; nobody told him anything of an order without a date, so
 -- that its parcels are held to the plan. Returns the first of these dates, at which each new parcel is looked at.
@@ -29,14 +21,8 @@ ORDER BY s.order_id, s.shipment_id;
 
 -- name: behind_numbers
 -- Which shipments are the parcels under these numbers, the first one first.
-SELECT tracking_number, order_id, shipment_id
-FROM (SELECT tracking_number, order_id, shipment_id, first FROM warehouse.tracking_numbers
-      WHERE tracking_number = any(:tracking_numbers::text[])
-      UNION ALL
-      SELECT t.tracking_number, t.order_id, t.shipment_id, true FROM tracking.tracking_numbers t
-      WHERE t.tracking_number = any(:tracking_numbers::text[])
-        AND NOT EXISTS (SELECT 1 FROM warehouse.tracking_numbers n WHERE n.tracking_number = t.tracking_number
-                        /* on shards: AND n.tracking_number = any(:tracking_numbers::text[]) */)) n
+SELECT tracking_number, order_id, shipment_id FROM warehouse.tracking_numbers
+WHERE tracking_number = any(:tracking_numbers::text[])
 ORDER BY tracking_number, first DESC, shipment_id;
 
 -- name: parcels

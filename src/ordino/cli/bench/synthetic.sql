@@ -183,12 +183,6 @@ INSERT INTO warehouse.tracking_numbers (tracking_number, shipment_id, order_id, 
 SELECT 'T' || n, ('01980000-0000-7000-a000-00' || tail)::uuid, order_id, true, placed_at + interval '25 hours'
 FROM drawn WHERE line_no = 1 AND fate IN ('delivered', 'returned');
 
--- name: tracking_numbers
--- The look-up by tracking number.
-INSERT INTO tracking.tracking_numbers (tracking_number, order_id, shipment_id)
-SELECT 'T' || n, order_id, ('01980000-0000-7000-a000-00' || tail)::uuid
-FROM drawn WHERE line_no = 1 AND fate IN ('delivered', 'returned');
-
 -- name: parcels
 -- Every shipment arrived.
 INSERT INTO tracking.parcels (order_id, shipment_id, tracking_number, promised_at, expected_at, shipped_at, delivered_at)

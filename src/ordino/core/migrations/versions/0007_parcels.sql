@@ -7,7 +7,7 @@ CREATE TABLE warehouse.tracking_numbers (
     closed_at timestamptz,
     CONSTRAINT tracking_numbers_pk PRIMARY KEY (tracking_number, shipment_id),
     CONSTRAINT only_the_first_closes_a_tracking_number CHECK (closed_at IS NULL OR first)
-);
+) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX a_tracking_number_is_claimed_once ON warehouse.tracking_numbers (tracking_number) WHERE first;
 
 -- Whose parcel is watched under a number has it; without one, whoever left first. The others may never have been that parcel.
@@ -15,6 +15,7 @@ INSERT INTO warehouse.tracking_numbers (tracking_number, shipment_id, order_id, 
 SELECT DISTINCT ON (s.tracking_number) s.tracking_number, s.shipment_id, s.order_id, true, coalesce(p.delivered_at, p.lost_at)
 FROM warehouse.shipments s LEFT JOIN tracking.parcels p USING (order_id, shipment_id)
 ORDER BY s.tracking_number, p.order_id IS NULL, s.shipped_at, s.shipment_id;
+DROP TABLE tracking.tracking_numbers;
 
 -- A generated status does not change in place on PostgreSQL 15 and 16: the parcels move to a table that has the new one.
 LOCK TABLE tracking.parcels IN ACCESS EXCLUSIVE MODE;
