@@ -22,8 +22,7 @@ from ordino.aftercare import send
 from ordino.aftercare.model import QUESTIONS, Message, Template
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
-from ordino.core.events import BUCKETS
-from ordino.core.ids import new_ids
+from ordino.core.events import Due, enqueue
 from ordino.core.money import amount
 from ordino.core.statements import statements
 from ordino.network.facts import NetworkFacts, facts
@@ -31,7 +30,6 @@ from ordino.tracking.model import NewDate
 from ordino.tracking.tell import tell
 
 sql = statements("ordino.aftercare")
-core_sql = statements("ordino.core")
 
 _LINE_BREAKERS = frozenset(("Cc", "Zl", "Zp"))  # Unicode: control characters, line and paragraph separators
 
@@ -103,17 +101,9 @@ async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
         at=at,
     )
     await _hold_to(tx, told, {(row["order_id"], row["event_id"], row["template"]) for row in rows}, at)
-    if rows and send.server() is not None:
-        await core_sql.enqueue(
-            tx,
-            buckets=[row["order_id"].int % BUCKETS for row in rows],
-            ids=new_ids(at, len(rows)),
-            kinds=["send"] * len(rows),
-            subject_ids=[row["order_id"] for row in rows],
-            event_ids=[row["event_id"] for row in rows],
-            due_ats=[at] * len(rows),
-            data=[f'{{"template":"{row["template"]}"}}' for row in rows],
-        )
+    if send.server() is not None:
+        due = [Due("send", row["order_id"], row["event_id"], at, f'{{"template":"{row["template"]}"}}') for row in rows]
+        await enqueue(tx, due, at=at)
     return len(rows)
 
 

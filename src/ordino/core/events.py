@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -65,6 +65,18 @@ class Event(Struct, frozen=True, gc=False):
     flow_version: int
 
 
+class Due(NamedTuple):
+    """A reaction of a subject that is to run at ``due_at`` or later. ``event_id`` is what it follows; ``data`` is what it is told,
+    as JSON.
+    """
+
+    reaction: str
+    subject_id: UUID
+    event_id: UUID
+    due_at: datetime
+    data: str = "{}"
+
+
 Plan = Mapping[str, tuple[Step, ...]]
 """Event kind -> what follows, of one flow version. A version never changes."""
 
@@ -113,13 +125,12 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
         ats=[e.at for e in events],
         data=data,
     )
-    due: list[tuple[int, str, UUID, UUID, datetime, str]] = []
+    due: list[Due] = []
     for event, encoded in zip(events, data, strict=True):
         plan = await tx.plans.of(tx, event.flow_version)
         for step in plan.get(event.kind, FOLLOWS.get(event.kind, ())):
             due.append(
-                (
-                    event.subject_id.int % BUCKETS,
+                Due(
                     step.reaction,
                     event.subject_id,
                     event.id,
@@ -127,15 +138,21 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
                     _encode({**event.data, **step.options}).decode() if step.options else encoded,
                 )
             )
-    if due:
-        buckets, kinds, subjects, event_ids, due_ats, options = (list(column) for column in zip(*due, strict=True))
-        await sql.enqueue(
-            tx,
-            buckets=buckets,
-            ids=new_ids(events[0].at, len(due)),
-            kinds=kinds,
-            subject_ids=subjects,
-            event_ids=event_ids,
-            due_ats=due_ats,
-            data=options,
-        )
+    await enqueue(tx, due, at=events[0].at)
+
+
+async def enqueue(tx: Tx, due: Sequence[Due], *, at: datetime) -> None:
+    """These reactions run after the commit, whatever the flow of their subject says."""
+    if not due:
+        return
+    kinds, subject_ids, event_ids, due_ats, data = (list(column) for column in zip(*due, strict=True))
+    await sql.enqueue(
+        tx,
+        buckets=[one.subject_id.int % BUCKETS for one in due],
+        ids=new_ids(at, len(due)),
+        kinds=kinds,
+        subject_ids=subject_ids,
+        event_ids=event_ids,
+        due_ats=due_ats,
+        data=data,
+    )

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, NotFound
-from ordino.core.events import BUCKETS, Event, record
+from ordino.core.events import Due, Event, enqueue, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import waiting
@@ -28,7 +28,6 @@ from ordino.orders.cancel import Cancellation, LineCancellation, cancel
 from ordino.orders.model import LineRow, OrderRow
 
 sql = statements("ordino.orders")
-core_sql = statements("ordino.core")
 NOT_SOURCED = "not_sourced"
 NOT_SERVABLE = "not_servable"
 LOCATION_CLOSED = "location_closed"
@@ -163,8 +162,8 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
             said = f"The exception is resolved: {how}. Look at the order, and cancel units there if they are to be cancelled."
             raise Conflict(said, code="resolved")
         return Resolved(exception_id, wish.action)
-    if rows[0]["shipment_id"] is not None and wish.action != "close":
-        parcel = f"/v1/orders/{order_id}/parcels/{rows[0]['shipment_id']}"
+    if row["shipment_id"] is not None and wish.action != "close":
+        parcel = f"/v1/orders/{order_id}/parcels/{row['shipment_id']}"
         said = f"The exception is about a parcel: receive what comes back with POST {parcel}/receipt, or close it."
         raise Conflict(said, code="of_a_parcel")
     await sql.resolve_exception(
@@ -173,14 +172,15 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
     data = {"exception_id": exception_id, "line_no": line_no, "action": wish.action, "reason": wish.reason}
     await record(tx, [Event(order_id, new_id(at), "exception_resolved", at, data, orders[order_id].flow_version)])
     if wish.action == "retry" and kind == LOCATION_CLOSED:
-        await _follow(tx, "reject_closed", order_id, exception_id, f'{{"location_id": {place}}}', at)
+        told = f'{{"location_id": {place}}}'
+        await enqueue(tx, [Due("reject_closed", order_id, exception_id, at, told)], at=at)
     elif wish.action == "retry":
         await sql.forget_tries(tx, order_id=order_id, line_no=line_no)
         line = (await ledger.lines(tx, [order_id]))[order_id, line_no]
         parts = await ledger.lines_of_kits(tx, {(order_id, line_no): line.sku_id})
         # What it may use again, nobody who comes later may have before it was asked.
         waiting.freed(tx, [sku_id for sku_id, _ in parts.get((order_id, line_no)) or ((line.sku_id, 1),)])
-        await _follow(tx, "source", order_id, exception_id, "{}", at)
+        await enqueue(tx, [Due("source", order_id, exception_id, at)], at=at)
     elif wish.action == "cancel" and (units := await _units(tx, kind, order_id, line_no, place)):
         lines = [LineCancellation(line_no=number, quantity=quantity) for number, quantity in sorted(units.items())]
         reason = wish.reason or kind.replace("_", " ")
@@ -200,20 +200,6 @@ async def _units(tx: Tx, kind: str, order_id: UUID, line_no: int | None, place: 
         line = (await ledger.lines(tx, [order_id]))[order_id, line_no]
         units[line_no] += line.backordered - line.stop_wanted
     return {number: quantity for number, quantity in units.items() if quantity > 0}
-
-
-async def _follow(tx: Tx, kind: str, order_id: UUID, exception_id: UUID, data: str, at: datetime) -> None:
-    """A reaction to what a person has said, named as a flow names it."""
-    await core_sql.enqueue(
-        tx,
-        buckets=[order_id.int % BUCKETS],
-        ids=new_ids(at, 1),
-        kinds=[kind],
-        subject_ids=[order_id],
-        event_ids=[exception_id],
-        due_ats=[at],
-        data=[data],
-    )
 
 
 async def open_line_exceptions(

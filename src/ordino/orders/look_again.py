@@ -17,8 +17,8 @@ from uuid import UUID
 import msgspec
 
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS
-from ordino.core.ids import new_ids
+from ordino.core.events import Due, enqueue
+from ordino.core.ids import new_id, new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.network.facts import facts
@@ -125,30 +125,11 @@ async def leave_closed(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> No
 
 async def _release(tx: Tx, order_ids: Sequence[UUID], at: datetime) -> None:
     """Orders whose release has waited for an open location. The reaction is named as a flow names it: its stage comes later."""
-    if not order_ids:
-        return
     ids = new_ids(at, len(order_ids))
-    await core_sql.enqueue(
-        tx,
-        buckets=[order_id.int % BUCKETS for order_id in order_ids],
-        ids=ids,
-        kinds=["release"] * len(ids),
-        subject_ids=list(order_ids),
-        event_ids=ids,
-        due_ats=[at] * len(ids),
-        data=["{}"] * len(ids),
-    )
+    due = [Due("release", order_id, id_, at) for order_id, id_ in zip(order_ids, ids, strict=True)]
+    await enqueue(tx, due, at=at)
 
 
 async def _enqueue(tx: Tx, data: dict[str, Any], at: datetime) -> None:
-    [id_] = new_ids(at, 1)
-    await core_sql.enqueue(
-        tx,
-        buckets=[id_.int % BUCKETS],
-        ids=[id_],
-        kinds=[KIND],
-        subject_ids=[id_],
-        event_ids=[id_],
-        due_ats=[at],
-        data=[msgspec.json.encode(data).decode()],
-    )
+    id_ = new_id(at)
+    await enqueue(tx, [Due(KIND, id_, id_, at, msgspec.json.encode(data).decode())], at=at)

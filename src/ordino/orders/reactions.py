@@ -12,8 +12,8 @@ import msgspec
 
 from ordino.catalog.kits import Kits, kits
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS, Event, Step, declare, follow, record
-from ordino.core.ids import new_ids
+from ordino.core.events import Due, Event, Step, declare, enqueue, follow, record
+from ordino.core.ids import new_id, new_ids
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
@@ -23,7 +23,6 @@ from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.called_off import CalledOff
 from ordino.orders.model import LineRow, State
 
-core_sql = statements("ordino.core")
 sql = statements("ordino.orders")
 FILLED_AT_ONCE = 5000
 SKUS_AT_ONCE = 5000
@@ -116,17 +115,8 @@ async def _kits_waiting_for(tx: Tx, sku_ids: Sequence[int], known: Kits) -> list
 
 
 async def _fill_later(tx: Tx, subject_id: UUID, data: dict[str, Any], at: datetime) -> None:
-    [id] = new_ids(at, 1)
-    await core_sql.enqueue(
-        tx,
-        buckets=[subject_id.int % BUCKETS],
-        ids=[id],
-        kinds=["fill_backorders"],
-        subject_ids=[subject_id],
-        event_ids=[id],
-        due_ats=[at],
-        data=[msgspec.json.encode(data).decode()],
-    )
+    told = msgspec.json.encode(data).decode()
+    await enqueue(tx, [Due("fill_backorders", subject_id, new_id(at), at, told)], at=at)
 
 
 @registry.duty("serve_waiting", every_seconds=1)
@@ -142,7 +132,7 @@ async def serve_waiting(tx: Tx, since: datetime, at: datetime) -> None:
 async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
     """Who waits though stock is there is looked at again, first placed first: time itself may have changed what can be done."""
     if sku_ids := sorted(await stock.free(tx, await waiting.waited_for(tx), at=at)):
-        await _fill_later(tx, new_ids(at, 1)[0], {"sku_ids": sku_ids}, at)
+        await _fill_later(tx, new_id(at), {"sku_ids": sku_ids}, at)
 
 
 @registry.reaction("source_anew")

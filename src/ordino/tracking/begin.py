@@ -9,12 +9,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS
-from ordino.core.ids import new_ids
+from ordino.core.events import Due, enqueue
 from ordino.core.statements import statements
 
 sql = statements("ordino.tracking")
-core_sql = statements("ordino.core")
 
 
 class Sent(Struct, frozen=True):
@@ -41,14 +39,11 @@ async def begin(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> set[UUID]
     if not parcels:
         return set()
     causes = {s.shipment_id: s.event_id for s in shipments}
-    await core_sql.enqueue(
-        tx,
-        buckets=[row["order_id"].int % BUCKETS for row in parcels],
-        ids=new_ids(at, len(parcels)),
-        kinds=["check_late"] * len(parcels),
-        subject_ids=[row["order_id"] for row in parcels],
-        event_ids=[causes[row["shipment_id"]] for row in parcels],
-        due_ats=[row["look_at"] for row in parcels],
-        data=[f'{{"shipment_id":"{row["shipment_id"]}"}}' for row in parcels],
-    )
+    due = [look_at(row["order_id"], row["shipment_id"], causes[row["shipment_id"]], row["look_at"]) for row in parcels]
+    await enqueue(tx, due, at=at)
     return {row["shipment_id"] for row in parcels}
+
+
+def look_at(order_id: UUID, shipment_id: UUID, cause_id: UUID, due_at: datetime) -> Due:
+    """A parcel is to be looked at: ``check_late``."""
+    return Due("check_late", order_id, cause_id, due_at, f'{{"shipment_id":"{shipment_id}"}}')

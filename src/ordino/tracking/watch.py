@@ -7,11 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS, Event, record
+from ordino.core.events import Event, enqueue, record
 from ordino.core.ids import new_ids
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import OrderRow
-from ordino.tracking.begin import Sent, begin, core_sql, sql
+from ordino.tracking.begin import Sent, begin, look_at, sql
 from ordino.tracking.model import ParcelRow, Status
 from ordino.tracking.take_events import take_kept
 from ordino.warehouse import numbers
@@ -125,15 +125,5 @@ async def look_again(tx: Tx, parcels: Sequence[tuple[UUID, UUID, datetime]], *, 
     """(order id, shipment id, when): enqueue ``check_late``. A parcel that was looked at more often than needed is none the
     worse.
     """
-    if not parcels:
-        return
-    await core_sql.enqueue(
-        tx,
-        buckets=[order_id.int % BUCKETS for order_id, _, _ in parcels],
-        ids=new_ids(at, len(parcels)),
-        kinds=["check_late"] * len(parcels),
-        subject_ids=[order_id for order_id, _, _ in parcels],
-        event_ids=[shipment_id for _, shipment_id, _ in parcels],
-        due_ats=[due_at for _, _, due_at in parcels],
-        data=[f'{{"shipment_id":"{shipment_id}"}}' for _, shipment_id, _ in parcels],
-    )
+    due = [look_at(order_id, shipment_id, shipment_id, due_at) for order_id, shipment_id, due_at in parcels]
+    await enqueue(tx, due, at=at)
