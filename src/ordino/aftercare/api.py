@@ -15,7 +15,6 @@ from ordino.aftercare import message, returns, survey
 from ordino.aftercare.model import (
     Answered,
     Authorized,
-    CalledOff,
     Message,
     NewReturn,
     Received,
@@ -28,6 +27,7 @@ from ordino.aftercare.model import (
     SurveyForm,
     SurveyRefused,
     SurveyView,
+    WantedCancellation,
     WantedReturn,
 )
 from ordino.aftercare.received_back.api import routes as parcel_routes
@@ -42,7 +42,7 @@ CANCELLATIONS = Body("return_cancellations", ReturnCancellation)
 ANSWERS = Body("survey_answers", SurveyAnswer)
 WANTED = msgspec.json.Decoder(WantedReturn)
 ARRIVAL = msgspec.json.Decoder(ReturnArrival)
-CALLED_OFF = msgspec.json.Decoder(CalledOff)
+WANTED_CANCELLATION = msgspec.json.Decoder(WantedCancellation)
 FORM = msgspec.json.Decoder(SurveyForm)
 REFUSED = {
     "repeated": 409,
@@ -143,7 +143,7 @@ async def post_receipts(request: Request[Any, Any, Any], database: NamedDependen
     summary="Cancel a return, or part of it",
     tags=["aftercare"],
     status_code=200,
-    operation_class=described(CalledOff, ReturnCancelled),
+    operation_class=described(WantedCancellation, ReturnCancelled),
 )
 async def post_return_cancellation(
     request: Request[Any, Any, Any],
@@ -154,7 +154,7 @@ async def post_return_cancellation(
     """Units of `lines`, or with `"all": true` everything that is still to come. What was received stays received; what is cancelled
     may be authorized again.
     """
-    said = decode(await request.body() or b"{}", CALLED_OFF)
+    said = decode(await request.body() or b"{}", WANTED_CANCELLATION)
     item = ReturnCancellation(
         order_id=order_id, return_id=return_id, lines=said.lines, all=said.all, reason=said.reason
     )

@@ -118,7 +118,7 @@ class CancelledLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     component: Code | None = None
 
 
-class CalledOff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WantedCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What of a return will not come back: units of ``lines``, or ``all`` that are still to come."""
 
     lines: list[CancelledLine] | None = None
@@ -126,7 +126,7 @@ class CalledOff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(min_length=1, max_length=200)] = "customer_request"
 
 
-class ReturnCancellation(CalledOff, frozen=True, kw_only=True):
+class ReturnCancellation(WantedCancellation, frozen=True, kw_only=True):
     order_id: UUID
     return_id: UUID
 

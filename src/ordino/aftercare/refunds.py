@@ -19,6 +19,7 @@ from ordino.aftercare.model import (
     RefundRequested,
     RefundView,
 )
+from ordino.aftercare.repeats import repeats_of
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import Event, record
@@ -63,11 +64,9 @@ async def refund(tx: Tx, refunds: Sequence[NewRefund], *, at: datetime) -> list[
     accounts = await _accounts(tx, [r.order_id for r in refunds])
     outcomes: list[RefundRequested | RefundRefused] = []
     done: list[tuple[UUID, NewRefund, Parts]] = []
-    seen: dict[UUID, list[NewRefund]] = {}
-    for refund_id, wanted in zip(new_ids(at, len(refunds)), refunds, strict=True):
-        earlier = seen.setdefault(wanted.order_id, [])
-        parts = _judge(wanted, accounts.get(wanted.order_id), repeated=wanted in earlier)
-        earlier.append(wanted)
+    repeats = repeats_of(refunds)
+    for index, (wanted, refund_id) in enumerate(zip(refunds, new_ids(at, len(refunds)), strict=True)):
+        parts = _judge(wanted, accounts.get(wanted.order_id), repeated=index in repeats)
         if isinstance(parts, RefundRefused):
             outcomes.append(parts)
             continue

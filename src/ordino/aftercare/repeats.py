@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol
 from uuid import UUID
 
-from ordino.aftercare.model import NewReturn, ReturnCancellation, ReturnReceipt
 
-Item = TypeVar("Item", NewReturn, ReturnReceipt, ReturnCancellation)
+class OfOrder(Protocol):
+    """Something said of an order."""
+
+    @property
+    def order_id(self) -> UUID: ...
 
 
-def repeats_of(items: Sequence[Item]) -> set[int]:
+def repeats_of(items: Sequence[OfOrder]) -> set[int]:
     """The places of items that stand earlier in the batch, too."""
-    seen: dict[UUID, list[Item]] = {}
+    seen: dict[UUID, list[OfOrder]] = {}
     repeats = set()
     for index, item in enumerate(items):
         earlier = seen.setdefault(item.order_id, [])

@@ -25,8 +25,10 @@ class CalledOff:
         self.amount_minor = 0
         self.refund_minor = 0
 
-    def take(self, line_no: int, state: State, quantity: int) -> None:
-        """So many units of a line are cancelled, out of a state that they leave by this cause once; shipped ones were lost."""
+    def take(self, line_no: int, state: State, quantity: int) -> int:
+        """So many units of a line are cancelled, out of a state that they leave by this cause once; shipped ones did not arrive.
+        Returns what is given back for them, in minor units.
+        """
         verb = value.lose if state is State.SHIPPED else value.cancel
         self.lines[line_no], worth = verb(self.lines[line_no], quantity)
         self.amount_minor += worth.amount_minor
@@ -45,6 +47,7 @@ class CalledOff:
                 worth.refund_minor,
             )
         )
+        return worth.refund_minor
 
     def close(self) -> ShippingMove:
         """After the last unit: the shipping goes with the order, if nothing of it is left and nothing has reached the customer."""

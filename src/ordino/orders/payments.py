@@ -177,7 +177,7 @@ def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
 
 
 def _refund_minor(task: Task) -> int:
-    return int(task.data.get("refund_minor", 0))
+    return int(task.data["refund_minor"])
 
 
 authorize = _effect("authorize", PaymentMoveKind.AUTHORIZED, _to_authorize)

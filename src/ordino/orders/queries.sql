@@ -647,10 +647,6 @@ WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at:
   AND (:status::text IS NULL OR o.status = :status::text)
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
 
--- name: payment_moves
--- The money ledger of one order, oldest first.
-SELECT cause_id, kind, amount_minor, reference, at FROM orders.payment_moves WHERE order_id = :order_id::uuid ORDER BY at, cause_id, kind;
-
 -- payments -----------------------------------------------------------------------------------------------------------
 
 -- name: worth

@@ -90,11 +90,24 @@ def lose(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
     return line, Worth(quantity, 0, refund)
 
 
-def take_back(line: LineRow, quantity: int) -> tuple[LineRow, Worth]:
-    """``quantity`` delivered units came back, and are given back."""
-    line, refund = give_back(line, quantity)
-    line = structs.replace(line, delivered=line.delivered - quantity, returned=line.returned + quantity)
-    return line, Worth(quantity, 0, refund)
+def take_back(line: LineRow, *, parts: int, partly: int, coming: int, units: int) -> tuple[LineRow, int]:
+    """The line after ``coming`` parts of its delivered units came back, and what they are refunded, in minor units.
+
+    A unit has ``parts`` equal parts: a kit as many as units of components are in it, anything else one; a component of a kit has no
+    price of its own. ``partly`` parts of units that are not back whole came before, and ``units`` units are back whole now. What is
+    left of the line's charge is shared among the parts that are still out, and the last one takes all of it.
+    """
+    refund = share_of_pool(kept_minor(line), coming, kept_units(line) * parts - partly)
+    line = structs.replace(
+        line,
+        delivered=line.delivered - units,
+        returned=line.returned + units,
+        refunded_units=line.refunded_units + units,
+        refunded_minor=line.refunded_minor + refund,
+        parts_per_unit=parts,
+        parts_back=partly + coming - units * parts,
+    )
+    return line, refund
 
 
 def give_back(line: LineRow, quantity: int) -> tuple[LineRow, int]:

@@ -11,9 +11,9 @@ from msgspec import Struct
 from ordino.core.database import Tx
 from ordino.orders import parcel_exceptions
 from ordino.orders.model import OrderRow
-from ordino.orders.parcel_exceptions import RETURNED_TO_SENDER, ParcelException
+from ordino.orders.parcel_exceptions import RETURNED_TO_SENDER
 from ordino.tracking.begin import Sent, begin, sql
-from ordino.tracking.happen import SAID, change, contents
+from ordino.tracking.happen import change, contents, exception
 from ordino.tracking.model import ParcelRow
 from ordino.tracking.watch import begin_what_left
 from ordino.warehouse import numbers
@@ -103,15 +103,7 @@ async def _tell_people(
 ) -> None:
     """Who waits for the rest of a parcel sees how much it is, and nothing once all is there."""
     left = {key: sum(back.left.values()) for key, back in received.items()}
-    opened = [
-        ParcelException(
-            *key,
-            left[key],
-            SAID[RETURNED_TO_SENDER].format(number=received[key].parcel.tracking_number, order=key[0], shipment=key[1]),
-        )
-        for key in unannounced
-        if left[key]
-    ]
+    opened = [exception(RETURNED_TO_SENDER, received[key].parcel, left[key]) for key in unannounced if left[key]]
     await parcel_exceptions.open_exceptions(tx, RETURNED_TO_SENDER, opened, at=at)
     await parcel_exceptions.count_units(tx, RETURNED_TO_SENDER, {key: units for key, units in left.items() if units})
     over = [key for key, units in left.items() if not units]

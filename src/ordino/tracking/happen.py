@@ -126,19 +126,24 @@ def _by_order(happened: Sequence[Happening]) -> list[tuple[str, list[ParcelRow]]
 async def _tell_people(
     tx: Tx, happened: Sequence[Happening], holds: Contents, orders: Mapping[UUID, OrderRow], at: datetime
 ) -> None:
-    def exception(kind: str, parcel: ParcelRow) -> ParcelException:
-        detail = SAID[kind].format(number=parcel.tracking_number, order=parcel.order_id, shipment=parcel.shipment_id)
-        units = sum(holds.get(parcel.shipment_id, {}).values())
-        return ParcelException(parcel.order_id, parcel.shipment_id, units, detail)
-
     for event_kind, kind in (
         ("shipment_returned_to_sender", RETURNED_TO_SENDER),
         ("lost_shipment_arrived", ARRIVED_AFTER_LOSS),
     ):
-        wanted = {h.parcel.shipment_id: exception(kind, h.parcel) for h in happened if h.kind == event_kind}
+        wanted = {
+            h.parcel.shipment_id: exception(kind, h.parcel, sum(holds.get(h.parcel.shipment_id, {}).values()))
+            for h in happened
+            if h.kind == event_kind
+        }
         await parcel_exceptions.open_exceptions(tx, kind, list(wanted.values()), at=at)
     over = [(h.parcel.order_id, h.parcel.shipment_id) for h in happened if h.kind == "shipment_lost"]
     await parcel_exceptions.clear_exceptions(tx, RETURNED_TO_SENDER, over, orders, at=at)
+
+
+def exception(kind: str, parcel: ParcelRow, units: int) -> ParcelException:
+    """What a person is to see of a parcel that holds so many units."""
+    detail = SAID[kind].format(number=parcel.tracking_number, order=parcel.order_id, shipment=parcel.shipment_id)
+    return ParcelException(parcel.order_id, parcel.shipment_id, units, detail)
 
 
 async def contents(tx: Tx, parcels: Iterable[ParcelRow]) -> dict[UUID, dict[int, int]]:

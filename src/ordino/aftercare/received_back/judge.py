@@ -26,7 +26,7 @@ class Known(Struct):
     """What is known of the parcels that are received back, while a batch is judged."""
 
     orders: dict[UUID, OrderRow]
-    lines: dict[tuple[UUID, int], LineRow]
+    lines: dict[UUID, dict[int, LineRow]]  # by order and number
     parcels: dict[Key, Back]
     network: NetworkFacts
     names: named.Names
@@ -53,9 +53,12 @@ async def known_of(tx: Tx, receipts: Sequence[ParcelReceipt], *, at: datetime) -
     ever = {key for key, line in lines.items() if line.sku_id in known_kits.ever}
     frozen = await kit_ledger.frozen(tx, ever) if ever else {}
     stocked = {key: [sku_id for sku_id, _ in frozen.get(key, ())] or [line.sku_id] for key, line in lines.items()}
+    of_orders: dict[UUID, dict[int, LineRow]] = {order_id: {} for order_id in orders}
+    for (order_id, line_no), row in lines.items():
+        of_orders[order_id][line_no] = row
     return Known(
         orders,
-        lines,
+        of_orders,
         await parcels_back(tx, [(r.order_id, r.shipment_id) for r in receipts], at=at),
         await facts(tx),
         await named.names(tx, wanted),
@@ -106,7 +109,7 @@ def _doubt_lines(receipt: ParcelReceipt, lines: Sequence[BackLine], back: Back, 
     seen: set[int] = set()
     for index, line in enumerate(lines):
         pointer = f"/lines/{index}" if receipt.lines else ""
-        if line.line_no not in back.left and (receipt.order_id, line.line_no) not in known.lines:
+        if line.line_no not in back.left and line.line_no not in known.lines[receipt.order_id]:
             return refuse(BackRefusal.UNKNOWN, f"The order has no line {line.line_no}.", f"{pointer}/line_no")
         if line.line_no in seen:
             detail = f"Line {line.line_no} is named twice; say everything about it once."
@@ -133,7 +136,7 @@ def _doubt_lines(receipt: ParcelReceipt, lines: Sequence[BackLine], back: Back, 
     arriving = [
         Arriving(
             line_no=line.line_no,
-            sku_id=known.lines[receipt.order_id, line.line_no].sku_id,
+            sku_id=known.lines[receipt.order_id][line.line_no].sku_id,
             restocked=line.restocked,
             scrapped=line.scrapped,
             serials=line.serials,

@@ -7,29 +7,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct, structs
 
 from ordino.aftercare.arrivals import Restocking, expired_of
 from ordino.aftercare.received_back.judge import Judged, Known, judge, known_of
-from ordino.aftercare.received_back.model import BackLine, BackRefused, Next, ParcelReceipt, ReceivedBack
+from ordino.aftercare.received_back.model import BackRefused, Next, ParcelReceipt, ReceivedBack
+from ordino.aftercare.repeats import repeats_of
 from ordino.core.database import Tx
-from ordino.core.events import BUCKETS, Event, record
+from ordino.core.events import Due, Event, enqueue, record
 from ordino.core.ids import new_id, new_ids
-from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory.detail import scrap_returned
 from ordino.inventory.model import StockMove
 from ordino.orders import ledger as orders_ledger
-from ordino.orders import value
+from ordino.orders.called_off import CalledOff
 from ordino.orders.model import ShippingMove, State, UnitMove
+from ordino.orders.parcel_exceptions import RETURNED_TO_SENDER
 from ordino.tracking import back as parcels
 from ordino.tracking.back import Key, Receipt
 from ordino.tracking.model import Status
-
-core_sql = statements("ordino.core")
-RETURNED_TO_SENDER = "returned_to_sender"
-"""The reason of the moves of units that came back to the sender."""
 
 
 class _Batch(Struct):
@@ -41,18 +37,19 @@ class _Batch(Struct):
     stock_moves: list[StockMove]
     scrapped: list[tuple[int, Sequence[str], UUID]]
     events: list[Event]
-    following: list[tuple[str, UUID, UUID, dict[str, Any]]]  # reaction, order id, event id, what it is told
+    following: list[Due]
 
 
 async def receive_back(tx: Tx, receipts: Sequence[ParcelReceipt], *, at: datetime) -> list[ReceivedBack | BackRefused]:
     """One outcome a receipt, in order. Restocked units are in stock at once; refund and sourcing follow."""
     known = await known_of(tx, receipts, at=at)
+    repeats = repeats_of(receipts)
     batch = _Batch([], [], [], [], [], [], [])
     outcomes: dict[int, ReceivedBack | BackRefused] = {}
     brought: dict[int, list[StockMove]] = {}
     received: dict[Key, parcels.Back] = {}
     for index, (receipt, receipt_id) in enumerate(zip(receipts, new_ids(at, len(receipts)), strict=True)):
-        judged = judge(receipt, known, repeated=receipt in receipts[:index])
+        judged = judge(receipt, known, repeated=index in repeats)
         if isinstance(judged, BackRefused):
             outcomes[index] = judged
             continue
@@ -79,17 +76,20 @@ def _take_back(
     """Count a sound receipt in, and gather what is to be written of it."""
     order_id = receipt.order_id
     back = known.parcels[order_id, receipt.shipment_id]
-    refund_minor, again = 0, dict[int, int]()
+    called_off = CalledOff(known.orders[order_id], known.lines[order_id], receipt_id, RETURNED_TO_SENDER)
+    again: dict[int, int] = {}
     shelf = Restocking({}, {})
     told: list[dict[str, Any]] = []
     for line in judged.lines:
         units = line.restocked + line.scrapped + line.lost
         back.left[line.line_no] -= units
-        given_back = _settle(order_id, receipt_id, line, units, known, batch) if line.then else 0
-        refund_minor += given_back
+        given_back = 0
         if line.then is Next.SEND_AGAIN:
             again[line.line_no] = units
-        sku_id = known.lines[order_id, line.line_no].sku_id
+            _send_again(order_id, receipt_id, line.line_no, units, known, batch)
+        elif line.then is Next.REFUND:
+            given_back = called_off.take(line.line_no, State.SHIPPED, units)
+        sku_id = known.lines[order_id][line.line_no].sku_id
         if line.restocked:
             shelf.add(sku_id, judged.location_id, line.line_no, line.restocked)
             shelf.name(sku_id, judged.location_id, line.line_no, line.serials or ())
@@ -109,10 +109,12 @@ def _take_back(
         )
         batch.receipts.append(row)
         told.append({name: getattr(row, name) for name in ("line_no", "restocked", "scrapped", "lost", "next")})
-    if any(line.then for line in judged.lines):
-        refund_minor += _settle_shipping(order_id, known, batch)
+    if called_off.moves:
+        batch.unit_moves += called_off.moves
+        batch.shipping.append(called_off.close())
+        known.orders[order_id] = called_off.order
     batch.stock_moves += shelf.moves(order_id, receipt_id)
-    _tell(receipt, receipt_id, told, refund_minor, again, known, batch, at)
+    _tell(receipt, receipt_id, told, called_off.refund_minor, again, known, batch, at)
     return ReceivedBack(
         order_id,
         receipt.shipment_id,
@@ -121,7 +123,7 @@ def _take_back(
         sum(line.scrapped for line in judged.lines),
         sum(line.lost for line in judged.lines),
         sum(back.left.values()),
-        refund_minor,
+        called_off.refund_minor,
         sum(again.values()),
         Status.RETURNING,
         known.orders[order_id].status,
@@ -146,48 +148,23 @@ def _tell(
     data = {**shipment, "lines": told, "refund_minor": refund_minor}
     batch.events.append(Event(order_id, receipt_id, "parcel_received_back", at, data, version))
     if refund_minor:
-        batch.following.append(("refund", order_id, receipt_id, {"refund_minor": refund_minor}))
+        batch.following.append(Due("refund", order_id, receipt_id, at, f'{{"refund_minor":{refund_minor}}}'))
     if again:
         lines = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in again.items()]
         event_id = new_id(at)
         batch.events.append(Event(order_id, event_id, "units_sent_again", at, {**shipment, "lines": lines}, version))
-        batch.following.append(("source", order_id, event_id, {}))
+        batch.following.append(Due("source", order_id, event_id, at))
 
 
-def _settle(order_id: UUID, receipt_id: UUID, line: BackLine, units: int, known: Known, batch: _Batch) -> int:
-    """The units leave the state shipped. Returns what is given back for them, in minor units: nothing if they are sent again."""
-    key = (order_id, line.line_no)
-    row = known.lines[key]
-    if line.then is Next.SEND_AGAIN:
-        known.lines[key] = structs.replace(row, shipped=row.shipped - units, backordered=row.backordered + units)
-        batch.unit_moves.append(UnitMove(*key, State.SHIPPED, State.BACKORDERED, units, receipt_id, RETURNED_TO_SENDER))
-        return 0
-    known.lines[key], worth = value.lose(row, units)
-    batch.unit_moves.append(
-        UnitMove(
-            *key,
-            State.SHIPPED,
-            State.CANCELLED,
-            units,
-            receipt_id,
-            RETURNED_TO_SENDER,
-            worth.paid_units,
-            worth.amount_minor,
-            worth.refund_minor,
-        )
+def _send_again(order_id: UUID, receipt_id: UUID, line_no: int, units: int, known: Known, batch: _Batch) -> None:
+    """The units wait to be sourced again: nothing moves in money."""
+    row = known.lines[order_id][line_no]
+    known.lines[order_id][line_no] = structs.replace(
+        row, shipped=row.shipped - units, backordered=row.backordered + units
     )
-    return worth.refund_minor
-
-
-def _settle_shipping(order_id: UUID, known: Known, batch: _Batch) -> int:
-    """After units left the state shipped: the order's shipping is given back if nothing of the order has reached the customer or
-    still may. Returns how much, in minor units.
-    """
-    lines = [line for (of_order, _), line in known.lines.items() if of_order == order_id]
-    known.orders[order_id], move = value.close_order(known.orders[order_id], lines)
-    if move.refund_minor or move.void_minor:
-        batch.shipping.append(move)
-    return move.refund_minor
+    batch.unit_moves.append(
+        UnitMove(order_id, line_no, State.SHIPPED, State.BACKORDERED, units, receipt_id, RETURNED_TO_SENDER)
+    )
 
 
 async def _write(
@@ -201,23 +178,10 @@ async def _write(
         data = {"sku_ids": sorted({move.sku_id for move in batch.stock_moves})}
         batch.events.append(Event(arrival, arrival, "stock_received", at, data, await tx.plans.active(tx)))
     await record(tx, batch.events)
-    await _follow(tx, batch.following, at)
+    await enqueue(
+        tx, batch.following, at=at
+    )  # what a person has said is done, whatever flow the order was placed under
     aside = await stock.post(tx, batch.stock_moves, at=at)
     for sku_id, serials, receipt_id in batch.scrapped:
         await scrap_returned(tx, sku_id, serials, cause_id=receipt_id, at=at)
     return statuses, dict(aside)
-
-
-async def _follow(tx: Tx, following: Sequence[tuple[str, UUID, UUID, dict[str, Any]]], at: datetime) -> None:
-    """What a person has said is to follow does, whatever flow the order was placed under."""
-    if following:
-        await core_sql.enqueue(
-            tx,
-            buckets=[order_id.int % BUCKETS for _, order_id, _, _ in following],
-            ids=new_ids(at, len(following)),
-            kinds=[kind for kind, _, _, _ in following],
-            subject_ids=[order_id for _, order_id, _, _ in following],
-            event_ids=[event_id for _, _, event_id, _ in following],
-            due_ats=[at] * len(following),
-            data=[msgspec.json.encode(data).decode() for _, _, _, data in following],
-        )

@@ -21,8 +21,8 @@ from ordino.aftercare.model import (
     ReturnRefusal,
     ReturnRefused,
 )
+from ordino.aftercare.repeats import repeats_of
 from ordino.aftercare.returns.history import ITSELF, History, LineKey, Row, history_of, pieces, whole, write_rows
-from ordino.aftercare.returns.repeats import repeats_of
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ordino.aftercare.model import ReturnCancellation, ReturnCancelled, ReturnRefusal, ReturnRefused, Unit
+from ordino.aftercare.repeats import repeats_of
 from ordino.aftercare.returns.authorization import Refusal, line_fault
 from ordino.aftercare.returns.history import ITSELF, History, Row, RowKey, history_of, write_rows
-from ordino.aftercare.returns.repeats import repeats_of
 from ordino.aftercare.returns.take import copied, expected, take
 from ordino.core.database import Tx
 from ordino.core.events import Event, record

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordino.aftercare.returns.refund import take_back
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.statements import statements
 from ordino.orders import ledger as orders_ledger
+from ordino.orders import value
 from ordino.orders.model import LineRow, OrderRow
 
 sql = statements("ordino.aftercare")
@@ -133,7 +133,9 @@ class History(Struct, kw_only=True):
         parts, returned = self.parts_of(line, ITSELF), self.lines[line].returned
         units = self.returned(line) - returned if last else 0
         partly = back - returned * parts
-        self.lines[line], refund = take_back(self.lines[line], parts=parts, partly=partly, coming=coming, units=units)
+        self.lines[line], refund = value.take_back(
+            self.lines[line], parts=parts, partly=partly, coming=coming, units=units
+        )
         return refund, units
 
 

@@ -11,9 +11,9 @@ from msgspec import Struct, structs
 
 from ordino.aftercare.arrivals import Arriving, Restocking, expired_of, serial_fault
 from ordino.aftercare.model import Received, ReceivedLine, ReturnReceipt, ReturnRefusal, ReturnRefused
+from ordino.aftercare.repeats import repeats_of
 from ordino.aftercare.returns.authorization import Refusal, line_fault
 from ordino.aftercare.returns.history import ITSELF, History, LineKey, Row, RowKey, history_of, write_rows
-from ordino.aftercare.returns.repeats import repeats_of
 from ordino.aftercare.returns.take import copied, expected, take
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
