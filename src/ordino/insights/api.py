@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid
+from ordino.core.times import NEEDS_OFFSET
 from ordino.insights.kpis import counted_orders, kpis
 from ordino.insights.model import CountedOrder, Kpi
 
@@ -45,8 +46,7 @@ def period(database: Database, since: datetime | None, until: datetime | None) -
     """From when and up to when: 30 days up to now, where neither is said. Raises ``Invalid``."""
     for name, instant in (("since", since), ("until", until)):
         if instant is not None and instant.tzinfo is None:
-            detail = f"`{name}` needs an offset, such as 2026-01-01T00:00:00Z."
-            raise Invalid(detail, faults=[Fault(f"/{name}", detail)])
+            raise Invalid(NEEDS_OFFSET, faults=[Fault(f"/{name}", NEEDS_OFFSET)])
         if instant is not None and not FIRST <= instant <= LAST:
             detail = f"`{name}` lies between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}; {instant.isoformat()} does not."
             raise Invalid(detail, faults=[Fault(f"/{name}", detail)])

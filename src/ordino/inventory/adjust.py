@@ -20,6 +20,7 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
+from ordino.core.times import NEEDS_OFFSET
 from ordino.inventory import holds, ledger, named, shortfalls
 from ordino.inventory.detail import Lot, Serials, tracked
 from ordino.inventory.model import MoveKind, StockMove
@@ -292,7 +293,7 @@ async def _tell_variance(
 
 def _time_fault(as_of: datetime, at: datetime) -> tuple[StockRefusal, str] | None:
     if as_of.tzinfo is None:
-        return StockRefusal.INVALID, "A time needs its offset, as in 2026-11-27T08:00:00Z."
+        return StockRefusal.INVALID, NEEDS_OFFSET
     if as_of > at + timedelta(seconds=SKEW_SECONDS):
         return StockRefusal.FROM_THE_FUTURE, f"It is {at:%Y-%m-%d %H:%M:%S} UTC; nothing was counted after that."
     if as_of < at - timedelta(days=OLDEST_DAYS):

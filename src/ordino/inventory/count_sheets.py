@@ -24,6 +24,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
+from ordino.core.times import NEEDS_OFFSET
 from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory.adjust import MAX_UNITS, OLDEST_DAYS, SKEW_SECONDS, apply_counts, stood_then
 from ordino.network.facts import facts
@@ -246,7 +247,7 @@ async def enter(tx: Tx, sheet_id: UUID, counts: Sequence[CountedLine], *, at: da
         elif line["state"] == State.WAITING:
             refusal = f"The count of {count.sku!r} waits for approval; approve it, or have it counted again, first."
         elif counted_at.tzinfo is None:
-            refusal = "A time needs its offset, as in 2026-11-27T08:00:00Z."
+            refusal = NEEDS_OFFSET
         elif counted_at > at + timedelta(seconds=SKEW_SECONDS) or counted_at < at - timedelta(days=OLDEST_DAYS):
             refusal = f"Nothing is taken in that was counted at {counted_at:%Y-%m-%d %H:%M}; count again."
         if refusal is not None:

@@ -13,6 +13,7 @@ from ordino.catalog.codes import sku_id_of
 from ordino.core.database import Tx
 from ordino.core.errors import Invalid
 from ordino.core.statements import statements
+from ordino.core.times import NEEDS_OFFSET
 from ordino.inventory.incoming import Expected, expected
 from ordino.network.facts import facts
 
@@ -106,7 +107,7 @@ async def stood_at(
 ) -> StoodView:
     """How a SKU stood at a time, by its moves. With a network, its members and what could have been promised there."""
     if at.tzinfo is None:
-        raise Invalid("A time needs its offset, as in 2026-11-27T08:00:00Z.")
+        raise Invalid(NEEDS_OFFSET)
     sku_id, known = await sku_id_of(tx, sku), await facts(tx)
     only = None if location is None else known.location_id(location)
     serving = None if network is None else known.serving(network)

@@ -12,6 +12,7 @@ from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
+from ordino.core.times import NEEDS_OFFSET
 from ordino.core.upserts import NotUpserted, Outcome, Reason, Text, hold_network, in_rounds, network_changed, outcome
 from ordino.network.facts import facts
 
@@ -71,7 +72,7 @@ async def upsert_closures(tx: Tx, closures: Sequence[Closure], *, at: datetime) 
         for name in ("starts_at", "ends_at"):
             instant = getattr(closure, name)
             if instant is not None and instant.tzinfo is None:
-                return Fault(f"/{name}", "A time needs its offset, as in 2026-11-27T08:00:00Z.")
+                return Fault(f"/{name}", NEEDS_OFFSET)
         if closure.ends_at is not None and closure.ends_at <= (closure.starts_at or at):
             return Fault(
                 "/ends_at", "A closure ends after it starts; leave `ends_at` out for an outage of unknown length."

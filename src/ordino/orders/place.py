@@ -24,6 +24,7 @@ from ordino.core.http import holds_nul
 from ordino.core.ids import new_id, new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
+from ordino.core.times import NEEDS_OFFSET
 from ordino.inventory import holds, waiting
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
@@ -95,6 +96,11 @@ class PlannedOrder(Struct, frozen=True, gc=False):
         """What the dropped lines are worth."""
         dropped = self.decision.dropped
         return sum(self.amounts[line_no - 1] for line_no in dropped) if dropped else 0
+
+    @property
+    def accepted_total_minor(self) -> int:
+        """What the lines that were not dropped are worth, with everything else that the order costs."""
+        return self.order.total_minor - self.dropped_minor
 
     def dropped_lines(self) -> list[DroppedLine]:
         lines = self.order.lines
@@ -177,7 +183,7 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
                     plan.order.external_id,
                     statuses[plan.order_id],
                     plan.promised_at,
-                    plan.order.total_minor - plan.dropped_minor,
+                    plan.accepted_total_minor,
                     plan.dropped_lines() if plan.decision.dropped else (),
                 )
     return [outcomes[index] for index in range(len(orders))]
@@ -208,7 +214,7 @@ def _fault(order: NewOrder) -> OrderRefused | None:
             return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
     for name, instant in (("promised_at", order.promised_at), ("ship_by_at", order.ship_by_at)):
         if instant is not None and instant.tzinfo is None:
-            return refuse(f"/{name}", "A time needs its offset, as in 2026-11-27T18:00:00Z.")
+            return refuse(f"/{name}", NEEDS_OFFSET)
         if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
             return refuse(
                 f"/{name}", f"{name} must be in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
@@ -609,7 +615,7 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     if short:
         data["backordered"] = short
     if decision.dropped:
-        data["accepted_total_minor"] = plan.order.total_minor - plan.dropped_minor
+        data["accepted_total_minor"] = plan.accepted_total_minor
     yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
     if decision.dropped:
         yield Event(plan.order_id, new_id(at), "lines_dropped", at, _dropped(plan), plan.flow_version)
@@ -632,7 +638,7 @@ def _dropped(plan: PlannedOrder) -> dict[str, Any]:
         if line.line_no in plan.never:
             told["detail"] = plan.never[line.line_no]
         lines.append(told)
-    return {"lines": lines, "accepted_total_minor": plan.order.total_minor - plan.dropped_minor}
+    return {"lines": lines, "accepted_total_minor": plan.accepted_total_minor}
 
 
 def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
@@ -689,7 +695,6 @@ _LINE_COLUMNS = (
     "line_cancelled",
     "line_drop_reasons",
     "line_groups",
-    "line_void",
 )
 
 
@@ -716,7 +721,6 @@ def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
                     cancelled,
                     plan.drop_reason(line_no) if cancelled else None,
                     line.group,
-                    amount if line_no in dropped else 0,
                 )
             )
     return dict(zip(_LINE_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))

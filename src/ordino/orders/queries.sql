@@ -296,20 +296,20 @@ WITH o AS (
 ), l AS (
     SELECT * FROM unnest(:line_order_ids::uuid[], :line_cause_ids::uuid[], :line_nos::int[], :line_sku_ids::int[],
         :line_ordered::bigint[], :line_prices::bigint[], :line_amounts::bigint[], :line_backordered::bigint[],
-        :line_allocated::bigint[], :line_cancelled::bigint[], :line_drop_reasons::text[], :line_groups::text[], :line_void::bigint[])
-        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, drop_reason, group_code, void)
+        :line_allocated::bigint[], :line_cancelled::bigint[], :line_drop_reasons::text[], :line_groups::text[])
+        AS l (order_id, cause_id, line_no, sku_id, ordered, price, amount, backordered, allocated, cancelled, drop_reason, group_code)
 ), lines AS (
     INSERT INTO orders.lines (order_id, line_no, sku_id, ordered, unit_price_minor, amount_minor, backordered, allocated,
         picked, packed, shipped, delivered, returned, cancelled, group_code, void_units, void_minor)
     SELECT order_id, line_no, sku_id, ordered, price, amount, backordered, allocated, 0, 0, 0, 0, 0, cancelled, group_code,
-           cancelled, void
+           cancelled, CASE WHEN cancelled > 0 THEN amount ELSE 0 END  -- a line is dropped whole
     FROM l
 ), moves AS (
     INSERT INTO orders.moves (order_id, cause_id, line_no, from_state, to_state, quantity, reason, at, paid_units, amount_minor,
                               refund_minor)
     SELECT l.order_id, l.cause_id, l.line_no, 'ordered', m.state, m.quantity,
            CASE WHEN m.state = 'cancelled' THEN l.drop_reason END, :at::timestamptz,
-           CASE WHEN m.state = 'cancelled' THEN 0 END, CASE WHEN m.state = 'cancelled' THEN l.void END,
+           CASE WHEN m.state = 'cancelled' THEN 0 END, CASE WHEN m.state = 'cancelled' THEN l.amount END,
            CASE WHEN m.state = 'cancelled' THEN 0 END
     FROM l CROSS JOIN LATERAL (VALUES ('backordered', l.backordered), ('allocated', l.allocated), ('cancelled', l.cancelled))
         AS m (state, quantity)

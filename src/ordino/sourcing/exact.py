@@ -85,9 +85,8 @@ def exact(
         if view is not None and not view.strategy.ranked:
             views[number] = view
         left.hold(sitting.request, -1)
-    for number, sitting in enumerate(
-        sittings
-    ):  # what several strategies share, ranks decide or nobody gives stays as it is
+    for number, sitting in enumerate(sittings):
+        # What several strategies share, ranks decide or nobody gives stays as it is.
         if number not in views:
             left.follow(sitting.request, first[number].legs, sitting.kits)
     model = _Model(left)

@@ -24,7 +24,7 @@ FENCES: dict[Fence, str] = {
     Fence.NO_EXCHANGE_RATE: "there is no exchange rate from the currency of its costs to the currency of the order",
     Fence.NO_SERVICE: "no carrier service goes to the address from there",
     Fence.TOO_LARGE: "one unit is too heavy or too large for every carrier service from there",
-    Fence.LATE: "nothing that leaves there arrives by the promise",
+    Fence.LATE: "it cannot ship and deliver by the dates of the order",
     Fence.NO_CAPACITY: "its day was full",
     Fence.STOCK_LEFT: "what lies there is to stay there",
     Fence.APART: "it has only a part of what has to come from one location",
