@@ -21,15 +21,19 @@ Since = Annotated[str | None, Parameter(help="By default 30 days before --until.
 Until = Annotated[str | None, Parameter(help="By default now. What is due after now is not counted yet.")]
 
 
-def value_of(kpi: Kpi) -> str:
-    """A KPI's value in its unit, or why it has none."""
-    if kpi.value is None:
-        return kpi.missing or ""
-    if kpi.unit is Unit.PERCENT:
-        return f"{kpi.value:.1f} %"
-    if kpi.unit is Unit.MINOR:
-        return amount(round(kpi.value), kpi.key or "")
-    return f"{kpi.value:.2f}" + {Unit.HOURS: " hours", Unit.PER_HOUR: " per hour"}.get(kpi.unit, "")
+def value_in_words(value: float, unit: Unit, key: str | None) -> str:
+    """A KPI's value, or a part's, as people read it. ``key`` is the currency of money."""
+    match unit:
+        case Unit.PERCENT:
+            return f"{value:.1f} %"
+        case Unit.HOURS:
+            return f"{value:.1f} hours"
+        case Unit.MINOR:
+            return amount(round(value), key or "")
+        case Unit.PER_HOUR:
+            return f"{value:,.1f} per hour"
+        case Unit.COUNT:
+            return f"{value:,.2f}"
 
 
 @kpis_app.command(name="show")
@@ -51,7 +55,8 @@ def show_kpis(*, since: Since = None, until: Until = None, json: Json = False) -
         )
         for kpi in found:
             of = f" ({kpi.key})" if kpi.key and kpi.unit is not Unit.MINOR else ""
-            table.add_row(kpi.name, value_of(kpi) + of, kpi.formula)
+            said = (kpi.missing or "") if kpi.value is None else value_in_words(kpi.value, kpi.unit, kpi.key)
+            table.add_row(kpi.name, said + of, kpi.formula)
         return table
 
     show(found, table, json=json)

@@ -15,7 +15,7 @@ from rich.console import ConsoleRenderable, Group
 from rich.table import Table
 from rich.text import Text
 
-from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show
+from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.http import as_error, decode
@@ -109,10 +109,6 @@ def read_order(order_id: UUID, read: Callable[[Any, UUID], Awaitable[Ok]]) -> tu
         return await database.read(both)
 
     return on_database(run)
-
-
-def units(count: int) -> str:
-    return "1 unit" if count == 1 else f"{count} units"
 
 
 def _day(at: datetime | None) -> str:

@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, instant, on_database, show
+from ordino.cli.terminal import Json, console, instant, on_database, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.money import amount
@@ -420,9 +420,9 @@ def exceptions(
         since = f"{one.at:%Y-%m-%d %H:%M} UTC" + (f", resolved: {one.resolution}" if one.resolution else "")
         what = f"{one.units} x {one.sku} (line {one.line_no}) of {one.external_id} wait"
         if one.shipment_id is not None:
-            what = f"{one.units} units of {one.external_id} are in a parcel"
+            what = f"A parcel holds {units(one.units)} of {one.external_id}"
         elif one.sku is None:
-            what = f"{one.units} units at {one.location} of {one.external_id} wait"
+            what = f"{units(one.units)} at {one.location} of {one.external_id} wait"
         console.print(f"[bold]{one.exception_id}[/bold] {since}", highlight=False)
         console.print(f"  {escape(what)}. {escape(one.detail)}", highlight=False, soft_wrap=True)
 

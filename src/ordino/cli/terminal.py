@@ -57,6 +57,11 @@ def instant(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def units(count: int) -> str:
+    """So many units, in words."""
+    return "1 unit" if count == 1 else f"{count} units"
+
+
 def apply_file(group: str, noun: str, path: Path | None, known: Mapping[str, tuple[type[Any], Verb]]) -> None:
     """Do what the API does with the same body. ``known`` says of each noun what one is, and the verb that the API has for it.
 

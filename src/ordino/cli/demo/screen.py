@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ordino.cli.demo.days import LOCAL
-from ordino.core.money import amount, decimals
+from ordino.cli.kpis import value_in_words
+from ordino.core.money import amount
 from ordino.insights.model import Kpi, Unit
 
 STAGES = ("placed", "picked", "packed", "shipped", "delivered", "cancelled", "returned")
@@ -69,27 +70,11 @@ def kpi_table(kpis: Sequence[Kpi]) -> Table:
         if kpi.value is None:
             table.add_row(kpi.title, "[dim]not measurable[/]", f"[dim]{kpi.missing}[/]")
             continue
-        table.add_row(kpi.title, shown(kpi.value, kpi.unit, kpi.key), kpi.formula)
+        table.add_row(kpi.title, value_in_words(kpi.value, kpi.unit, kpi.key), kpi.formula)
         if kpi.unit is not Unit.MINOR or len(kpi.parts) > 1:
             for part in kpi.parts:
-                table.add_row(f"  [dim]{part.key}[/]", f"[dim]{shown(part.value, kpi.unit, part.key)}[/]")
+                table.add_row(f"  [dim]{part.key}[/]", f"[dim]{value_in_words(part.value, kpi.unit, part.key)}[/]")
     return table
-
-
-def shown(value: float, unit: Unit, key: str | None) -> str:
-    """A value as people read it."""
-    match unit:
-        case Unit.PERCENT:
-            return f"{value:.1f} %"
-        case Unit.HOURS:
-            return f"{value:.1f} h"
-        case Unit.MINOR:
-            digits = decimals(key or "")
-            return f"{value / 10**digits:,.{digits}f} {key}"
-        case Unit.PER_HOUR:
-            return f"{value:,.1f} an hour"
-        case Unit.COUNT:
-            return f"{value:,.2f}"
 
 
 def next_steps(url: str | None, command: str, since: datetime, until: datetime) -> str:

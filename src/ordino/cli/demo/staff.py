@@ -89,9 +89,13 @@ class Staff:
         """Everything packed leaves with the carrier, but for what is left behind until another day."""
         left: list[Dispatched] = []
         packed, today = await self._queue("packed"), at.astimezone(LOCAL).date()
-        forgotten = [row for row in packed if self.dice.chance("left behind", *_name(row), today) < LEFT_BEHIND]
-        self.left_behind.update(row["external_id"] for row in forgotten)
-        for batch in _batches([row for row in packed if row not in forgotten]):
+        taken = []
+        for row in packed:
+            if self.dice.chance("left behind", *_name(row), today) < LEFT_BEHIND:
+                self.left_behind.add(row["external_id"])
+            else:
+                taken.append(row)
+        for batch in _batches(taken):
             ships = [
                 Ship(
                     order_id=row["order_id"],
