@@ -14,7 +14,6 @@ from ordino.aftercare.received_back.model import BackLine, BackRefusal, BackRefu
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.extent import extent_fault
-from ordino.inventory import kits as kit_ledger
 from ordino.inventory import named
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
@@ -50,8 +49,7 @@ async def known_of(tx: Tx, receipts: Sequence[ParcelReceipt], *, at: datetime) -
             if row := lines.get((receipt.order_id, line.line_no)):
                 wanted.append((row.sku_id, [*(line.serials or ()), *(line.scrapped_serials or ())]))
     known_kits = await kits(tx)
-    ever = {key for key, line in lines.items() if line.sku_id in known_kits.ever}
-    frozen = await kit_ledger.frozen(tx, ever) if ever else {}
+    frozen = await orders_ledger.lines_of_kits(tx, {key: line.sku_id for key, line in lines.items()})
     stocked = {key: [sku_id for sku_id, _ in frozen.get(key, ())] or [line.sku_id] for key, line in lines.items()}
     of_orders: dict[UUID, dict[int, LineRow]] = {order_id: {} for order_id in orders}
     for (order_id, line_no), row in lines.items():
