@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
@@ -22,7 +24,7 @@ from ordino.network.read import locations as read_locations
 from ordino.network.upsert import upsert_locations
 from ordino.orders.allocate import allocate
 from ordino.orders.cancel import Cancellation, cancel
-from ordino.orders.capacity import CapacityView, capacity_of
+from ordino.orders.capacity import CapacityView, capacity_of, remaining
 from ordino.orders.model import Placed
 from ordino.orders.place import place
 from ordino.warehouse.model import Pick, PickLine
@@ -220,3 +222,40 @@ async def test_firm_units_that_go_are_no_longer_confirmed(database: Database) ->
     )
     assert tuple(claim) == (2, 0)
     await assert_clean(database)
+
+
+async def test_firm_units_of_one_day_that_go_leave_what_is_held_of_another(database: Database) -> None:
+    world = await small_world(
+        database, prefix="pg-", locations=1, skus=2, stock={("pg-sku-1", "pg-loc-1"): 5}, daily_capacity=9
+    )
+    order = world.order("two days", {"pg-sku-1": 1, "pg-sku-2": 3}, channel=world.channels["backorder"])
+    order_id, [work] = await released(database, order, MONDAY)
+    tomorrow = MONDAY + timedelta(days=1)
+    came = Receipt(sku="pg-sku-2", location="pg-loc-1", quantity=5, reason="delivery")
+    await in_one(database, receive, [came], tomorrow)
+    await database.transact(lambda tx: allocate(tx, [order_id], at=tomorrow))
+    given = PickLine(line_no=1, short=1, short_reason="refused")
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=work, lines=[given])], tomorrow)
+    claims = await database.pool.fetch(
+        "SELECT ship_on, held_units, confirmed_units FROM orders.capacity_claims WHERE order_id = $1", order_id
+    )
+    assert [tuple(claim) for claim in claims] == [(date(2027, 3, 2), 3, 0)]
+    assert (await day(database, "pg-loc-1")).confirmed_units == 0
+    await assert_clean(database)
+
+
+_day = st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(any)
+
+
+@given(st.dictionaries(st.integers(1, 9).map(lambda n: date(2027, 3, n)), _day, min_size=1, max_size=4), st.data())
+def test_cap_2_what_is_claimed_after_giving_back_is_what_the_order_has(
+    days: dict[date, tuple[int, int]], data: st.DataObject
+) -> None:
+    claimed, confirmed = (sum(column) for column in zip(*((h + c, c) for h, c in days.values()), strict=True))
+    units = data.draw(st.integers(0, claimed + 3))
+    firm = data.draw(st.integers(0, units))
+    left = remaining(days, units, firm)
+    assert all(held >= 0 and firm_units >= 0 for held, firm_units in left.values())
+    assert sum(h + c for h, c in left.values()) == min(claimed, units)
+    assert sum(c for _, c in left.values()) == min(confirmed, firm)
+    assert all(sum(left[on]) <= sum(days[on]) and left[on][1] <= days[on][1] for on in days)

@@ -133,41 +133,51 @@ async def confirm(tx: Tx, network: NetworkFacts, places: Collection[tuple[UUID, 
         await _move(tx, network, deltas)
 
 
+def remaining(days: Mapping[date, tuple[int, int]], units: int, firm: int) -> dict[date, tuple[int, int]]:
+    """What an order goes on claiming of a location: day -> (units held, units confirmed).
+
+    ``days`` is what it claims, ``units`` what it still has at the location or had picked there, ``firm`` those of them
+    that are released or picked. Firm units that went free confirmed places, the others held ones, the last day first.
+    """
+    claimed = dict(days)
+    too_many = sum(held + confirmed for held, confirmed in days.values()) - units
+    not_firm = sum(confirmed for _, confirmed in days.values()) - firm
+    for ship_on, (held, confirmed) in sorted(days.items(), reverse=True):
+        went = max(0, min(confirmed, not_firm, too_many))
+        too_many, not_firm = too_many - went, not_firm - went
+        claimed[ship_on] = (held, confirmed - went)
+    for ship_on, (held, confirmed) in sorted(claimed.items(), reverse=True):
+        went, loosened = max(0, min(held, too_many)), max(0, min(confirmed, not_firm))
+        too_many, not_firm = too_many - went, not_firm - loosened
+        claimed[ship_on] = (held - went + loosened, confirmed - loosened)
+    return claimed
+
+
 async def give_back(tx: Tx, network: NetworkFacts, order_ids: Sequence[UUID]) -> None:
     """What these orders no longer have at a location, its last day first; the work that was done there stays counted."""
-    claims: dict[tuple[UUID, int], list[tuple[date, int, int]]] = defaultdict(list)
-    over: dict[tuple[UUID, int], list[int]] = {}  # units claimed too many, and units confirmed too many
+    claims: dict[tuple[UUID, int], dict[date, tuple[int, int]]] = defaultdict(dict)
+    has: dict[tuple[UUID, int], tuple[int, int]] = {}
     for row in await sql.claims(tx, order_ids=list(order_ids)):
         key = (row["order_id"], row["location_id"])
-        claims[key].append((row["ship_on"], row["held_units"], row["confirmed_units"]))
-        too_many = over.setdefault(key, [-row["units"], -row["firm"]])
-        too_many[0] += row["held_units"] + row["confirmed_units"]
-        too_many[1] += row["confirmed_units"]
+        claims[key][row["ship_on"]] = (row["held_units"], row["confirmed_units"])
+        has[key] = (row["units"], row["firm"])
     dropped: list[tuple[UUID, int, date]] = []
     reduced: list[tuple[UUID, int, date, int, int]] = []
     deltas: dict[Day, _Delta] = defaultdict(_Delta)
     for (order_id, location_id), days in claims.items():
-        left, not_firm = over[order_id, location_id]
-        for ship_on, held, confirmed in sorted(days, reverse=True):
-            if left <= 0:
-                break
-            firm = min(left, confirmed, max(0, not_firm))
-            less = min(left - firm, held)
-            firm += min(left - firm - less, confirmed - firm)
-            left -= less + firm
-            not_firm -= firm
+        for ship_on, (held, confirmed) in remaining(days, *has[order_id, location_id]).items():
+            held_before, confirmed_before = days[ship_on]
+            if (held, confirmed) == (held_before, confirmed_before):
+                continue
             delta = deltas[location_id, ship_on]
-            delta.held_units -= less
-            delta.confirmed_units -= firm
-            if less + firm == held + confirmed:
-                dropped.append((order_id, location_id, ship_on))
-                delta.confirmed_orders -= 1 if confirmed else 0
-                delta.held_orders -= 0 if confirmed else 1
+            delta.held_units += held - held_before
+            delta.confirmed_units += confirmed - confirmed_before
+            delta.confirmed_orders += (confirmed > 0) - (confirmed_before > 0)
+            delta.held_orders += (held > 0 and not confirmed) - (not confirmed_before)
+            if held + confirmed:
+                reduced.append((order_id, location_id, ship_on, held_before - held, confirmed_before - confirmed))
             else:
-                reduced.append((order_id, location_id, ship_on, less, firm))
-                if confirmed and firm == confirmed:  # what is left of it is held only
-                    delta.confirmed_orders -= 1
-                    delta.held_orders += 1
+                dropped.append((order_id, location_id, ship_on))
     await _give_back(tx, dropped, reduced)
     await _move(tx, network, deltas)
 

@@ -189,6 +189,7 @@ async def _write(
         events.append(Event(order.order_id, ids[order.order_id], "order_resourced", at, data, order.flow_version))
         events += endangered(decision, order.told_at, order.ship_by_at, order.flow_version, at=at)
     await ledger.take_allocations(tx, {key: (units, 0) for key, units in taken.items()})
+    await capacity.give_back(tx, network, list(ids))
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
     columns = dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=True))
     await sql.add_allocations(tx, **columns)
@@ -201,7 +202,6 @@ async def _write(
         at=at,
     )
     await record(tx, events)
-    await capacity.give_back(tx, network, list(ids))
     await capacity.claim(tx, network, claims)
     await stock.post(tx, moves, at=at, guarded=False)
 

@@ -423,6 +423,7 @@ async def _move(
         }
         events.append(Event(order_id, ids[order_id], "order_resourced", at, data, orders[order_id].flow_version))
     await ledger.take_allocations(tx, taken)
+    await capacity.give_back(tx, network, list(changed))
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
     if added:
         columns = dict(zip(names, (list(column) for column in zip(*added, strict=True)), strict=True))
@@ -436,6 +437,5 @@ async def _move(
         at=at,
     )
     await record(tx, events)
-    await capacity.give_back(tx, network, list(changed))
     await capacity.claim(tx, network, claims)
     await stock.post(tx, moves, at=at, guarded=False)
