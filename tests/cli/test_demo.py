@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,3 +188,18 @@ def test_a_demo_never_touches_the_data_directory_itself(tmp_path: Path, monkeypa
         demo.run(Settings(data_directory=tmp_path), orders=1, exit=True, console=Console(file=io.StringIO()))
     assert seen == [tmp_path / "demo"]
     assert (tmp_path / "postgres").is_dir()
+
+
+def test_the_command_replays_a_month_and_ends() -> None:
+    with tempfile.TemporaryDirectory(prefix="ordino-demo-") as directory:
+        os.chmod(directory, 0o711)  # as root, the server's own user passes through
+        done = subprocess.run(
+            [sys.executable, "-m", "ordino", "demo", "--orders", "60", "--exit"],
+            env={**os.environ, "ORDINO_DATA_DIRECTORY": directory, "COLUMNS": "160"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "What to open next" in done.stdout

@@ -212,6 +212,9 @@ def bench(
     *,
     seconds: Annotated[float, Parameter(help="How long each figure is measured.")] = 10,
     json: Annotated[bool, Parameter(help="One JSON object a figure.", negative="")] = False,
+    small: Annotated[
+        bool, Parameter(help="A small world, to see that a figure runs; its rates say nothing.", negative="")
+    ] = False,
 ) -> None:
     """Measure, on a database of its own, beside the floor of the same run."""
     from ordino.cli.bench import run
@@ -219,7 +222,7 @@ def bench(
     running.end_by_exception()
     running.load_stages()
     running.calm_collector()
-    raise SystemExit(run(name, seconds=seconds, json=json))
+    raise SystemExit(run(name, seconds=seconds, json=json, small=small))
 
 
 @keys_app.command(name="make")

@@ -9,40 +9,40 @@ import asyncio
 import random
 import secrets
 import time
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
 from ordino.catalog.codes import sql as catalog_sql
 from ordino.cli.bench import load, world
 from ordino.cli.bench.figure import Figure, make, median
-from ordino.core.database import Database
+from ordino.cli.bench.scale import Bench
 from ordino.inventory.availability import sql
 
 CLIENTS = 64
-WINDOWS = 3
-WARM_SECONDS = 2.0
+LOCATIONS = 10
 PATH = "/v1/availability/B%05d?channel=bench"
 FLOOR_LANES = 8
-STORES = 1000
-STORE_SKUS = 1000
-STORE_ASKED = 50
-STORES_PATH = "/v1/availability?channel=bench&locations=false" + "&sku=B%05d" * STORE_ASKED
+STORES_PATH = "/v1/availability?channel=bench&locations=false"
 
 
-async def measure(url: str, database: Database, directory: Path, seconds: float, *, stores: bool = False) -> Figure:
+async def measure(bench: Bench, *, stores: bool = False) -> list[Figure]:
     """One SKU at 10 locations, or totals of 50 SKUs at 1,000 stores."""
-    skus = STORE_SKUS if stores else world.SKUS
-    await world.fill(url, skus=skus, locations=STORES if stores else 10)
-    path = STORES_PATH if stores else PATH
+    database, scale, seconds = bench.database, bench.scale, bench.seconds
+    skus = scale.store_skus if stores else scale.skus
+    asked = scale.store_skus_asked
+    clients = min(CLIENTS, scale.most_clients)
+    await world.fill(bench.url, skus=skus, locations=scale.store_locations if stores else LOCATIONS)
+    path = STORES_PATH + "&sku=B%05d" * asked if stores else PATH
     rates, floors, results = [], [], []
-    async with world.serving(url, directory) as server:
+    async with world.serving(bench.url, bench.directory) as server:
         plan = load.Plan(
-            url=server.url, kind="get", path=path, run="", clients=CLIENTS, seconds=WARM_SECONDS, skus=skus
+            url=server.url, kind="get", path=path, run="", clients=clients, seconds=scale.warm_seconds, skus=skus
         )
         await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4)))
-        for _ in range(WINDOWS):
-            floors.append(await (_floor_of_stores if stores else _floor)(database, seconds))
+        for _ in range(scale.windows):
+            floors.append(await (_floor_of_stores(bench) if stores else _floor(bench)))
             result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=seconds))
             if result.good < result.answers:
                 raise RuntimeError(
@@ -53,52 +53,54 @@ async def measure(url: str, database: Database, directory: Path, seconds: float,
     async with database.pool.acquire() as connection:
         conditions = await world.conditions(connection)
     one = f"the same statements, one SKU at a time, {FLOOR_LANES} connections in one process"
-    many = f"a plain look at all positions, {STORE_ASKED} SKUs at a time, {FLOOR_LANES} connections in one process"
-    return make(
+    many = f"a plain look at all positions, {asked} SKUs at a time, {FLOOR_LANES} connections in one process"
+    figure = make(
         "atp_stores" if stores else "atp",
         rates,
         "reads/s",
         floors,
         {
             **conditions,
-            "client": f"{results[0].client}, {CLIENTS} connections",
+            "client": f"{results[0].client}, {clients} connections",
             "window_seconds": seconds,
-            "positions_a_read": STORES * STORE_ASKED if stores else 10,
+            "positions_a_read": scale.store_locations * asked if stores else LOCATIONS,
             "floor_is": many if stores else one,
         },
         latencies_ms=(median([r.p50_ms for r in results]), median([r.p99_ms for r in results])),
     )
+    return [figure]
 
 
-async def _floor(database: Database, seconds: float) -> float:
-    ends_at = time.perf_counter() + seconds
-    at = database.clock.now()
+async def _floor(bench: Bench) -> float:
+    at = bench.database.clock.now()
+
+    async def read(connection: Any, dice: random.Random) -> None:
+        [row] = await catalog_sql.sku_ids(connection, codes=[world.sku_code(dice.randint(1, bench.scale.skus))])
+        await sql.stock_of(connection, sku_ids=[row["sku_id"]], at=at)
+
+    return await _reads_a_second(bench, read)
+
+
+async def _floor_of_stores(bench: Bench) -> float:
+    scale = bench.scale
+
+    async def read(connection: Any, dice: random.Random) -> None:
+        skus = [dice.randint(2, scale.store_skus + 1) for _ in range(scale.store_skus_asked)]
+        await sql.on_hand_of(connection, sku_ids=skus)
+
+    return await _reads_a_second(bench, read)
+
+
+async def _reads_a_second(bench: Bench, read: Callable[[Any, random.Random], Awaitable[None]]) -> float:
+    """The same read again and again over ``FLOOR_LANES`` connections, for a window."""
+    ends_at = time.perf_counter() + bench.seconds
 
     async def lane(number: int) -> int:
         dice = random.Random(number)
         reads = 0
-        async with database.pool.acquire() as connection:
+        async with bench.database.pool.acquire() as connection:
             while time.perf_counter() < ends_at:
-                [row] = await catalog_sql.sku_ids(connection, codes=[world.sku_code(dice.randint(1, world.SKUS))])
-                await sql.stock_of(connection, sku_ids=[row["sku_id"]], at=at)
-                reads += 1
-        return reads
-
-    started = time.perf_counter()
-    reads = await asyncio.gather(*map(lane, range(FLOOR_LANES)))
-    return sum(reads) / (time.perf_counter() - started)
-
-
-async def _floor_of_stores(database: Database, seconds: float) -> float:
-    ends_at = time.perf_counter() + seconds
-
-    async def lane(number: int) -> int:
-        dice = random.Random(number)
-        reads = 0
-        async with database.pool.acquire() as connection:
-            while time.perf_counter() < ends_at:
-                skus = [dice.randint(2, STORE_SKUS + 1) for _ in range(STORE_ASKED)]
-                await sql.on_hand_of(connection, sku_ids=skus)
+                await read(connection, dice)
                 reads += 1
         return reads
 

@@ -11,40 +11,39 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 
 from ordino.cli.bench import world
 from ordino.cli.bench.figure import Figure, make
 from ordino.cli.bench.replay import Recording, Sent, renamed, replay
+from ordino.cli.bench.scale import Bench
 from ordino.core.database import Database
 from ordino.inventory.adjust import Count
 from ordino.inventory.feed import LANES, ROWS_AT_ONCE, feed
 
 PATH = "/v1/counts"
-WINDOWS = 3
 LOCATIONS = 10
-POSITIONS = world.SKUS * LOCATIONS
 
 
-async def measure(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
+async def measure(bench: Bench) -> list[Figure]:
     """Two figures. A window sends as many snapshots as fit, and at least one."""
-    await world.fill(url)
-    on_hand = [1_000_000] * POSITIONS
+    database, scale = bench.database, bench.scale
+    await world.fill(bench.url, skus=scale.skus)
+    on_hand = [1_000_000] * (scale.skus * LOCATIONS)
     dice = random.Random("feed")
     figures = []
-    async with world.serving(url, directory) as server:
-        await _windows(database, server.url, on_hand, dice, 0.05, 0.1)
+    async with world.serving(bench.url, bench.directory) as server:
+        await _windows(msgspec.structs.replace(bench, seconds=0.1), server.url, on_hand, dice, 0.05)
         for share in (0.05, 1.0):
-            rates, floors = await _windows(database, server.url, on_hand, dice, share, seconds)
+            rates, floors = await _windows(bench, server.url, on_hand, dice, share)
             async with database.pool.acquire() as connection:
                 conditions = await world.conditions(connection)
             conditions |= {
                 "client": "asyncio, one stream of NDJSON",
-                "positions": POSITIONS,
+                "positions": len(on_hand),
                 "changed": share,
-                "window_seconds": seconds,
+                "window_seconds": bench.seconds,
                 "floor_is": f"the same statements and arrays, {ROWS_AT_ONCE:,} rows a transaction, {LANES} connections",
             }
             figures.append(make(f"feed_{share:.0%}".replace("%", "_percent"), rates, "positions/s", floors, conditions))
@@ -52,26 +51,26 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
 
 
 async def _windows(
-    database: Database, server: str, on_hand: list[int], dice: random.Random, share: float, seconds: float
+    bench: Bench, server: str, on_hand: list[int], dice: random.Random, share: float
 ) -> tuple[list[float], list[float]]:
     rates, floors = [], []
-    for _ in range(WINDOWS):
-        floors.append(await _floor(database, on_hand, dice, share, seconds))
+    for _ in range(bench.scale.windows):
+        floors.append(await _floor(bench.database, on_hand, dice, share, bench.seconds))
         spent, sent = 0.0, 0
-        while spent < seconds or not sent:
+        while spent < bench.seconds or not sent:
             _change(on_hand, dice, share)
             body = list(chunks(on_hand))
             started = time.perf_counter()
-            await send(server, body, POSITIONS)
+            await send(server, body, len(on_hand))
             spent += time.perf_counter() - started
-            sent += POSITIONS
+            sent += len(on_hand)
         rates.append(sent / spent)
-        await _check(database, on_hand)
+        await _check(bench.database, on_hand)
     return rates, floors
 
 
 def _change(on_hand: list[int], dice: random.Random, share: float) -> None:
-    for position in dice.sample(range(POSITIONS), int(POSITIONS * share)):
+    for position in dice.sample(range(len(on_hand)), int(len(on_hand) * share)):
         on_hand[position] += dice.choice((-1, 1)) * dice.randint(1, 100)
 
 
@@ -134,7 +133,7 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
             yield row
 
     applied = await feed(recording, rows())
-    assert applied.rows == POSITIONS
+    assert applied.rows == len(on_hand)
     assert not applied.refused
     spent, sent, mask = 0.0, 0, 0
     while spent < seconds or not sent:
@@ -143,7 +142,7 @@ async def _floor(database: Database, on_hand: list[int], dice: random.Random, sh
         started = time.perf_counter()
         await asyncio.gather(*(_replay(database, again[n::LANES]) for n in range(LANES)))
         spent += time.perf_counter() - started
-        sent += POSITIONS
+        sent += len(on_hand)
     on_hand[:] = await _read(database)  # what was recorded was applied once more by each replay
     return sent / spent
 

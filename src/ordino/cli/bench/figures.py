@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,47 +17,22 @@ from rich.console import Console
 from ordino.cli import running
 from ordino.cli.bench import atp, feed, life, place, snapshot, sourcing, synthetic, year
 from ordino.cli.bench.figure import Figure, show
-from ordino.core.database import Database
+from ordino.cli.bench.scale import FULL, Bench, Scale
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import OrdinoError
 from ordino.core.settings import Settings
 
-Measure = Callable[[str, Database, Path, float], Awaitable[list[Figure]]]
-
-
-async def _place(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
-    return [await place.measure(url, database, directory, seconds, hot=False)]
-
-
-async def _hot(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
-    return [await place.measure(url, database, directory, seconds, hot=True)]
-
-
-async def _life(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
-    return [await life.measure(url, database, seconds)]
-
-
-async def _atp(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
-    return [await atp.measure(url, database, directory, seconds)]
-
-
-async def _stores(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
-    return [await atp.measure(url, database, directory, seconds, stores=True)]
-
-
-async def _verify(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
-    return [await synthetic.measure(url, database)]
-
+Measure = Callable[[Bench], Awaitable[list[Figure]]]
 
 FIGURES: dict[str, Measure] = {
-    "place": _place,
-    "hot": _hot,
-    "life": _life,
-    "atp": _atp,
-    "stores": _stores,
+    "place": place.measure,
+    "hot": partial(place.measure, hot=True),
+    "life": life.measure,
+    "atp": atp.measure,
+    "stores": partial(atp.measure, stores=True),
     "feed": feed.measure,
     "snapshot": snapshot.measure,
-    "verify": _verify,
+    "verify": synthetic.measure,
     "sourcing": sourcing.measure,
     "year": year.measure,
 }
@@ -68,7 +44,7 @@ class UnknownFigure(OrdinoError):
         super().__init__(f"There is no figure {name!r}; choose from {', '.join(FIGURES)} or all.")
 
 
-async def run(name: str, seconds: float = 10.0, json: bool = False) -> None:
+async def run(name: str, seconds: float = 10.0, json: bool = False, scale: Scale = FULL) -> None:
     """Measure one figure, or ``all``, and print each as soon as it is there. A window lasts ``seconds``."""
     if name != "all" and name not in FIGURES:
         raise UnknownFigure(name)
@@ -80,7 +56,8 @@ async def run(name: str, seconds: float = 10.0, json: bool = False) -> None:
             async with _fresh_database(directory) as url:
                 await running.prepare(url)
                 async with running.opened(Settings(), url) as database:
-                    for figure in await FIGURES[figure_name](url, database, directory, seconds):
+                    bench = Bench(url=url, database=database, directory=directory, seconds=seconds, scale=scale)
+                    for figure in await FIGURES[figure_name](bench):
                         show(figure, console, json=json)
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 from ordino.cli.bench import world
 from ordino.cli.bench.figure import Figure, make
 from ordino.cli.bench.replay import Recording, Sent, renamed, replay
+from ordino.cli.bench.scale import Bench, Scale
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.reactions import Worker
@@ -33,10 +34,8 @@ from ordino.warehouse.ship import ship
 
 T = TypeVar("T")
 Done = TypeVar("Done")
-WINDOWS = 3
 LANES = 2
-BATCH = 250
-ROUND = 4 * BATCH
+BATCHES = 4
 AMENDMENT = timedelta(minutes=31)
 TRANSIT = timedelta(hours=20)
 
@@ -62,17 +61,18 @@ class Steps:
         return steps
 
 
-async def measure(url: str, database: Database, seconds: float) -> Figure:
-    await world.fill(url)
+async def measure(bench: Bench) -> list[Figure]:
+    database, scale, seconds = bench.database, bench.scale, bench.seconds
+    await world.fill(bench.url, skus=scale.skus)
     clock = SimulatedClock(database.clock.now())
     rates, floors = [], []
     plain = Database(database.pool, database.plans, clock)
-    await _round(plain, clock, random.Random("warm"))
-    for _ in range(WINDOWS):
-        floors.append(await _floor(database, clock, seconds))
+    await _round(plain, clock, scale, random.Random("warm"))
+    for _ in range(scale.windows):
+        floors.append(await _floor(database, clock, scale, seconds))
         done, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
-            done += await _round(plain, clock, random.Random(secrets.token_hex(4)))
+            done += await _round(plain, clock, scale, random.Random(secrets.token_hex(4)))
         rates.append(done / (time.perf_counter() - started))
     delivered = await database.pool.fetchval("SELECT count(*) FROM orders.orders WHERE status = 'delivered'")
     others = await database.pool.fetchval("SELECT count(*) FROM orders.orders WHERE status <> 'delivered'")
@@ -80,28 +80,29 @@ async def measure(url: str, database: Database, seconds: float) -> Figure:
         raise RuntimeError(f"{others} orders were not delivered")
     async with database.pool.acquire() as connection:
         conditions = await world.conditions(connection)
-    return make(
+    figure = make(
         "life",
         rates,
         "orders/s",
         floors,
         {
             **conditions,
-            "client": f"in-process, batches of {BATCH} over {LANES} connections, reactions by one worker",
+            "client": f"in-process, batches of {scale.life_batch} over {LANES} connections, reactions by one worker",
             "window_seconds": seconds,
             "floor_is": "the same statements, arguments and transactions over as many connections, for other orders",
             "delivered": delivered,
         },
     )
+    return [figure]
 
 
-async def _floor(database: Database, clock: SimulatedClock, seconds: float) -> float:
+async def _floor(database: Database, clock: SimulatedClock, scale: Scale, seconds: float) -> float:
     """Record one round, then send it again for other orders until time is up."""
     recording = Recording(database.pool, database.plans, clock)
     recording.lanes = {}
     run = secrets.token_hex(8)
     steps = Steps()
-    await _round(recording, clock, random.Random(run), run=run, steps=steps)
+    orders = await _round(recording, clock, scale, random.Random(run), run=run, steps=steps)
     spent, sent = 0.0, 0
     while spent < seconds:
         again = steps.renamed(run, secrets.token_hex(8))
@@ -109,7 +110,7 @@ async def _floor(database: Database, clock: SimulatedClock, seconds: float) -> f
         for lanes in again.steps:
             await asyncio.gather(*(_replay(database, lane) for lane in lanes))
         spent += time.perf_counter() - started
-        sent += ROUND
+        sent += orders
     await database.pool.execute(
         "TRUNCATE core.reactions"
     )  # what the floor left for later is not for the next window to do
@@ -124,6 +125,7 @@ async def _replay(database: Database, transactions: list[list[Sent]]) -> None:
 async def _round(
     database: Database,
     clock: SimulatedClock,
+    scale: Scale,
     dice: random.Random,
     *,
     run: str | None = None,
@@ -139,7 +141,7 @@ async def _round(
             database.lanes.clear()
 
     async def act(verb: Callable[..., Awaitable[Sequence[Any]]], items: Sequence[Any], done: type[Done]) -> list[Done]:
-        outcomes = await _beside(database, clock, verb, items)
+        outcomes = await _beside(database, clock, scale.life_batch, verb, items)
         assert all(isinstance(outcome, done) for outcome in outcomes), outcomes[:3]
         note()
         return outcomes
@@ -149,7 +151,7 @@ async def _round(
         while await worker.run_due():
             note()
 
-    orders = [world.new_order(f"{run}-{n}", dice) for n in range(ROUND)]
+    orders = [world.new_order(f"{run}-{n}", dice, skus=scale.skus) for n in range(BATCHES * scale.life_batch)]
     placed = await act(place, orders, Placed)
     await react()
     clock.advance_to(clock.now() + AMENDMENT)
@@ -168,14 +170,18 @@ async def _round(
     words = [TrackingEvent(tracking_number=s.tracking_number, kind=Kind.DELIVERED) for s in shipped]
     await act(take_events, words, Recorded)
     await react()
-    return ROUND
+    return len(orders)
 
 
 async def _beside(
-    database: Database, clock: SimulatedClock, verb: Callable[..., Awaitable[Sequence[Any]]], items: Sequence[Any]
+    database: Database,
+    clock: SimulatedClock,
+    size: int,
+    verb: Callable[..., Awaitable[Sequence[Any]]],
+    items: Sequence[Any],
 ) -> list[Any]:
     """Batches of one verb over some connections, outcomes in order. An order's items stay in one batch."""
-    batches = iter([(at, items[at : at + BATCH]) for at in range(0, len(items), BATCH)])
+    batches = iter([(at, items[at : at + size]) for at in range(0, len(items), size)])
     outcomes: dict[int, Sequence[Any]] = {}
 
     async def lane() -> None:

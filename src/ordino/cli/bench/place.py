@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +19,7 @@ import msgspec
 
 from ordino.cli.bench import load, world
 from ordino.cli.bench.figure import Figure, make, median
+from ordino.cli.bench.scale import Bench, Scale
 from ordino.core.database import Database, Tx
 from ordino.core.ids import new_ids
 from ordino.network.facts import facts
@@ -27,50 +27,52 @@ from ordino.orders import place as placement
 from ordino.orders.place import PlannedOrder
 
 CLIENTS = 256
-WINDOWS = 3
-WARM_SECONDS = 3.0
 FLOOR_BATCH = 256
 FLOOR_LANES = 2
-MADE = 4096
 HOT_STOCK = 100_000_000
-LAST_UNITS = 1000
-BUYERS = 5000
-BUYING_SECONDS = 6.0
 PATH = "/v1/orders"
 
 
-async def measure(url: str, database: Database, directory: Path, seconds: float, *, hot: bool) -> Figure:
+async def measure(bench: Bench, *, hot: bool = False) -> list[Figure]:
     """Windows of load and floor in turns, then a count: what was acknowledged must be there."""
-    await world.fill(url, hot=HOT_STOCK if hot else 0)
-    planned = await _decide(database, hot=hot)
+    database, scale, seconds = bench.database, bench.scale, bench.seconds
+    clients = min(CLIENTS, scale.most_clients)
+    await world.fill(bench.url, skus=scale.skus, hot=HOT_STOCK if hot else 0)
+    planned = await _decide(database, scale, hot=hot)
     rates: list[float] = []
     floors: list[float] = []
     results: list[load.Result] = []
-    async with world.serving(url, directory) as server:
+    async with world.serving(bench.url, bench.directory) as server:
         plan = load.Plan(
-            url=server.url, kind="hot" if hot else "place", path=PATH, run="", clients=CLIENTS, seconds=WARM_SECONDS
+            url=server.url,
+            kind="hot" if hot else "place",
+            path=PATH,
+            run="",
+            clients=clients,
+            seconds=scale.warm_seconds,
+            skus=scale.skus,
         )
         acknowledged = (await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4)))).good
-        await _write(database, _fresh(database, planned, MADE), WARM_SECONDS)
-        for _ in range(WINDOWS):
+        await _write(database, _fresh(database, planned, len(planned)), scale.warm_seconds)
+        for _ in range(scale.windows):
             floors.append(await _floor(database, planned, seconds, floors))
             result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=seconds))
             results.append(result)
             rates.append(result.rate)
         acknowledged += sum(result.good for result in results)
-        checks = await _check(database, acknowledged, (WINDOWS + 1) * CLIENTS if load.wrk() else 0)
+        checks = await _check(database, acknowledged, (scale.windows + 1) * clients if load.wrk() else 0)
         if hot:
-            checks["last_units"] = await _sell_out(database, plan)
+            checks["last_units"] = await _sell_out(database, plan, scale)
     async with database.pool.acquire() as connection:
         conditions = await world.conditions(connection)
-    return make(
+    figure = make(
         "hot" if hot else "place",
         rates,
         "orders/s",
         floors,
         {
             **conditions,
-            "client": f"{results[0].client}, {CLIENTS} connections",
+            "client": f"{results[0].client}, {clients} connections",
             "window_seconds": seconds,
             "floor_is": f"the same writing function, batches of {FLOOR_BATCH}, {FLOOR_LANES} connections",
             "refused_or_failed": sum(result.answers - result.good + result.failed for result in results),
@@ -78,12 +80,13 @@ async def measure(url: str, database: Database, directory: Path, seconds: float,
         },
         latencies_ms=(median([r.p50_ms for r in results]), median([r.p99_ms for r in results])),
     )
+    return [figure]
 
 
-async def _decide(database: Database, *, hot: bool) -> list[PlannedOrder]:
+async def _decide(database: Database, scale: Scale, *, hot: bool) -> list[PlannedOrder]:
     """Orders with their decisions, as placement hands them to ``write``; nothing is written."""
     dice = random.Random("floor")
-    orders = [world.new_order(f"floor-{n}", dice, hot=hot) for n in range(MADE)]
+    orders = [world.new_order(f"floor-{n}", dice, skus=scale.skus, hot=hot) for n in range(scale.decided_orders)]
     caught: list[PlannedOrder] = []
 
     async def catch(tx: Tx, planned: Sequence[PlannedOrder], *more: Any, **options: Any) -> dict[Any, str]:
@@ -91,12 +94,12 @@ async def _decide(database: Database, *, hot: bool) -> list[PlannedOrder]:
         return {plan.order_id: "" for plan in planned}
 
     async def decide(tx: Tx) -> None:
-        for at in range(0, MADE, FLOOR_BATCH):
+        for at in range(0, len(orders), FLOOR_BATCH):
             await placement.place(tx, orders[at : at + FLOOR_BATCH], at=database.clock.now())
 
     with patch.object(placement, "write", catch):
         await database.transact(decide)
-    assert len(caught) == MADE, "an order of the bench was refused"
+    assert len(caught) == len(orders), "an order of the bench was refused"
     return caught
 
 
@@ -153,7 +156,7 @@ async def _check(database: Database, acknowledged: int, unheard: int) -> dict[st
     return {"acknowledged": acknowledged, "in_database": row["placed"], "oversold_positions": row["oversold"]}
 
 
-async def _sell_out(database: Database, plan: load.Plan) -> dict[str, int]:
+async def _sell_out(database: Database, plan: load.Plan, scale: Scale) -> dict[str, int]:
     """Leave a few units of the hot SKU, and have everybody race for them."""
     await database.pool.execute(
         "WITH hot AS (SELECT location_id, on_hand AS was, reserved + 1 + $1 AS is_now FROM inventory.stock WHERE sku_id = 1"
@@ -162,17 +165,23 @@ async def _sell_out(database: Database, plan: load.Plan) -> dict[str, int]:
         " INSERT INTO inventory.moves (sku_id, cause_id, location_id, line_no, kind, on_hand_delta, reserved_delta, picked_delta,"
         "                              reason, at)"
         " SELECT 1, $2, location_id, 0, 'adjusted', is_now - was, 0, 0, 'only the last units stay', now() FROM hot",
-        LAST_UNITS,
+        scale.last_units,
         new_ids(database.clock.now(), 1)[0],
     )
-    result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=BUYING_SECONDS))
-    if result.answers < BUYERS:
-        raise RuntimeError(f"only {result.answers} of {BUYERS} buyers got an answer in {BUYING_SECONDS} s")
+    result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=scale.buying_seconds))
+    if result.answers < scale.buyers:
+        raise RuntimeError(f"only {result.answers} of {scale.buyers} buyers got an answer in {scale.buying_seconds} s")
     await asyncio.sleep(1)
     free = await database.pool.fetchval("SELECT on_hand - reserved - 1 FROM inventory.stock WHERE sku_id = 1")
-    sold = LAST_UNITS - free
+    sold = scale.last_units - free
     if free < 0 or result.good > sold:
         raise RuntimeError(
-            f"oversold: {LAST_UNITS} units were left, {result.good} orders were acknowledged, {free} remain"
+            f"oversold: {scale.last_units} units were left, {result.good} orders were acknowledged, {free} remain"
         )
-    return {"left": LAST_UNITS, "asked_for": result.answers, "sold": sold, "acknowledged": result.good, "oversold": 0}
+    return {
+        "left": scale.last_units,
+        "asked_for": result.answers,
+        "sold": sold,
+        "acknowledged": result.good,
+        "oversold": 0,
+    }

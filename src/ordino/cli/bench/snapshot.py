@@ -19,32 +19,40 @@ import psutil
 from ordino.cli.bench import load, world
 from ordino.cli.bench.feed import chunks, send
 from ordino.cli.bench.figure import Figure, make
-from ordino.core.database import Database
+from ordino.cli.bench.scale import Bench
 
-LOCATIONS = 100
-POSITIONS = world.SKUS * LOCATIONS
 CLIENTS = 256
 
 
-async def measure(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
+async def measure(bench: Bench) -> list[Figure]:
     """One figure a share of changes, each of one snapshot alone and one while orders come in."""
-    await world.fill(url, locations=LOCATIONS)
-    on_hand = [1_000_000] * POSITIONS
+    database, scale = bench.database, bench.scale
+    locations = scale.snapshot_locations
+    await world.fill(bench.url, skus=scale.skus, locations=locations)
+    on_hand = [1_000_000] * (scale.skus * locations)
     dice = random.Random("snapshot")
     figures = []
-    async with world.serving(url, directory) as server:
-        plan = load.Plan(url=server.url, kind="place", path="/v1/orders", run="", clients=CLIENTS, seconds=seconds)
-        await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=3.0))
+    async with world.serving(bench.url, bench.directory) as server:
+        plan = load.Plan(
+            url=server.url,
+            kind="place",
+            path="/v1/orders",
+            run="",
+            clients=min(CLIENTS, scale.most_clients),
+            seconds=bench.seconds,
+            skus=scale.skus,
+        )
+        await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=scale.warm_seconds))
         alone = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4)))
         for share in (0.05, 1.0):
-            quiet = await _snapshot(server.url, on_hand, dice, share)
+            quiet = await _snapshot(server.url, on_hand, locations, dice, share)
             peak = _peak_megabytes(server.process.pid)
-            busy, during = await _both(server.url, plan, on_hand, dice, share)
+            busy, during = await _both(server.url, plan, on_hand, locations, dice, share)
             async with database.pool.acquire() as connection:
                 conditions = await world.conditions(connection)
             conditions |= {
                 "client": "asyncio, one stream of NDJSON",
-                "positions": POSITIONS,
+                "positions": len(on_hand),
                 "changed": share,
                 "seconds": round(quiet, 1),
                 "seconds_while_orders_come": round(busy, 1),
@@ -53,7 +61,7 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
                 "peak_megabytes": peak,
             }
             name = f"snapshot_{share:.0%}".replace("%", "_percent")
-            figures.append(make(name, [POSITIONS / quiet], "positions/s", [], conditions))
+            figures.append(make(name, [len(on_hand) / quiet], "positions/s", [], conditions))
         rows = await database.pool.fetch(
             "SELECT on_hand FROM inventory.stock WHERE sku_id > 1 ORDER BY sku_id, location_id"
         )
@@ -62,18 +70,18 @@ async def measure(url: str, database: Database, directory: Path, seconds: float)
     return figures
 
 
-async def _snapshot(server: str, on_hand: list[int], dice: random.Random, share: float) -> float:
+async def _snapshot(server: str, on_hand: list[int], locations: int, dice: random.Random, share: float) -> float:
     """Seconds from the first byte to the answer."""
-    for position in dice.sample(range(POSITIONS), int(POSITIONS * share)):
+    for position in dice.sample(range(len(on_hand)), int(len(on_hand) * share)):
         on_hand[position] += dice.choice((-1, 1)) * dice.randint(1, 100)
-    body: Sequence[bytes] = list(chunks(on_hand, LOCATIONS))
+    body: Sequence[bytes] = list(chunks(on_hand, locations))
     started = time.perf_counter()
-    await send(server, body, POSITIONS)
+    await send(server, body, len(on_hand))
     return time.perf_counter() - started
 
 
 async def _both(
-    server: str, plan: load.Plan, on_hand: list[int], dice: random.Random, share: float
+    server: str, plan: load.Plan, on_hand: list[int], locations: int, dice: random.Random, share: float
 ) -> tuple[float, float]:
     """(seconds of the snapshot, orders/s while it is taken in): orders come until it has been answered."""
     rates: list[float] = []
@@ -81,12 +89,14 @@ async def _both(
 
     async def orders() -> None:
         while not done.is_set():
-            result = await load.run(msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=5.0))
+            result = await load.run(
+                msgspec.structs.replace(plan, run=secrets.token_hex(4), seconds=min(5.0, plan.seconds))
+            )
             rates.append(result.rate)
 
     ordering = asyncio.create_task(orders())
     await asyncio.sleep(0.5)
-    seconds = await _snapshot(server, on_hand, dice, share)
+    seconds = await _snapshot(server, on_hand, locations, dice, share)
     done.set()
     await ordering
     return seconds, sum(rates[:-1]) / len(rates[:-1]) if len(rates) > 1 else rates[0]

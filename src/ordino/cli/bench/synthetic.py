@@ -10,12 +10,9 @@ from asyncpg import Connection
 
 from ordino.cli.bench import world
 from ordino.cli.bench.figure import Figure, make
+from ordino.cli.bench.scale import Bench
 from ordino.cli.verify import CONNECTIONS, verify
-from ordino.core.database import Database
 from ordino.core.statements import Statements
-
-ORDERS = 1_000_000
-WINDOWS = 3
 
 sql = Statements(files("ordino.cli.bench").joinpath("synthetic.sql").read_text(encoding="utf-8"))
 
@@ -28,12 +25,13 @@ async def fill(connection: Connection[Any], *, orders: int, skus: int = 10_000) 
     await connection.execute("VACUUM ANALYZE")
 
 
-async def measure(url: str, database: Database, *, orders: int = ORDERS) -> Figure:
+async def measure(bench: Bench) -> list[Figure]:
     """``ordino verify`` over a million orders of two lines, most of them delivered. It has no floor: it is one itself."""
-    connection = await asyncpg.connect(url)
+    orders = bench.scale.verify_orders
+    connection = await asyncpg.connect(bench.url)
     try:
-        await fill(connection, orders=orders)
-        reports = [await verify(database) for _ in range(WINDOWS)]
+        await fill(connection, orders=orders, skus=bench.scale.skus)
+        reports = [await verify(bench.database) for _ in range(bench.scale.windows)]
         conditions = await world.conditions(connection)
     finally:
         await connection.close()
@@ -41,4 +39,4 @@ async def measure(url: str, database: Database, *, orders: int = ORDERS) -> Figu
         raise RuntimeError(f"honest ledgers were doubted: {[finding.name for finding in reports[0].broken]}")
     seconds = [round(report.seconds, 1) for report in reports]
     conditions |= {"orders": orders, "seconds": seconds, "connections": CONNECTIONS}
-    return make("verify", [orders / report.seconds for report in reports], "orders/s", [], conditions)
+    return [make("verify", [orders / report.seconds for report in reports], "orders/s", [], conditions)]

@@ -13,14 +13,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 from msgspec import Struct
 
 from ordino.cli.bench.figure import Figure, make
 from ordino.cli.bench.geography import Geography, geography
-from ordino.core.database import Database
+from ordino.cli.bench.scale import Bench, Scale
 from ordino.sourcing.decide import decide
 from ordino.sourcing.exact import exact
 from ordino.sourcing.look_ahead import prices
@@ -29,7 +28,7 @@ from ordino.sourcing.plans import Plan
 from ordino.sourcing.profile import Cost, Fences, Profile, Ranked, Rating, Strategy
 
 LOCATIONS, CENTERS, SKUS = 100, 10, 50
-DAYS, ORDERS_A_DAY, WEEK = 364, 25, 7
+WEEK = 7
 MISSED_MINOR = 3000
 BEGIN = datetime(2025, 1, 6, 18, tzinfo=UTC)
 Stock = dict[int, dict[int, int]]
@@ -85,13 +84,14 @@ class Year(Struct):
 class _World:
     """The orders of a year, the same for all policies."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: Scale) -> None:
+        self.scale = scale
         self.geo: Geography = geography(LOCATIONS, centers=CENTERS, seed=7)
         dice = random.Random("year")
         self.zips = dice.sample(self.geo.zips, 200)
         self.popular = [1 / (n + 3) for n in range(SKUS)]
         self.taste = {code[:1]: dice.sample(self.popular, SKUS) for code in self.zips}
-        self.days = [self._day(day, random.Random(f"day {day}")) for day in range(DAYS)]
+        self.days = [self._day(day, random.Random(f"day {day}")) for day in range(scale.year_days)]
         self.usual = self._usual()
         sizes = [sum(need.quantity for need in request.needs) for day in self.days for request in day]
         self.shared = sum(sizes) / len(sizes)  # so many units share a package
@@ -99,7 +99,7 @@ class _World:
     def _day(self, day: int, dice: random.Random) -> list[Request]:
         season = 1 + 0.35 * math.sin(2 * math.pi * (day - 250) / 364) + (0.8 if 320 <= day < 350 else 0)
         found = []
-        for n in range(round(ORDERS_A_DAY * season)):
+        for n in range(round(self.scale.year_orders_a_day * season)):
             code = dice.choice(self.zips)
             weights = [a + b for a, b in zip(self.popular, self.taste[code[:1]], strict=True)]
             skus = sorted(set(dice.choices(range(1, SKUS + 1), weights, k=dice.choice((1, 1, 2, 3)))))
@@ -118,7 +118,7 @@ class _World:
         for day in self.days:
             for request in day:
                 for need in request.needs:
-                    units[need.sku_id, request.postal_code[:1]] += need.quantity / (DAYS / WEEK)
+                    units[need.sku_id, request.postal_code[:1]] += need.quantity / (self.scale.year_days / WEEK)
         return units
 
     def levels(self) -> dict[tuple[int, int], int]:
@@ -205,9 +205,9 @@ def _count(year: Year, request: Request, decision: Decision, stock: Stock) -> No
             assert stock[units.sku_id][leg.location_id] >= 0, "nothing is sold twice"
 
 
-async def measure(url: str, database: Database, directory: Path, seconds: float) -> list[Figure]:
+async def measure(bench: Bench) -> list[Figure]:
     """One figure: orders decided a second, with the table of all policies in the conditions."""
-    world = _World()
+    world = _World(bench.scale)
     years = [live(world, policy) for policy in POLICIES]
     nearest = years[0].total_minor
     rows = [

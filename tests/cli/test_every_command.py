@@ -1,0 +1,234 @@
+"""Every command of the CLI is run here, or by the test that is named for it: a command that nothing runs breaks unseen."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cyclopts import App
+
+from conftest import finish
+from ordino.cli import main
+from ordino.cli.commands import app
+from ordino.cli.running import prepare
+from ordino.core.database import Database
+from ordino.core.ids import new_id
+from ordino.flows.document import packaged
+from ordino.flows.versions import flow_plans
+from ordino.tracking.model import Kind, TrackingEvent
+from ordino.tracking.take_events import take_events
+from steps import delivered, in_one, placed, released, shipped
+from world import World, small_world
+
+ELSEWHERE = {
+    "up": "test_commands.py::test_up_starts_everything_keeps_its_port_and_stops_in_order",
+    "serve": "test_commands.py::test_up_starts_everything_keeps_its_port_and_stops_in_order",
+    "work": "test_commands.py::test_up_starts_everything_keeps_its_port_and_stops_in_order",
+    "demo": "test_demo.py::test_the_command_replays_a_month_and_ends",
+    "bench": "test_bench.py::test_every_figure_runs",
+}
+On = Callable[[Callable[[Database], Coroutine[Any, Any, Any]]], Any]
+THEN = datetime.now(UTC) - timedelta(days=2)
+
+
+def commands(of: App = app, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """All commands, with their groups: ``stock feed``."""
+    for name in of:
+        if name.startswith("-"):
+            continue
+        below = list(commands(of[name], (*path, name)))
+        yield from below or [" ".join((*path, name))]
+
+
+class Terminal:
+    """Types commands into this very process, as ``python -m ordino`` does, and remembers which."""
+
+    def __init__(self, url: str, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+        self.ran: set[str] = set()
+        self._known = set(commands())
+        patch.setenv("ORDINO_DATABASE_URL", url)
+        patch.setenv("COLUMNS", "250")
+
+    def __call__(self, *words: object, body: object = None, status: int = 0) -> str:
+        said = [str(word) for word in words]
+        self.ran |= {" ".join(said[:n]) for n in (1, 2)} & self._known
+        self.patch.setattr(sys, "argv", ["ordino", *said])
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(body).encode())))
+        written, errors = io.StringIO(), io.StringIO()
+
+        def run() -> int:
+            try:
+                main()
+            except SystemExit as ended:
+                return int(ended.code or 0)
+            return 0
+
+        with redirect_stdout(written), redirect_stderr(errors):
+            ended = run()
+        assert ended == status, f"{said}: {written.getvalue()}{errors.getvalue()}"
+        return written.getvalue()
+
+
+@pytest.fixture
+def on(database_url: str) -> On:
+    """Runs one step on the database, under the active flow."""
+
+    def run(step: Callable[[Database], Coroutine[Any, Any, Any]]) -> Any:
+        async def opened() -> Any:
+            async with await Database.open(database_url, plans=flow_plans()) as database:
+                return await step(database)
+
+        return finish(opened())
+
+    return run
+
+
+@pytest.fixture
+def world(database_url: str, on: On) -> World:
+    finish(prepare(database_url))
+    found: World = on(lambda database: small_world(database, prefix="every-", skus=2, locations=2, stock=50))
+    return found
+
+
+@pytest.fixture
+def ordino(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield Terminal(database_url, monkeypatch)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def of_the_machine(ordino: Terminal, tmp_path: Path) -> None:
+    ordino("migrate")
+    key_id = ordino("keys", "make", "till", "--scope", "admin").split()[1].rstrip(".")
+    assert key_id in ordino("keys", "list")
+    ordino("keys", "revoke", key_id)
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(packaged())
+    assert "reactions to" in ordino("flows", "validate", flow)
+
+
+def of_stock(ordino: Terminal, world: World, tmp_path: Path) -> None:
+    sku, here, there = world.sku, *world.locations
+    assert sku in ordino("stock", "available", sku, "--channel", world.channel)
+    counts = tmp_path / "counts-1.csv"
+    counts.write_text(f"sku,location,on_hand\n{sku},{here},60\n")
+    assert "counts-1.csv" in ordino("stock", "feed", counts)
+    folder = tmp_path / "folder"
+    (folder / "incoming").mkdir(parents=True)
+    (folder / "incoming" / "receipts-1.csv").write_text(f"sku,location,quantity,reason\n{sku},{there},5,delivery\n")
+    assert "1 files were taken in" in ordino("stock", "watch", folder, "--once")
+    assert "receipts-1.csv" in ordino("stock", "feeds")
+    ordino("stock", "apply", "low_stock_levels", body={"code": f"low {sku}", "sku": sku, "units": 10_000})
+    assert "since" in ordino("stock", "scarce")
+    assert sku in ordino("stock", "show", sku)
+    assert here in ordino("stock", "history", sku, "--at", datetime.now(UTC).isoformat())
+    assert "delivery" in ordino("stock", "moves", sku, "--location", there)
+    line = {"sku": sku, "quantity": 2}
+    ordino("stock", "apply", "transfers", body={"origin": here, "destination": there, "lines": [line]})
+    assert "requested" in ordino("stock", "transfers")
+    ordino("stock", "detail", sku)
+    ordino("stock", "shortfalls")
+    ordino("stock", "apply", "count_plans", body={"code": f"plan {sku}", "location": here})
+    ordino("stock", "sheet", f"plan {sku}", "--sku", sku)
+    assert f"plan {sku}" in ordino("stock", "sheets", "--location", here)
+    ordino("stock", "future", sku, "--channel", world.channel)
+    [held] = json.loads(ordino("stock", "apply", "holds", body={"channel": world.channel, "lines": [line]}))
+    assert "open" in ordino("stock", "holds", held["hold_id"])
+    assert "are free" in ordino("stock", "release", held["hold_id"])
+
+
+def of_sourcing(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
+    profile = tmp_path / "far.yaml"
+    profile.write_text(
+        f"name: far\nfor: {{channels: [{world.channel}]}}\nstrategies:\n  - name: s\n    ranked: [{{location: [{world.locations[1]}]}}]\n"
+    )
+    ordino("sourcing", "validate", profile)
+    ordino("sourcing", "schema")
+    ordino("sourcing", "draft", profile)
+    version = json.loads(ordino("sourcing", "list", "--json"))[0]["version"]
+    assert "far" in ordino("sourcing", "show", version)
+    ordino("sourcing", "shadow", version)
+    order_id = on(lambda database: placed(database, world.order("explained"), datetime.now(UTC)))
+    assert "1 order" in ordino("sourcing", "report", version)
+    ordino("sourcing", "shadow", version, "--off")
+    assert world.locations[0] in ordino("sourcing", "why", order_id)
+    where = (world.channel, "US", "43215", world.sku)
+    ordino("sourcing", "preview", *where)
+    ordino("sourcing", "promise", *where)
+    days = [(datetime.now(UTC) + timedelta(days=n)).date() for n in (-1, 1)]
+    ordino("sourcing", "replay", "--profile", profile, "--from", days[0], "--to", days[1])
+    ordino("sourcing", "activate", version)
+    ordino("sourcing", "reevaluate")
+    ordino("sourcing", "reevaluations")
+    refused, _ = on(lambda database: released(database, world.order("refused"), datetime.now(UTC)))
+    location = ordino("sourcing", "why", refused).split("from ")[1].split()[0].rstrip(".,:")
+    ordino("sourcing", "reject", refused, location)
+    ordino("sourcing", "outlook")
+    ordino("sourcing", "capacity")
+    ordino("sourcing", "exceptions")
+    ordino("sourcing", "resolve", uuid4(), "cancel", status=1)  # its success has a test of its own
+    ordino("sourcing", "retire", "far")
+
+
+def of_orders(ordino: Terminal, on: On, world: World) -> None:
+    order_id, _ = on(lambda database: delivered(database, world.order("came back", 3), THEN))
+    ordino("orders", "refund", order_id, "--reason", "late", "--goodwill", 50)
+    assert "late" in ordino("orders", "refunds", order_id)
+    for last in ("receive-return", "cancel-return"):
+        ordino("orders", "return", order_id, "1=1", "--reason", "changed_mind")
+        found = json.loads(ordino("orders", "returns", order_id, "--json"))["returns"]
+        return_id = max(one["return_id"] for one in found)  # the newest
+        ordino(
+            "orders", last, order_id, return_id, *(("--all",) if last == "cancel-return" else ("--restocked", "1=1"))
+        )
+    sent_id, [sent] = on(lambda database: shipped(database, world.order("goes back", 1), THEN))
+    event = TrackingEvent(tracking_number=sent.tracking_number, kind=Kind.RETURNED_TO_SENDER, at=THEN)
+    on(lambda database: in_one(database, take_events, [event], THEN))
+    assert "returning" in ordino("orders", "parcels", sent_id)
+    ordino("orders", "receive-parcel", sent_id, sent.shipment_id, "--all", "--then", "refund")
+    late_id, _ = on(lambda database: shipped(database, world.order("late", 1), THEN))
+    ordino("orders", "tell-date", late_id, (datetime.now(UTC) + timedelta(days=9)).isoformat())
+    assert "refunds" in ordino("orders", "apply", "list")
+    ordino("kpis", "show")
+    ordino("kpis", "orders", "perfect_order_rate")
+
+
+def of_dead_letters(ordino: Terminal, on: On) -> None:
+    now = datetime.now(UTC)
+    letter_id = new_id(now)
+    dead = (
+        "INSERT INTO core.reactions (bucket, id, kind, subject_id, event_id, due_at, data, attempts, last_error, dead_at)"
+        " VALUES (0, $1, 'allocate', $1, $1, $2, '{}', 12, 'It failed.', $2)"
+    )
+    on(lambda database: database.pool.execute(dead, letter_id, now))
+    assert str(letter_id) in ordino("dead-letters", "list")
+    assert "is due now" in ordino("dead-letters", "replay", letter_id)
+
+
+def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
+    of_the_machine(ordino, tmp_path)
+    of_stock(ordino, world, tmp_path)
+    of_sourcing(ordino, on, world, tmp_path)
+    of_orders(ordino, on, world)
+    of_dead_letters(ordino, on)
+    assert "holds" in ordino("verify")
+    assert ordino.ran | set(ELSEWHERE) == set(commands())
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_runs_elsewhere_has_a_test_there(name: str) -> None:
+    file, test = ELSEWHERE[name].split("::")
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+    assert f"def {test}(" in text
+    assert f'"{name}"' in text
