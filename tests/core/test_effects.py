@@ -21,7 +21,7 @@ from msgspec import structs
 from ordino.core import accounts
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
-from ordino.core.effects import ASK_SECONDS, SETTLE_SECONDS, Calls
+from ordino.core.effects import ASK_SECONDS, SETTLE_SECONDS
 from ordino.core.errors import AccountUnavailable, NotYet, Refused, Unavailable
 from ordino.core.events import Event, Plans, Step, record
 from ordino.core.ids import new_ids
@@ -447,9 +447,7 @@ async def test_eff_2_a_worker_leaves_effects_that_it_is_not_configured_for(
         await until(told)
         stop.set()
         await running
-    assert caplog.messages == [
-        "1 reactions `call` wait since 2026-03-02 17:00 UTC, and no worker takes them. Set ORDINO_SERVER."
-    ]
+    assert caplog.messages == ["1 due since 2026-03-02 17:00 UTC, and no worker takes them: `call`. Set ORDINO_SERVER."]
     [row] = await left(queue)
     assert (row["attempts"], row["lease"]) == (0, None)
     caplog.clear()
@@ -466,6 +464,8 @@ async def test_eff_2_a_worker_leaves_effects_that_it_is_not_configured_for(
     stop.set()
     await running
     assert [row["kind"] for row in await queue.read(lambda tx: sql.taken_effects(tx))] == ["call"]
-    assert isinstance(without.calls, dict)
-    assert not without.calls
-    assert isinstance(taking.calls["call"], Calls)
+    assert without.introduction() == [
+        "This worker takes these effects: none.",
+        "It does not take `call`. Set ORDINO_SERVER.",
+    ]
+    assert taking.introduction() == ["This worker takes these effects: call."]

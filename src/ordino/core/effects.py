@@ -207,7 +207,7 @@ class Calls:
                 room = 1
         at, wall, begun = now(), self.wall.now(), time.monotonic()
         lease = Lease(
-            id=new_id(wall),
+            id=new_id(at),
             at=at,
             call_by=begun + ASK_SECONDS,
             settle_by=begun + self.lease_seconds - 1,

@@ -92,11 +92,15 @@ registry = Registry()
 """Where every stage's ``reactions.py`` registers what it can do."""
 
 
+def gone_since(at: datetime) -> datetime:
+    """Workers that were not there since then are gone."""
+    return at - timedelta(seconds=GONE_SECONDS)
+
+
 async def not_taken(tx: Tx, registry: Registry, *, at: datetime) -> list[tuple[str, datetime, int]]:
     """Effects that are due although no worker takes them: the kind, since when, and how many."""
     seen = {row["kind"]: row["seen_at"] for row in await sql.taken_effects(tx)}
-    gone = at - timedelta(seconds=GONE_SECONDS)
-    kinds = sorted(kind for kind in registry.effects if kind not in seen or seen[kind] < gone)
+    kinds = sorted(kind for kind in registry.effects if kind not in seen or seen[kind] < gone_since(at))
     return [tuple(row) for row in await sql.waiting_since(tx, kinds=kinds, at=at)] if kinds else []
 
 
@@ -152,6 +156,15 @@ class Worker:
         """The reactions and effects that this worker takes."""
         return frozenset(self.registry.reactions) | frozenset(self.calls)
 
+    def introduction(self) -> list[str]:
+        """Which effects this worker takes, and what it lacks for the others: a sentence each."""
+        lacking = {kind: effect.lacking() for kind, effect in sorted(self.registry.effects.items())}
+        taken = ", ".join(sorted(self.calls)) or "none"
+        return [
+            f"This worker takes these effects: {taken}.",
+            *(f"It does not take `{kind}`. {why}" for kind, why in lacking.items() if why is not None),
+        ]
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. A database that is away is waited for."""
         await asyncio.gather(
@@ -202,10 +215,10 @@ class Worker:
             await self.database.transact(lambda tx: sql.take_effects(tx, kinds=sorted(self.calls), at=at))
         for kind, since, count in await self.database.read(lambda tx: not_taken(tx, self.registry, at=at)):
             log.warning(
-                "%d reactions `%s` wait since %s, and no worker takes them. %s",
+                "%d due since %s, and no worker takes them: `%s`. %s",
                 count,
-                kind,
                 f"{since:%Y-%m-%d %H:%M} UTC",
+                kind,
                 self.registry.effects[kind].lacking() or "Start `ordino work`.",
             )
 

@@ -99,13 +99,15 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
             if order_id in under_way:
                 calls.append(NotYet("The provider is being asked for the same order; this follows its answer."))
                 continue
+            limit = _limit(kind, payment) - spoken_for.get(order_id, 0)
             if (order_id, task.event_id) not in done:
-                asked_for = asked(task, payment, worth.get(order_id, 0), order_id in queued)
+                # A refund that fits what is charged already waits for no other charge.
+                waits = order_id in queued and (kind is not PaymentMoveKind.REFUNDED or _refund_minor(task) > limit)
+                asked_for = asked(task, payment, worth.get(order_id, 0), waits)
                 if isinstance(asked_for, OrdinoError):
                     calls.append(asked_for)
                     continue
                 amount = asked_for
-            limit = _limit(kind, payment) - spoken_for.get(order_id, 0)
             amount = max(0, min(amount, limit))
             spoken_for[order_id] = spoken_for.get(order_id, 0) + amount
             free = worth.get(order_id) == 0 and payment["authorized_minor"] == 0
