@@ -399,6 +399,32 @@ async def test_eff_4_a_pause_grows_and_is_shared_by_all_workers(queue: Database,
     assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
 
 
+async def test_eff_4_an_account_that_refuses_one_task_is_there_again_for_the_others(
+    queue: Database, wall: SimulatedClock
+) -> None:
+    away = [True]
+
+    async def call(task: Task, request: Any) -> Any:
+        if away:
+            raise AccountUnavailable("The server is away.")
+        if request == 0:
+            raise Refused("Never this one.")
+        return request
+
+    ids = await happen(queue, "called", 3)
+    effect = calling(call, one_account=lambda: "server", at_once=1)
+    worker = Worker(queue, registry=registry_of(call=effect), wall=wall)
+    await worker.run_due()
+    away.clear()
+    await queue.pool.execute("UPDATE core.reactions SET due_at = due_at - interval '1 hour' WHERE data->>'n' = '0'")
+    wall.advance_to(wall.now() + timedelta(seconds=6))
+    await worker.run_until_idle()
+    assert await marks(queue) == set(ids[1:])
+    assert await queue.read(accounts.paused) == []
+    [dead] = await left(queue)
+    assert (dead["last_error"], dead["dead_at"]) == ("Never this one.", AT)
+
+
 async def test_eff_4_where_every_call_fails_it_is_the_account_that_fails(queue: Database) -> None:
     async def call(task: Task, request: Any) -> Any:
         raise Unavailable("Try again later.")

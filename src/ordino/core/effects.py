@@ -103,7 +103,7 @@ class Later(Struct, frozen=True, kw_only=True):
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a leased task: an answer to settle (None: nothing to settle), or ``later``. ``serves`` is an account that
-    failed before and has served this one.
+    failed before and has answered this one.
     """
 
     task: Task
@@ -306,7 +306,11 @@ class Calls:
                 return await self._pause(task, error, account, lease, trying)
             if limit.expired():
                 error = Unavailable(f"There was no answer within {self.effect.call_seconds:g} seconds.")
-            return self._failed(task, error, lease, account, called=True)
+            outcome = self._failed(task, error, lease, account, called=True)
+            if not isinstance(error, Refused):
+                return outcome
+            self._unserved.pop(account, None)  # it refuses this one, and so it is there
+            return msgspec.structs.replace(outcome, serves=account if trying else None)
         self._unserved.pop(account, None)
         return Outcome(task=task, lease=lease.id, at=lease.now(), answer=answer, serves=account if trying else None)
 
@@ -375,7 +379,7 @@ class Calls:
             if kept:
                 at = max(one.at for one in kept)
                 await self.effect.settle(tx, [(one.task, one.answer) for one in kept], at)
-            await accounts.served(tx, {one.serves for one in done if one.serves is not None})
+        await accounts.served(tx, {one.serves for one in outcomes if one.serves is not None})
         await postpone(tx, [(one.task, one.lease, one.later) for one in outcomes if one.later is not None])
 
 
