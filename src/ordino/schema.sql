@@ -62,6 +62,7 @@ CREATE TABLE core.reactions (
 ) WITH (fillfactor = 80);
 CREATE INDEX reactions_due ON core.reactions (kind, due_at) WHERE dead_at IS NULL;
 CREATE INDEX reactions_dead ON core.reactions (dead_at) WHERE dead_at IS NOT NULL;
+CREATE INDEX reactions_leased ON core.reactions (kind, subject_id) WHERE lease IS NOT NULL;
 
 -- The first answer to each key of a client, so that a repeated request is answered and not done again. ``key`` is who called (an API
 -- key's id, or this machine), a line break, and what they sent: nobody is told another's answer.
@@ -91,6 +92,23 @@ CREATE TABLE core.duties (
     name text NOT NULL,
     done_at timestamptz NOT NULL,
     CONSTRAINT duties_pk PRIMARY KEY (name)
+);
+
+-- Accounts of the world outside (a mail server, a payment provider) that fail for everybody: nothing is sent there for a while.
+CREATE TABLE core.paused_accounts (
+    account text NOT NULL,
+    failing_since timestamptz NOT NULL,
+    paused_until timestamptz NOT NULL,
+    failures int NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT paused_accounts_pk PRIMARY KEY (account)
+);
+
+-- Which effects workers are configured for, and when one that takes them was last there.
+CREATE TABLE core.taken_effects (
+    kind text NOT NULL,
+    seen_at timestamptz NOT NULL,
+    CONSTRAINT taken_effects_pk PRIMARY KEY (kind)
 );
 
 -- catalog ------------------------------------------------------------------------------------------------------------

@@ -101,3 +101,30 @@ def test_up_starts_everything_keeps_its_port_and_stops_in_order(
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_worker_says_which_effects_it_takes_and_effects_are_listed(database_url: str) -> None:
+    process = subprocess.Popen(
+        [*ordino, "work"],
+        env={**os.environ, "ORDINO_DATABASE_URL": database_url, "ORDINO_SMTP_URL": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        said = [process.stdout.readline().strip() for _ in range(2)]
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert said == [
+        "This worker takes these effects: authorize, capture, refund, void.",
+        "It does not take `send`. Set ORDINO_SMTP_URL to send messages.",
+    ]
+    status, shown = told("effects", ORDINO_DATABASE_URL=database_url, COLUMNS="80")
+    assert status == 0
+    assert all(kind in shown for kind in ("authorize", "capture", "refund", "send", "void"))
+    status, shown = told("effects", "--json", ORDINO_DATABASE_URL=database_url)
+    assert (status, '"paused_accounts":[]' in shown) == (0, True)
+    environment = {"ORDINO_SMTP_URL": "smtp://127.0.0.1:25", "ORDINO_SMTP_SENDER": "a@b.co, eve@x.yz"}
+    status, shown = told("work", ORDINO_DATABASE_URL=database_url, **environment)
+    assert (status, "ORDINO_SMTP_SENDER" in shown) == (1, True)

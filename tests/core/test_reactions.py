@@ -177,15 +177,17 @@ def calling(called: list[UUID], *, fail: bool = False, gate: asyncio.Event | Non
 
 async def test_an_effect_is_written_once_even_when_its_lease_ran_out(queue: Database) -> None:
     [one] = await happen(queue, "called", 1)
-    assert isinstance(queue.clock, SimulatedClock)
+    wall = SimulatedClock(AT)
     gate, called = asyncio.Event(), list[UUID]()
-    slow = asyncio.create_task(Worker(queue, registry=calling(called, gate=gate), lease_seconds=60).run_due())
+    slow = asyncio.create_task(
+        Worker(queue, registry=calling(called, gate=gate), lease_seconds=60, wall=wall).run_due()
+    )
     for _ in range(500):
         await asyncio.sleep(0 if called else 0.01)
     assert called
-    queue.clock.advance_to(AT + timedelta(seconds=61))
+    wall.advance_to(AT + timedelta(seconds=61))
     again: list[UUID] = []
-    await Worker(queue, registry=calling(again)).run_until_idle()
+    await Worker(queue, registry=calling(again), wall=wall).run_until_idle()
     gate.set()
     await slow
     assert again == called  # the second call carries the first one's idempotency key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +15,12 @@ from ordino.aftercare.model import NewRefund, RefundRequested
 from ordino.aftercare.refunds import refund
 from ordino.connect.payments import register
 from ordino.connect.payments.manual import ManualProvider
-from ordino.core.clock import SimulatedClock
+from ordino.core import accounts
+from ordino.core.clock import SimulatedClock, WallClock
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Unavailable
-from ordino.core.events import Plans, Step
+from ordino.core.errors import AccountUnavailable, Unavailable
+from ordino.core.events import Event, Plans, Step, record
+from ordino.core.ids import new_ids
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
@@ -203,3 +206,111 @@ async def test_an_authorization_that_comes_while_a_void_is_prepared_is_seen(
     await run(database, "void")
     assert await money(database, order_id) == {"authorized": 2000, "voided": 1000, "captured": 0, "refunded": 0}
     await assert_clean(database)
+
+
+async def test_a_shipment_before_its_authorization_alarms_nobody_and_spoils_no_batch(
+    database: Database, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders = []
+    for number in range(2):
+        order_id, [id] = await packed(database, world.order(f"early {number}", 1), AT)
+        key = {"order_id": order_id, "fulfillment_order_id": id}
+        if number == 0:
+            await run(database, "authorize")
+        await in_one(database, ship, [Ship(**key, tracking_number=f"early {number}", all=True)], AT)
+        orders.append(order_id)
+    with caplog.at_level(logging.WARNING):
+        await run(database, "capture")
+    assert caplog.messages == []
+    assert [(await money(database, order_id))["captured"] for order_id in orders] == [1000, 0]
+    row = await database.pool.fetchrow("SELECT attempts, dead_at FROM core.reactions WHERE kind = 'capture'")
+    assert tuple(row) == (0, None)
+    await run(database, "authorize", "capture", seconds=2)
+    assert (await money(database, orders[1]))["captured"] == 1000
+    await assert_clean(database)
+
+
+async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Away(ManualProvider):
+        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
+            calls.append(key)
+            raise AccountUnavailable("The provider is away. Check its status page.")
+
+    monkeypatch.setitem(payments.providers, "away", Away())
+    there = await placed(database, world.order("there", 1), AT)
+    gone = [await placed(database, world.order(f"provider away {n}", 1), AT) for n in range(5)]
+    await database.pool.execute("UPDATE orders.payments SET provider = 'away' WHERE order_id = ANY($1)", gone)
+    await run(database, "authorize")
+    assert (await money(database, there))["authorized"] == 1000
+    assert len(calls) == 5
+    for _ in range(3):
+        await run(database, "authorize", seconds=60)
+    assert len(calls) == 5  # the machine's clock says that the pause goes on
+    rows = await database.pool.fetch("SELECT attempts, last_error FROM core.reactions WHERE kind = 'authorize'")
+    assert {tuple(row) for row in rows} == {(0, "Nothing is sent to the payment provider away for now.")}
+    monkeypatch.setitem(payments.providers, "away", ManualProvider())
+    await database.transact(lambda tx: accounts.try_again(tx, at=WallClock().now()))
+    for _ in range(3):
+        await run(database, "authorize", seconds=600)
+    assert [(await money(database, order_id))["authorized"] for order_id in gone] == [1000] * 5
+    assert await database.read(accounts.paused) == []
+    await assert_clean(database)
+
+
+async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_that_does(
+    database: Database, world: World
+) -> None:
+    order_id = await placed(database, world.order("unknown", 1), AT)
+    await database.pool.execute("UPDATE orders.payments SET provider = 'elsewhere' WHERE order_id = $1", order_id)
+    for _ in range(20):
+        await run(database, "authorize", seconds=700)
+    row = await database.pool.fetchrow(
+        "SELECT attempts, dead_at, last_error FROM core.reactions WHERE subject_id = $1 AND kind = 'authorize'",
+        order_id,
+    )
+    assert tuple(row)[:2] == (0, None)
+    assert "start one that does" in row["last_error"]
+    payments.providers["elsewhere"] = ManualProvider()
+    try:
+        await run(database, "authorize", seconds=700)
+    finally:
+        del payments.providers["elsewhere"]
+    assert (await money(database, order_id))["authorized"] == 1000
+
+
+async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_was_charged(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the answer to the first, or both would be asked for in full."""
+    order_id, [id] = await packed(database, world.order("two refunds", 1), AT)
+    await run(database, "authorize")
+    key = {"order_id": order_id, "fulfillment_order_id": id}
+    await in_one(database, ship, [Ship(**key, tracking_number="two refunds", all=True)], AT)
+    await run(database, "capture")
+    begun, answer = asyncio.Event(), asyncio.Event()
+    given: list[int] = []
+
+    class Slow(ManualProvider):
+        async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
+            given.append(amount_minor)
+            begun.set()
+            await answer.wait()
+            return Approved(key)
+
+    monkeypatch.setitem(payments.providers, "manual", Slow())
+    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
+    await database.transact(lambda tx: record(tx, events[:1]))
+    first = asyncio.create_task(run(database, "refund"))
+    await begun.wait()
+    await database.transact(lambda tx: record(tx, events[1:]))
+    await run(database, "refund")
+    assert given == [800]
+    answer.set()
+    await first
+    await run(database, "refund", seconds=700)
+    assert given == [800, 200]
+    assert (await money(database, order_id))["refunded"] == 1000

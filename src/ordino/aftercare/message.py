@@ -101,8 +101,10 @@ async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
         at=at,
     )
     await _hold_to(tx, told, {(row["order_id"], row["event_id"], row["template"]) for row in rows}, at)
-    if send.server() is not None:
-        due = [Due("send", row["order_id"], row["event_id"], at, f'{{"template":"{row["template"]}"}}') for row in rows]
+    if rows and await send.somebody_sends(tx, at=at):
+        due = [
+            Due(send.KIND, row["order_id"], row["event_id"], at, f'{{"template":"{row["template"]}"}}') for row in rows
+        ]
         await enqueue(tx, due, at=at)
     return len(rows)
 

@@ -2,6 +2,7 @@
 
 MSG-1  A fact is told to the customer once by each template, however often its reaction runs.
 MSG-2  What a customer typed stays text: it never begins a new line or header of a message.
+MSG-3  A message goes to exactly one mailbox, or to nobody.
 RET-1  No more comes back than was authorized, and no more is authorized than was delivered and is still out.
 RET-2  The returned units of a line are those that its returns restocked or scrapped; a kit is returned when all its components are.
 RET-3  Restocked units are in stock again, each component of a kit as itself, and nothing else is.

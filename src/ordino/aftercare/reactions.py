@@ -22,7 +22,7 @@ declare(
     survey_answered="The customer answered.",
 )
 
-registry.effect("send", send.effect)
+registry.effect(send.KIND, send.effect)
 
 
 @registry.reaction("message", options=("template",))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import smtplib
 from collections.abc import Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import cache
@@ -13,17 +14,30 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+import aiosmtplib
 from msgspec import Struct
 
 from ordino.core.database import Tx
-from ordino.core.errors import Unavailable
-from ordino.core.reactions import Effect, Task
-from ordino.core.settings import Settings
+from ordino.core.effects import Effect, Task
+from ordino.core.emails import mailbox
+from ordino.core.errors import AccountUnavailable, Invalid, NotYet, Refused, Unavailable
+from ordino.core.settings import BadSetting, Settings
 from ordino.core.statements import statements
 
 sql = statements("ordino.aftercare")
+core_sql = statements("ordino.core")
 
-WAIT_SECONDS = 30
+KIND = "send"
+CONNECT_SECONDS = 10
+SEND_SECONDS = 25
+QUIT_SECONDS = 2
+CALL_SECONDS = CONNECT_SECONDS + SEND_SECONDS + QUIT_SECONDS + 3
+AT_ONCE = 8
+"""Mail servers bear some ten conversations with one client."""
+TOO_LARGE = 552
+LACKING = "Set ORDINO_SMTP_URL to send messages."
+LEFT_OUT = " Send one such as ada@example.com, or leave the field out."
+INSTEAD = "Tell the customer in another way; trying again helps once the mail server takes this address."
 Letter = tuple[UUID, UUID, str]
 """(order id, event id, template)"""
 
@@ -36,7 +50,12 @@ class Server(Struct, frozen=True):
     encrypted: bool
     user: str | None
     password: str | None
-    sender: str
+    sender: Address
+
+    @property
+    def name(self) -> str:
+        """Whom messages are handed to, and as whom."""
+        return f"mail server {self.host}:{self.port}" + (f" as {self.user}" if self.user else "")
 
 
 class Mail(Struct, frozen=True):
@@ -50,14 +69,33 @@ class Mail(Struct, frozen=True):
 
 
 def server_of(url: str, sender: str) -> Server:
-    """``smtp://user:password@host:587`` (encrypted by STARTTLS where the server offers it) or ``smtps://host:465``."""
+    """``smtp://user:password@host:587`` (encrypted by STARTTLS where the server offers it) or ``smtps://host:465``.
+
+    Raises ``BadSetting``.
+    """
     parts = urlsplit(url)
     encrypted = parts.scheme == "smtps"
+    try:
+        port = parts.port or (465 if encrypted else 25)
+    except ValueError:
+        raise BadSetting(
+            "ORDINO_SMTP_URL", f"{parts.scheme}://{parts.hostname}", "its port is a number up to 65535"
+        ) from None
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return Server(
-        parts.hostname or "localhost", parts.port or (465 if encrypted else 25), encrypted, user, password, sender
-    )
+    return Server(parts.hostname or "localhost", port, encrypted, user, password, sender_of(sender))
+
+
+def sender_of(text: str) -> Address:
+    """``orders@example.com`` or ``Shop <orders@example.com>``: one address, on one line. Raises ``BadSetting``."""
+    header = EmailMessage()
+    with suppress(ValueError):  # a line break
+        header["From"] = text
+    addresses = header["From"].addresses if "From" in header else ()
+    if len(addresses) != 1 or not addresses[0].domain or header["From"].defects:  # type: ignore[misc]
+        raise BadSetting("ORDINO_SMTP_SENDER", text, "one address such as Shop <orders@example.com> is expected")
+    sender: Address = addresses[0]  # type: ignore[misc]
+    return sender
 
 
 @cache
@@ -86,35 +124,109 @@ async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Mail | None]:
 
 
 async def call(task: Task, mail: Mail) -> Mail:
-    """Hand the mail over. Its Message-ID is the reaction's: servers and readers know a repeat by it."""
+    """Hand the mail over. Its Message-ID is the reaction's: servers and readers know a repeat by it.
+
+    Raises ``AccountUnavailable`` where the mail server is away or takes nothing from us, ``Refused`` where it will never take this
+    message, and ``Unavailable`` where it may take it later.
+    """
     to = server()
     if to is None:
-        raise Unavailable("No mail server is configured; set ORDINO_SMTP_URL.")
-    try:
-        await asyncio.to_thread(deliver, to, mail, str(task.id))
-    except (OSError, smtplib.SMTPException) as error:
-        raise Unavailable(f"The mail server {to.host} did not take the message: {error}") from error
+        raise NotYet(LACKING)
+    await deliver(to, mail, str(task.id))
     return mail
 
 
-def deliver(to: Server, mail: Mail, key: str) -> None:
+async def deliver(to: Server, mail: Mail, key: str) -> None:
     """One SMTP conversation; ``key`` becomes the Message-ID."""
+    recipient, message = letter_of(to, mail, key)
+    client = aiosmtplib.SMTP(
+        hostname=to.host,
+        port=to.port,
+        username=to.user,
+        password=to.password if to.password or to.user is None else "",
+        use_tls=to.encrypted,
+        start_tls=False if to.encrypted else None,
+        validate_certs=False,
+        timeout=SEND_SECONDS,
+    )
+    try:
+        await _connect(client, to)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await client.send_message(message, sender=to.sender.addr_spec, recipients=[recipient])
+        except Exception as error:
+            raise judged(error, to, recipient) from error
+        with suppress(OSError, aiosmtplib.SMTPException):  # the message is taken, however the conversation ends
+            async with asyncio.timeout(QUIT_SECONDS):
+                await client.quit()
+    finally:
+        client.close()
+
+
+def letter_of(to: Server, mail: Mail, key: str) -> tuple[str, EmailMessage]:
+    """The recipient for the mail server, and the message. Raises ``Refused`` where the address is not exactly one mailbox."""
+    try:
+        recipient = mailbox(mail.recipient)
+    except Invalid as error:
+        raise Refused(f"The message cannot be sent. {error.detail.removesuffix(LEFT_OUT)} {INSTEAD}") from error
     message = EmailMessage()
     message["From"] = to.sender
-    message["To"] = mail.recipient
+    message["To"] = recipient
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(mail.written_at)
     message["Message-ID"] = f"<{key}@ordino>"
     message.set_content(mail.body)
-    kind = smtplib.SMTP_SSL if to.encrypted else smtplib.SMTP
-    with kind(to.host, to.port, timeout=WAIT_SECONDS) as smtp:
-        smtp.ehlo()
-        if not to.encrypted and smtp.has_extn("starttls"):
-            smtp.starttls()
-            smtp.ehlo()
-        if to.user is not None:
-            smtp.login(to.user, to.password or "")
-        smtp.send_message(message)
+    return recipient.addr_spec, message
+
+
+async def _connect(client: aiosmtplib.SMTP, to: Server) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.connect()
+    except aiosmtplib.SMTPAuthenticationError as error:
+        raise AccountUnavailable(
+            f"The {to.name} refuses the user and password of ORDINO_SMTP_URL: {_said(error)}. Correct them and restart."
+        ) from error
+    except TimeoutError as error:
+        raise AccountUnavailable(
+            f"The {to.name} did not answer within {CONNECT_SECONDS} seconds. Check that it runs, and ORDINO_SMTP_URL."
+        ) from error
+    except (OSError, aiosmtplib.SMTPException) as error:
+        raise AccountUnavailable(
+            f"The {to.name} cannot be used: {_said(error)}. Check that it runs, and ORDINO_SMTP_URL."
+        ) from error
+
+
+def judged(error: Exception, to: Server, recipient: str) -> Exception:
+    """What an error of the conversation means: for this message, or for all of them."""
+    said = _said(error)
+    match error:
+        case aiosmtplib.SMTPRecipientsRefused(recipients=[refused, *_]):
+            said = _said(refused)
+            if refused.code in (421, 530) or "relay" in refused.message.lower():
+                return AccountUnavailable(f"The {to.name} takes no messages from us: {said}. Check ORDINO_SMTP_URL.")
+            if refused.code >= 500:
+                return Refused(f"The {to.name} refuses the recipient {recipient}: {said}. {INSTEAD}")
+            return Unavailable(f"The {to.name} does not take messages to {recipient} for now: {said}")
+        case aiosmtplib.SMTPSenderRefused(code=code) if code != TOO_LARGE:
+            return AccountUnavailable(
+                f"The {to.name} refuses the sender {to.sender.addr_spec}: {said}. Check ORDINO_SMTP_SENDER."
+            )
+        case aiosmtplib.SMTPResponseException(code=code) if code >= 500:
+            return Refused(f"The {to.name} refuses the message to {recipient}: {said}. {INSTEAD}")
+        case aiosmtplib.SMTPNotSupported():
+            return Refused(f"The {to.name} cannot send to {recipient}: {said}. {INSTEAD}")
+        case TimeoutError():
+            return Unavailable(f"The {to.name} did not take the message within {SEND_SECONDS} seconds.")
+        case aiosmtplib.SMTPException() | OSError():
+            return Unavailable(f"The {to.name} did not take the message: {said}")
+    return error
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return " ".join(f"{error.code} {error.message}".split()).rstrip(".")
+    return (str(error) or type(error).__name__).rstrip(".")
 
 
 async def settle(tx: Tx, sent: Sequence[tuple[Task, Any]], at: datetime) -> None:
@@ -128,4 +240,23 @@ async def settle(tx: Tx, sent: Sequence[tuple[Task, Any]], at: datetime) -> None
     )
 
 
-effect = Effect(ask, call, settle)
+def lacking() -> str | None:
+    """What this process would need to send messages. Raises ``BadSetting``."""
+    return LACKING if server() is None else None
+
+
+def account() -> str:
+    """The mail server as paused accounts name it."""
+    to = server()
+    return "mail server" if to is None else to.name
+
+
+async def somebody_sends(tx: Tx, *, at: datetime) -> bool:
+    """Does this process send messages, or some worker that was there within a day?"""
+    if server() is not None:
+        return True
+    since = at - timedelta(days=1)
+    return any(row["kind"] == KIND and row["seen_at"] >= since for row in await core_sql.taken_effects(tx))
+
+
+effect = Effect(ask, call, settle, one_account=account, call_seconds=CALL_SECONDS, at_once=AT_ONCE, lacking=lacking)

@@ -30,6 +30,7 @@ import ordino.warehouse.api
 from ordino.api import document, known
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
+from ordino.api.effects import get_effects
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
@@ -142,6 +143,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             ready,
             document.viewer(),
             *dead_letter_routes,
+            get_effects,
             *(route for stage in STAGES for route in stage.routes),
         ],
         dependencies={

@@ -147,6 +147,8 @@ async def _work(settings: Settings, url: str) -> None:
             max_attempts=settings.max_attempts,
             idempotency_days=settings.idempotency_days,
         )
+        for sentence in worker.introduction():
+            console.print(sentence, soft_wrap=True, highlight=False)
         stop = await running.stopped()
         tasks = [worker.run(stop)]
         if settings.feed_directory is not None:
@@ -280,6 +282,36 @@ def list_keys() -> None:
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
         table.add_row(str(key.key_id), key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
     console.print(table)
+
+
+@app.command(name="effects")
+def show_effects(*, json: Annotated[bool, Parameter(help="One JSON document.", negative="")] = False) -> None:
+    """Which calls to providers and mail servers workers take, what waits for a worker, and which accounts are paused."""
+    import msgspec
+
+    from ordino.api.effects import Effects, effects
+    from ordino.core.clock import WallClock
+
+    settings = Settings.from_environment()
+    running.load_stages()
+    with running.database_url(settings) as url:
+
+        async def read() -> Effects:
+            async with running.opened(settings, url) as database:
+                return await database.read(lambda tx: effects(tx, at=WallClock().now()))
+
+        found = running.run(read())
+    if json:
+        print(msgspec.json.encode(found).decode())
+        return
+    table = Table("effect", "taken by a worker", "due", "since")
+    for effect in found.effects:
+        since = f"{effect.due_since:%Y-%m-%d %H:%M}" if effect.due_since else ""
+        table.add_row(effect.kind, "yes" if effect.taken else "no", str(effect.due), since)
+    console.print(table)
+    for pause in found.paused_accounts:
+        words = f"The {pause.account} fails since {pause.failing_since:%Y-%m-%d %H:%M} UTC. {pause.reason}"
+        console.print(words, soft_wrap=True, markup=False)
 
 
 @letters_app.command(name="list")

@@ -1,14 +1,18 @@
-"""E-mail addresses: one function says whether a text is one. What becomes of a text that is none is for its caller to decide."""
+"""E-mail addresses: one function says whether a text is one, another makes it the one mailbox that a message goes to. What becomes
+of a text that is none is for its caller to decide.
+"""
 
 from __future__ import annotations
 
 import re
+from email.headerregistry import Address
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from msgspec import Meta
 
 from ordino.core.codes import TRIMMED, shown
+from ordino.core.errors import Invalid
 
 Email = Annotated[str, Meta(max_length=320, extra={TRIMMED: True})]
 LONGEST_ORDINARY = 64
@@ -28,8 +32,23 @@ def email_fault(text: str | None) -> str | None:
     if text is None or (len(text) <= LONGEST_ORDINARY and _ORDINARY(text)):
         return None
     try:
-        validate_email(text, check_deliverability=False, test_environment=True, allow_quoted_local=True, strict=True)
+        _judged(text)
     except EmailNotValidError as error:
         why = str(error).rstrip(".")
         return f"{shown(text)} is not a valid email address. {why}. Send one such as ada@example.com, or leave the field out."
     return None
+
+
+def mailbox(text: str) -> Address:
+    """The one mailbox of an address, its domain in ASCII, for headers and for the mail server. Raises ``Invalid``."""
+    if wrong := email_fault(text):
+        raise Invalid(wrong)
+    local, _, domain = text.rpartition("@")
+    if not domain.isascii():
+        domain = _judged(text).ascii_domain
+    # The parser of address headers knows quotes, and the other way knows letters beyond ASCII.
+    return Address(addr_spec=f"{local}@{domain}") if local.isascii() else Address(username=local, domain=domain)
+
+
+def _judged(text: str) -> ValidatedEmail:
+    return validate_email(text, check_deliverability=False, test_environment=True, allow_quoted_local=True, strict=True)

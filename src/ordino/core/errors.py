@@ -7,7 +7,8 @@
     │   ├── Conflict       the thing is in another state, or the key is taken (409)
     │   └── Forbidden      no key, or a key without the scope (401, 403)
     └── Unavailable        a dependency is away; try again (503)
-        └── NotYet         something that must come first is still to be done; a reaction waits for it
+        ├── NotYet         something that must come first is still to be done; a reaction waits for it
+        └── AccountUnavailable  a mail server or provider fails for everybody; nothing is sent there for a while
 
 Anything else is a bug: it is logged once, with its context, and answered with 500.
 In a batch a refusal is a value, not a raise.
@@ -85,3 +86,11 @@ class NotYet(Unavailable):
     """What has to come first is still to be done. A reaction that raises it is tried again later, and never given up."""
 
     code = "not_yet"
+
+
+class AccountUnavailable(Unavailable):
+    """A mail server, a provider or another account outside fails whatever it is asked: it is away, or refuses our password. It is
+    paused, and no attempt is counted of what was to be sent there. The message says what failed and what to check.
+    """
+
+    code = "account_unavailable"

@@ -30,10 +30,11 @@ WHERE bucket = :bucket::smallint AND id = :id::uuid AND dead_at IS NULL AND due_
 FOR UPDATE SKIP LOCKED;
 
 -- name: lease_due
--- Take due reactions for a while: until the lease ends they are due later, and only its holder may finish them.
+-- Take due reactions while they are called: until the lease ends, by the clock of the machine, only its holder may finish them.
 WITH due AS (
     SELECT bucket, id FROM core.reactions
-    WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND bucket = any(:buckets::smallint[])
+    WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND lease IS NULL
+      AND bucket = any(:buckets::smallint[])
     ORDER BY due_at, id
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
@@ -42,17 +43,32 @@ UPDATE core.reactions r SET due_at = :until::timestamptz, lease = :lease::uuid, 
 FROM due WHERE r.bucket = due.bucket AND r.id = due.id
 RETURNING r.bucket, r.id, r.kind, r.subject_id, r.event_id, r.due_at, r.data, r.attempts;
 
+-- name: free_expired
+-- Whoever held these is gone: they are due now.
+UPDATE core.reactions SET lease = NULL, due_at = :at::timestamptz
+WHERE lease IS NOT NULL AND due_at <= :wall_at::timestamptz;
+
 -- name: finish
--- What is done leaves; a row that is not returned was taken over by another lease. Ids are unique across buckets.
+-- What is done leaves. Ids are unique across buckets.
 DELETE FROM core.reactions
-WHERE bucket = any(:buckets::smallint[]) AND id = any(:ids::uuid[]) AND lease IS NOT DISTINCT FROM :lease::uuid
+WHERE bucket = any(:buckets::smallint[]) AND id = any(:ids::uuid[]) AND lease IS NULL
 RETURNING id;
 
+-- name: finish_leased
+-- What was called leaves; a row that is not returned was taken over by another lease.
+DELETE FROM core.reactions r
+USING unnest(:buckets::smallint[], :ids::uuid[], :leases::uuid[]) AS d (bucket, id, lease)
+WHERE r.bucket = d.bucket AND r.id = d.id AND r.lease = d.lease /* on shards: AND r.bucket = any(:buckets::smallint[]) */
+RETURNING r.id;
+
 -- name: postpone
--- A reaction that failed is due again later, or is put aside for a person when it has failed too often.
-UPDATE core.reactions
-SET attempts = :attempts::int, due_at = :due_at::timestamptz, last_error = :error::text, dead_at = :dead_at::timestamptz, lease = NULL
-WHERE bucket = :bucket::smallint AND id = :id::uuid AND lease IS NOT DISTINCT FROM :lease::uuid;
+-- What is not done is due again later, or is put aside for a person. Whoever has taken it over decides for themselves.
+UPDATE core.reactions r
+SET attempts = p.attempts, due_at = p.due_at, last_error = p.error, dead_at = p.dead_at, lease = NULL
+FROM unnest(:buckets::smallint[], :ids::uuid[], :leases::uuid[], :attempts::int[], :due_ats::timestamptz[], :errors::text[],
+            :dead_ats::timestamptz[]) AS p (bucket, id, lease, attempts, due_at, error, dead_at)
+WHERE r.bucket = p.bucket AND r.id = p.id AND r.lease IS NOT DISTINCT FROM p.lease
+  /* on shards: AND r.bucket = any(:buckets::smallint[]) */;
 
 -- name: dead_letters
 -- What needs a person, oldest first.
@@ -71,7 +87,7 @@ SELECT k.kind, r.due_at
 FROM unnest(:kinds::text[]) AS k (kind)
 CROSS JOIN LATERAL (
     SELECT due_at FROM core.reactions
-    WHERE kind = k.kind AND due_at <= :at::timestamptz AND dead_at IS NULL ORDER BY due_at LIMIT 1
+    WHERE kind = k.kind AND due_at <= :at::timestamptz AND dead_at IS NULL AND lease IS NULL ORDER BY due_at LIMIT 1
 ) AS r;
 
 -- name: revisions
@@ -154,3 +170,54 @@ WHERE d.name = was.name RETURNING was.done_at AS since;
 -- name: set_revision
 -- What has been seen of a revision.
 UPDATE core.revisions SET number = :number::bigint WHERE name = :name::text;
+
+-- name: paused_accounts
+-- Accounts that fail for everybody, the longest failing first.
+SELECT account, failing_since, paused_until, failures, reason FROM core.paused_accounts ORDER BY failing_since, account;
+
+-- name: paused_account
+-- How long nothing is sent to an account.
+SELECT paused_until FROM core.paused_accounts WHERE account = :account::text;
+
+-- name: pause_account
+-- An account fails: for a while nothing is sent to it, each time twice as long. What fails meanwhile changes nothing.
+INSERT INTO core.paused_accounts AS p (account, failing_since, paused_until, failures, reason)
+VALUES (:account::text, :at::timestamptz, :at::timestamptz + make_interval(secs => :first_seconds::int), 1, :reason::text)
+ON CONFLICT (account) DO UPDATE
+SET paused_until = :at::timestamptz
+        + make_interval(secs => least(:longest_seconds::int, :first_seconds::int * power(2, least(p.failures, 20)))),
+    failures = p.failures + 1, reason = excluded.reason
+WHERE p.paused_until <= :at::timestamptz OR :tried::boolean
+RETURNING paused_until;
+
+-- name: try_accounts
+-- The first to come tries an account whose pause is over; the others wait until that is done.
+UPDATE core.paused_accounts SET paused_until = :until::timestamptz
+WHERE account = any(:accounts::text[]) AND paused_until <= :at::timestamptz
+RETURNING account;
+
+-- name: unpause_accounts
+-- These accounts serve again.
+DELETE FROM core.paused_accounts WHERE account = any(:accounts::text[]);
+
+-- name: end_pauses
+-- Every account may be tried now.
+UPDATE core.paused_accounts SET paused_until = :at::timestamptz WHERE paused_until > :at::timestamptz;
+
+-- name: take_effects
+-- A worker that takes these effects is there.
+INSERT INTO core.taken_effects (kind, seen_at)
+SELECT kind, :at::timestamptz FROM unnest(:kinds::text[]) AS k (kind)
+ON CONFLICT (kind) DO UPDATE SET seen_at = greatest(taken_effects.seen_at, excluded.seen_at);
+
+-- name: taken_effects
+-- Which effects workers take, and when one that does was last there.
+SELECT kind, seen_at FROM core.taken_effects ORDER BY kind;
+
+-- name: waiting_since
+-- Which of these kinds wait, and since when.
+SELECT k.kind, min(r.due_at) AS since, count(*) AS tasks
+FROM unnest(:kinds::text[]) AS k (kind)
+JOIN core.reactions r ON r.kind = k.kind
+WHERE r.due_at <= :at::timestamptz AND r.dead_at IS NULL AND r.lease IS NULL
+GROUP BY k.kind ORDER BY k.kind;

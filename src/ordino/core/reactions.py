@@ -6,49 +6,39 @@ REA-3  A reaction that fails, fails alone: its batch is run again one by one.
 REA-4  What has failed ``max_attempts`` times is kept, with its last error, until a person replays it. What waits for another
        reaction (``NotYet``) has not failed: it is tried again until that one is done.
 
-Two kinds. ``reaction`` runs in one transaction with its own leaving of the queue. ``effect`` calls the world outside:
-it holds a lease instead of row locks, calls with the reaction's id as idempotency key, and then settles its rows and
-its leaving in one transaction.
+Two kinds. ``reaction`` runs in one transaction with its own leaving of the queue. ``effect`` calls the world outside
+(``ordino.core.effects``): it holds a lease instead of row locks, calls with the reaction's id as idempotency key, and then
+settles its rows and its leaving in one transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
 
-import msgspec
 from asyncpg import Record
-from msgspec import Struct
 
+from ordino.core import accounts
+from ordino.core.clock import Clock, WallClock
 from ordino.core.database import Database, Tx
-from ordino.core.errors import NotYet, Refused
+from ordino.core.effects import Calls, Effect, Later, Task, backoff_seconds, postpone, tasks_of, wait_seconds, words_of
+from ordino.core.errors import NotYet
 from ordino.core.events import BUCKETS
-from ordino.core.ids import made_at, new_id
 from ordino.core.statements import statements
+
+__all__ = ["Duty", "Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
 TIDY_SECONDS = 3600
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-class Task(Struct, frozen=True, gc=False):
-    """One reaction to run. ``data`` holds the event's facts and the flow's options."""
-
-    bucket: int
-    id: UUID
-    kind: str
-    subject_id: UUID
-    event_id: UUID
-    due_at: datetime
-    data: dict[str, Any]
-    attempts: int
+TELL_SECONDS = 60
+"""So often a worker says which effects it takes, and what waits for another."""
+GONE_SECONDS = 300
+"""Who has not said for so long that it takes an effect takes it no more."""
 
 
 Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
@@ -57,18 +47,6 @@ Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
 
 Duty = Callable[[Tx, datetime, datetime], Awaitable[None]]
 """What is done again and again, by one worker at a time, in one transaction: it is told when it was done last, and the time."""
-
-
-class Effect(Struct, frozen=True):
-    """A call to the world outside, in three steps; no lock is held in the second.
-
-    ``ask`` reads what to send, one request a task (None: nothing to do). ``call`` sends one, with the task's id as
-    idempotency key. ``settle`` writes the answers down, in the transaction in which their tasks leave the queue.
-    """
-
-    ask: Callable[[Tx, Sequence[Task], datetime], Awaitable[Sequence[Any]]]
-    call: Callable[[Task, Any], Awaitable[Any]]
-    settle: Callable[[Tx, Sequence[tuple[Task, Any]], datetime], Awaitable[None]]
 
 
 class Registry:
@@ -114,21 +92,24 @@ registry = Registry()
 """Where every stage's ``reactions.py`` registers what it can do."""
 
 
-def backoff_seconds(attempts: int) -> float:
-    """Doubling pauses from one second to an hour, with a tenth of jitter."""
-    return float(min(3600, 2 ** (attempts - 1)) * random.uniform(0.9, 1.1))
+def gone_since(at: datetime) -> datetime:
+    """Workers that were not there since then are gone."""
+    return at - timedelta(seconds=GONE_SECONDS)
 
 
-def wait_seconds(id: UUID, at: datetime) -> float:
-    """How long what waits for another reaction waits before it asks again: a second at first, later a quarter of its age, and never
-    more than ten minutes. Its id says how old it is.
-    """
-    age_seconds = at.timestamp() - made_at(id).timestamp()
-    return float(min(600, max(1, age_seconds / 4)) * random.uniform(0.9, 1.1))
+async def not_taken(tx: Tx, registry: Registry, *, at: datetime) -> list[tuple[str, datetime, int]]:
+    """Effects that are due although no worker takes them: the kind, since when, and how many."""
+    seen = {row["kind"]: row["seen_at"] for row in await sql.taken_effects(tx)}
+    kinds = sorted(kind for kind in registry.effects if kind not in seen or seen[kind] < gone_since(at))
+    return [tuple(row) for row in await sql.waiting_since(tx, kinds=kinds, at=at)] if kinds else []
 
 
 class Worker:
-    """Runs what is due. As many as wanted may work on one database."""
+    """Runs what is due. As many as wanted may work on one database.
+
+    Of the effects it takes those that this process is configured for. ``wall`` is the clock of leases and pauses: calls take the
+    time of the machine, whatever the business's clock says.
+    """
 
     def __init__(
         self,
@@ -141,25 +122,59 @@ class Worker:
         lease_seconds: float = 60,
         max_attempts: int = 12,
         idempotency_days: int = 7,
+        wall: Clock | None = None,
     ) -> None:
         self.database = database
         self.registry = registry
         self.batch_size = batch_size
         self.lanes = lanes
         self.poll_seconds = poll_seconds
-        self.lease_seconds = lease_seconds
         self.max_attempts = max_attempts
         self.idempotency_days = idempotency_days
+        self.wall = wall or WallClock()
         self._tidy_at = 0.0
         self._duty_at: dict[str, float] = {}
         self._known_duties: set[str] = set()
         self._buckets = list(range(BUCKETS))
+        self.calls = {
+            kind: Calls(
+                database,
+                kind,
+                effect,
+                wall=self.wall,
+                buckets=self._buckets,
+                batch_size=batch_size,
+                lease_seconds=lease_seconds,
+                max_attempts=max_attempts,
+            )
+            for kind, effect in registry.effects.items()
+            if effect.lacking() is None
+        }
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The reactions and effects that this worker takes."""
+        return frozenset(self.registry.reactions) | frozenset(self.calls)
+
+    def introduction(self) -> list[str]:
+        """Which effects this worker takes, and what it lacks for the others: a sentence each."""
+        lacking = {kind: effect.lacking() for kind, effect in sorted(self.registry.effects.items())}
+        taken = ", ".join(sorted(self.calls)) or "none"
+        return [
+            f"This worker takes these effects: {taken}.",
+            *(f"It does not take `{kind}`. {why}" for kind, why in lacking.items() if why is not None),
+        ]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. A database that is away is waited for."""
+        await asyncio.gather(
+            self._react_until(stop), self._wake_until(stop), *(calls.run(stop) for calls in self.calls.values())
+        )
+
+    async def _react_until(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                done = await self.run_due()
+                done = await self._run_due(frozenset(self.registry.reactions))
                 await self.run_duties()
                 if time.monotonic() >= self._tidy_at:
                     await self.tidy()
@@ -168,10 +183,53 @@ class Worker:
                 log.exception("the worker could not reach its queue; it goes on trying")
                 done = 0
             if not done:
-                try:
-                    await asyncio.wait_for(stop.wait(), self.poll_seconds)
-                except TimeoutError:
-                    continue
+                await self._rest(stop)
+
+    async def _wake_until(self, stop: asyncio.Event) -> None:
+        """Look for effects that are due, beside the reactions and whatever is being called."""
+        told_at = None
+        while not stop.is_set():
+            try:
+                if told_at is None:
+                    await self.database.transact(lambda tx: accounts.try_again(tx, at=self.wall.now()))
+                if told_at is None or time.monotonic() >= told_at + TELL_SECONDS:
+                    await self._tell()
+                    told_at = time.monotonic()
+                await self._free_expired()
+                for row in await self._due(self.database.clock.now(), frozenset(self.calls)):
+                    self.calls[row["kind"]].wake.set()
+            except Exception:
+                log.exception("the worker could not reach its queue; it goes on trying")
+            await self._rest(stop)
+        for calls in self.calls.values():
+            calls.wake.set()
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), self.poll_seconds)
+
+    async def _tell(self) -> None:
+        """That this worker is there, and what waits for a worker that is not."""
+        at = self.wall.now()
+        if self.calls:
+            await self.database.transact(lambda tx: sql.take_effects(tx, kinds=sorted(self.calls), at=at))
+        for kind, since, count in await self.database.read(lambda tx: not_taken(tx, self.registry, at=at)):
+            log.warning(
+                "%d due since %s, and no worker takes them: `%s`. %s",
+                count,
+                f"{since:%Y-%m-%d %H:%M} UTC",
+                kind,
+                self.registry.effects[kind].lacking() or "Start `ordino work`.",
+            )
+
+    async def _free_expired(self) -> None:
+        at, wall_at = self.database.clock.now(), self.wall.now()
+        await self.database.transact(lambda tx: sql.free_expired(tx, at=at, wall_at=wall_at))
+
+    async def _due(self, at: datetime, kinds: frozenset[str]) -> list[Record]:
+        if not kinds:
+            return []
+        return await self.database.read(lambda tx: sql.due_kinds(tx, at=at, kinds=sorted(kinds)))
 
     async def run_duties(self, *, all: bool = False) -> None:
         """Do what it is time for (or everything). A duty that another worker has in hand is passed over, and one that fails is
@@ -201,18 +259,22 @@ class Worker:
         await self.database.transact(lambda tx: sql.forget_answers(tx, before=before))
 
     async def run_due(self) -> int:
-        """Run everything due now, one batch of each kind, ``lanes`` kinds side by side, oldest first. Returns how many were
-        taken up.
+        """Run everything due now, one batch of each kind, ``lanes`` kinds side by side, oldest first, and calls to their end.
+        Returns how many were taken up.
         """
+        if self.calls:
+            await self._free_expired()
+        return await self._run_due(self.kinds)
+
+    async def _run_due(self, kinds: frozenset[str]) -> int:
         at = self.database.clock.now()
-        kinds = await self.database.read(lambda tx: sql.due_kinds(tx, at=at, kinds=sorted(self.registry.names)))
         room = asyncio.Semaphore(self.lanes)
 
         async def run(kind: str) -> int:
             async with room:
                 return await (self._react(kind, at) if kind in self.registry.reactions else self._affect(kind, at))
 
-        oldest = sorted(kinds, key=lambda row: (row["due_at"], row["kind"]))
+        oldest = sorted(await self._due(at, kinds), key=lambda row: (row["due_at"], row["kind"]))
         taken = await asyncio.gather(*(run(row["kind"]) for row in oldest), return_exceptions=True)
         for outcome in taken:
             if isinstance(outcome, BaseException):
@@ -231,112 +293,56 @@ class Worker:
         held: list[Task] = []
 
         async def batch(tx: Tx) -> None:
-            held[:] = _tasks(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=self._buckets))
+            held[:] = tasks_of(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=self._buckets))
             if held:
                 await run(tx, held, at)
-                await self._finish(tx, held, None)
+                await self._finish(tx, held)
 
         try:
             await self.database.transact(batch)
         except Exception as error:
             if not held:
                 raise
-            log.warning("%s failed for a batch of %d, which is run one by one: %s", kind, len(held), error)
+            level = logging.INFO if isinstance(error, NotYet) else logging.WARNING
+            log.log(level, "%s failed for a batch of %d, which is run one by one: %s", kind, len(held), words_of(error))
             for task in list(held):
                 await self._react_alone(task, run, at)
         return len(held)
 
     async def _react_alone(self, task: Task, run: Reaction, at: datetime) -> None:
         async def one(tx: Tx) -> None:
-            held = _tasks(await sql.hold_one(tx, bucket=task.bucket, id=task.id, at=at))
+            held = tasks_of(await sql.hold_one(tx, bucket=task.bucket, id=task.id, at=at))
             if held:
                 await run(tx, held, at)
-                await self._finish(tx, held, None)
+                await self._finish(tx, held)
 
         try:
             await self.database.transact(one)
         except Exception as error:
-            await self._fail(task, task.attempts + 1, error, at, None)
+            await self._fail(task, task.attempts + 1, error, at)
 
     async def _affect(self, kind: str, at: datetime) -> int:
-        effect = self.registry.effects[kind]
-        lease = new_id(at)
-        until = at + timedelta(seconds=self.lease_seconds)
-        tasks = _tasks(
-            await self.database.transact(
-                lambda tx: sql.lease_due(
-                    tx, kind=kind, at=at, until=until, lease=lease, limit=self.batch_size, buckets=self._buckets
-                )
-            )
-        )
-        if tasks:
-            await self._ask_call_settle(effect, tasks, lease, at)
-        return len(tasks)
+        """One round of calls as of ``at``, to their end."""
+        calls = self.calls[kind]
+        taken = await calls.take(lambda: at)
+        await calls.end()
+        return taken
 
-    async def _ask_call_settle(self, effect: Effect, tasks: Sequence[Task], lease: UUID, at: datetime) -> None:
-        try:
-            requests = await self.database.read(lambda tx: effect.ask(tx, tasks, at))
-            calls = await asyncio.gather(
-                *(_call(effect, task, request) for task, request in zip(tasks, requests, strict=True)),
-                return_exceptions=True,
-            )
-            answered = [(task, answer) for task, answer in zip(tasks, calls, strict=True) if not _failed(answer)]
-            if answered:
-                await self.database.transact(lambda tx: self._settle(tx, effect, answered, lease, at))
-        except Exception as error:
-            if len(tasks) == 1:
-                await self._fail(tasks[0], tasks[0].attempts, error, at, lease)
-                return
-            log.warning("a batch of %d effects failed and is tried one by one: %s", len(tasks), error)
-            for task in tasks:
-                await self._ask_call_settle(effect, [task], lease, at)
-            return
-        for task, answer in zip(tasks, calls, strict=True):
-            if isinstance(answer, BaseException):
-                await self._fail(task, task.attempts, answer, at, lease)
+    async def _finish(self, tx: Tx, tasks: Sequence[Task]) -> None:
+        await sql.finish(tx, buckets=[t.bucket for t in tasks], ids=[t.id for t in tasks])
 
-    async def _settle(
-        self, tx: Tx, effect: Effect, answered: Sequence[tuple[Task, Any]], lease: UUID, at: datetime
-    ) -> None:
-        mine = await self._finish(tx, [task for task, _ in answered], lease)
-        if kept := [(task, answer) for task, answer in answered if task.id in mine and answer is not None]:
-            await effect.settle(tx, kept, at)
-
-    async def _finish(self, tx: Tx, tasks: Sequence[Task], lease: UUID | None) -> set[UUID]:
-        rows = await sql.finish(tx, buckets=[t.bucket for t in tasks], ids=[t.id for t in tasks], lease=lease)
-        return {row["id"] for row in rows}
-
-    async def _fail(self, task: Task, attempts: int, error: BaseException, at: datetime, lease: UUID | None) -> None:
-        words = error.detail if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+    async def _fail(self, task: Task, attempts: int, error: BaseException, at: datetime) -> None:
+        words = words_of(error)
         if isinstance(error, NotYet):
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
             attempts, dead = attempts - 1, False
             due_at = at + timedelta(seconds=wait_seconds(task.id, at))
         else:
-            log.error("%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, self.max_attempts, words)
             dead = attempts >= self.max_attempts
-            due_at = at + timedelta(seconds=backoff_seconds(attempts))
-        await self.database.transact(
-            lambda tx: sql.postpone(
-                tx,
-                bucket=task.bucket,
-                id=task.id,
-                attempts=attempts,
-                due_at=due_at,
-                error=words[:2000],
-                dead_at=at if dead else None,
-                lease=lease,
+            level = logging.ERROR if dead else logging.WARNING
+            log.log(
+                level, "%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, self.max_attempts, words
             )
-        )
-
-
-async def _call(effect: Effect, task: Task, request: Any) -> Any:
-    return None if request is None else await effect.call(task, request)
-
-
-def _failed(answer: Any) -> bool:
-    return isinstance(answer, BaseException)
-
-
-def _tasks(rows: Sequence[Record]) -> list[Task]:
-    return [Task(**{**dict(row), "data": _decode(row["data"])}) for row in rows]
+            due_at = at + timedelta(seconds=backoff_seconds(attempts))
+        later = Later(attempts=attempts, due_at=due_at, error=words[:2000], dead_at=at if dead else None)
+        await self.database.transact(lambda tx: postpone(tx, [(task, None, later)]))

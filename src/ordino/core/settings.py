@@ -96,7 +96,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 0.2
     lease_seconds: Annotated[
         Seconds,
-        Meta(description="How long a claimed reaction stays with its worker before another may take it."),
+        Meta(
+            description="How long a call outside stays with its worker at least; longer where the call may take longer."
+        ),
     ] = 60.0
     max_attempts: Annotated[
         AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")
@@ -108,7 +110,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     smtp_url: Annotated[
         Annotated[str, Meta(pattern="^smtps?://")] | None,
         Meta(
-            description="The mail server, smtp://user:password@host:587 or smtps://…; without it, messages stay in the outbox."
+            description="The mail server, smtp://user:password@host:587 or smtps://…; a worker without it sends no messages, and "
+            "leaves them to others."
         ),
     ] = None
     smtp_sender: Annotated[str, Meta(description="The address that messages to customers come from.")] = (

@@ -7,6 +7,7 @@ paid for twice; and it fixes the amount, so that a call that is repeated says th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordino.core.database import Tx
-from ordino.core.errors import NotYet, Unavailable
+from ordino.core.errors import NotYet, OrdinoError, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Effect, Task
@@ -24,6 +25,9 @@ from ordino.orders import ledger
 from ordino.orders.model import PaymentMove, PaymentMoveKind
 
 sql = statements("ordino.orders")
+log = logging.getLogger("ordino.orders")
+CALL_SECONDS = 30
+AT_ONCE = 250
 
 
 class Approved(Struct, frozen=True):
@@ -39,7 +43,11 @@ class Declined(Struct, frozen=True):
 
 
 class Provider(Protocol):
-    """Who moves the money. ``key`` makes a repeated call harmless; amounts are minor units of ``currency``."""
+    """Who moves the money. ``key`` makes a repeated call harmless; amounts are minor units of ``currency``.
+
+    A call may be cancelled after ``CALL_SECONDS``. It raises ``Refused`` for what can never be done, ``AccountUnavailable`` where
+    the provider is away or refuses our credentials whatever is asked, and ``Unavailable`` where the same call may pass later.
+    """
 
     async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
     async def capture(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
@@ -60,7 +68,7 @@ class Call(Struct, frozen=True):
 
 
 def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
-    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | None]:
+    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | OrdinoError | None]:
         order_ids = [t.subject_id for t in tasks]
         rows = {row["order_id"]: row for row in await sql.money_of(tx, order_ids=order_ids)}
         done = {
@@ -79,27 +87,41 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         worth: dict[UUID, int] = {}
         if kind is PaymentMoveKind.AUTHORIZED:
             worth = {row["order_id"]: row["worth_minor"] for row in await sql.worth(tx, order_ids=order_ids)}
+        under_way = {
+            row["subject_id"]
+            for row in await sql.other_calls(tx, kind=verb, order_ids=order_ids, ids=[t.id for t in tasks])
+        }
         spoken_for: dict[UUID, int] = {}
-        calls: list[Call | None] = []
+        calls: list[Call | OrdinoError | None] = []
         for task in tasks:
             order_id, payment = task.subject_id, rows[task.subject_id]
             amount = 0
-            if (order_id, task.event_id) not in done:
-                amount = asked(task, payment, worth.get(order_id, 0), order_id in queued)
+            if order_id in under_way:
+                calls.append(NotYet("The provider is being asked for the same order; this follows its answer."))
+                continue
             limit = _limit(kind, payment) - spoken_for.get(order_id, 0)
+            if (order_id, task.event_id) not in done:
+                # A refund that fits what is charged already waits for no other charge.
+                waits = order_id in queued and (kind is not PaymentMoveKind.REFUNDED or _refund_minor(task) > limit)
+                asked_for = asked(task, payment, worth.get(order_id, 0), waits)
+                if isinstance(asked_for, OrdinoError):
+                    calls.append(asked_for)
+                    continue
+                amount = asked_for
             amount = max(0, min(amount, limit))
             spoken_for[order_id] = spoken_for.get(order_id, 0) + amount
             free = worth.get(order_id) == 0 and payment["authorized_minor"] == 0
-            calls.append(Call(payment["provider"], amount, payment["currency"]) if amount > 0 or free else None)
+            request = Call(payment["provider"], amount, payment["currency"])
+            if amount > 0 and request.provider not in providers:
+                calls.append(_unknown(request.provider))
+            else:
+                calls.append(request if amount > 0 or free else None)
         return calls
 
     async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
         if not request.amount_minor:
             return request, Approved("")  # where nothing is due, nobody is asked
-        provider = providers.get(request.provider)
-        if provider is None:
-            raise Unavailable(f"This process knows no payment provider {request.provider!r}.")
-        answer = await getattr(provider, verb)(str(task.id), request.amount_minor, request.currency)
+        answer = await getattr(providers[request.provider], verb)(str(task.id), request.amount_minor, request.currency)
         return request, answer
 
     async def settle(tx: Tx, answers: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime) -> None:
@@ -123,7 +145,17 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         await ledger.move_money(tx, moves, at=at)
         await record(tx, events)
 
-    return Effect(ask, call, settle)
+    return Effect(ask, call, settle, account=_account, call_seconds=CALL_SECONDS, at_once=AT_ONCE)
+
+
+def _account(request: Call) -> str:
+    return f"payment provider {request.provider}"
+
+
+def _unknown(provider: str) -> NotYet:
+    """Another worker may know it. Until one does, the money waits, and no attempt is counted."""
+    log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
+    return NotYet(f"This worker knows no payment provider {provider!r}; start one that does.")
 
 
 def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:
@@ -152,27 +184,27 @@ def _to_authorize(task: Task, payment: Any, worth_minor: int, queued: bool) -> i
     return worth_minor if payment["authorized_minor"] == 0 else 0
 
 
-def _to_capture(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
+def _to_capture(task: Task, payment: Any, worth_minor: int, queued: bool) -> int | OrdinoError:
     """What the shipment's event says it charges."""
     amount = int(task.data["amount_minor"])
     if amount and payment["authorized_minor"] == 0:
         if queued:
-            raise NotYet("The payment is being authorized; the shipment is charged after that.")
-        raise Unavailable("The payment is not authorized; the shipment can be charged once it is.")
+            return NotYet("The payment is being authorized; the shipment is charged after that.")
+        return Unavailable("The payment is not authorized; the shipment can be charged once it is.")
     return amount
 
 
-def _to_void(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
+def _to_void(task: Task, payment: Any, worth_minor: int, queued: bool) -> int | OrdinoError:
     """What the cancelled units were worth, once it is authorized."""
     if payment["authorized_minor"] == 0 and queued:
-        raise NotYet("The payment is being authorized; what was cancelled is voided after that.")
+        return NotYet("The payment is being authorized; what was cancelled is voided after that.")
     return int(task.data["amount_minor"])
 
 
-def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int:
+def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int | OrdinoError:
     """What the event says is to be given back. What was not captured yet cannot be."""
     if queued:
-        raise NotYet("The shipment is not charged yet; the refund follows the charge.")
+        return NotYet("The shipment is not charged yet; the refund follows the charge.")
     return _refund_minor(task)
 
 

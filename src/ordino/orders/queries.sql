@@ -665,6 +665,11 @@ WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND dead_at IS
 -- For which of these orders a reaction of this kind is still to run, now or once a person replays it.
 SELECT DISTINCT subject_id FROM core.reactions WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]);
 
+-- name: other_calls
+-- Of which of these orders another reaction of this kind is being called.
+SELECT DISTINCT subject_id FROM core.reactions
+WHERE lease IS NOT NULL AND kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND NOT id = any(:ids::uuid[]);
+
 -- name: known_payment_moves
 -- Which of these events have moved money already.
 SELECT m.order_id, m.cause_id

@@ -56,16 +56,16 @@ class Crew(Worker):
 
     def __init__(self, database: Database, kinds: Iterable[str], behind: timedelta = timedelta(0)) -> None:
         super().__init__(database, batch_size=1000)
-        self.kinds = sorted(kinds)
+        self.crew = sorted(self.kinds & frozenset(kinds))
         self.behind = behind
 
     async def run_due(self) -> int:
         at = self.database.clock.now() - self.behind
         due = {
-            row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at, kinds=self.kinds))
+            row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at, kinds=self.crew))
         }
         taken = 0
-        for kind in self.kinds:
+        for kind in self.crew:
             if kind in due:
                 run = self._affect if kind in self.registry.effects else self._react
                 taken += await run(kind, at)
