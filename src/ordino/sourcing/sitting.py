@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -38,7 +39,8 @@ class Sitting(Case):
             rate = left.facts.rates.rate(profile.currency, request.currency, request.at)
             self._rate = (profile.currency, rate)
             if rate is not None:
-                profile = priced_in(profile, request.currency, rate)
+                key, own = ("priced", id(profile), request.currency, rate), profile
+                profile = left.facts.remember(key, own, partial(priced_in, own, request.currency, rate))
         super().__init__(request, left, profile, outlook, tell=tell)
         self._asked: dict[str, Any] | None = None
         self._at: set[int] = set()
