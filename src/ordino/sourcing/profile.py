@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from ordino.core.money import converted
 from ordino.network import postal
+from ordino.sourcing.condition import Asked
 
 
 class Condition(Protocol):
@@ -37,6 +38,9 @@ class Condition(Protocol):
 
     def holds(self, facts: Mapping[str, Any]) -> bool | str:
         """Whether it holds; the sentence why that cannot be told, where the expression fails on this order."""
+
+    def answer(self, asked: Asked) -> bool | str:
+        """The same, of an order that several conditions ask about."""
 
 
 class Scope(Struct, frozen=True):
