@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -35,8 +34,8 @@ SECRET = "Ada Lovelace, 12 Ockham Road, is in hospital"
 
 
 @pytest.fixture
-async def world(database: Database) -> AsyncIterator[World]:
-    yield await small_world(database, prefix=f"n{uuid4().hex[:6]}-", skus=2)
+async def world(database: Database) -> World:
+    return await small_world(database, prefix=f"n{uuid4().hex[:6]}-", skus=2)
 
 
 async def told_everything(database: Database, world: World) -> UUID:
