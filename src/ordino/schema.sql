@@ -996,6 +996,20 @@ CREATE TABLE orders.addresses (
     CONSTRAINT address_kinds CHECK (kind IN ('ship_to'))
 );
 
+-- What people write about orders in words of their own: the one place for it, so that it can be erased. ``note_id`` is the event
+-- that it belongs to; of a survey, the order; of reasons that were sentences once, the return.
+CREATE TABLE orders.notes (
+    order_id uuid NOT NULL,
+    note_id uuid NOT NULL,
+    about text NOT NULL,
+    text text NOT NULL,
+    written_by text,
+    written_at timestamptz NOT NULL,
+    CONSTRAINT notes_pk PRIMARY KEY (order_id, note_id),
+    CONSTRAINT a_note_is_about_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
+    CONSTRAINT what_notes_are_about CHECK (about IN ('cancellation', 'exception', 'refund', 'return', 'survey'))
+);
+
 -- The balance of the demand ledger: every ordered unit is in exactly one state.
 CREATE TABLE orders.lines (
     order_id uuid NOT NULL,
@@ -1424,7 +1438,7 @@ CREATE TABLE aftercare.refunds (
     shipping_minor bigint NOT NULL,    -- of that, for the shipping: asked, and its share of the goodwill
     goodwill_minor bigint NOT NULL,    -- of that, what was asked as goodwill
     reason text NOT NULL,
-    note text,
+    note text,                         -- no longer written: see orders.notes
     asked_by text,
     asked_at timestamptz NOT NULL,
     CONSTRAINT refunds_pk PRIMARY KEY (order_id, refund_id),
@@ -1447,7 +1461,7 @@ CREATE TABLE aftercare.surveys (
     asked_at timestamptz NOT NULL,
     answered_at timestamptz,
     answers jsonb,
-    comment text,
+    comment text,                      -- no longer written: see orders.notes
     CONSTRAINT surveys_pk PRIMARY KEY (order_id)
 );
 

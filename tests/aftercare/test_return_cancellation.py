@@ -127,7 +127,10 @@ async def test_over_http(database: Database, world: World) -> None:
         assert (await http.post(where, json={"all": True, "lines": []})).status_code == 400
         more = await http.post(where, json={"lines": [{"line_no": 1, "quantity": 3}]})
         assert (more.status_code, more.json()["type"]) == (409, "urn:ordino:problem:too_many")
-        some = await http.post(where, json={"lines": [{"line_no": 1, "quantity": 1}], "reason": "kept one"})
+        some = await http.post(
+            where,
+            json={"lines": [{"line_no": 1, "quantity": 1}], "reason": "kept_one", "note": "the customer kept one"},
+        )
         assert (some.status_code, some.json()["cancelled"]) == (200, [{"line_no": 1, "component": None, "quantity": 1}])
         assert (await http.post(where, json={"all": True})).status_code == 200
         assert (await http.post(where, json={"all": True})).status_code == 409

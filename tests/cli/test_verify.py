@@ -59,6 +59,10 @@ _LOST_AND_FOUND = f"""
 
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
+    "reasons_are_codes": (
+        f"UPDATE orders.moves SET reason = 'Ada is ill' WHERE order_id = {_of('cancelled')} AND to_state = 'cancelled'",
+        set(),
+    ),
     "stock_is_the_sum_of_its_moves": (
         "UPDATE inventory.moves SET on_hand_delta = on_hand_delta + 1 WHERE kind = 'received' AND sku_id = 1 AND location_id = 1",
         set(),

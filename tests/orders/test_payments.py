@@ -169,7 +169,7 @@ async def test_refunds_wait_for_the_charges_that_they_need_together(database: Da
         await in_one(database, ship, [item], AT)
         if number == 0:
             await run(database, "capture")
-    halves = [NewRefund(order_id=order_id, reason=f"half {n}", goodwill_minor=1000) for n in range(2)]
+    halves = [NewRefund(order_id=order_id, reason=f"half-{n}", goodwill_minor=1000) for n in range(2)]
     for asked in await in_one(database, refund, halves, AT):
         sure(asked, RefundRequested)
     await run(database, "refund")

@@ -156,7 +156,7 @@ async def post_return_cancellation(
     """
     said = decode(await request.body() or b"{}", WANTED_CANCELLATION)
     item = ReturnCancellation(
-        order_id=order_id, return_id=return_id, lines=said.lines, all=said.all, reason=said.reason
+        order_id=order_id, return_id=return_id, lines=said.lines, all=said.all, reason=said.reason, note=said.note
     )
     return await command_one(request, database, item, returns.cancel, ReturnRefused, statuses=REFUSED)
 

@@ -23,8 +23,9 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from ordino.core.codes import Code
+from ordino.core.codes import Code, ReasonCode
 from ordino.orders.model import MAX_MINOR
+from ordino.orders.notes import Note
 
 _NO_NUL = r"^[^\x00]*$"
 MAX_UNITS = 10**9
@@ -69,7 +70,7 @@ class ReturnLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     line_no: int
     quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS)]
-    reason: Code
+    reason: ReasonCode
     component: Code | None = None
 
 
@@ -124,7 +125,8 @@ class WantedCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     lines: list[CancelledLine] | None = None
     all: bool = False
-    reason: Annotated[str, Meta(min_length=1, max_length=200)] = "customer_request"
+    reason: ReasonCode = "customer_request"
+    note: Note | None = None
 
 
 class ReturnCancellation(WantedCancellation, frozen=True, kw_only=True):
@@ -269,12 +271,12 @@ class WantedRefund(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     particular: it is shared by what is left of all lines and of the shipping, in proportion.
     """
 
-    reason: Code
+    reason: ReasonCode
     lines: Annotated[list[RefundLine], Meta(min_length=1)] | None = None
     shipping_minor: Positive | None = None
     all_shipping: bool = False
     goodwill_minor: Positive | None = None
-    note: Annotated[str, Meta(max_length=1000, pattern=_NO_NUL)] | None = None
+    note: Note | None = None
 
 
 class NewRefund(WantedRefund, frozen=True, kw_only=True):

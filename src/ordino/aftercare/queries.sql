@@ -135,18 +135,20 @@ WHERE subject_id = any(:order_ids::uuid[]) AND kind = 'payment_declined' AND dat
 -- name: write_refunds
 -- Refunds that were asked for, with their lines.
 WITH r AS (
-    INSERT INTO aftercare.refunds (order_id, refund_id, amount_minor, shipping_minor, goodwill_minor, reason, note, asked_by, asked_at)
+    INSERT INTO aftercare.refunds (order_id, refund_id, amount_minor, shipping_minor, goodwill_minor, reason, asked_by, asked_at)
     SELECT r.*, :asked_by::text, :at::timestamptz
     FROM unnest(:order_ids::uuid[], :refund_ids::uuid[], :amounts::bigint[], :shipping::bigint[], :goodwill::bigint[],
-                :reasons::text[], :notes::text[]) AS r
+                :reasons::text[]) AS r
 )
 INSERT INTO aftercare.refund_lines (order_id, refund_id, line_no, amount_minor)
 SELECT * FROM unnest(:line_order_ids::uuid[], :line_refund_ids::uuid[], :line_nos::int[], :line_amounts::bigint[]);
 
 -- name: refunds_of_order
 -- The refunds without goods of an order, oldest first, and when the money went back.
-SELECT r.refund_id, r.amount_minor, r.shipping_minor, r.goodwill_minor, r.reason, r.note, r.asked_by, r.asked_at, m.at AS refunded_at
+SELECT r.refund_id, r.amount_minor, r.shipping_minor, r.goodwill_minor, r.reason, n.text AS note, r.asked_by, r.asked_at,
+       m.at AS refunded_at
 FROM aftercare.refunds r
+LEFT JOIN orders.notes n ON n.order_id = r.order_id AND n.note_id = r.refund_id
 LEFT JOIN orders.payment_moves m ON m.order_id = r.order_id AND m.cause_id = r.refund_id AND m.kind = 'refunded'
 WHERE r.order_id = :order_id::uuid ORDER BY r.refund_id;
 
@@ -166,10 +168,12 @@ RETURNING order_id;
 
 -- name: surveys
 -- What these orders were asked and answered.
-SELECT order_id, asked_at, answered_at, answers, comment FROM aftercare.surveys WHERE order_id = any(:order_ids::uuid[]);
+SELECT s.order_id, s.asked_at, s.answered_at, s.answers, n.text AS comment
+FROM aftercare.surveys s LEFT JOIN orders.notes n ON n.order_id = s.order_id AND n.note_id = s.order_id
+WHERE s.order_id = any(:order_ids::uuid[]);
 
 -- name: answer
 -- An order answers once.
-UPDATE aftercare.surveys s SET answered_at = :at::timestamptz, answers = a.answers, comment = a.comment
-FROM unnest(:order_ids::uuid[], :answers::jsonb[], :comments::text[]) AS a (order_id, answers, comment)
+UPDATE aftercare.surveys s SET answered_at = :at::timestamptz, answers = a.answers
+FROM unnest(:order_ids::uuid[], :answers::jsonb[]) AS a (order_id, answers)
 WHERE s.order_id = a.order_id AND s.answered_at IS NULL /* on shards: AND s.order_id = any(:order_ids::uuid[]) */;

@@ -26,8 +26,9 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.money import amount, split_minor
 from ordino.core.statements import statements
-from ordino.orders import ledger, value
+from ordino.orders import ledger, notes, value
 from ordino.orders.model import LineRow, OrderRow, ShippingMove
+from ordino.orders.notes import About, NewNote
 
 sql = statements("ordino.aftercare")
 
@@ -193,7 +194,6 @@ async def _write(
         shipping=[parts.shipping_minor for _, _, parts in done],
         goodwill=[wanted.goodwill_minor or 0 for _, wanted, _ in done],
         reasons=[wanted.reason for _, wanted, _ in done],
-        notes=[wanted.note for _, wanted, _ in done],
         asked_by=tx.actor,
         at=at,
         line_order_ids=[line[0] for line in lines],
@@ -201,6 +201,11 @@ async def _write(
         line_nos=[line[2] for line in lines],
         line_amounts=[line[3] for line in lines],
     )
+    said = [
+        NewNote(order_id=wanted.order_id, note_id=refund_id, about=About.REFUND, text=wanted.note)
+        for refund_id, wanted, _ in done
+    ]
+    await notes.write(tx, said, at=at)
     await record(tx, events)
 
 

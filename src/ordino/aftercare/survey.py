@@ -22,6 +22,8 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
 from ordino.orders import ledger as orders_ledger
+from ordino.orders import notes
+from ordino.orders.notes import About, NewNote
 
 sql = statements("ordino.aftercare")
 _encode = msgspec.json.Encoder().encode
@@ -72,9 +74,13 @@ async def answer(tx: Tx, answers: Sequence[SurveyAnswer], *, at: datetime) -> li
             tx,
             order_ids=list(kept),
             answers=[_encode(given.answers).decode() for given in kept.values()],
-            comments=[given.comment for given in kept.values()],
             at=at,
         )
+        said = [
+            NewNote(order_id=order_id, note_id=order_id, about=About.SURVEY, text=given.comment)
+            for order_id, given in kept.items()
+        ]
+        await notes.write(tx, said, at=at)
         events = [
             Event(order_id, event_id, "survey_answered", at, {"answers": given.answers}, orders[order_id].flow_version)
             for event_id, (order_id, given) in zip(new_ids(at, len(kept)), kept.items(), strict=True)

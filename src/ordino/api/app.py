@@ -23,6 +23,7 @@ import ordino.inventory.api
 import ordino.network.api
 import ordino.orders.api
 import ordino.orders.kits_api
+import ordino.orders.notes_api
 import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
@@ -53,6 +54,7 @@ log = logging.getLogger("ordino.api")
 STAGES = (
     ordino.catalog.api,
     ordino.orders.kits_api,
+    ordino.orders.notes_api,
     ordino.network.api,
     ordino.inventory.api,
     ordino.sourcing.api,

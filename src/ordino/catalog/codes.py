@@ -1,4 +1,6 @@
-"""SKUs by their codes. A code names the same SKU for ever (CAT-1), so a process keeps what it has found."""
+"""SKUs by their codes. A code names the same SKU for ever (CAT-1), so a process keeps what it has found. What a transaction has
+just created is not kept: it may be rolled back, and the code then belongs to another SKU.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from ordino.core.statements import statements
 
 sql = statements("ordino.catalog")
 KEPT = 2_000_000
+CREATED = "sku_ids"
+"""Among what has ``changed`` in a transaction that creates SKUs."""
 
 
 async def sku_ids(tx: Tx, codes: Iterable[str]) -> dict[str, int]:
     """Code -> key, of the SKUs that exist."""
-    kept: dict[str, int] = tx.kept.setdefault("sku_ids", (0, {}))[1]
+    kept: dict[str, int] = {} if CREATED in tx.changed else tx.kept.setdefault("sku_ids", (0, {}))[1]
     wanted = set(codes)
     if missing := [code for code in wanted if code not in kept]:
         if len(kept) > KEPT:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from ordino.catalog.codes import CREATED
 from ordino.catalog.model import Channel, Kit, Seller, Sku, sku_fault
 from ordino.core import kept
 from ordino.core.database import Tx
@@ -194,6 +195,7 @@ async def _claim(tx: Tx, codes: Sequence[str]) -> tuple[dict[str, int], set[str]
     fresh = await take_ids(tx, "sku", sorted(code for code in codes if code not in known))
     if not fresh:
         return known, set()
+    tx.changed.add(CREATED)
     rows = await sql.claim_sku_codes(tx, codes=list(fresh), sku_ids=list(fresh.values()))
     claimed = {row["code"] for row in rows}
     taken = [code for code in fresh if code not in claimed]

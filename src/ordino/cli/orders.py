@@ -170,6 +170,38 @@ def refunds(order_id: UUID, *, json: Json = False) -> None:
     show(found, blocks, json=json)
 
 
+# -- notes -----------------------------------------------------------------------------------------------------------------
+
+
+@orders_app.command
+def notes(order_id: UUID, *, json: Json = False) -> None:
+    """What people have written about an order in words of their own, oldest first."""
+    from ordino.orders.notes import notes_of
+
+    found, _ = read_order(order_id, notes_of)
+
+    def blocks() -> Group:
+        parts = [
+            Text(f"{one.about}, {_day(one.written_at)} by {one.written_by or 'nobody known'}\n  {one.text}")
+            for one in found
+        ]
+        return Group(*parts) if parts else Group("No notes.")
+
+    show(found, blocks, json=json)
+
+
+@orders_app.command
+def erase_notes(order_id: UUID, *, json: Json = False) -> None:
+    """Erase what people have written about an order, for good. Its events, units and money stay as they are."""
+    from ordino.orders.notes import erase
+
+    async def work(database: Database) -> Any:
+        return await database.transact(lambda tx: erase(tx, order_id, at=database.clock.now()))
+
+    found = on_database(work)
+    told(found, f"Erased: {found.notes} {'note' if found.notes == 1 else 'notes'}.", json=json)
+
+
 # -- returns ---------------------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +271,8 @@ def cancel_return(
     lines: Annotated[list[str] | None, Parameter(help=WithComponent)] = None,
     *,
     all: Annotated[bool, Parameter(help="Everything that is still to come.", negative="")] = False,
-    reason: str | None = None,
+    reason: Annotated[str | None, Parameter(help="A code of your own, such as changed_mind.")] = None,
+    note: Annotated[str | None, Parameter(help="A sentence for the file; `erase_notes` erases it.")] = None,
     json: Json = False,
 ) -> None:
     """Cancel units of a return that will not come back after all."""
@@ -248,6 +281,7 @@ def cancel_return(
 
     named = [units_of(text) for text in lines or ()]
     body = {"order_id": order_id, "return_id": return_id, "lines": named or None, "all": all, "reason": reason}
+    body["note"] = note
     found, _ = done(sent(body, ReturnCancellation), cancel, ReturnCancelled)
     many = sum(part.quantity for part in found.cancelled)
     told(found, f"Cancelled: {units(many)}. You can authorize a return of them again.", json=json)

@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from ordino.cli.terminal import Json, console, instant, on_database, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
+from ordino.core.http import decode
 from ordino.core.money import amount
 
 if TYPE_CHECKING:
@@ -429,7 +430,14 @@ def exceptions(
 
 @sourcing_app.command
 def resolve(
-    exception_id: UUID, action: Literal["retry", "cancel", "close"], *, reason: str | None = None, json: Json = False
+    exception_id: UUID,
+    action: Literal["retry", "cancel", "close"],
+    *,
+    reason: Annotated[str | None, Parameter(help="A code of your own, such as fraud.")] = None,
+    note: Annotated[
+        str | None, Parameter(help="A sentence for the file; `ordino orders erase-notes` erases it.")
+    ] = None,
+    json: Json = False,
 ) -> None:
     """See to an exception: source again (or reject the work), cancel the units, or close it."""
     from ordino.orders.exceptions import Resolve, Resolved
@@ -437,7 +445,8 @@ def resolve(
 
     async def run(database: Database) -> Resolved:
         at = database.clock.now()
-        wish = Resolve(action=action, reason=reason)
+        body = {name: said for name, said in (("reason", reason), ("note", note)) if said is not None}
+        wish = decode(msgspec.json.encode({"action": action, **body}), msgspec.json.Decoder(Resolve))
         return await database.transact(lambda tx: resolved(tx, exception_id, wish, at=at))
 
     found = on_database(run)

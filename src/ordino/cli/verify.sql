@@ -799,6 +799,20 @@ FULL JOIN (SELECT order_id, line_no, sum(CASE next WHEN 'refund' THEN restocked 
            FROM tracking.receipts WHERE next <> 'nothing' GROUP BY order_id, line_no) r USING (order_id, line_no)
 WHERE coalesce(m.cancelled, 0) <> coalesce(r.cancelled, 0) OR coalesce(m.sent_again, 0) <> coalesce(r.sent_again, 0);
 
+-- name: reasons_are_codes
+-- NTE-1: What people write in words of their own is in no event, move or reaction: those carry codes.
+SELECT subject_id AS order_id, id AS event_id, kind AS found, 'a code' AS expected
+FROM core.events
+WHERE kind IN ('units_cancelled', 'cancellation_wanted', 'cancellation_refused', 'return_cancelled', 'exception_resolved',
+               'refund_requested')
+  AND (data->>'reason' !~ '^[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$' OR length(data->>'reason') > 50)
+UNION ALL
+SELECT subject_id, event_id, kind, 'a code' FROM core.reactions
+WHERE jsonb_typeof(data) = 'object' AND (data->>'reason' !~ '^[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$' OR length(data->>'reason') > 50)
+UNION ALL
+SELECT order_id, cause_id, to_state, 'a code' FROM orders.moves
+WHERE reason !~ '^[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$' OR length(reason) > 50;
+
 -- name: parcel_exceptions_name_their_parcels
 -- EXC-3: An open exception of a parcel names one that comes back, with the units still in it, or one that was lost.
 SELECT e.order_id, e.shipment_id, e.kind AS found, p.status AS expected

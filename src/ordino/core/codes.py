@@ -31,6 +31,14 @@ TRIMMED = "trimmed"
 _SAID = "The name by which it is told apart."
 Code = Annotated[str, Meta(min_length=1, max_length=100, description=_SAID, extra={MARK: True})]
 ShortCode = Annotated[str, Meta(min_length=1, max_length=50, description=_SAID, extra={MARK: True})]
+ReasonCode = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$",
+        max_length=50,
+        description="A code of your own such as changed_mind: letters and digits, joined by _, . or -. Sentences go into `note`.",
+    ),
+]
 LongCode = Annotated[str, Meta(min_length=1, max_length=200, description=_SAID, extra={MARK: True})]
 Label = Annotated[str, Meta(min_length=1, max_length=200, extra={MARK: FOLDED})]
 

@@ -52,6 +52,10 @@ class Raced(Exception):
         self.positions = positions
 
 
+class Moved(Exception):
+    """Facts have changed while a transaction was being given them (``core.kept``): it is run again on what they are now."""
+
+
 async def _as_it_is(connection: object) -> None:
     """Between users: nobody changes a session beyond their transaction, so there is nothing to ask the server to reset."""
 
@@ -65,7 +69,9 @@ class Last(Protocol):
 class Tx:
     """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start."""
 
-    __slots__ = ("actor", "careful", "changed", "connection", "kept", "last", "plans", "revisions")
+    __slots__ = (
+        "actor", "careful", "changed", "connection", "facts", "given", "held", "kept", "last", "plans", "revisions",
+    )  # fmt: skip
 
     def __init__(
         self, connection: Any, plans: Plans, kept: dict[str, tuple[int, Any]], *, careful: bool = False
@@ -76,6 +82,9 @@ class Tx:
         self.plans = plans
         self.kept = kept
         self.changed: set[str] = set()
+        self.held: set[str] = set()
+        self.facts: dict[str, Any] = {}
+        self.given: dict[str, int] = {}
         self.revisions: dict[str, int] | None = None
         self.last: dict[str, Last] = {}
 
@@ -159,6 +168,8 @@ class Database:
                     for gathered in tx.last.values():
                         await gathered.write(tx)
                     return result
+            except Moved:
+                continue
             except Raced:
                 careful = True
             except _TRANSIENT:
@@ -172,9 +183,14 @@ class Database:
     async def read(self, query: Callable[[Tx], Awaitable[T]]) -> T:
         """Run reads on one connection, outside a transaction."""
         try:
-            async with self.pool.acquire() as connection:
-                return await query(Tx(connection, self.plans, self.kept))
+            for _ in range(TRIES):
+                try:
+                    async with self.pool.acquire() as connection:
+                        return await query(Tx(connection, self.plans, self.kept))
+                except Moved:
+                    continue
         except asyncpg.QueryCanceledError as error:
             raise Unavailable("The database took too long to answer.") from error
         except _AWAY as error:
             raise Unavailable(f"The database is away: {error}") from error
+        raise Unavailable(f"What the answer rests on has changed {TRIES} times while it was read. Try again.")

@@ -161,14 +161,12 @@ async def take_ids(tx: Tx, name: str, codes: Sequence[str]) -> dict[str, int]:
 
 async def hold_network(tx: Tx) -> None:
     """Changes of the network take turns: what this transaction reads of it stands until the commit. Readers do not wait."""
-    await sql.hold_revision(tx, name="network")
+    await kept.hold(tx, "network")
 
 
 async def share_network(tx: Tx) -> None:
     """What this transaction reads of the network from here on stands until the commit: changes wait, others who share do not."""
-    [row] = await sql.share_revision(tx, name="network")
-    if tx.revisions is not None:
-        tx.revisions = {**tx.revisions, "network": row["number"]}
+    await kept.share(tx, "network")
 
 
 async def network_changed(tx: Tx, outcomes: Iterable[Outcome], *, promises: bool = False) -> None:

@@ -28,6 +28,7 @@ _SENTENCES = {
 
 _PATTERNS = {
     r"^[^\x00]*$": "text without U+0000",
+    r"^[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$": "a code such as changed_mind, without blanks; put sentences into `note`",
     r"^[A-Z]{2}$": 'two capital letters, such as "US"',
     r"^[0-9]{1,12}(\.[0-9]{1,12})?$": 'a decimal number as text, such as "149.25"',
 }

@@ -348,9 +348,11 @@ SELECT k.kind FROM unnest('{buffer,allocation,low_stock}'::text[]) AS k (kind)
 WHERE EXISTS (SELECT FROM inventory.rules r WHERE r.sku_id IS NOT NULL AND r.kind = k.kind);
 
 -- name: rules_of_skus
--- The rules about these SKUs.
-SELECT kind, code, network_id, channel_id, location_type, location_id, category, sku_id, units, hundredths
-FROM inventory.rules WHERE sku_id = any(:sku_ids::int[]);
+-- The rules about these SKUs, each beside the revision of all rules; one row with the revision alone, if there are none.
+SELECT v.number, r.kind, r.code, r.network_id, r.channel_id, r.location_type, r.location_id, r.category, r.sku_id, r.units,
+       r.hundredths
+FROM core.revisions v LEFT JOIN inventory.rules r ON r.sku_id = any(:sku_ids::int[])
+WHERE v.name = 'rules';
 
 -- name: categories
 -- What these SKUs belong to.

@@ -29,7 +29,6 @@ from ordino.network.facts import Location, Serving, facts
 from ordino.network.model import LocationType
 
 sql = statements("ordino.inventory")
-core_sql = statements("ordino.core")
 MAX_UNITS = 10**12
 HUNDREDTHS = 10_000  # of a percent in the whole
 
@@ -87,7 +86,7 @@ async def _upsert(kind: RuleKind, tx: Tx, rules: Sequence[AnyRule], *, at: datet
     """Rules hold from the commit on. Rules take turns, so that no two come to say the same (RUL-1)."""
     if not rules:
         return []
-    await core_sql.hold_revision(tx, name="rules")
+    await kept.hold(tx, "rules")
     network = await facts(tx)
     networks = {serving.code: serving.network_id for serving in network.networks.values()}
     channels = {code: channel.channel_id for code, channel in network.channels.items()}
@@ -161,7 +160,7 @@ class Dropped(Struct, frozen=True):
 
 async def drop(tx: Tx, kind: RuleKind, code: str) -> Dropped:
     """Raises ``NotFound``."""
-    await core_sql.hold_revision(tx, name="rules")
+    await kept.hold(tx, "rules")
     if not await sql.drop_rule(tx, kind=kind, code=code):
         raise NotFound(f"There is no rule {code!r} of this kind.")
     await _changed(tx)
@@ -358,8 +357,11 @@ async def book(
     ids = list(sku_ids)
     of_skus: dict[int, list[Rule]] = {}
     if found.sku_kinds.intersection(kinds):
-        for row in await sql.rules_of_skus(tx, sku_ids=ids):
-            of_skus.setdefault(row["sku_id"], []).append(Rule(*row))
+        for number, *columns in await sql.rules_of_skus(tx, sku_ids=ids):
+            kept.agree(tx, "rules", number)
+            rule = Rule(*columns)
+            if rule.sku_id is not None:  # else there is none about these SKUs
+                of_skus.setdefault(rule.sku_id, []).append(rule)
     used = [
         *(rule for rules in found.rules.values() for rule in rules),
         *(r for rules in of_skus.values() for r in rules),

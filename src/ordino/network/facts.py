@@ -1,5 +1,8 @@
 """The network as sourcing sees it: who may ship, where to, at what cost and by when. Kept in memory for one revision.
 
+Facts are immutable, but they remember answers, and those memos belong to one thread: the one of the event loop. What thinks in
+another thread is given facts of its own (``apart``).
+
 A zone comes from a lane (a pair of postal prefixes, the longest pair wins) or else from the great-circle distance
 (haversine, mean Earth radius 6371.0088 km, IUGG).
 """
@@ -8,16 +11,16 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from copy import copy
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from fractions import Fraction
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from holidays import HolidayBase, country_holidays
+from holidays import country_holidays
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -31,6 +34,7 @@ from ordino.network.postal import beginning, first_part, normal
 from ordino.network.rates import Quote, Route, Service, Zone, heaviest, largest
 
 sql = statements("ordino.network")
+Found = TypeVar("Found")
 
 EARTH_RADIUS_KM = 6371.0088
 MEMO_LIMIT = 100_000
@@ -39,6 +43,10 @@ YEAR_DAYS = 366
 LARGEST_CODE = 1 << 62
 PRICED = 64
 """So many currencies and days are kept in memory."""
+REMEMBERED = 1024
+"""So many answers of later stages are kept in memory."""
+YEARS = 4096
+"""So many calendars, each of one year, are kept in memory."""
 HANDLING = ("handling_cost_minor", "handling_line_cost_minor", "handling_unit_cost_minor")
 NO_RATES = Rates()
 Exchanged = Mapping[str, Fraction | None]
@@ -137,10 +145,19 @@ class _Places:
         self._fits = codes < LARGEST_CODE
         self._kind, self._type = ("H", "uint16") if codes <= 1 << 16 else ("q", "int64")
         self.bytes = len(self.index) * np.dtype(self._type).itemsize  # of what is kept of one address
+        self._forget()
+
+    def _forget(self) -> None:
         self._interned: dict[bytes, int] = {}  # of zones, where there are too many services for one number
         self._zones: list[bytes] = []
         self._rows: dict[tuple[int, tuple[str | None, ...]], Numbers] = {}
         self.routes: dict[int, Route] = {}
+
+    def apart(self) -> _Places:
+        """The same places with memos of their own."""
+        places = copy(self)
+        places._forget()
+        return places
 
     def codes(self, postal_code: str, there: tuple[float, float] | None) -> array[int]:
         """One code a location, in the order of the index."""
@@ -287,7 +304,6 @@ class NetworkFacts:
         self.unpriced: frozenset[int] = frozenset()
         """Of such facts: the locations whose handling costs nobody can convert."""
         self._original = self
-        self._priced: dict[tuple[str, tuple[tuple[str, Fraction | None], ...]], NetworkFacts] = {}
         self.locations = locations
         self.location_ids = {location.code: location.location_id for location in locations.values()}
         self.binned = frozenset(n for n, location in locations.items() if location.bins)
@@ -303,11 +319,39 @@ class NetworkFacts:
         ) | {location_id for location_id, _ in capacity_days}
         self.levels = frozenset(service.level for service in services.values())
         self._price(locations, services)
+        self._forget()
         self._postal_codes = {(country, normal(country, code)): there for (country, code), there in places.items()}
         self._closures = closures
+
+    def _forget(self) -> None:
+        """Nothing has been asked yet."""
+        self._priced: dict[tuple[str, tuple[tuple[str, Fraction | None], ...]], NetworkFacts] = {}
+        self._serving: dict[str, frozenset[int]] = {}
+        self._destinations: dict[tuple[str, str], Destination] = {}
         self._open: dict[tuple[int, frozenset[int]], Mapping[int, int]] = {}
         self._ship_by: dict[tuple[int, int | None, int], tuple[datetime, datetime, datetime, datetime]] = {}
         self._arrivals: dict[tuple[int, int, datetime, int], datetime] = {}
+        self._remembered: dict[Any, tuple[object, Any]] = {}
+
+    def apart(self) -> NetworkFacts:
+        """The same network for another thread: what it remembers is its own."""
+        facts = copy(self)
+        facts._original = facts if self._original is self else self._original.apart()
+        facts.places = self.places.apart()
+        facts._forget()
+        return facts
+
+    def remember(self, key: tuple[Hashable, ...], of: object, find: Callable[[], Found]) -> Found:
+        """What later stages find out about the network, kept as long as these facts live. ``of`` is the object whose ``id`` is in
+        ``key``: an answer that was found for another object is found anew.
+        """
+        kept = self._remembered.get(key)
+        if kept is None or kept[0] is not of:
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            kept = self._remembered[key] = (of, find())
+        found: Found = kept[1]
+        return found
 
     def _price(self, locations: dict[int, Location], services: dict[int, Service]) -> None:
         """All that follows from what locations and services cost."""
@@ -330,8 +374,6 @@ class NetworkFacts:
         """A unit of up to this weight goes with every service."""
         self.small_cubic_cm = min((most for way in ways if (most := largest(*way)) is not None), default=None)
         """A unit of up to this volume goes with every service; None: any volume does."""
-        self._serving: dict[str, frozenset[int]] = {}
-        self._destinations: dict[tuple[str, str], Destination] = {}
 
     def priced_in(self, currency: str, at: datetime) -> NetworkFacts:
         """The same network with all costs in minor units of one currency, converted by the exchange rates of the day: each rate of
@@ -351,7 +393,7 @@ class NetworkFacts:
     def _converted(self, currency: str, rates: Exchanged) -> NetworkFacts:
         worth = {currency: Fraction(1), **rates}
         facts = copy(self)
-        facts._destinations, facts._serving, facts._priced = {}, {}, {}
+        facts._forget()
         facts.exchanged = rates
         facts.unpriced = frozenset(
             n
@@ -656,14 +698,19 @@ def distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))
 
 
-@cache
-def _calendar(name: str) -> HolidayBase:
+@lru_cache(YEARS)
+def _days_off(name: str, year: int) -> frozenset[date]:
+    """A year of a calendar, made as a whole: one that fills itself as it is asked is wrong while another thread fills it. The years
+    beside it count, too, because a holiday may be kept on a day of another year.
+    """
     country, _, part = name.partition("-")
-    return country_holidays(country, subdiv=part or None)
+    years = [one for one in (year - 1, year, year + 1) if MINYEAR <= one <= MAXYEAR]
+    found = country_holidays(country, subdiv=part or None, years=years, expand=False)
+    return frozenset(day for day in found if day.year == year)
 
 
 def _is_holiday(calendar: str | None, day: date) -> bool:
-    return calendar is not None and day in _calendar(calendar)
+    return calendar is not None and day in _days_off(calendar, day.year)
 
 
 async def facts(tx: Tx) -> NetworkFacts:

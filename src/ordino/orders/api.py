@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ordino.core.batcher import Batcher
 from ordino.core.bulk import Limit, PathCode
+from ordino.core.codes import ReasonCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, command_one, decode, described, encode
@@ -23,9 +24,10 @@ from ordino.inventory.history import LAST
 from ordino.inventory.model import LACKS_STOCK
 from ordino.inventory.shortfalls import Closed, Closure, close
 from ordino.orders import read
-from ordino.orders.cancel import Cancellation, Cancelled, CancelReason, CancelRefused, LineCancellation, cancel
+from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
 from ordino.orders.future import Future, future
 from ordino.orders.model import NewOrder, OrderRefused, Placed
+from ordino.orders.notes import Note
 from ordino.orders.place import place
 from ordino.orders.read import OrderHead, OrderView, TimelineEntry
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
@@ -48,7 +50,8 @@ class WholeCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     lines: list[LineCancellation] | None = None
     all: bool = False
-    reason: CancelReason = "customer_request"
+    reason: ReasonCode = "customer_request"
+    note: Note | None = None
 
 
 CANCELLATION = msgspec.json.Decoder(WholeCancellation)
@@ -175,7 +178,7 @@ async def post_cancellation(
 ) -> Response[bytes]:
     """Units of `lines`, or with `"all": true` everything. What the warehouse has is asked of it; it answers with an event."""
     wish = decode(await request.body() or b"{}", CANCELLATION)
-    cancellation = Cancellation(order_id=order_id, lines=wish.lines, all=wish.all, reason=wish.reason)
+    cancellation = Cancellation(order_id=order_id, lines=wish.lines, all=wish.all, reason=wish.reason, note=wish.note)
     return await command_one(request, database, cancellation, cancel, CancelRefused, statuses=REFUSED)
 
 

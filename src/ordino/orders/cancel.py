@@ -15,6 +15,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import ReasonCode
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
@@ -22,11 +23,10 @@ from ordino.core.ids import new_ids
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
-from ordino.orders import capacity, ledger
+from ordino.orders import capacity, ledger, notes
 from ordino.orders.called_off import CalledOff
 from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, ShippingMove, State, UnitMove
-
-CancelReason = Annotated[str, Meta(min_length=1, max_length=200)]
+from ordino.orders.notes import About, NewNote, Note
 
 
 class LineCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,12 +37,15 @@ class LineCancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Cancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to cancel: units of ``lines``, or ``all`` that can still be cancelled."""
+    """What to cancel: units of ``lines``, or ``all`` that can still be cancelled. ``reason`` is a code, which events and moves
+    carry; whatever else there is to say is a ``note``, which can be erased.
+    """
 
     order_id: UUID
     lines: list[LineCancellation] | None = None
     all: bool = False
-    reason: CancelReason = "customer_request"
+    reason: ReasonCode = "customer_request"
+    note: Note | None = None
 
 
 class CancelRefusal(StrEnum):
@@ -198,6 +201,7 @@ async def _write(
     stock_moves: list[StockMove] = []
     taken_allocations: list[tuple[UUID, int, int, int]] = []
     wishes: list[tuple[UUID, int, int]] = []
+    said: list[NewNote] = []
     results: dict[UUID, Any] = {}
     for cancellation in cancellations:
         order, taking = orders[cancellation.order_id], takings[cancellation.order_id]
@@ -232,6 +236,14 @@ async def _write(
             wishes += [(order_id, w.line_no, w.quantity) for w in wanted]
             data = {"lines": wanted, "reason": cancellation.reason}
             events.append(Event(order_id, wish_id, "cancellation_wanted", at, data, order.flow_version))
+        said.append(
+            NewNote(
+                order_id=order_id,
+                note_id=event_id if cancelled else wish_id,
+                about=About.CANCELLATION,
+                text=cancellation.note,
+            )
+        )
         results[order_id] = (cancelled, wanted, called_off)
     statuses = await ledger.move_units(tx, unit_moves, shipping, at=at)
     if taken_allocations:
@@ -249,6 +261,7 @@ async def _write(
     if wishes:
         columns = list(zip(*wishes, strict=True))
         await ledger.sql.want_stops(tx, order_ids=list(columns[0]), line_nos=list(columns[1]), deltas=list(columns[2]))
+    await notes.write(tx, said, at=at)
     await record(tx, events)
     await stock.post(tx, stock_moves, at=at)
     return {

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from ordino.core.codes import ReasonCode
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, NotFound
 from ordino.core.events import Due, Event, enqueue, record
@@ -23,9 +24,10 @@ from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import waiting
 from ordino.network.facts import facts
-from ordino.orders import ledger
+from ordino.orders import ledger, notes
 from ordino.orders.cancel import Cancellation, LineCancellation, cancel
 from ordino.orders.model import LineRow, OrderRow
+from ordino.orders.notes import About, NewNote, Note
 
 sql = statements("ordino.orders")
 NOT_SOURCED = "not_sourced"
@@ -69,7 +71,8 @@ class Resolve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     action: Literal["retry", "cancel", "close"]
-    reason: Annotated[str, Meta(max_length=200)] | None = None
+    reason: ReasonCode | None = None
+    note: Note | None = None
 
 
 class Resolved(Struct, frozen=True):
@@ -133,7 +136,12 @@ async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datetime) -
     )
     events = []
     for row in over:
-        data = {"exception_id": row["exception_id"], "line_no": row["line_no"], "action": "retry", "reason": FOUND}
+        data = {
+            "exception_id": row["exception_id"],
+            "line_no": row["line_no"],
+            "action": "retry",
+            "reason": FOUND.replace(" ", "_"),
+        }
         version = orders[row["order_id"]].flow_version
         events.append(Event(row["order_id"], new_id(at), "exception_resolved", at, data, version))
     await record(tx, events)
@@ -170,7 +178,10 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
         tx, order_id=order_id, exception_id=exception_id, resolution=wish.action, resolved_by=tx.actor, at=at
     )
     data = {"exception_id": exception_id, "line_no": line_no, "action": wish.action, "reason": wish.reason}
-    await record(tx, [Event(order_id, new_id(at), "exception_resolved", at, data, orders[order_id].flow_version)])
+    event_id = new_id(at)
+    note = NewNote(order_id=order_id, note_id=event_id, about=About.EXCEPTION, text=wish.note)
+    await notes.write(tx, [note], at=at)
+    await record(tx, [Event(order_id, event_id, "exception_resolved", at, data, orders[order_id].flow_version)])
     if wish.action == "retry" and kind == LOCATION_CLOSED:
         told = f'{{"location_id": {place}}}'
         await enqueue(tx, [Due("reject_closed", order_id, exception_id, at, told)], at=at)
@@ -183,7 +194,7 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
         await enqueue(tx, [Due("source", order_id, exception_id, at)], at=at)
     elif wish.action == "cancel" and (units := await _units(tx, kind, order_id, line_no, place)):
         lines = [LineCancellation(line_no=number, quantity=quantity) for number, quantity in sorted(units.items())]
-        reason = wish.reason or kind.replace("_", " ")
+        reason = wish.reason or kind
         await cancel(tx, [Cancellation(order_id=order_id, lines=lines, reason=reason)], at=at)
     return Resolved(exception_id, wish.action)
 

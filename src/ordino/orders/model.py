@@ -22,6 +22,7 @@ CAP-1  What a limited location has taken on for a day is what orders claim of it
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
 EXC-3  An open exception of a parcel names one that comes back or that was lost.
+NTE-1  What people write in words of their own is in no event, move or reaction: those carry codes.
 CUS-1  Every customer has the seller's key, and every key its customer.
 """
 

@@ -88,6 +88,7 @@ async def foresee(
     currency = max(sold, key=lambda one: (sold[one], one), default=None)
     if currency is not None:
         network = network.priced_in(currency, at)
+    network = network.apart()  # for the thread that works it out
     demand = await _demand(tx, at - timedelta(weeks=weeks), weeks)
     shared = (await sql.units_per_order(tx, since=at - timedelta(weeks=weeks)))[0]["units"] or 1.0
     written = 0

@@ -681,6 +681,21 @@ WHERE m.kind = :kind::text /* on shards: AND m.order_id = any(:order_ids::uuid[]
 SELECT order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor
 FROM orders.payments WHERE order_id = any(:order_ids::uuid[]);
 
+-- name: write_notes
+-- What was written about orders.
+INSERT INTO orders.notes (order_id, note_id, about, text, written_by, written_at)
+SELECT n.*, :written_by::text, :at::timestamptz
+FROM unnest(:order_ids::uuid[], :note_ids::uuid[], :abouts::text[], :texts::text[]) AS n;
+
+-- name: notes_of_order
+-- What was written about an order, oldest first.
+SELECT note_id, about, text, written_by, written_at FROM orders.notes
+WHERE order_id = :order_id::uuid ORDER BY written_at, note_id;
+
+-- name: erase_notes
+-- All of it, for good.
+DELETE FROM orders.notes WHERE order_id = :order_id::uuid RETURNING note_id;
+
 -- name: units_waiting
 -- How many units orders of these channels wait for, of these SKUs and of what those among them that are kits are made of.
 SELECT coalesce(k.component_sku_id, l.sku_id) AS sku_id,

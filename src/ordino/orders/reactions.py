@@ -36,6 +36,7 @@ declare(
     ship_by_endangered="No plan ships the order by the channel's ship-by time; the best plan was taken.",
     promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
     sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
+    notes_erased="What people had written about the order was erased.",
     exception_resolved="A person has seen to an exception.",
     condition_failed="A strategy's condition could not be evaluated on the order; the strategy was passed over.",
     order_resourced="Units that nobody works on yet come from elsewhere: for less, or because their location is closed.",

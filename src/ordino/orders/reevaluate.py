@@ -272,6 +272,8 @@ async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = 
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     claims = await capacity.claimed(tx, list(tentative))
     plans = {order_id: _plan(of) for order_id, of in tentative.items()}
+    if not lock:  # it is thought about in another thread, which remembers by itself
+        network, policy = network.apart(), policy.apart()
     return _Set(
         requests, orders, tentative, plans, claims, shelf.free, used, network, policy.for_request, shelf.book, outlook
     )

@@ -67,7 +67,7 @@ async def replay(
         )
         if not rows:
             break
-        await database.read(lambda tx, rows=rows: _replayed(tx, rows, profile, network, used, comparison))  # type: ignore[misc]
+        await database.read(lambda tx, rows=rows: _replayed(tx, rows, profile, used, comparison))  # type: ignore[misc]
         after_at, after_id, seen = rows[-1]["placed_at"], rows[-1]["order_id"], seen + len(rows)
     return comparison.report()
 
@@ -76,10 +76,12 @@ async def _replayed(
     tx: Tx,
     rows: Sequence[Record],
     profile: Profile,
-    network: NetworkFacts,
     used: dict[tuple[int, date], tuple[int, int]],
     comparison: Comparison,
 ) -> None:
+    network = comparison.network = (
+        await facts(tx)
+    ).apart()  # for the thread that decides; of the same moment as the rules
     orders = {row["order_id"]: OrderRow(**row) for row in rows}
     decided = {
         row["order_id"]: (row["cause_id"], _decode(row["explanation"]))

@@ -97,7 +97,7 @@ class Comparison:
 
     def __init__(self, profile: str, network: NetworkFacts) -> None:
         self._profile = profile
-        self._network = network
+        self.network = network
         self._orders = self._units = self._differ = self._told = 0
         self._sides = (Side(load={}), Side(load={}))
         self._given = [0, 0]
@@ -125,7 +125,7 @@ class Comparison:
             if promised_at is not None and one.arrives_at is not None and one.arrives_at <= promised_at:
                 self._in_time[place] += 1
             for location_id, _ in one.plan:
-                code = self._network.locations[location_id].code
+                code = self.network.locations[location_id].code
                 side.load[code] = side.load.get(code, 0) + 1
         if Counter(dict(before.plan)) != Counter(dict(after.plan)):
             self._differ += 1
@@ -135,7 +135,7 @@ class Comparison:
                 )
 
     def _codes(self, one: Outcome) -> dict[str, int]:
-        return {self._network.locations[n].code: units for n, units in one.plan}
+        return {self.network.locations[n].code: units for n, units in one.plan}
 
     def report(self) -> Report:
         costs = sorted(self._costs.values(), key=lambda one: (-one.orders, one.currency))

@@ -7,15 +7,24 @@ circuit could hide, on sample orders. On a real order it answers yes, no, or the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import cel
 
 from ordino.sourcing.contradiction import RANGES, contradiction, split
+from ordino.sourcing.steps import Unknown, steps_of
 
 LONGEST = 1000
+BUDGET = 20_000
+BUDGET_A_LINE = 150
+"""So many steps, about a microsecond each, may one condition take on an order."""
+IN_ALL = 10
+"""So many times the budget of one condition may all conditions of a profile take on an order together."""
+SMALL = 20
+MOST_ORDER_LINES = 5000
+"""No order has more lines."""
 MOST_OPERATORS = 150  # deeper expressions would exhaust the evaluator's stack
 _OPERATOR = re.compile(r"[-+*/%<>=!&|?:,.\[({]")
 
@@ -91,10 +100,40 @@ class Wrong(ValueError):
     """The expression cannot be used; the message says why."""
 
 
+class Asked:
+    """One order as conditions ask about it: its facts, and the steps that are left for them. Facts are handed to the evaluator
+    once, and an answer is found once.
+    """
+
+    __slots__ = ("_context", "_facts", "_known", "answers", "left", "lines")
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+        self._context = cel.Context()
+        self._known: set[str] = set()
+        self.answers: dict[str, bool | str] = {}
+        """By expression."""
+        self.lines = len(facts.get("lines", ()))
+        self.left = float(IN_ALL * budget(self.lines))
+
+    def context(self, roots: Sequence[str]) -> cel.Context:
+        """What an expression over these is run in."""
+        for root in roots:
+            if root not in self._known:
+                self._context.add_variable(root, self._facts[root])
+                self._known.add(root)
+        return self._context
+
+
+def budget(lines: int) -> int:
+    """So many steps may one condition take on an order of so many lines."""
+    return BUDGET + BUDGET_A_LINE * lines
+
+
 class CelCondition:
     """A compiled expression, with the line on which it stands."""
 
-    __slots__ = ("_program", "_roots", "line", "source")
+    __slots__ = ("_each", "_fits", "_least", "_program", "_roots", "_steps", "line", "source")
 
     def __init__(self, source: str, line: int = 1) -> None:
         """Raises ``Wrong``."""
@@ -105,11 +144,36 @@ class CelCondition:
         if len(_OPERATOR.findall(_STRINGS.sub("", source))) > MOST_OPERATORS:
             raise Wrong(f"an expression has at most {MOST_OPERATORS} operators, calls and parentheses.")
         self._program = _compile(source)
+        self._bound_steps()
         self._roots = [root for root in FACTS if root in self._program.references()["variables"]]
         _check_names(source)
         _check_equalities(source)
+        samples = [Asked(sample).context(self._roots) for sample in _samples(source)]
         for part in (*dict.fromkeys(_operands(source)), source):
-            _check_types(part, whole=part == source)
+            _check_types(part, samples, whole=part == source)
+
+    def _bound_steps(self) -> None:
+        """Raises ``Wrong`` if it may take too long even on a small order, or if that cannot be told."""
+        try:
+            self._steps = steps_of(self.source)
+        except (Unknown, RecursionError) as error:
+            raise Wrong(f"how long this takes cannot be told: {error or 'it is nested too deeply'}.") from error
+        if (most := self._steps(SMALL)) > budget(SMALL):
+            raise Wrong(
+                f"this may take {most:,.0f} steps on an order of {SMALL} lines, and {budget(SMALL):,} are allowed. Nest fewer "
+                "macros; use `exists` or `all` in place of `filter` and `map`; and write shorter patterns for `matches`."
+            )
+        # Steps grow faster and faster with the lines: what keeps to the budget on small and on the largest orders always does.
+        most = self._steps(MOST_ORDER_LINES)
+        self._fits = most <= budget(MOST_ORDER_LINES)
+        self._least = self._steps(0)
+        self._each = (most - self._least) / MOST_ORDER_LINES
+
+    def steps(self, lines: int) -> float:
+        """So many does it take at most on an order of so many lines."""
+        if self._fits and lines <= MOST_ORDER_LINES:
+            return self._least + self._each * lines
+        return self._steps(lines)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CelCondition) and other.source == self.source
@@ -136,11 +200,29 @@ class CelCondition:
 
     def holds(self, facts: Mapping[str, Any]) -> bool | str:
         """Whether it holds; the sentence why that cannot be told. Never raises."""
+        return self.answer(Asked(facts))
+
+    def answer(self, asked: Asked) -> bool | str:
+        """Whether it holds for an order; the sentence why that cannot be told. Never raises, and takes no more steps than are
+        left.
+        """
+        found = asked.answers.get(self.source)
+        if found is None:
+            found = asked.answers[self.source] = self._run(asked)
+        return found
+
+    def _run(self, asked: Asked) -> bool | str:
+        steps = self.steps(asked.lines)
+        if not (self._fits and asked.lines <= MOST_ORDER_LINES) and steps > budget(asked.lines):
+            return (
+                f"its condition was not run on this order, because it may take {steps:,.0f} steps on {asked.lines} lines, and "
+                f"{budget(asked.lines):,} are allowed"
+            )
+        if steps > asked.left:
+            return "its condition was not run on this order, because those before it have used up the steps of an order"
+        asked.left -= steps
         try:
-            context = cel.Context()
-            for root in self._roots:
-                context.add_variable(root, facts[root])
-            answer = self._program.execute(context)
+            answer = self._program.execute(asked.context(self._roots))
         except Exception as error:  # whatever an expression meets on an order, the order goes on
             return f"its condition failed on this order: {_said(error)}"
         if isinstance(answer, bool):
@@ -213,7 +295,7 @@ def _operands(source: str) -> Iterator[str]:
             yield part
 
 
-def _check_types(source: str, *, whole: bool) -> None:
+def _check_types(source: str, samples: Sequence[cel.Context], *, whole: bool) -> None:
     try:
         program = cel.compile(source)
     except Exception:
@@ -222,9 +304,9 @@ def _check_types(source: str, *, whole: bool) -> None:
         return  # what was cut out is no expression by itself; the whole one is tried anyway
     failed: Exception | None = None
     works = False
-    for sample in _samples(source):
+    for sample in samples:
         try:
-            answer = program.execute(dict(sample))
+            answer = program.execute(sample)
         except TypeError as error:
             raise Wrong(f"the types do not fit in `{source}`: {_said(error)}.") from error
         except Exception as error:  # of this sample's values: a division by zero, an index beyond the end

@@ -38,7 +38,7 @@ from ordino.core.errors import Fault, Invalid
 from ordino.core.money import is_currency
 from ordino.network.model import LocationType
 from ordino.network.postal import destination
-from ordino.sourcing.condition import FACTS, CelCondition, Wrong
+from ordino.sourcing.condition import FACTS, IN_ALL, SMALL, CelCondition, Wrong, budget
 from ordino.sourcing.profile import (
     Cost,
     Fallback,
@@ -127,6 +127,8 @@ class _Reader:
         self.faults: list[Fault] = []
         self.scoped: dict[str, frozenset[str]] = {}
         """What the profile's own scope leaves of facts that conditions ask for."""
+        self.steps = 0.0
+        """What the conditions so far may take together on a small order."""
 
     def wrong(self, node: yaml.Node | None, detail: str) -> None:
         line = node.start_mark.line + 1 if node is not None else 1
@@ -255,10 +257,18 @@ class _Reader:
             )
             return None
         try:
-            return CelCondition(node.value, node.start_mark.line + 1)
+            condition = CelCondition(node.value, node.start_mark.line + 1)
         except Wrong as error:
             self.wrong(node, f"`when`: {error}")
             return None
+        self.steps += condition.steps(SMALL)
+        if self.steps > IN_ALL * budget(SMALL):
+            self.wrong(
+                node,
+                f"`when`: with the conditions before it, this may take {self.steps:,.0f} steps on an order of {SMALL} lines, and "
+                f"{IN_ALL * budget(SMALL):,} are allowed for a profile. Make the costly conditions simpler.",
+            )
+        return condition
 
     def fences(self, node: yaml.Node) -> Fences:
         known = (

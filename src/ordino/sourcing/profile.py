@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from ordino.core.money import converted
 from ordino.network import postal
+from ordino.sourcing.condition import Asked
 
 
 class Condition(Protocol):
@@ -37,6 +38,9 @@ class Condition(Protocol):
 
     def holds(self, facts: Mapping[str, Any]) -> bool | str:
         """Whether it holds; the sentence why that cannot be told, where the expression fails on this order."""
+
+    def answer(self, asked: Asked) -> bool | str:
+        """The same, of an order that several conditions ask about."""
 
 
 class Scope(Struct, frozen=True):
@@ -229,20 +233,10 @@ class Profile(Struct, frozen=True):
         )
 
 
-_PRICED: dict[tuple[int, str, Fraction], tuple[Profile, Profile]] = {}
-
-
 def priced_in(profile: Profile, into: str, rate: Fraction) -> Profile:
-    """The profile with its money in an order's currency; the same profile as long as it lives."""
-    key = (id(profile), into, rate)
-    found = _PRICED.get(key)
-    if found is None or found[0] is not profile:
-        assert profile.currency is not None, "it is converted from there"
-        if len(_PRICED) >= 256:
-            _PRICED.clear()
-        strategies = [
-            replace(strategy, cost=strategy.cost.priced_in(profile.currency, into, rate))
-            for strategy in profile.strategies
-        ]
-        found = _PRICED[key] = (profile, replace(profile, strategies=tuple(strategies)))
-    return found[1]
+    """The profile with its money in an order's currency."""
+    assert profile.currency is not None, "it is converted from there"
+    strategies = [
+        replace(strategy, cost=strategy.cost.priced_in(profile.currency, into, rate)) for strategy in profile.strategies
+    ]
+    return replace(profile, strategies=tuple(strategies))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any
+from functools import partial
 
 from msgspec import Struct
 
 from ordino.network.exchange import in_words
+from ordino.sourcing.condition import Asked
 from ordino.sourcing.costs import handling
 from ordino.sourcing.left import Cover, Left
 from ordino.sourcing.model import (
@@ -38,9 +39,10 @@ class Sitting(Case):
             rate = left.facts.rates.rate(profile.currency, request.currency, request.at)
             self._rate = (profile.currency, rate)
             if rate is not None:
-                profile = priced_in(profile, request.currency, rate)
+                key, own = ("priced", id(profile), request.currency, rate), profile
+                profile = left.facts.remember(key, own, partial(priced_in, own, request.currency, rate))
         super().__init__(request, left, profile, outlook, tell=tell)
-        self._asked: dict[str, Any] | None = None
+        self._asked: Asked | None = None
         self._at: set[int] = set()
         self.takes: list[Take] = []
         self.found = Found([], None, None, {}, frozenset(), False)
@@ -196,8 +198,8 @@ class Sitting(Case):
         if strategy.when is None:
             return None
         if self._asked is None:
-            self._asked = self.request.facts()
-        answer = strategy.when.holds(self._asked)
+            self._asked = Asked(self.request.facts())
+        answer = strategy.when.answer(self._asked)
         if answer is True:
             return None
         if answer is False:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from datetime import datetime
 from hashlib import blake2b
 
@@ -18,7 +19,6 @@ from ordino.sourcing.model import Request
 from ordino.sourcing.profile import Profile
 
 sql = statements("ordino.sourcing")
-core_sql = statements("ordino.core")
 log = logging.getLogger("ordino.sourcing")
 LAST_VERSION = 2**31 - 1
 MOST_SHADOWS = 3
@@ -59,6 +59,12 @@ class Profiles:
         self._packaged = parse(packaged())
         self._places = any(profile.scope.destinations for profile in active)
         self._memo: dict[tuple[str, str, str, str, str], Profile] = {}
+
+    def apart(self) -> Profiles:
+        """The same profiles for another thread: what it remembers is its own."""
+        profiles = copy(self)
+        profiles._memo = {}
+        return profiles
 
     def for_request(self, request: Request) -> Profile:
         """The profile that decides an order."""
@@ -141,7 +147,7 @@ async def check(tx: Tx, document: str) -> Profile:
 async def draft(tx: Tx, document: str, *, at: datetime) -> int:
     """Check a document and keep it under a new version. Raises ``Invalid`` with every fault and its line."""
     checked = await check(tx, document)
-    await core_sql.hold_revision(tx, name="profiles")
+    await kept.hold(tx, "profiles")
     [row] = await sql.draft_profile(tx, name=checked.name, document=document, at=at)
     version: int = row["version"]
     return version
@@ -156,7 +162,7 @@ async def activate(tx: Tx, version: int, *, at: datetime, if_match: str | None =
     """
     if version == 0:
         raise Invalid("Version 0 decides wherever no active profile does; retire the profiles that are in its way.")
-    await core_sql.hold_revision(tx, name="profiles")
+    await kept.hold(tx, "profiles")
     checked = await check(tx, (await profile(tx, version)).document)
     if if_match is not None and if_match not in ("*", await etag(tx)):
         gone = Conflict("Other profiles are active than you have seen; read them again.", code="precondition_failed")
@@ -194,7 +200,7 @@ def _priced(profile: Profile, network: NetworkFacts, at: datetime) -> None:
 
 async def retire(tx: Tx, name: str) -> int:
     """No version of this name decides any more. Returns the one that did. Raises ``NotFound``."""
-    await core_sql.hold_revision(tx, name="profiles")
+    await kept.hold(tx, "profiles")
     rows = await sql.retire_profile(tx, name=name)
     if not rows:
         raise NotFound(f"No version of a routing profile {name!r} is active.")
@@ -205,7 +211,7 @@ async def retire(tx: Tx, name: str) -> int:
 
 async def shadow(tx: Tx, version: int, *, on: bool) -> None:
     """A version begins (or ends) to decide beside the active ones. Raises ``NotFound``, ``Conflict`` if there are too many."""
-    await core_sql.hold_revision(tx, name="profiles")
+    await kept.hold(tx, "profiles")
     if not 0 < version <= LAST_VERSION or not await sql.shadow_profile(tx, version=version, on=on):
         raise NotFound(f"There is no version {version} of a routing profile to be tried.")
     if on and len((await _load(tx)).shadows) > MOST_SHADOWS:

@@ -422,18 +422,9 @@ def _by_worth(ranked: tuple[int, int, int, Cover]) -> tuple[int, int, int]:
     return ranked[:3]
 
 
-_BARRED: dict[tuple[int, int], tuple[NetworkFacts, Strategy, dict[int, Fence]]] = {}
-
-
 def barred_by(facts: NetworkFacts, strategy: Strategy) -> dict[int, Fence]:
-    """The locations that a strategy never uses, whatever the order; kept as long as both live on."""
-    key = (id(facts), id(strategy))
-    found = _BARRED.get(key)
-    if found is None or found[0] is not facts or found[1] is not strategy:
-        if len(_BARRED) >= 256:
-            _BARRED.clear()
-        found = _BARRED[key] = (facts, strategy, _stopped(facts, strategy))
-    return found[2]
+    """The locations that a strategy never uses, whatever the order; kept with the facts."""
+    return facts.remember(("barred", id(strategy)), strategy, lambda: _stopped(facts, strategy))
 
 
 def _stopped(facts: NetworkFacts, strategy: Strategy) -> dict[int, Fence]:

@@ -14,6 +14,8 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
+from ordino.orders import notes
+from ordino.orders.notes import About, NewNote
 
 
 async def cancel(
@@ -25,6 +27,7 @@ async def cancel(
     outcomes: list[ReturnCancelled | ReturnRefused] = []
     changed: dict[RowKey, Row] = {}
     events: list[Event] = []
+    said: list[NewNote] = []
     for index, (wish, event_id) in enumerate(zip(cancellations, new_ids(at, len(cancellations)), strict=True)):
         rows = copied(history.of_return(wish.order_id, wish.return_id))
         taken = _take(wish, rows, history, repeated=index in repeats)
@@ -43,7 +46,9 @@ async def cancel(
         data = {"return_id": wish.return_id, "lines": units, "reason": wish.reason}
         version = history.orders[wish.order_id].flow_version
         events.append(Event(wish.order_id, event_id, "return_cancelled", at, data, version))
+        said.append(NewNote(order_id=wish.order_id, note_id=event_id, about=About.RETURN, text=wish.note))
         outcomes.append(ReturnCancelled(wish.order_id, wish.return_id, units))
+    await notes.write(tx, said, at=at)
     await write_rows(tx, list(changed.values()))
     await record(tx, events)
     return outcomes
