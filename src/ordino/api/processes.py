@@ -59,11 +59,11 @@ class Processes(MPServer):
         try:
             self.serve(target_loader=load, wrap_loader=False)
         except SystemExit:
-            if self._given_up is not None:
-                raise self._given_up from None
             # Ctrl-C reaches every process of the terminal: one that has ended by itself before it was told is no failure.
-            if not self.interrupt_signal:
+            if not self._is_over():
                 raise
+        if self._given_up is not None:
+            raise self._given_up
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
         while not self._is_over():
@@ -92,7 +92,7 @@ class Processes(MPServer):
             return
         seconds = self._patience[index].end(passing=status == TRY_LATER)
         if seconds is None:
-            self._given_up = ProcessGivenUp(self._patience[index].ends - 1, status)
+            self._given_up = ProcessGivenUp(self._patience[index].ends, status)
         else:
             logger.error(f"Server process {index + 1} ended with status {status}; it is started again.")
             self._due[index] = time.monotonic() + seconds

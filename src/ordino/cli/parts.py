@@ -88,7 +88,7 @@ class Part:
         self._forget_ready()
         seconds = self._patience.end(passing=status == TRY_LATER)
         if seconds is None:
-            raise PartGivenUp(self.name, status, self._patience.ends - 1)
+            raise PartGivenUp(self.name, status, self._patience.ends)
         log.error("`ordino %s` ended %s; it is started again.", self.name, _how(status))
         if self._lifeline is not None:
             self._left.append(self._lifeline)
