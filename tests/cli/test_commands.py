@@ -86,8 +86,9 @@ async def test_up_starts_everything_keeps_its_port_and_stops_in_order(
         assert not answers(listening, "/health")
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("word", ["serve", "work"])
+@pytest.mark.parametrize(
+    ("word", "end"), [("serve", signal.SIGTERM), ("work", signal.SIGINT), ("serve", signal.SIGHUP)]
+)
 async def test_a_part_that_is_told_to_stop_while_it_starts_stops(
     database_url: str, listening: int, output: Path, word: str, end: signal.Signals
 ) -> None:

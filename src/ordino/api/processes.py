@@ -56,6 +56,10 @@ class Processes(MPServer):
             end_with_starter()
             return application()
 
+        # A closed terminal stops the server as it stops every command, unless `nohup` says otherwise.
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        hung_up = signal.SIG_IGN if ignored else self.signal_handler_interrupt
+        self.on_startup(lambda: signal.signal(signal.SIGHUP, hung_up))
         try:
             self.serve(target_loader=load, wrap_loader=False)
         except SystemExit:
@@ -73,8 +77,6 @@ class Processes(MPServer):
                 self._ended(self.interrupt_children.pop())
             if self._is_over():
                 return
-            if self.reload_signal:
-                self._reload(spawn_target, target_loader)  # type: ignore[no-untyped-call]
             for index in [index for index, at in self._due.items() if at <= time.monotonic()]:
                 del self._due[index]
                 self._patience[index].start()

@@ -116,7 +116,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     finally:
         # The loop takes its handlers with it.
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def end_by_exception() -> None:
