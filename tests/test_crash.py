@@ -21,7 +21,8 @@ from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 
 CLIENTS = 32
-IDLE_SECONDS = 60.0
+CEILING_SECONDS = 600.0
+"""Only for what never comes true: a busy machine takes long."""
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def _names(file: Path) -> list[str]:
 
 async def _acknowledged_more_than(file: Path, count: int) -> None:
     """Wait until the load is well on its way."""
-    for _ in range(1200):
+    for _ in range(int(CEILING_SECONDS * 20)):
         if _count(file) > count:
             return
         await asyncio.sleep(0.05)
@@ -94,7 +95,7 @@ async def _assert_nothing_is_lost(url: str, acknowledged: Path) -> None:
 
 
 async def _come_to_rest(database: Database) -> None:
-    for _ in range(int(IDLE_SECONDS * 10)):
+    for _ in range(int(CEILING_SECONDS * 10)):
         due = await database.pool.fetchval(
             "SELECT count(*) FROM core.reactions WHERE due_at <= now() AND dead_at IS NULL"
         )
@@ -144,9 +145,10 @@ async def test_a_killed_postgresql_loses_no_acknowledged_order(directory: Path) 
             before = _count(acknowledged)
             await asyncio.to_thread(second.start)
             assert second.url == url
-            await _acknowledged_more_than(acknowledged, before + 200)  # server and worker went on by themselves
             result = await loading
-            assert result.good == _count(acknowledged) < result.answers, "some were told to try again"
+            assert result.good < result.answers, "some were told to try again"
+            await load.run(_plan(server, "after", acknowledged, 2))  # server and worker went on by themselves
+            assert _count(acknowledged) > max(before, result.good)
             assert (server.process.returncode, worker.process.returncode) == (None, None)
             await _assert_nothing_is_lost(url, acknowledged)
     finally:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
+import asyncpg
+import httpx
+import psutil
 import pytest
 
-ordino = [sys.executable, "-m", "ordino"]
-
-
-def told(*words: str, **environment: str) -> tuple[int, str]:
-    """The exit status of a command, and what it said."""
-    done = subprocess.run(
-        [*ordino, *words], env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout + done.stderr
+from ordino.cli.parts import Part, PartGivenUp, Parts
+from ordino.core import patience
+from processes import answers, children, running, told
 
 
 @pytest.fixture
@@ -73,53 +66,126 @@ def test_a_flow_is_checked_without_a_database(tmp_path: Path) -> None:
     assert told("flows", "validate", str(tmp_path / "none"))[0] == 1
 
 
-def _is_ready(process: subprocess.Popen[bytes], port: int) -> bool:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
-                return True
-        except OSError:
-            time.sleep(0.1)
-    return False
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_up_starts_everything_keeps_its_port_and_stops_in_order(
-    database_url: str, listening: int, end: signal.Signals
+async def test_up_starts_everything_keeps_its_port_and_stops_in_order(
+    database_url: str, listening: int, output: Path, end: signal.Signals
 ) -> None:
-    environment = os.environ | {"ORDINO_DATABASE_URL": database_url, "ORDINO_PORT": str(listening)}
-    process = subprocess.Popen([*ordino, "up"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        assert _is_ready(process, listening), "`ordino up` ended, or its server never answered"
-        status, said = told("serve", ORDINO_DATABASE_URL=database_url, ORDINO_PORT=str(listening))
-        assert (status, "ORDINO_PORT" in said) == (1, True), said
-        process.send_signal(end)
-        assert process.wait(60) in (0, 128 + end)  # a part that does not stop in 40 s is killed
-        with pytest.raises(OSError, match="refused"):
-            urllib.request.urlopen(f"http://127.0.0.1:{listening}/health", timeout=1)
-    finally:
-        process.kill()
-        process.wait()
+    """Started as a shell starts `ordino up &`: with SIGINT ignored."""
+    with running("up", output=output, port=listening, deaf=True, ORDINO_DATABASE_URL=database_url) as up:
+        await up.ready()
+        for word in ("serve", "up"):
+            status, said = told(word, ORDINO_DATABASE_URL=database_url, ORDINO_PORT=str(listening))
+            assert (status, "ORDINO_PORT" in said) == (1, True), said
+        assert await up.stop(end) == 0
+        assert "refused to gracefully stop" not in up.said()
+        assert not answers(listening, "/health")
 
 
-def test_a_worker_says_which_effects_it_takes_and_effects_are_listed(database_url: str) -> None:
-    process = subprocess.Popen(
-        [*ordino, "work"],
-        env={**os.environ, "ORDINO_DATABASE_URL": database_url, "ORDINO_SMTP_URL": ""},
-        stdout=subprocess.PIPE,
-        text=True,
+@pytest.mark.parametrize(
+    ("word", "end"), [("serve", signal.SIGTERM), ("work", signal.SIGINT), ("serve", signal.SIGHUP)]
+)
+async def test_a_part_that_is_told_to_stop_while_it_starts_stops(
+    database_url: str, listening: int, output: Path, word: str, end: signal.Signals
+) -> None:
+    """A server's processes that are only being made are told, too, and are not waited for until they are killed."""
+    with running(word, output=output, port=listening, deaf=True, ORDINO_DATABASE_URL=database_url) as part:
+        if word == "serve":
+            await part.until("forked", lambda: children(psutil.Process(part.process.pid), "serve"))
+        else:
+            await part.until("connected", lambda: psutil.Process(part.process.pid).net_connections("unix"))
+        assert await part.stop(end) == 0, part.said()
+        assert "refused" not in part.said()
+
+
+async def test_a_server_answers_what_it_has_begun_before_it_stops(
+    database_url: str, listening: int, output: Path
+) -> None:
+    with running("serve", output=output, port=listening, ORDINO_DATABASE_URL=database_url) as serve:
+        await serve.ready()
+        locking = await asyncpg.connect(database_url)
+        hold = locking.transaction()
+        await hold.start()
+        await locking.execute("LOCK TABLE catalog.sellers")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening}", timeout=60) as client:
+            await client.get("/health")  # a connection that stays open, and idle, does not keep it
+            begun = asyncio.create_task(
+                client.put("/v1/sellers", json={"sellers": [{"code": "slow", "name": "Slow", "currency": "EUR"}]})
+            )
+            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            while not await locking.fetchval(waits):
+                assert not begun.done(), begun.result().text
+                await asyncio.sleep(0.01)
+            serve.process.send_signal(signal.SIGTERM)
+            await serve.until("stopped listening", lambda: not answers(listening, "/health"))
+            await hold.rollback()
+            assert (await begun).status_code == 200
+        await locking.close()
+        assert await serve.ends() == 0, serve.said()
+
+
+def test_a_data_directory_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path, listening: int) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    for word in ("up", "serve", "work", "verify", "migrate"):
+        status, said = told(word, ORDINO_DATA_DIRECTORY=str(place / "data"), ORDINO_PORT=str(listening))
+        assert (status, said.count("\n"), "ORDINO_DATA_DIRECTORY" in said) == (1, 1, True), said
+
+
+def test_a_port_that_nobody_may_use_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for word in ("up", "serve"):
+            status, said = told(word, ORDINO_DATA_DIRECTORY=str(tmp_path / "data"), ORDINO_PORT=port)
+            assert (status, said.count("\n"), "ORDINO_PORT" in said) == (1, 1, True), said
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_part_that_cannot_run_ends_up_with_a_sentence(
+    cluster_url: str, listening: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a server on a database without tables."""
+    monkeypatch.setattr(patience, "TRIES", 1)
+    environment = os.environ | {"ORDINO_DATABASE_URL": cluster_url, "ORDINO_PORT": str(listening)}
+
+    async def tend(parts: Parts) -> None:
+        while True:
+            parts.tend()
+            await asyncio.sleep(0.02)
+
+    with Parts(["serve"], environment) as parts, pytest.raises(PartGivenUp, match=r"2 times in a row.*with status 1"):
+        await tend(parts)
+
+
+async def test_a_part_that_waits_for_something_else_is_never_given_up(
+    listening: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "TRIES", 1)
+    nobody = f"postgresql://nobody@127.0.0.1:{listening}/none"
+    ends: list[int] = []
+    monkeypatch.setattr(
+        Part, "_ended", lambda part, status, ended=Part._ended: (ends.append(status), ended(part, status))
     )
-    try:
-        assert process.stdout is not None
-        said = [process.stdout.readline().strip() for _ in range(2)]
-    finally:
-        process.terminate()
-        process.wait(60)
-    assert said == [
-        "This worker takes these effects: authorize, capture, refund, void.",
-        "It does not take `send`. Set ORDINO_SMTP_URL to send messages.",
-    ]
+    with Parts(["work"], os.environ | {"ORDINO_DATABASE_URL": nobody}) as parts:
+        while len(ends) < 3:
+            parts.tend()
+            await asyncio.sleep(0.02)
+    assert set(ends) == {patience.TRY_LATER}
+
+
+async def test_a_worker_says_which_effects_it_takes_and_effects_are_listed(
+    database_url: str, listening: int, output: Path
+) -> None:
+    with running("work", output=output, port=listening, ORDINO_DATABASE_URL=database_url, ORDINO_SMTP_URL="") as work:
+        await work.until("said what it takes", lambda: "It does not take `send`. Set ORDINO_SMTP_URL" in work.said())
+        assert "This worker takes these effects: authorize, capture, refund, void." in work.said()
+        assert await work.stop(signal.SIGTERM) == 0
     status, shown = told("effects", ORDINO_DATABASE_URL=database_url, COLUMNS="80")
     assert status == 0
     assert all(kind in shown for kind in ("authorize", "capture", "refund", "send", "void"))

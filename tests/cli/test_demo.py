@@ -173,7 +173,7 @@ def test_a_demo_never_touches_the_data_directory_itself(tmp_path: Path, monkeypa
     seen: list[Path] = []
 
     class Watched:
-        def __init__(self, directory: Path) -> None:
+        def __init__(self, directory: Path, **_: object) -> None:
             seen.append(directory)
 
         def __enter__(self) -> Watched:

@@ -20,6 +20,7 @@ from ordino.core.errors import Invalid
 from ordino.flows.versions import flow_plans
 from ordino.tracking.model import Kind, Recorded, TrackingEvent
 from ordino.tracking.take_events import take_events
+from processes import CEILING_SECONDS
 from steps import assert_clean, delivered, in_one, line, placed, shipped, stock, sure
 from world import World, small_world
 
@@ -49,7 +50,7 @@ def ordino(database_url: str) -> Run:
             env={**os.environ, "ORDINO_DATABASE_URL": database_url, "COLUMNS": "250"},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=CEILING_SECONDS,
             check=False,
         )
         assert (done.returncode != 0) is fails, done.stdout + done.stderr

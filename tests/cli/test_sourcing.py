@@ -19,6 +19,7 @@ from ordino.flows.versions import flow_plans
 from ordino.orders.allocate import allocate
 from ordino.orders.place import place
 from ordino.warehouse.release import release
+from processes import CEILING_SECONDS
 from steps import in_one
 from world import World, small_world
 
@@ -37,7 +38,7 @@ def run(database_url: str, tmp_path: Path) -> object:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=CEILING_SECONDS,
         )
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return done.stderr if fails else done.stdout

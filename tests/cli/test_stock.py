@@ -15,6 +15,7 @@ import pytest
 
 from ordino.cli.running import prepare
 from ordino.core.database import Database
+from processes import CEILING_SECONDS
 from steps import assert_clean
 from world import World, small_world
 
@@ -32,7 +33,7 @@ def ordino(url: str, *words: str, body: Any = None) -> tuple[int, str]:
         env={**os.environ, "ORDINO_DATABASE_URL": url, "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING_SECONDS,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

@@ -24,6 +24,7 @@ from ordino.core.embedded import (
     DiskFull,
     EmbeddedPostgres,
     StartFailed,
+    holder_of,
     url_of_running,
 )
 
@@ -31,12 +32,12 @@ SMALL = {"shared_buffers": "128MB"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
 HOLD = dedent("""
-    import sys, time
+    import sys
     from pathlib import Path
     from ordino.core.embedded import EmbeddedPostgres
     with EmbeddedPostgres(Path(sys.argv[1]), {"shared_buffers": "128MB"}) as server:
         print(server.pid, flush=True)
-        time.sleep(120)
+        sys.stdin.read()  # until it is killed, or the test is gone
 """)
 
 
@@ -89,7 +90,30 @@ async def test_a_second_run_is_told_who_holds_the_directory(directory: Path):
         assert refused.value.pid == os.getpid()
         assert await ask(server.url, "SELECT 1") == 1
         assert url_of_running(directory) == server.url
+        holder = holder_of(directory)
+        assert str(holder) == f"another command (process {os.getpid()})"
     assert url_of_running(directory) is None
+
+
+def test_the_note_of_a_dead_run_is_no_obstacle(directory: Path):
+    directory.mkdir(parents=True)
+    if os.geteuid() == 0:
+        directory.chmod(0o755)
+    (directory / "lock").write_text(f"{os.getpid()}\npostgresql://gone\n`ordino up`\n")
+    assert holder_of(directory) is None
+    with EmbeddedPostgres(directory, SMALL, command="`ordino up` on http://127.0.0.1:8000") as server:
+        holder = holder_of(directory)
+        assert holder is not None
+        assert (holder.pid, holder.url) == (os.getpid(), server.url)
+        with pytest.raises(DirectoryInUse, match=r"`ordino up` on http://127.0.0.1:8000 \(process \d+\)\. Stop it"):
+            EmbeddedPostgres(directory, SMALL).start()
+
+
+async def test_a_cluster_is_made_anew_where_that_is_asked_for(directory: Path):
+    with EmbeddedPostgres(directory, SMALL) as server:
+        await ask(server.url, "CREATE TABLE kept AS SELECT 7 AS number")
+    with EmbeddedPostgres(directory, SMALL, anew=True) as server:
+        assert await ask(server.url, "SELECT to_regclass('kept')::text") is None
 
 
 async def test_a_killed_server_recovers(directory: Path):
@@ -106,12 +130,11 @@ async def test_a_killed_server_recovers(directory: Path):
 
 
 async def test_a_server_orphaned_by_a_killed_run_is_replaced(directory: Path):
-    run = subprocess.Popen([sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE)
-    assert run.stdout is not None
-    orphan = int(run.stdout.readline())
-    run.kill()
-    run.wait()
-    run.stdout.close()
+    command = [sys.executable, "-c", HOLD, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        orphan = int(run.stdout.readline())
+        run.kill()
     assert psutil.pid_exists(orphan)
     with EmbeddedPostgres(directory, SMALL) as server:
         assert server.pid != orphan

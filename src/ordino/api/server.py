@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
+import time
 
-from granian import Granian
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
@@ -17,6 +18,7 @@ from ordino.core.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 URL_VARIABLE = "ORDINO_DATABASE_URL"
+LEAVE_SECONDS = 2.0
 
 
 class NoKey(OrdinoError):
@@ -56,27 +58,50 @@ async def refuse_open_door(database: Database, settings: Settings) -> None:
 
 
 def refuse_taken_port(settings: Settings) -> None:
-    """Raises ``PortTaken``. The server itself would share the port, and clients would reach one or the other by chance."""
-    try:
-        [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise PortTaken(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "ORDINO_PORT and ORDINO_HOST choose another place."
-        ) from error
+    """Raises ``PortTaken``. The server itself would share the port, and clients would reach one or the other by chance.
+
+    A server that is just ending gets ``LEAVE_SECONDS`` to leave.
+    """
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while True:
+        try:
+            _try_port(settings)
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise PortTaken(
+                    f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                    "ORDINO_PORT and ORDINO_HOST choose another place."
+                ) from error
+        time.sleep(0.05)
+
+
+def _try_port(settings: Settings) -> None:
+    [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
+def address_of(settings: Settings) -> str:
+    """The URL under which this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def serve(settings: Settings, url: str) -> None:
-    """Serve until SIGINT or SIGTERM; requests under way are answered first."""
+    """Serve until SIGINT or SIGTERM; requests under way are answered first. A process that ends is started again.
+
+    Raises ``ProcessGivenUp`` where that does not help.
+    """
     os.environ[URL_VARIABLE] = url
-    Granian(
+    from ordino.api.process import application
+    from ordino.api.processes import Processes
+
+    Processes(
         "ordino.api.process:application",
-        factory=True,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -86,4 +111,4 @@ def serve(settings: Settings, url: str) -> None:
         log_access=False,
         websockets=False,
         workers_kill_timeout=30,
-    ).serve()
+    ).run(application)

@@ -17,14 +17,22 @@ def arguments(sent: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line. Expected failures end with a sentence and status 1, not with a traceback."""
+    from ordino.cli import signals
+
+    if sys.argv[1:2] and sys.argv[1] in signals.LASTING:
+        signals.install()
     from ordino.cli.commands import app
-    from ordino.core.errors import OrdinoError
+    from ordino.core.errors import OrdinoError, Unavailable
+    from ordino.core.lifeline import VARIABLE
+    from ordino.core.patience import TRY_LATER
 
     try:
         app(arguments(sys.argv[1:]))
     except OrdinoError as error:
         print(f"ordino: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        # Whoever looks after this process tries again for as long as it takes.
+        passing = isinstance(error, Unavailable) and VARIABLE in os.environ
+        raise SystemExit(TRY_LATER if passing else 1) from None
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json as json_
 import os
-import subprocess
 import sys
 import time
 import urllib.request
@@ -17,14 +16,17 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Column, Table
 
-from ordino.api.server import refuse_taken_port
-from ordino.cli import running
+from ordino.api.server import address_of, refuse_taken_port
+from ordino.cli import running, signals
 from ordino.cli.demo.baskets import ORDINARY_MONTH
 from ordino.cli.kpis import kpis_app
 from ordino.cli.orders import orders_app
+from ordino.cli.parts import Parts
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
 from ordino.core.errors import Invalid, OrdinoError
+from ordino.core.lifeline import VARIABLE, end_with_starter
+from ordino.core.ready import tell_ready
 from ordino.core.settings import Settings
 
 app = App(name="ordino", help="An open, distributed order management system.", result_action="return_value")
@@ -40,63 +42,59 @@ app.command(orders_app)
 app.command(kpis_app)
 
 console = Console()
-CHILD_VARIABLE = "ORDINO_CHILD"
-READY_SECONDS = 180
-"""A server that lives gets so long to answer: a busy machine takes its time."""
+SLOW_SECONDS = 60
+TEND_SECONDS = 0.1
 
 
 @app.command
 def up() -> None:
     """Start everything: PostgreSQL (unless ORDINO_DATABASE_URL is set), migrations, HTTP, a worker."""
-    running.end_by_exception()
     settings = Settings.from_environment()
-    with running.database_url(settings) as url:
+    refuse_taken_port(settings)
+    with running.database_url(settings, alone=True) as url:
         running.run(running.prepare(url))
         up_on(settings, url)
 
 
 def up_on(settings: Settings, url: str) -> None:
-    """Serve and work on a prepared database until told to stop, or until one of the two ends by itself."""
+    """Serve and work on a prepared database until told to stop. A part that ends is started again.
+
+    Raises ``PartGivenUp`` where that does not help.
+    """
+    signals.install()
     refuse_taken_port(settings)
     running.run(_check_door(settings, url))
-    environment = os.environ | {"ORDINO_DATABASE_URL": url, CHILD_VARIABLE: "1"}
-    command = [sys.executable, "-m", "ordino"]
-    names = ("serve", "work")
-    parts = [subprocess.Popen([*command, name], env=environment, start_new_session=True) for name in names]
-    try:
-        _wait_until_ready(settings, parts[0])
-        console.print(
-            f"Ordino serves on http://{settings.host}:{settings.port}; the API is at /schema. Ctrl-C stops it."
-        )
-        while all(part.poll() is None for part in parts):
-            time.sleep(0.2)
-        ended = next(n for n, part in enumerate(parts) if part.poll() is not None)
-        raise OrdinoError(f"`ordino {names[ended]}` ended with status {parts[ended].returncode}.")
-    except KeyboardInterrupt:
-        console.print("Stopping.")
-    finally:
-        for part in parts:
-            part.terminate()
-        for part in parts:
-            try:
-                part.wait(40)
-            except subprocess.TimeoutExpired:
-                part.kill()
-
-
-def _wait_until_ready(settings: Settings, server: subprocess.Popen[bytes]) -> None:
-    url = f"http://{settings.host if settings.host not in ('0.0.0.0', '::') else '127.0.0.1'}:{settings.port}/ready"
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
+    with Parts(("serve", "work"), os.environ | {"ORDINO_DATABASE_URL": url}) as parts:
         try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.05)
-    if server.poll() is not None:
-        raise OrdinoError(f"The server did not start; is port {settings.port} taken? ORDINO_PORT chooses another.")
-    raise OrdinoError(f"The server was not ready after {READY_SECONDS} seconds: {url} does not answer.")
+            _announce(settings, parts)
+            while True:
+                parts.tend()
+                time.sleep(TEND_SECONDS)
+        except SystemExit:
+            console.print("Stopping.")
+            raise
+
+
+def _announce(settings: Settings, parts: Parts) -> None:
+    """Wait until the server is ready, for as long as its process is worth waiting for, and say so."""
+    address = address_of(settings)
+    slow_at: float | None = time.monotonic() + SLOW_SECONDS
+    while (missing := _not_ready(address)) is not None:
+        parts.tend()
+        time.sleep(TEND_SECONDS)
+        if slow_at is not None and time.monotonic() >= slow_at:
+            slow_at = None
+            console.print(f"The server takes long to get ready. Ordino waits; {address}/ready answers: {missing}")
+    console.print(f"Ordino serves on {address}; the API is at /schema. Ctrl-C stops it.")
+
+
+def _not_ready(address: str) -> str | None:
+    """What keeps the server from being ready; None when it is."""
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=2):
+            return None
+    except OSError as error:
+        return str(error)
 
 
 async def _check_door(settings: Settings, url: str) -> None:
@@ -111,10 +109,10 @@ def serve() -> None:
     """Serve HTTP on the database of ORDINO_DATABASE_URL (or of a running `ordino up`)."""
     from ordino.api.server import serve as serve_http
 
-    if os.environ.get(CHILD_VARIABLE):
-        running.leave_with_parent()
+    end_with_starter()
     settings = Settings.from_environment()
-    refuse_taken_port(settings)
+    if VARIABLE not in os.environ:  # processes of a server that was killed may still listen; they are ours
+        refuse_taken_port(settings)
     with running.database_url(settings) as url:
         running.run(_check_door(settings, url))
         serve_http(settings, url)
@@ -123,8 +121,7 @@ def serve() -> None:
 @app.command
 def work() -> None:
     """Run reactions on the database of ORDINO_DATABASE_URL. As many workers as wanted may run."""
-    if os.environ.get(CHILD_VARIABLE):
-        running.leave_with_parent()
+    end_with_starter()
     settings = Settings.from_environment()
     running.load_stages()
     running.calm_collector()
@@ -150,11 +147,15 @@ async def _work(settings: Settings, url: str) -> None:
         for sentence in worker.introduction():
             console.print(sentence, soft_wrap=True, highlight=False)
         stop = await running.stopped()
-        tasks = [worker.run(stop)]
+        tasks = [running.again("the queue", lambda: worker.run(stop), stop)]
         if settings.feed_directory is not None:
-            tasks.append(Folder(database, settings.feed_directory).watch(stop))
-        if settings.reevaluate_minutes:
-            tasks.append(again_and_again(database, 60.0 * settings.reevaluate_minutes, stop))
+            folder = Folder(database, settings.feed_directory)
+            tasks.append(running.again("the feed folder", lambda: folder.watch(stop), stop))
+        if every_seconds := 60.0 * settings.reevaluate_minutes:
+            tasks.append(
+                running.again("the reevaluation", lambda: again_and_again(database, every_seconds, stop), stop)
+            )
+        tell_ready()
         await asyncio.gather(*tasks)
 
 

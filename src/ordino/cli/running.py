@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import signal
-import threading
+import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
 import uvloop
 
-from ordino.api.server import calm_collector, load_stages
+from ordino.api.server import address_of, calm_collector, load_stages
+from ordino.cli import signals
 from ordino.core.clock import WallClock
 from ordino.core.database import Database
-from ordino.core.embedded import EmbeddedPostgres, url_of_running
+from ordino.core.embedded import START_SECONDS, DirectoryInUse, EmbeddedPostgres, Holder, holder_of
 from ordino.core.errors import OrdinoError
 from ordino.core.migrations import migrate, pending_on
+from ordino.core.patience import LONGEST_WAIT_SECONDS, Patience
 from ordino.core.settings import Settings
+from ordino.core.watch import Watch
 
+log = logging.getLogger("ordino.running")
 T = TypeVar("T")
 __all__ = [
+    "again",
     "calm_collector",
     "database_url",
     "end_by_exception",
-    "leave_with_parent",
     "load_stages",
+    "named",
     "opened",
     "prepare",
     "run",
@@ -37,17 +42,40 @@ __all__ = [
 
 
 @contextmanager
-def database_url(settings: Settings) -> Iterator[str]:
-    """The URL that is set; or the embedded server that another command runs; or one for as long as this one lasts."""
+def database_url(settings: Settings, *, alone: bool = False) -> Iterator[str]:
+    """The URL that is set; or that of the embedded server that another command runs, which is said; or a server for as long as
+    this one lasts, which is started again if it ends by itself.
+
+    ``alone``: another command's server is not used. Raises ``DirectoryInUse``.
+    """
     if settings.database_url is not None:
         yield settings.database_url
         return
-    running = url_of_running(settings.data_directory)
-    if running is not None:
-        yield running
+    holder = None if alone else _settled_holder(settings)
+    if holder is not None and holder.url is not None:
+        print(f"ordino: using the PostgreSQL of {holder} in {settings.data_directory}.", file=sys.stderr)
+        yield holder.url
         return
-    with EmbeddedPostgres(settings.data_directory) as server:
+    with EmbeddedPostgres(settings.data_directory, command=named(settings)) as server, Watch(server):
         yield server.url
+
+
+def named(settings: Settings) -> str:
+    """This command, as others are told who holds a directory."""
+    word = next(iter(sys.argv[1:]), "")
+    if not word.replace("-", "").isalpha():
+        return "another command"
+    return f"`ordino {word}`" + (f" on {address_of(settings)}" if word in ("up", "serve") else "")
+
+
+def _settled_holder(settings: Settings) -> Holder | None:
+    """Who runs the embedded server; one that is just being started is waited for. Raises ``DirectoryInUse``."""
+    deadline = time.monotonic() + START_SECONDS
+    while (holder := holder_of(settings.data_directory)) is not None and holder.url is None:
+        if time.monotonic() > deadline:
+            raise DirectoryInUse(settings.data_directory, holder)
+        time.sleep(0.1)
+    return holder
 
 
 async def prepare(url: str) -> None:
@@ -82,34 +110,44 @@ async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end; SIGTERM ends like Ctrl-C, so that what was started is stopped."""
     end_by_exception()
-    return uvloop.run(coroutine)
+    before = {number: signal.getsignal(number) for number in signals.heard()}
+    try:
+        return uvloop.run(coroutine)
+    finally:
+        # The loop takes its handlers with it.
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def end_by_exception() -> None:
-    """Python skips ``finally`` on SIGTERM unless it becomes an exception."""
+    """Python skips ``finally`` on SIGTERM unless it becomes an exception. What a command has installed itself stays."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
-
-
-def leave_with_parent() -> None:
-    """End when the process that started this one is gone, however it went."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, leave)
 
 
 async def stopped() -> asyncio.Event:
-    """An event that SIGINT and SIGTERM set."""
+    """An event that SIGINT, SIGTERM and SIGHUP set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals.heard():
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+async def again(name: str, task: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run ``task`` until told to stop. One that fails, or ends by itself, is begun again after a while, for as long as it takes."""
+    patience = Patience()
+    while not stop.is_set():
+        patience.start()
+        try:
+            await task()
+        except Exception:
+            log.exception("%s failed; it is begun again", name)
+        if not stop.is_set():
+            seconds = patience.end(passing=True)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LONGEST_WAIT_SECONDS if seconds is None else seconds)

