@@ -67,7 +67,8 @@ FAULT = Problem(
     "urn:ordino:problem:fault",
     "Something went wrong",
     500,
-    "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
+    "Ordino has a fault here, and it is logged. Whether the request took effect is not known: send it again with the same "
+    "Idempotency-Key (orders: with the same external_id), or look first.",
 )
 TOTALED_AT_ONCE = 32
 PROMISED_AT_ONCE = 64
@@ -100,20 +101,21 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         database: Database = await open_database()
+        seconds = settings.batch_timeout_seconds
 
         async def run(orders: Sequence[NewOrder]) -> list[Placed | OrderRefused]:
-            return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()))
+            return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()), seconds=seconds)
 
         async def look(asks: Sequence[Ask]) -> list[Availability | NotFound]:
-            return await database.read(lambda tx: available(tx, asks, at=database.clock.now()))
+            return await database.read(lambda tx: available(tx, asks, at=database.clock.now()), seconds=seconds)
 
         async def add_up(many: Sequence[Sequence[Ask]]) -> list[list[Availability | NotFound]]:
             asks = [ask for some in many for ask in some]
-            answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now())))
+            answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now()), seconds=seconds))
             return [[next(answers) for _ in some] for some in many]
 
         async def foresee(asked: Sequence[PromiseRequest]) -> list[Promise | PromiseRefused]:
-            return await database.read(lambda tx: promise(tx, asked, at=database.clock.now()))
+            return await database.read(lambda tx: promise(tx, asked, at=database.clock.now()), seconds=seconds)
 
         promiser: Promiser = Batcher(
             foresee, size=PROMISED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size

@@ -18,12 +18,6 @@ def application() -> Doors:
 
     async def open_database() -> Database:
         assert settings.database_url is not None, f"{URL_VARIABLE} is set by whoever starts the server"
-        return await Database.open(
-            settings.database_url,
-            plans=flow_plans(),
-            pool_size=settings.pool_size,
-            statement_timeout_seconds=settings.statement_timeout_seconds,
-            lock_timeout_seconds=settings.lock_timeout_seconds,
-        )
+        return await Database.of(settings, settings.database_url, plans=flow_plans())
 
     return Doors(build(open_database, settings), body_limit_bytes=settings.body_limit_bytes)

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 from rich.console import Console
 
 from ordino.cli import running
 from ordino.cli.bench import atp, feed, life, place, snapshot, sourcing, synthetic, year
 from ordino.cli.bench.figure import Figure, show
+from ordino.core.connecting import connect
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import OrdinoError
@@ -96,7 +96,7 @@ async def _fresh_database(directory: Path) -> AsyncIterator[str]:
             await asyncio.to_thread(server.stop)
         return
     name = "ordino_bench"
-    connection = await asyncpg.connect(external)
+    connection = await connect(external, "ordino bench")
     try:
         await connection.execute(f"CREATE DATABASE {name}")  # fails if a bench is running there
         try:
