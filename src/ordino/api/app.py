@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from asyncpg import CharacterNotInRepertoireError
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from msgspec import Struct
 
 import ordino.aftercare.api
 import ordino.catalog.api
@@ -27,15 +26,15 @@ import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
-from ordino.api import document, known
+from ordino.api import document, known, ready
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
-from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
+from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError
 from ordino.core.http import NO_NUL, Problem, problem, render
-from ordino.core.migrations import pending_on
+from ordino.core.readiness import Readiness
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
 from ordino.inventory.api.stock import Reader, Totaler
@@ -75,26 +74,6 @@ PROMISED_AT_ONCE = 64
 PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
-class Health(Struct, frozen=True):
-    """The process answers."""
-
-    status: str
-
-
-@get("/health", summary="Is the process alive?", tags=["running"])
-async def health() -> Health:
-    """Says nothing of the database."""
-    return Health("ok")
-
-
-@get("/ready", summary="Can it do its work?", tags=["running"])
-async def ready(database: NamedDependency[Database]) -> Health:
-    """The database answers and has every migration."""
-    if await database.read(pending_on):
-        raise Unavailable("The database lacks migrations; run `ordino migrate`.")
-    return Health("ready")
-
-
 def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     """The application. ``open_database`` is awaited at start; what it returns is closed at the end."""
 
@@ -128,6 +107,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.reader = reader
         app.state.totaler = totaler
         app.state.promiser = promiser
+        app.state.readiness = Readiness(database, {"Orders that are being placed": lambda: placer.stalled_seconds})
         app.state.key_ring = KeyRing(database)
         try:
             yield
@@ -140,8 +120,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            health,
-            ready,
+            *ready.routes,
             document.viewer(),
             *dead_letter_routes,
             *(route for stage in STAGES for route in stage.routes),

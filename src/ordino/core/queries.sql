@@ -154,3 +154,12 @@ WHERE d.name = was.name RETURNING was.done_at AS since;
 -- name: set_revision
 -- What has been seen of a revision.
 UPDATE core.revisions SET number = :number::bigint WHERE name = :name::text;
+
+-- name: try_to_write
+-- A write that says nothing, to see that writing works: each process has its row, and some share one.
+INSERT INTO core.test_writes (slot, written_at) VALUES (:slot::smallint, :at::timestamptz)
+ON CONFLICT (slot) DO UPDATE SET written_at = excluded.written_at;
+
+-- name: try_room
+-- A few hundred kilobytes that do not fit into memory: they need room where the database's files are, and give it back at once.
+SELECT count(*) FROM generate_series(1, 16384);
