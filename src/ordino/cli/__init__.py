@@ -18,15 +18,34 @@ def arguments(sent: Sequence[str]) -> list[str]:
 def main() -> None:
     """Run the command line. Expected failures end with a sentence and status 1, not with a traceback."""
     from ordino.cli.commands import app
-    from ordino.core.errors import OrdinoError
 
     try:
         app(arguments(sys.argv[1:]))
-    except OrdinoError as error:
-        print(f"ordino: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        sentence = expected(error)
+        if sentence is None:
+            raise
+        print(f"ordino: {sentence}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def expected(error: Exception) -> str | None:
+    """The sentence for what can go wrong without a fault of Ordino's: its own errors, and trouble with the database. None for
+    others, whose traceback is needed.
+    """
+    import asyncpg
+
+    from ordino.core.errors import OrdinoError
+    from ordino.core.troubles import MISTAKEN, causes, is_away, plain
+
+    for one in causes(error):
+        if isinstance(one, OrdinoError):
+            return str(one)
+        if isinstance(one, MISTAKEN) or (isinstance(one, asyncpg.PostgresError | ConnectionError) and is_away(one)):
+            return plain(one)
+    return None
