@@ -169,6 +169,20 @@ async def test_a_lost_answer_is_found_long_before_the_limits(wire: Wire, databas
             assert await count(database, name) == 1
 
 
+async def test_without_lookout_and_limits_a_lost_answer_blocks_its_caller(wire: Wire, no_lookout: None) -> None:
+    """The negative control of this file: nothing else ends the wait."""
+    async with calling(behind(wire, LONG)) as client:
+        await eventually_placed(client, "control-warm")
+        wire.spoil_at("COMMIT;", "down")
+        sent = asyncio.create_task(client.post("/v1/orders", json=order("control")))
+        await wire.spoiled.wait()
+        await asyncio.sleep(8)
+        assert not sent.done()
+        wire.forward()
+        wire.cut()
+        assert says_unknown(await sent)
+
+
 async def test_what_takes_long_for_good_reasons_is_not_cut(wire: Wire) -> None:
     """The control of the lookout: the server works, so nothing is lost."""
 

@@ -59,10 +59,10 @@ class LostVersion(OrdinoError):
     """The database is Ordino's and does not say which version it has."""
 
     def __init__(self, seen: str | None) -> None:
-        said = f"It was migrated up to {seen}" if seen else "Find out which revision it had"
+        said = f"It was migrated up to {seen}" if seen else "Find out up to which revision it was migrated"
         super().__init__(
             f"The database holds tables of Ordino, but {SCHEMA}.alembic_version does not name one version. {said}: restore a "
-            f"backup, or let the table hold that one row (INSERT INTO {SCHEMA}.alembic_version VALUES ('{seen or newest()}'))."
+            f"backup, or let the table hold that one row (INSERT INTO {SCHEMA}.alembic_version VALUES ('{seen or '…'}'))."
         )
 
 
