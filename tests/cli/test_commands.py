@@ -50,7 +50,9 @@ EVERY_COMMAND = (
     ["keys", "list"],
     ["dead-letters", "list"],
     ["stock", "feeds"],
-    ["kpis"],
+    ["kpis", "show"],
+    ["demo", "--exit"],
+    ["bench", "place"],
 )
 
 
