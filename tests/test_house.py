@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from ordino.core.migrations import DIRECTORY, checksums
 from ordino.core.statements import Statements
 
 SOURCE = Path(__file__).parent.parent / "src" / "ordino"
@@ -116,6 +117,26 @@ def test_only_a_stage_writes_its_tables(path: Path) -> None:
     text = re.sub(r"^--.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     written = re.findall(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+(?:ONLY\s+)?([a-z]+)\.", text)
     assert set(written) <= {stage}
+
+
+LANDED = Path(__file__).parent / "landed_revisions.txt"
+
+
+def test_mig_1_revisions_that_have_landed_stay_as_they_are() -> None:
+    """Databases in use were migrated with them: an edit would reach none of these. What a revision lacks is the next one's work."""
+    landed = dict(line.split() for line in LANDED.read_text(encoding="utf-8").splitlines())
+    now = checksums()
+    edited = [revision for revision, checksum in landed.items() if now.get(revision) != checksum]
+    assert not edited, f"restore the SQL of {edited}, and write the change as the next revision"
+    new = "".join(f"{revision} {now[revision]}\n" for revision in sorted(now.keys() - landed.keys()))
+    assert not new, f"add to tests/landed_revisions.txt:\n{new}"
+
+
+@pytest.mark.parametrize("path", sorted(DIRECTORY.glob("versions/[0-9]*.py")), ids=lambda path: path.stem)
+def test_a_revision_is_its_sql(path: Path) -> None:
+    """Only its SQL has a checksum, so nothing else may be in it."""
+    told = ast.unparse(ast.parse(path.read_text(encoding="utf-8")).body[-1])
+    assert told == f"def upgrade() -> None:\n    run('{path.stem}.sql')"
 
 
 STATES_IN_SENTENCES = re.compile(r"(?<!STANDS\[)(?<!LIES\[)(?<!DONE\[)\b(status|state|resolution)\b")

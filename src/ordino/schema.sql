@@ -111,6 +111,14 @@ CREATE TABLE core.taken_effects (
     CONSTRAINT taken_effects_pk PRIMARY KEY (kind)
 );
 
+-- What `/ready` writes to see that it can: one row for each of 64 slots, which processes share.
+CREATE TABLE core.test_writes (
+    slot smallint NOT NULL,
+    written_at timestamptz NOT NULL,
+    CONSTRAINT test_writes_pk PRIMARY KEY (slot),
+    CONSTRAINT there_are_few_slots CHECK (slot BETWEEN 0 AND 63)
+);
+
 -- catalog ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE catalog.sellers (

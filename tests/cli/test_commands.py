@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from conftest import database_at
 from ordino.cli.parts import Part, PartGivenUp, Parts
 from ordino.core import patience
 from processes import answers, children, running, told
@@ -30,6 +31,55 @@ def test_a_command_on_an_empty_database_says_what_to_do(cluster_url: str) -> Non
     for words in (["verify"], ["keys", "list"], ["dead-letters", "list"], ["work"], ["serve"]):
         status, said = told(*words, ORDINO_DATABASE_URL=cluster_url)
         assert (status, "ordino migrate" in said) == (1, True), said
+
+
+EVERY_COMMAND = (
+    ["migrate"],
+    ["verify"],
+    ["up"],
+    ["serve"],
+    ["work"],
+    ["keys", "list"],
+    ["dead-letters", "list"],
+    ["stock", "feeds"],
+    ["kpis", "show"],
+    ["demo", "--exit"],
+    ["bench", "place"],
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://localhost:port/shop", "cannot be read"),
+        ("postgresql://me:se#cret@localhost/shop", "cannot be read"),
+        ("postgresql://localhost/shop?sslmode=perhaps", "cannot be read"),
+        ("postgresql://nobody.invalid/shop", "There is no host of the database's name"),
+        ("postgresql://127.0.0.1:1/shop", "Nothing listens at the host and port"),
+        ("postgresql:///shop?host=/nowhere", "There is no socket of PostgreSQL"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_told_in_a_sentence(url: str, expected: str) -> None:
+    status, said = told("verify", ORDINO_DATABASE_URL=url)
+    assert (status, expected in said) == (1, True), said
+    assert "cret" not in said
+
+
+@pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
+def test_every_command_tells_a_bad_url_in_one_sentence(words: list[str]) -> None:
+    status, said = told(*words, ORDINO_DATABASE_URL="postgresql://localhost:port/shop")
+    assert (status, said.startswith("ordino: ")) == (1, True), said
+    assert "cannot be read" in said
+
+
+def test_an_absent_database_is_told_by_name_of_the_setting(cluster_url: str) -> None:
+    status, said = told("verify", ORDINO_DATABASE_URL=database_at(cluster_url, "absent"))
+    assert (status, "There is no database of this name" in said) == (1, True), said
+
+
+def test_a_bad_variable_of_postgresql_is_told_in_a_sentence() -> None:
+    status, said = told("verify", ORDINO_DATABASE_URL="postgresql:///shop", PGPORT="five")
+    assert (status, "PG* variables" in said) == (1, True), said
 
 
 @pytest.fixture

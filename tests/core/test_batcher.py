@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from ordino.core.batcher import Batcher
-from ordino.core.errors import Unavailable
+from ordino.core.errors import Away, OutcomeUnknown, Unavailable
 
 
 async def test_bat_1_everyone_gets_their_own_outcome_and_sets_gather_while_one_runs() -> None:
@@ -91,3 +91,44 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others() -> None:
     await asyncio.sleep(0.005)
     first.cancel()
     assert await second == 2
+
+
+async def test_bat_3_whoever_waits_for_a_database_that_is_away_is_told_with_the_first_set() -> None:
+    """Otherwise the last of ten thousand would wait for forty limits of time. What was not begun is known to be undone."""
+    calls = 0
+    begun = asyncio.Event()
+
+    async def silent(items: Sequence[int]) -> Sequence[int]:
+        nonlocal calls
+        calls += 1
+        await begun.wait()
+        raise OutcomeUnknown
+
+    batcher: Batcher[int, int] = Batcher(silent, size=4, lanes=2)
+    waiting = [asyncio.create_task(batcher.submit(n)) for n in range(100)]
+    await asyncio.sleep(0.05)
+    begun.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+    assert calls == 2
+    assert all(isinstance(outcome, Away) for outcome in outcomes)
+    unknown = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, OutcomeUnknown)]
+    assert len(unknown) == 8
+    assert all("Nothing was changed" in str(outcome) for n, outcome in enumerate(outcomes) if n not in unknown)
+
+
+async def test_a_batcher_says_for_how_long_nothing_has_moved() -> None:
+    free = asyncio.Event()
+
+    async def slow(items: Sequence[int]) -> Sequence[int]:
+        await free.wait()
+        return items
+
+    batcher: Batcher[int, int] = Batcher(slow)
+    assert batcher.stalled_seconds == 0
+    waiting = asyncio.create_task(batcher.submit(1))
+    await asyncio.sleep(0.2)
+    assert 0.1 < batcher.stalled_seconds < 5
+    free.set()
+    assert await waiting == 1
+    await asyncio.sleep(0)
+    assert batcher.stalled_seconds == 0

@@ -12,9 +12,21 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from ordino.cli import running
+from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import Unavailable
-from ordino.core.migrations import SCHEMA, NewerDatabase, migrate, newest, pending
+from ordino.core.migrations import (
+    SCHEMA,
+    EditedRevision,
+    LostVersion,
+    NewerDatabase,
+    checksums,
+    migrate,
+    newest,
+    pending,
+)
+from ordino.core.settings import Settings
 
 _OURS = f"n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '{SCHEMA}')"
 
@@ -134,9 +146,84 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
 async def test_a_database_that_is_ahead_is_left_alone(empty_url: str) -> None:
     await migrate(empty_url)
     await _execute(empty_url, f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'")
+    for refuses in (pending, migrate):
+        with pytest.raises(NewerDatabase, match="revision 9999, which this version of Ordino does not know"):
+            await refuses(empty_url)
+
+
+async def test_mig_1_every_revision_is_kept_with_its_checksum(empty_url: str) -> None:
+    await migrate(empty_url)
+    kept = await _fetch(empty_url, f"SELECT revision, checksum FROM {SCHEMA}.applied")
+    assert dict(kept) == checksums()
+    assert len(kept) == len({checksum for _, checksum in kept}) > 13
+
+
+async def test_mig_1_an_edited_revision_is_refused(empty_url: str) -> None:
+    await migrate(empty_url)
+    await _execute(empty_url, f"UPDATE {SCHEMA}.applied SET checksum = 'of another file' WHERE revision = '0001'")
+    for refuses in (pending, migrate):
+        with pytest.raises(EditedRevision, match=r"Revision 0001 .* its file was changed"):
+            await refuses(empty_url)
+
+
+async def test_mig_1_an_edited_revision_is_refused_at_start(empty_url: str) -> None:
+    await migrate(empty_url)
+    await _execute(empty_url, f"UPDATE {SCHEMA}.applied SET checksum = 'of another file' WHERE revision = '0006'")
+    with pytest.raises(EditedRevision, match="0006"):
+        async with running.opened(Settings(), empty_url):
+            pass
+
+
+async def test_a_database_of_before_checksums_gets_them_when_it_is_migrated(empty_url: str) -> None:
+    """Whatever it says that it has seen; what it has not seen gets its checksum when it is run."""
+    await migrate(empty_url)
+    await _execute(
+        empty_url,
+        f"DROP TABLE {SCHEMA}.applied, core.test_writes; UPDATE {SCHEMA}.alembic_version SET version_num = '0013'",
+    )
     assert await pending(empty_url)
-    with pytest.raises(NewerDatabase, match="9999"):
+    await migrate(empty_url)
+    assert dict(await _fetch(empty_url, f"SELECT revision, checksum FROM {SCHEMA}.applied")) == checksums()
+    assert not await pending(empty_url)
+
+
+async def test_an_empty_version_table_is_told_with_the_version_that_it_lacks(empty_url: str) -> None:
+    await migrate(empty_url)
+    await _execute(empty_url, f"DELETE FROM {SCHEMA}.alembic_version")
+    for refuses in (pending, migrate):
+        with pytest.raises(LostVersion, match=rf"VALUES \('{newest()}'\)"):
+            await refuses(empty_url)
+    await _execute(empty_url, f"INSERT INTO {SCHEMA}.alembic_version VALUES ('{newest()}')")
+    assert not await pending(empty_url)
+
+
+async def test_a_database_made_from_the_schema_alone_is_refused_with_a_sentence(schema_url: str) -> None:
+    with pytest.raises(LostVersion, match="does not name one version"):
+        await migrate(schema_url)
+
+
+async def test_a_database_of_others_is_refused_with_a_sentence(empty_url: str) -> None:
+    await _execute(empty_url, "CREATE SCHEMA inventory; CREATE TABLE inventory.stock (n int)")
+    with pytest.raises(Unavailable, match="give Ordino a database of its own"):
         await migrate(empty_url)
+
+
+async def test_a_role_without_rights_is_refused_with_a_sentence(cluster: EmbeddedPostgres, empty_url: str) -> None:
+    await _execute(cluster.url, "DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
+    parts = urlsplit(empty_url)
+    guest = urlunsplit(parts._replace(netloc="guest@"))
+    with pytest.raises(Unavailable, match="may not create schemas here"):
+        await migrate(guest)
+    await migrate(empty_url)
+    with pytest.raises(Unavailable, match="lacks rights"):
+        await pending(guest)
+
+
+async def test_an_old_postgresql_is_refused_with_a_sentence(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ordino.core.connecting.OLDEST_POSTGRESQL", 99)
+    for refuses in (pending, migrate, Database.open):
+        with pytest.raises(Unavailable, match="Ordino needs 99 or newer"):
+            await refuses(empty_url)
 
 
 async def test_a_revision_does_not_wait_for_locks_for_ever(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,12 @@ def test_every_setting_can_be_set_and_is_described():
         ("ORDINO_LEASE_SECONDS", "inf", "a number from"),
         ("ORDINO_DATABASE_URL", "mysql://localhost/shop", "postgresql://"),
         ("ORDINO_SMTP_URL", "pop3://localhost", "smtp://"),
+        ("ORDINO_DATABASE_URL", "postgresql://[::1/shop", "host and port cannot be read"),
+        ("ORDINO_DATABASE_URL", "postgresql://one:5432,two:many/shop", "host and port cannot be read"),
+        ("ORDINO_DATABASE_URL", "postgresql://me:se#cret@localhost/shop", "host and port cannot be read"),
+        ("ORDINO_DATABASE_URL", "postgresql://localhost:99999/shop", "host and port cannot be read"),
+        ("ORDINO_SMTP_URL", "smtp://mail:submission", "host and port cannot be read"),
+        ("ORDINO_FEED_DIRECTORY", "~nobody-of-this-name/feeds", "home directory"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(variable: str, value: str, expected: str):
@@ -46,6 +52,19 @@ def test_a_bad_value_is_refused_by_name(variable: str, value: str, expected: str
     assert refused.value.variable == variable
     assert variable in str(refused.value)
     assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:se%23cret@[::1]:5432/shop?sslmode=disable",
+        "postgres://one:5432,two:5433/shop",
+        "postgresql:///shop?host=/run/postgresql",
+        "postgresql://ordino@/ordino?host=%2Fvar%2Flib%2Fordino%2Fsocket&port=5432",
+    ],
+)
+def test_a_good_url_is_taken_as_it_is(url: str):
+    assert Settings.from_environment({"ORDINO_DATABASE_URL": url}).database_url == url
 
 
 def test_a_password_is_never_repeated():

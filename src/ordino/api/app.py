@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from asyncpg import CharacterNotInRepertoireError
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from msgspec import Struct
 
 import ordino.aftercare.api
 import ordino.catalog.api
@@ -28,16 +27,16 @@ import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
-from ordino.api import document, known
+from ordino.api import document, known, ready
 from ordino.api.access import KeyRing, access
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.batcher import Batcher
 from ordino.core.database import Database
-from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
+from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError
 from ordino.core.http import NO_NUL, Problem, problem, render
-from ordino.core.migrations import pending_on
+from ordino.core.readiness import Readiness
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
 from ordino.inventory.api.stock import Reader, Totaler
@@ -70,31 +69,12 @@ FAULT = Problem(
     "urn:ordino:problem:fault",
     "Something went wrong",
     500,
-    "Ordino has a fault here. It is logged; nothing was changed that was not acknowledged.",
+    "Ordino has a fault here, and it is logged. Whether the request took effect is not known: send it again with the same "
+    "Idempotency-Key (orders: with the same external_id), or look first.",
 )
 TOTALED_AT_ONCE = 32
 PROMISED_AT_ONCE = 64
 PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
-
-
-class Health(Struct, frozen=True):
-    """The process answers."""
-
-    status: str
-
-
-@get("/health", summary="Is the process alive?", tags=["running"])
-async def health() -> Health:
-    """Says nothing of the database."""
-    return Health("ok")
-
-
-@get("/ready", summary="Can it do its work?", tags=["running"])
-async def ready(database: NamedDependency[Database]) -> Health:
-    """The database answers and has every migration."""
-    if await database.read(pending_on):
-        raise Unavailable("The database lacks migrations; run `ordino migrate`.")
-    return Health("ready")
 
 
 def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
@@ -103,20 +83,21 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         database: Database = await open_database()
+        seconds = settings.batch_timeout_seconds
 
         async def run(orders: Sequence[NewOrder]) -> list[Placed | OrderRefused]:
-            return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()))
+            return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()), seconds=seconds)
 
         async def look(asks: Sequence[Ask]) -> list[Availability | NotFound]:
-            return await database.read(lambda tx: available(tx, asks, at=database.clock.now()))
+            return await database.read(lambda tx: available(tx, asks, at=database.clock.now()), seconds=seconds)
 
         async def add_up(many: Sequence[Sequence[Ask]]) -> list[list[Availability | NotFound]]:
             asks = [ask for some in many for ask in some]
-            answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now())))
+            answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now()), seconds=seconds))
             return [[next(answers) for _ in some] for some in many]
 
         async def foresee(asked: Sequence[PromiseRequest]) -> list[Promise | PromiseRefused]:
-            return await database.read(lambda tx: promise(tx, asked, at=database.clock.now()))
+            return await database.read(lambda tx: promise(tx, asked, at=database.clock.now()), seconds=seconds)
 
         promiser: Promiser = Batcher(
             foresee, size=PROMISED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size
@@ -129,6 +110,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.reader = reader
         app.state.totaler = totaler
         app.state.promiser = promiser
+        app.state.readiness = Readiness(database, {"Orders that are being placed": lambda: placer.stalled_seconds})
         app.state.key_ring = KeyRing(database)
         try:
             yield
@@ -141,8 +123,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            health,
-            ready,
+            *ready.routes,
             document.viewer(),
             *dead_letter_routes,
             get_effects,

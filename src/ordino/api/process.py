@@ -45,10 +45,4 @@ def application() -> Doors:
 
 async def _open(settings: Settings) -> Database:
     assert settings.database_url is not None, f"{URL_VARIABLE} is set by whoever starts the server"
-    return await Database.open(
-        settings.database_url,
-        plans=flow_plans(),
-        pool_size=settings.pool_size,
-        statement_timeout_seconds=settings.statement_timeout_seconds,
-        lock_timeout_seconds=settings.lock_timeout_seconds,
-    )
+    return await Database.of(settings, settings.database_url, plans=flow_plans())

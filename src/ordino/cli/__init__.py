@@ -22,19 +22,39 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in signals.LASTING:
         signals.install()
     from ordino.cli.commands import app
-    from ordino.core.errors import OrdinoError, Unavailable
     from ordino.core.lifeline import VARIABLE
     from ordino.core.patience import TRY_LATER
 
     try:
         app(arguments(sys.argv[1:]))
-    except OrdinoError as error:
-        print(f"ordino: {error}", file=sys.stderr)
-        # Whoever looks after this process tries again for as long as it takes.
-        passing = isinstance(error, Unavailable) and VARIABLE in os.environ
-        raise SystemExit(TRY_LATER if passing else 1) from None
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        found = expected(error)
+        if found is None:
+            raise
+        sentence, passing = found
+        print(f"ordino: {sentence}", file=sys.stderr)
+        # Whoever looks after this process tries again for as long as it takes.
+        raise SystemExit(TRY_LATER if passing and VARIABLE in os.environ else 1) from None
+
+
+def expected(error: Exception) -> tuple[str, bool] | None:
+    """What can go wrong without a fault of Ordino's, its own errors and trouble with the database: the sentence for it, and does
+    it pass by itself? None for others, whose traceback is needed.
+    """
+    import asyncpg
+
+    from ordino.core.errors import OrdinoError, Unavailable
+    from ordino.core.troubles import MISTAKEN, causes, is_away, plain
+
+    for one in causes(error):
+        if isinstance(one, OrdinoError):
+            return str(one), isinstance(one, Unavailable)
+        away = isinstance(one, asyncpg.PostgresError | ConnectionError) and is_away(one)
+        if (away or isinstance(one, MISTAKEN)) and (sentence := plain(one)) is not None:
+            return sentence, away and not isinstance(one, MISTAKEN)
+    return None

@@ -94,13 +94,7 @@ async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
     """The database with the flows' plans. Raises ``OrdinoError`` where migrations are pending."""
     from ordino.flows.versions import flow_plans
 
-    database = await Database.open(
-        url,
-        plans=flow_plans(),
-        pool_size=settings.pool_size,
-        statement_timeout_seconds=settings.statement_timeout_seconds,
-        lock_timeout_seconds=settings.lock_timeout_seconds,
-    )
+    database = await Database.of(settings, url, plans=flow_plans())
     async with database:
         if await database.read(pending_on):
             raise OrdinoError("The database lacks migrations; run `ordino migrate`.")

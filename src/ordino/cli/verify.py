@@ -31,10 +31,13 @@ _HEAD = re.compile(r"^-- name: (\w+)\n-- ([A-Z]+-\d+(?:, [A-Z]+-\d+)*): (.+)$", 
 SETTINGS = """
     SET LOCAL work_mem = '256MB';
     SET LOCAL statement_timeout = 0;
+    SET LOCAL idle_in_transaction_session_timeout = 0;
     SET LOCAL enable_seqscan = on;
     SET LOCAL enable_nestloop = off;  -- whole tables are joined, whatever the planner believes of their sizes
     SET LOCAL max_parallel_workers_per_gather = 0;  -- the connections are the parallel part
 """
+LONGEST_SECONDS = 24 * 3600.0
+"""A check of a large database takes long, and is not cut: it ends by itself or with its command."""
 Reader = Any  # asyncpg.Connection, or what a pool lends of it
 CONNECTIONS = max(2, min(4, os.cpu_count() or 2))
 SLOWEST_FIRST = (
@@ -103,14 +106,16 @@ async def verify(database: Database, *, rows: int = 20, connections: int = CONNE
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(database.pool.acquire())
         await stack.enter_async_context(first.transaction(isolation="repeatable_read", readonly=True))
+        await first.execute(SETTINGS)
         snapshot = await first.fetchval("SELECT pg_export_snapshot()")
         readers = [first]
         for _ in range(min(connections, database.pool.get_max_size()) - 1):
             reader = await stack.enter_async_context(database.pool.acquire())
             await stack.enter_async_context(reader.transaction(isolation="repeatable_read", readonly=True))
             await reader.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            await reader.execute(SETTINGS)
             readers.append(reader)
-        orders = await first.fetchval("SELECT count(*) FROM orders.orders")
+        orders = await first.fetchval("SELECT count(*) FROM orders.orders", timeout=LONGEST_SECONDS)
         async with asyncio.TaskGroup() as group:
             for reader in readers:
                 group.create_task(_work(reader, waiting, findings, rows))
@@ -124,7 +129,6 @@ async def examine(reader: Reader, *, rows: int = 20) -> list[Finding]:
 
 
 async def _work(reader: Reader, waiting: deque[Check], findings: dict[str, Finding], rows: int) -> None:
-    await reader.execute(SETTINGS)
     while waiting:
         check = waiting.popleft()
         findings[check.name] = await _run(reader, check, rows)
@@ -140,7 +144,7 @@ async def _run(reader: Reader, check: Check, rows: int) -> Finding:
     found: Sequence[Any] = ()
     try:
         async with reader.transaction():
-            found = await reader.fetch(query, rows)
+            found = await reader.fetch(query, rows, timeout=LONGEST_SECONDS)
     except asyncpg.DataError as problem:  # a number that no verb could have written
         error = str(problem)
     return Finding(

@@ -2,17 +2,19 @@
 
 BAT-1  Every submitted item gets exactly one outcome, its own.
 BAT-2  An item that breaks its set fails alone: the set is halved until the culprit stands by itself.
+BAT-3  Where the database is away, whoever waits is told so with the set that found out, and not one set after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
-from typing import Generic, TypeVar
+from time import monotonic
+from typing import Any, Generic, TypeVar
 
-from ordino.core.errors import Unavailable
+from ordino.core.errors import Away, OutcomeUnknown, Unavailable
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -20,6 +22,7 @@ Outcome = TypeVar("Outcome")
 
 SMALL = 16
 """A set of so many is worth its transaction: fewer are not shared among lanes."""
+NOT_BEGUN = "The database does not answer, and this request was not begun. Nothing was changed; try again."
 
 
 class Batcher(Generic[Item, Outcome]):
@@ -43,12 +46,18 @@ class Batcher(Generic[Item, Outcome]):
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._free_lanes = lanes
         self._tasks: set[asyncio.Task[None]] = set()
+        self._moved_at = 0.0
         self._closed = False
 
     @property
     def busy(self) -> bool:
         """Is a set under way?"""
         return bool(self._tasks)
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long sets have been under way without any of them coming to an end."""
+        return monotonic() - self._moved_at if self._tasks else 0.0
 
     async def submit(self, item: Item) -> Outcome:
         """The outcome of ``item``, once the set that it joined is durable."""
@@ -63,6 +72,8 @@ class Batcher(Generic[Item, Outcome]):
     def _start(self) -> None:
         if self._free_lanes:
             self._free_lanes -= 1
+            if not self._tasks:
+                self._moved_at = monotonic()
             # Nobody's context: the set is of many.
             task = asyncio.create_task(self._work(), context=Context())
             self._tasks.add(task)
@@ -88,6 +99,7 @@ class Batcher(Generic[Item, Outcome]):
             while self._waiting:
                 count = self._share()
                 await self._settle([self._waiting.popleft() for _ in range(count)])
+                self._moved_at = monotonic()
         finally:
             self._free_lanes += 1
 
@@ -95,9 +107,10 @@ class Batcher(Generic[Item, Outcome]):
         try:
             outcomes = await self._run([item for item, _ in batch])
         except Unavailable as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            _tell(batch, error)
+            if isinstance(error, Away):
+                waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                _tell(waiting, Away(NOT_BEGUN) if isinstance(error, OutcomeUnknown) else error)
         except Exception as error:
             if len(batch) == 1:
                 if not batch[0][1].done():
@@ -111,3 +124,9 @@ class Batcher(Generic[Item, Outcome]):
             for (_, future), outcome in zip(batch, outcomes, strict=True):
                 if not future.done():
                     future.set_result(outcome)
+
+
+def _tell(batch: Iterable[tuple[Any, asyncio.Future[Any]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -22,7 +22,7 @@ from msgspec import Struct
 from ordino.core.cells import cell_fault
 from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Fault, Invalid, NotFound
+from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
 from ordino.core.http import Body, answer_once, described
 from ordino.core.rows import CSV, NDJSON, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import (
@@ -175,7 +175,9 @@ class Kind(Generic[Thing]):
         return refusal(code if isinstance(code, str) else "", fault)
 
     async def load(self, rows: AsyncIterator[tuple[int, Any]], database: Database, *, lax: bool) -> Loaded:
-        """Apply rows as they come. ``Invalid`` is raised where they cannot be read on; what came before is applied."""
+        """Apply rows as they come. ``Invalid`` is raised where they cannot be read on, ``Unavailable`` where the database is
+        away; what came before is applied.
+        """
         counts: dict[type[Outcome], int] = dict.fromkeys((Created, Updated, Unchanged, NotUpserted), 0)
         faults: list[RowFault] = []
         batch: list[tuple[int, Any]] = []
@@ -200,11 +202,14 @@ class Kind(Generic[Thing]):
                 batch.append(row)
                 if len(batch) >= ROWS_AT_ONCE:
                     await apply()
+            await apply()
+        except Unavailable as error:
+            said = f"{sum(counts.values())} rows were processed before; it is safe to send them again, with the rest."
+            raise broken_off(error, said) from error
         except Invalid as error:
             await apply()
             detail = f"{error.detail} The {sum(counts.values())} rows before it were processed; it is safe to send them again."
             raise Invalid(detail, faults=error.faults) from error
-        await apply()
         created, updated, unchanged, refused = counts.values()
         return Loaded(sum(counts.values()), created, updated, unchanged, refused, faults)
 

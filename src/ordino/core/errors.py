@@ -8,7 +8,9 @@
     │   └── Forbidden      no key, or a key without the scope (401, 403)
     └── Unavailable        a dependency is away; try again (503)
         ├── NotYet         something that must come first is still to be done; a reaction waits for it
-        └── AccountUnavailable  a mail server or provider fails for everybody; nothing is sent there for a while
+        ├── AccountUnavailable  a mail server or provider fails for everybody; nothing is sent there for a while
+        └── Away           the database is away; nothing was changed (503)
+            └── OutcomeUnknown   it did not answer the commit: send the request again with the same key (503)
 
 Anything else is a bug: it is logged once, with its context, and answered with 500.
 In a batch a refusal is a value, not a raise.
@@ -80,6 +82,38 @@ class Unavailable(OrdinoError):
     status = 503
     code = "unavailable"
     title = "Try again later"
+
+
+class Away(Unavailable):
+    """The database is away or cannot write now. What was to be done is undone: the same request may pass later."""
+
+
+UNDONE = "Nothing was changed; try again."
+NOT_KNOWN = (
+    "It is not known whether this request took effect: the database did not answer the commit. Send the same request again with "
+    "the same Idempotency-Key (orders: with the same external_id) and you get the outcome, whichever it was, once. If you "
+    "sent no key, look first whether it took effect."
+)
+
+
+class OutcomeUnknown(Away):
+    """The commit was sent and not answered: it may have taken effect."""
+
+    code = "outcome_unknown"
+    title = "The outcome is not known"
+
+    def __init__(self, detail: str = NOT_KNOWN) -> None:
+        super().__init__(detail)
+
+
+def broken_off(error: Unavailable, said: str) -> Unavailable:
+    """The same trouble of a request of many transactions, of which some are durable: ``said`` tells of those."""
+    if isinstance(error, OutcomeUnknown):
+        return OutcomeUnknown(
+            f"The database did not answer a commit: it is not known whether its rows took effect. {said}"
+        )
+    kind = Away if isinstance(error, Away) else Unavailable
+    return kind(f"{str(error).removesuffix(UNDONE)}{said}")
 
 
 class NotYet(Unavailable):

@@ -221,3 +221,11 @@ FROM unnest(:kinds::text[]) AS k (kind)
 JOIN core.reactions r ON r.kind = k.kind
 WHERE r.due_at <= :at::timestamptz AND r.dead_at IS NULL AND r.lease IS NULL
 GROUP BY k.kind ORDER BY k.kind;
+-- name: try_to_write
+-- A write that says nothing, to see that writing works: each process has its row, and some share one.
+INSERT INTO core.test_writes (slot, written_at) VALUES (:slot::smallint, :at::timestamptz)
+ON CONFLICT (slot) DO UPDATE SET written_at = excluded.written_at;
+
+-- name: try_room
+-- A few hundred kilobytes that do not fit into memory: they need room where the database's files are, and give it back at once.
+SELECT count(*) FROM generate_series(1, 16384);

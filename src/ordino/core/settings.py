@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -66,6 +67,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long one SQL statement may run before it is stopped.")
     ] = 30.0
     lock_timeout_seconds: Annotated[Seconds, Meta(description="How long one SQL statement may wait for a lock.")] = 5.0
+    connect_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long opening a connection to the database may take.")
+    ] = 5.0
+    acquire_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long a request waits for one of its process's database connections.")
+    ] = 15.0
+    batch_timeout_seconds: Annotated[
+        Seconds,
+        Meta(description="How long a batch of requests may take before it is undone and its callers are told so."),
+    ] = 15.0
+    idle_timeout_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long an open transaction may be idle before the database ends it and releases its locks."
+        ),
+    ] = 60.0
     batch_size: Annotated[
         AtLeastOne, Meta(description="How many concurrent requests are carried out as one batch at most.")
     ] = 256
@@ -159,11 +176,31 @@ def _metas(kind: Any) -> list[Meta]:
 
 def _read(variable: str, value: str, kind: Any) -> Any:
     if get_args(kind)[0] in (Path, Path | None):
-        return Path(value).expanduser().absolute()
+        try:
+            return Path(value).expanduser().absolute()
+        except RuntimeError:
+            raise BadSetting(variable, value, "there is no such user's home directory") from None
     try:
-        return msgspec.convert(value, kind, strict=False)
+        read = msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:
         raise BadSetting(variable, _hide_password(value), _expected(kind)) from None
+    if isinstance(read, str) and "://" in read and not _hosts_can_be_read(read):
+        reason = (
+            "its host and port cannot be read; characters such as @ : / # in a password are written as %40 %3A %2F %23"
+        )
+        raise BadSetting(variable, _hide_password(value), reason)
+    return read
+
+
+def _hosts_can_be_read(url: str) -> bool:
+    """A URL of PostgreSQL may name several hosts, each with a port."""
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        for host in hosts:
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        return False
+    return True
 
 
 def _expected(kind: Any) -> str:

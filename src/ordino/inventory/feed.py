@@ -21,7 +21,7 @@ from msgspec import Struct, structs
 from ordino.core.cells import cell_fault
 from ordino.core.database import Database, Tx
 from ordino.core.digests import digest_of, encode_sorted
-from ordino.core.errors import Conflict, Fault, Invalid, NotFound
+from ordino.core.errors import Conflict, Fault, Invalid, NotFound, Unavailable, broken_off
 from ordino.core.rows import RowFault
 from ordino.core.statements import statements
 from ordino.inventory.adjust import Adjustment, Count, Moved, Receipt, StockRefused, adjust, apply_counts, receive
@@ -121,7 +121,8 @@ async def feed(
     To repeat counts that broke off is safe. Adjustments and receipts need a ``name`` for that; of a named feed, what was applied
     before is passed over, and a set that is not whole when the rows break off is not applied.
 
-    Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on.
+    Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on, ``Unavailable`` where
+    the database is away.
     """
     if name is not None:
         await _begin(database, kind, name, as_of)
@@ -134,6 +135,21 @@ async def feed(
                 await sets.start(batch)
                 told(batch[-1][0])
                 batch = []
+        await sets.start(batch)
+        done = await sets.end()
+        if name is not None:
+            await database.transact(lambda tx: sql.end_feed(tx, feed=name, at=database.clock.now()))
+        return done
+    except Unavailable as error:
+        await sets.settle()
+        again = "it is safe to send all of them again"
+        if name is not None:
+            again = "send the feed again, whole, under the same name, and those are not applied twice"
+        elif kind is not COUNTS:
+            again = "compare with the history of the stock before you send any of them again; a feed with a name can be sent again"
+        raise broken_off(
+            error, f"{sets.taken_in} rows were taken in before, not always the first ones: {again}."
+        ) from error
     except Invalid as error:
         if name is None:
             await sets.start(batch)
@@ -147,11 +163,6 @@ async def feed(
     except Exception:
         await sets.settle()
         raise
-    await sets.start(batch)
-    done = await sets.end()
-    if name is not None:
-        await database.transact(lambda tx: sql.end_feed(tx, feed=name, at=database.clock.now()))
-    return done
 
 
 async def _begin(database: Database, kind: Kind, name: str, as_of: datetime | None) -> None:
@@ -187,6 +198,11 @@ class _Sets:
         self._started = self._rows = self._applied = self._refused = self._repeated = 0
         self._seen: set[int] = set()
         self._heavy = False  # does the feed change most of what it names?
+
+    @property
+    def taken_in(self) -> int:
+        """How many rows are durably done with, so far."""
+        return self._rows - self._refused
 
     async def start(self, batch: Sequence[tuple[int, Any]]) -> None:
         """Begin a set, once there is room and none that is under way is about a position of it."""

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 from rich.console import Console
 
 from ordino.cli import running
 from ordino.cli.bench import atp, feed, life, place, snapshot, sourcing, synthetic, year
 from ordino.cli.bench.figure import Figure, show
 from ordino.cli.bench.scale import FULL, Bench, Scale
+from ordino.core.connecting import connect
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import OrdinoError
 from ordino.core.settings import Settings
@@ -73,7 +73,7 @@ async def _fresh_database(directory: Path) -> AsyncIterator[str]:
             await asyncio.to_thread(server.stop)
         return
     name = "ordino_bench"
-    connection = await asyncpg.connect(external)
+    connection = await connect(external, "ordino bench")
     try:
         await connection.execute(f"CREATE DATABASE {name}")  # fails if a bench is running there
         try:

@@ -47,28 +47,28 @@ class Recording(Database):
         assert task is not None, "transactions run in tasks"
         self.lanes.setdefault(task.get_name(), []).append(sent)
 
-    async def transact(self, verb: Callable[[Tx], Awaitable[T]]) -> T:
+    async def transact(self, verb: Callable[[Tx], Awaitable[T]], *, seconds: float | None = None) -> T:
         sent: list[Sent] = []
 
         async def recorded(tx: Tx) -> T:
             sent.clear()
-            recording = _RecordingTx(tx.connection, tx.plans, tx.kept)
+            recording = _RecordingTx(tx.lent, tx.plans, tx.kept)
             recording.sent = sent
             return await verb(recording)
 
-        result = await super().transact(recorded)
+        result = await super().transact(recorded, seconds=seconds)
         self.note(sent)
         return result
 
-    async def read(self, query: Callable[[Tx], Awaitable[T]]) -> T:
+    async def read(self, query: Callable[[Tx], Awaitable[T]], *, seconds: float | None = None) -> T:
         sent: list[Sent] = []
 
         async def recorded(tx: Tx) -> T:
-            recording = _RecordingTx(tx.connection, tx.plans, tx.kept)
+            recording = _RecordingTx(tx.lent, tx.plans, tx.kept)
             recording.sent = sent
             return await query(recording)
 
-        result = await super().read(recorded)
+        result = await super().read(recorded, seconds=seconds)
         self.note(sent)
         return result
 
