@@ -18,6 +18,7 @@ from ordino.core.bulk import Limit, PathCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, command_one, decode, described, encode
+from ordino.core.times import read_cursor
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
 from ordino.inventory.model import LACKS_STOCK
@@ -124,19 +125,10 @@ async def list_orders(
         order = await database.read(lambda tx: read.order(tx, order_id))
         head = OrderHead(**{name: getattr(order, name) for name in OrderHead.__struct_fields__})
         return OrderPage([head], None)
-    heads = await database.read(lambda tx: read.orders(tx, status=status, after=_cursor(after), limit=limit))
+    cursor = None if after is None else read_cursor(after)
+    heads = await database.read(lambda tx: read.orders(tx, status=status, after=cursor, limit=limit))
     last = heads[-1] if len(heads) == limit else None
     return OrderPage(list(heads), f"{last.placed_at:%Y-%m-%dT%H:%M:%S.%fZ}~{last.order_id}" if last else None)
-
-
-def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
-    if after is None:
-        return None
-    try:
-        at, order_id = after.split("~")
-        return datetime.fromisoformat(at), UUID(order_id)
-    except ValueError as error:
-        raise Invalid("`after` is the `next` of the page before, unchanged.") from error
 
 
 @get("/v1/orders/{order_id:uuid}", summary="One order", tags=["orders"])
