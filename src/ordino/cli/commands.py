@@ -134,6 +134,7 @@ def work() -> None:
 
 async def _work(settings: Settings, url: str) -> None:
     from ordino.core.reactions import Worker
+    from ordino.core.rows import Limits
     from ordino.inventory.folder import Folder
     from ordino.orders.reevaluate import again_and_again
 
@@ -150,7 +151,8 @@ async def _work(settings: Settings, url: str) -> None:
         stop = await running.stopped()
         tasks = [worker.run(stop)]
         if settings.feed_directory is not None:
-            tasks.append(Folder(database, settings.feed_directory).watch(stop))
+            limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
+            tasks.append(Folder(database, settings.feed_directory, limits=limits).watch(stop))
         if settings.reevaluate_minutes:
             tasks.append(again_and_again(database, 60.0 * settings.reevaluate_minutes, stop))
         await asyncio.gather(*tasks)
