@@ -29,6 +29,7 @@ import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api import document, known
 from ordino.api.access import KeyRing, access
+from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.batcher import Batcher
@@ -36,6 +37,7 @@ from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError, Unavailable
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.migrations import pending_on
+from ordino.core.rows import Limits
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
 from ordino.inventory.api.stock import Reader, Totaler
@@ -97,6 +99,8 @@ async def ready(database: NamedDependency[Database]) -> Health:
 def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     """The application. ``open_database`` is awaited at start; what it returns is closed at the end."""
 
+    trust = trust_of(settings)
+
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         database: Database = await open_database()
@@ -126,7 +130,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.reader = reader
         app.state.totaler = totaler
         app.state.promiser = promiser
-        app.state.key_ring = KeyRing(database)
+        app.state.key_ring = KeyRing(database, trust)
         try:
             yield
         finally:
@@ -160,6 +164,8 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         openapi_config=document.configuration(),
         logging_config=None,
     )
+    app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
+    app.state.body_wait_seconds = settings.body_wait_seconds
     document.complete(app)
     known.learn(app)
     app.asgi_handler = WithSlashes(app.asgi_handler)

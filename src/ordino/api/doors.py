@@ -16,7 +16,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.types import Receive, Send
 
-from ordino.api.access import refusal_of
+from ordino.api.access import in_time, refusal_of
 from ordino.api.app import FAULT
 from ordino.core.errors import OrdinoError
 from ordino.core.http import JSON, PROBLEM, problem, render
@@ -63,7 +63,7 @@ class Doors:
         try:
             if refusal := await refusal_of(self._app.state.key_ring, scope):
                 raise refusal
-            status, body = await door(receive)
+            status, body = await door(in_time(receive, self._app.state.body_wait_seconds))
             return status, JSON, {}, body
         except _Gone:
             raise
@@ -93,7 +93,9 @@ class Doors:
             return False
         told = dict(scope["headers"])
         length = told.get(b"content-length", b"")
-        return length.isdigit() and 0 < int(length) <= self._body_limit_bytes and b"idempotency-key" not in told
+        if not length.isdigit() or not 0 < int(length) <= self._body_limit_bytes:
+            return False
+        return b"idempotency-key" not in told and b"content-encoding" not in told
 
     async def _place(self, receive: Receive) -> tuple[int, bytes]:
         return await answer_orders(self._app.state.placer, await _body(receive))

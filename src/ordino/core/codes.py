@@ -47,6 +47,8 @@ _ENDS_IN_BLANK = re.compile(rb' "[,:}\]\s]').search
 _SPACE = re.compile(r"[^\S ]| {2}")
 _ELSEWHERE = frozenset({".", ".."})
 SHOWN_CHARACTERS = 60
+MOST_ITEMS = 50_000
+"""No list that anybody sends in one body holds more; limits of single fields are lower."""
 
 
 def normal(text: str) -> str:
@@ -205,6 +207,11 @@ def _any_of(options: list[Places]) -> Places | None:
 def _items(item: Places) -> Places:
     def tidied(value: Any, pointer: str, faults: list[Fault]) -> Any:
         if not isinstance(value, list | tuple | set | frozenset):
+            return value
+        if len(value) > MOST_ITEMS:
+            faults.append(
+                Fault(pointer, f"A list has at most {MOST_ITEMS} items, this one {len(value)}; send it in parts.")
+            )
             return value
         new = [item(one, f"{pointer}/{index}", faults) for index, one in enumerate(value)]
         return value if all(map(_is, new, value)) else new

@@ -17,7 +17,19 @@ from ordino.core.batcher import Batcher
 from ordino.core.bulk import Limit, PathCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, command_one, decode, described, encode
+from ordino.core.http import (
+    JSON,
+    Batch,
+    Body,
+    answer_once,
+    apart,
+    as_error,
+    command,
+    command_one,
+    decode,
+    described,
+    encode,
+)
 from ordino.core.times import read_cursor
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
@@ -99,7 +111,7 @@ def _status(outcome: Any) -> int:
 
 async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
     """The status and the body of the answer. A refusal of a single order is raised; in a list it is a value."""
-    orders, alone = ORDERS.decode(body)
+    orders, alone = await apart(ORDERS.decode, body)
     if not alone:
         return 200, encode(Batch(await asyncio.gather(*(placer.submit(order) for order in orders))))
     outcome = await placer.submit(orders[0])
