@@ -27,7 +27,7 @@ import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
-from ordino.api import document, known
+from ordino.api import document, known, pages
 from ordino.api.access import KeyRing, access
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
@@ -145,6 +145,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             health,
             ready,
             document.viewer(),
+            document.viewer_script,
             *dead_letter_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],
@@ -152,7 +153,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             "database": Provide(_database, sync_to_thread=False),
         },
         lifespan=[lifespan],
-        middleware=[access, named],
+        middleware=[pages.guarded, access, named],
         before_request=known.refuse_unknown,
         exception_handlers={
             OrdinoError: _known,

@@ -20,6 +20,7 @@ from ordino.api.access import in_time, refusal_of
 from ordino.api.app import FAULT
 from ordino.core.errors import OrdinoError
 from ordino.core.http import JSON, PROBLEM, problem, render
+from ordino.core.media import foreign_charset
 from ordino.inventory.api.stock import answer_ask
 from ordino.inventory.availability import Ask
 from ordino.orders.api import answer_orders
@@ -95,7 +96,10 @@ class Doors:
         length = told.get(b"content-length", b"")
         if not length.isdigit() or not 0 < int(length) <= self._body_limit_bytes:
             return False
-        return b"idempotency-key" not in told and b"content-encoding" not in told
+        if b"idempotency-key" in told or b"content-encoding" in told:
+            return False
+        type_ = told.get(b"content-type", b"")
+        return b";" not in type_ or foreign_charset(type_.decode("latin-1")) is None
 
     async def _place(self, receive: Receive) -> tuple[int, bytes]:
         return await answer_orders(self._app.state.placer, await _body(receive))

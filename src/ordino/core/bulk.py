@@ -89,7 +89,7 @@ class Kind(Generic[Thing]):
 
     async def answer(self, request: Request[Any, Any, Any], database: Database) -> Response[bytes] | Response[Loaded]:
         """Upsert what the body holds. A refusal of a single thing is raised; in a list it is a value."""
-        media_type, _ = media_type_of(request.headers.get("content-type", ""))
+        media_type = media_type_of(request.headers.get("content-type", ""))
         if media_type in (CSV, NDJSON):
             if media_type == CSV and not self.flat:
                 raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
@@ -211,10 +211,10 @@ class Kind(Generic[Thing]):
 
 def rows_of(request: Request[Any, Any, Any], type_: type[Struct], *, decode: bool = False) -> Rows:
     """The rows of a request's body, by its headers."""
-    media_type, charset = media_type_of(request.headers.get("content-type", ""))
+    media_type = media_type_of(request.headers.get("content-type", ""))
     zipped = request.headers.get("content-encoding", "").strip().lower() in GZIPPED
     limits: Limits = request.app.state.row_limits
-    return read_rows(request.stream(), media_type, type_, charset=charset, zipped=zipped, decode=decode, limits=limits)
+    return read_rows(request.stream(), media_type, type_, zipped=zipped, decode=decode, limits=limits)
 
 
 async def _whole(request: Request[Any, Any, Any]) -> bytes:

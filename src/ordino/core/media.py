@@ -5,22 +5,37 @@ Nothing is guessed: a body whose headers say that it is written in a way that Or
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ordino.core.errors import UnsupportedMedia
-from ordino.core.rows import CSV, GZIPPED, NDJSON, media_type_of
+from ordino.core.rows import CSV, GZIPPED, NDJSON, SAVED, media_type_of
+
+UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+"""ASCII is UTF-8, too."""
+_CHARSET = re.compile(r""";\s*charset\s*=\s*("[^"]*"|[^;]*)""", re.IGNORECASE)
 
 
 def refuse_media(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises ``UnsupportedMedia`` for a Content-Encoding other than gzip, or for gzip where the body holds no rows."""
+    """Raises ``UnsupportedMedia`` for a charset other than UTF-8, for a Content-Encoding other than gzip, and for gzip where the
+    body holds no rows.
+    """
     type_, encodings = "", []
     for name, value in headers:
         if name == b"content-type":
             type_ = value.decode("latin-1")
+            if charset := foreign_charset(type_):
+                raise UnsupportedMedia(f"The charset {charset[:50]!r} is not read here, only UTF-8. {SAVED}")
         elif name == b"content-encoding":
             encodings.append(value.decode("latin-1").strip().lower())
     if encodings:
-        _refuse_encoding(", ".join(encodings), media_type_of(type_)[0])
+        _refuse_encoding(", ".join(encodings), media_type_of(type_))
+
+
+def foreign_charset(content_type: str) -> str | None:
+    """The charset that a Content-Type names, if it is not UTF-8."""
+    named = (found.strip().strip('"').strip() for found in _CHARSET.findall(content_type))
+    return next((charset for charset in named if charset.lower() not in UTF_8), None)
 
 
 def _refuse_encoding(encoding: str, media_type: str) -> None:

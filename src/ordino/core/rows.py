@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from ordino.core.cells import cell_fault, columns_of, row_of, tidy_row
 from ordino.core.codes import is_plain, tidy
-from ordino.core.errors import Fault, Invalid
+from ordino.core.errors import Fault, Invalid, UnsupportedMedia
 
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
@@ -31,6 +31,7 @@ GZIPPED = frozenset({"gzip", "x-gzip"})
 UNZIPPED_AT_ONCE = 64 * 1024
 UNZIPPED_FREELY = 10_000_000
 """So many bytes may come out of a zipped body whatever its size."""
+SAVED = "Save the file as UTF-8 (in Excel: 'CSV UTF-8') and send it again."
 COLUMNS = 1000
 LINES_IN_A_ROW = 128
 """After so many lines, other requests have their turn."""
@@ -60,11 +61,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 LIMITS = Limits()
 
 
-def media_type_of(content_type: str) -> tuple[str, str | None]:
-    """The media type, and the charset if it names one."""
-    type_, *parameters = (part.strip() for part in content_type.split(";"))
-    charset = next((p.partition("=")[2].strip('" ') for p in parameters if p.lower().startswith("charset=")), None)
-    return type_.lower(), charset or None
+def media_type_of(content_type: str) -> str:
+    """The media type, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def read_rows(
@@ -72,31 +71,17 @@ def read_rows(
     media_type: str,
     type_: type[Struct],
     *,
-    charset: str | None = None,
     zipped: bool = False,
     decode: bool = False,
     limits: Limits = LIMITS,
 ) -> Rows:
     """The rows of a body. A zipped one is recognized, too, if nobody says that it is. With ``decode``, NDJSON becomes the type at
-    once. Raises ``Invalid`` for an unknown charset.
+    once.
     """
-    encoding = _encoding(charset)
     plain = unzipped(stream, sure=zipped, ratio=limits.ratio)
     if media_type == NDJSON:
-        return read_ndjson(plain, type_, decode=decode, encoding=encoding, limits=limits)
-    return read_csv(plain, type_, encoding=encoding, limits=limits)
-
-
-def _encoding(charset: str | None) -> str | None:
-    if charset is None:
-        return None
-    try:
-        known = codecs.lookup(charset)
-    except (LookupError, ValueError):
-        known = None
-    if known is None or not getattr(known, "_is_text_encoding", True):
-        raise Invalid(f"There is no charset {charset!r}; send UTF-8, or name one such as windows-1252.")
-    return None if known.name == "utf-8" else known.name
+        return read_ndjson(plain, type_, decode=decode, limits=limits)
+    return read_csv(plain, type_, limits=limits)
 
 
 async def unzipped(
@@ -169,9 +154,7 @@ class _Waste:
             raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
 
 
-async def read_csv(
-    stream: AsyncIterator[bytes], type_: type[Struct], *, encoding: str | None = None, limits: Limits = LIMITS
-) -> Rows:
+async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, limits: Limits = LIMITS) -> Rows:
     """Lines and their rows: field -> text. The header names the columns, parted by a comma, a semicolon, a tab or a bar; empty ones
     after the last name are passed over with their empty cells. Cells are stripped; an empty one leaves its field out; a list's
     values are parted by blanks. A cell that its field cannot take is a ``Fault`` that shows it.
@@ -180,7 +163,7 @@ async def read_csv(
     columns = None
     delimiter = ","
     waste = _Waste(limits.waste_lines)
-    async for line, text in _records(stream, encoding=encoding):
+    async for line, text in _records(stream):
         if not text:
             waste.note(line)
             continue
@@ -248,11 +231,9 @@ def _check(header: Sequence[str], fields: dict[str, Any], line: int) -> None:
         raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
 
 
-async def _records(
-    stream: AsyncIterator[bytes], *, quotes: bool = True, encoding: str | None = None
-) -> AsyncIterator[tuple[int, str]]:
-    """Line numbers and records. A record ends with its line, unless a quote is open there. Text is UTF-8, or UTF-16 with a byte
-    order mark, if nobody says what it is.
+async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> AsyncIterator[tuple[int, str]]:
+    """Line numbers and records. A record ends with its line, unless a quote is open there. Text is UTF-8. Raises
+    ``UnsupportedMedia`` for UTF-16.
     """
     decoder: Any = None
     record: list[str] = []
@@ -266,12 +247,13 @@ async def _records(
         await asyncio.sleep(0)
         ended = part is None
         if decoder is None:
-            marked = part is not None and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            decoder = codecs.getincrementaldecoder(encoding or ("utf-16" if marked else "utf-8-sig"))()
+            if part is not None and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise UnsupportedMedia(f"This is UTF-16, and only UTF-8 is read. {SAVED}")
+            decoder = codecs.getincrementaldecoder("utf-8-sig")()
         try:
             text = decoder.decode(part or b"", final=ended)
         except UnicodeDecodeError as error:
-            raise _not_decoded(error, line, encoding) from error
+            raise _not_decoded(error, line) from error
         *lines, rest = text.split("\n")
         if lines and begun:
             before = "".join(begun)
@@ -303,12 +285,9 @@ async def _records(
         )
 
 
-def _not_decoded(error: UnicodeDecodeError, line: int, encoding: str | None) -> Invalid:
+def _not_decoded(error: UnicodeDecodeError, line: int) -> Invalid:
     lines = bytes(error.object[: error.start]).count(b"\n")
-    return Invalid(
-        f"Line {line + lines} is not {encoding or 'UTF-8'}: {error.reason}. Save the file as UTF-8, or say in the Content-Type "
-        "what it is, as in text/csv; charset=windows-1252."
-    )
+    return Invalid(f"Line {line + lines} is not UTF-8: {error.reason}. {SAVED}")
 
 
 async def read_ndjson(
@@ -316,7 +295,6 @@ async def read_ndjson(
     type_: type[Struct],
     *,
     decode: bool = False,
-    encoding: str | None = None,
     limits: Limits = LIMITS,
 ) -> Rows:
     """Line numbers and what stands on each line, with its codes normalized; a line that is not JSON, or with ``decode`` not of the
@@ -324,7 +302,7 @@ async def read_ndjson(
     """
     decoder = msgspec.json.Decoder(type_ if decode else Any).decode
     waste = _Waste(limits.waste_lines)
-    async for line, text in _records(stream, quotes=False, encoding=encoding):
+    async for line, text in _records(stream, quotes=False):
         if not text or not text.strip():
             waste.note(line)
             continue
@@ -367,13 +345,11 @@ def _looked_at(body: bytes, type_: type[Struct], *, decode: bool) -> Any:
         return cell_fault(error, row)
 
 
-async def check_readable(
-    stream: AsyncIterator[bytes], media_type: str, *, charset: str | None = None, limits: Limits = LIMITS
-) -> None:
+async def check_readable(stream: AsyncIterator[bytes], media_type: str, *, limits: Limits = LIMITS) -> None:
     """Read a body to its end and keep nothing of it. Raises ``Invalid`` where it cannot be read on."""
     waste = _Waste(limits.waste_lines)
     plain = unzipped(stream, ratio=limits.ratio)
-    async for line, text in _records(plain, quotes=media_type != NDJSON, encoding=_encoding(charset)):
+    async for line, text in _records(plain, quotes=media_type != NDJSON):
         if text:
             waste.rows += 1
         else:
