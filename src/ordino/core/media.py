@@ -24,7 +24,7 @@ def refuse_media(headers: Iterable[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
         if name == b"content-type":
             type_ = value.decode("latin-1")
-            if charset := foreign_charset(type_):
+            if (charset := foreign_charset(type_)) is not None:
                 raise UnsupportedMedia(f"The charset {charset[:50]!r} is not read here, only UTF-8. {SAVED}")
         elif name == b"content-encoding":
             encodings.append(value.decode("latin-1").strip().lower())
