@@ -19,9 +19,7 @@ def test_every_setting_can_be_set_and_is_described():
     assert set(rows) == {f"ORDINO_{name.upper()}" for name in Settings.__struct_fields__}
     assert all(row.sentence.endswith(".") and row.default for row in rows.values())
     values = {
-        name: row.default
-        for name, row in rows.items()
-        if row.default != "none" and name != "ORDINO_DATA_DIRECTORY"
+        name: row.default for name, row in rows.items() if row.default != "none" and name != "ORDINO_DATA_DIRECTORY"
     }
     assert Settings.from_environment(values) == Settings.from_environment({})
 
