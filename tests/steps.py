@@ -179,7 +179,7 @@ async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = Tr
     await started.wait()
     front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
     transport = httpx.ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
-    async with httpx.AsyncClient(transport=transport, base_url="http://ordino") as caller:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as caller:
         yield caller
     ended.set()
     await life

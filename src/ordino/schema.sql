@@ -350,7 +350,8 @@ CREATE TABLE network.closures (
     CONSTRAINT closures_pk PRIMARY KEY (code),
     CONSTRAINT a_location_is_closed FOREIGN KEY (location_id) REFERENCES network.locations,
     CONSTRAINT a_location_is_closed_for_a_channel FOREIGN KEY (channel_id) REFERENCES catalog.channels,
-    CONSTRAINT a_closure_ends_after_it_starts CHECK (ends_at > starts_at)
+    CONSTRAINT a_closure_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT a_closure_lies_within_the_calendar CHECK (isfinite(starts_at) AND isfinite(ends_at))
 );
 
 -- When a carrier collects at a location; where a service has none, its parcels leave at the cut-off.
@@ -551,7 +552,8 @@ CREATE TABLE inventory.feeds (
     refused bigint NOT NULL DEFAULT 0,
     CONSTRAINT feeds_pk PRIMARY KEY (feed),
     CONSTRAINT feed_kinds CHECK (kind IN ('counts', 'adjustments', 'receipts')),
-    CONSTRAINT every_row_of_a_feed_is_accounted_for CHECK (rows = applied + unchanged + refused)
+    CONSTRAINT every_row_of_a_feed_is_accounted_for CHECK (rows = applied + unchanged + refused),
+    CONSTRAINT a_feed_was_counted_within_the_calendar CHECK (isfinite(as_of))
 );
 CREATE INDEX feeds_by_time ON inventory.feeds (started_at, feed);
 
@@ -663,7 +665,8 @@ CREATE TABLE inventory.lots (
     lot text NOT NULL,
     expires_on date,
     first_at timestamptz NOT NULL,
-    CONSTRAINT lots_pk PRIMARY KEY (sku_id, lot)
+    CONSTRAINT lots_pk PRIMARY KEY (sku_id, lot),
+    CONSTRAINT a_lot_expires_within_the_calendar CHECK (isfinite(expires_on))
 );
 CREATE INDEX lots_by_date ON inventory.lots (expires_on) WHERE expires_on IS NOT NULL;
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -314,15 +313,6 @@ async def test_health_schema_and_readiness(client: Client) -> None:
     assert bodiless <= silent
 
 
-async def test_the_viewer_of_the_schema_needs_nothing_from_elsewhere(client: Client) -> None:
-    page = (await client.get("/schema", headers={"Accept": "text/html"})).text
-    wanted = re.findall(r'<(?:script src|link href)="([^"]+)"', page)
-    assert len(wanted) == 3
-    for path in wanted:
-        answer = await client.get(path)
-        assert (answer.status_code, len(answer.content) > 10_000) == (200, True), path
-
-
 async def test_without_a_key_only_this_machine_may_call(database_url: str, world: World) -> None:
     async with calling(application(database_url), "203.0.113.9") as stranger:
         assert (await stranger.get("/v1/orders")).status_code == 403
@@ -332,7 +322,7 @@ async def test_without_a_key_only_this_machine_may_call(database_url: str, world
     async with calling(application(database_url)) as here:
         page = {"Origin": "http://elsewhere.example"}
         assert (await here.get("/v1/orders", headers=page)).status_code == 403
-        assert (await here.get("/v1/orders", headers={"Origin": "http://ordino"})).status_code == 200
+        assert (await here.get("/v1/orders", headers={"Origin": "http://localhost"})).status_code == 200
 
 
 async def test_with_a_key_everybody_needs_one_and_its_scope(client: Client, database: Database) -> None:

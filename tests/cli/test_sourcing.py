@@ -116,5 +116,5 @@ async def test_refused_work_is_sourced_again_until_a_person_is_asked(
     assert "is no line" in run("promise", world.channel, "US", "43215", f"{world.sku}=x", fails=True)
     assert "is no line" in run("preview", world.channel, "US", "43215", f"{world.sku}=0", fails=True)
     assert "1 week" in run("outlook", "--weeks", "0", fails=True)
-    assert "Ask for up to" in run("capacity", "--first", "9999-12-20", fails=True)
+    assert "outside of the years 1990 to 2200" in run("capacity", "--first", "9999-12-20", fails=True)
     run("retire", "once")

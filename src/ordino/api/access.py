@@ -1,21 +1,24 @@
-"""Who may call: nobody but this machine while there is no key, and only bearers of one after that.
+"""Access control. Until the first API key is made, only programs on this machine may call; from then on every call needs a key.
 
-A key is looked up for every request that brings one, so a revoked key is refused from the next request on. Whether there
-is a key at all is kept for a second: after the first one is made, this machine gets in without it for a second at the longest.
+A key is looked up for every request that brings one, so a revoked key is refused from the next request on. That there is no key yet
+is remembered for a second: after the first one is made, this machine may call without it for a second at the longest. Keys that are
+revoked stay on record, so that the door, once closed, never opens by itself again, in no process and after no restart: whoever has
+lost every key makes another one on the command line of a machine that reaches the database (`ordino keys make`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from ipaddress import ip_address
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from ordino.api.callers import Trust, may_be_called, why_not_here
 from ordino.core import keys
 from ordino.core.database import ACTOR, Database
-from ordino.core.errors import Forbidden
+from ordino.core.errors import Forbidden, TimedOut
 from ordino.core.http import CALLER
 
 KEPT_SECONDS = 1.0
@@ -23,24 +26,48 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters", "/v1/sourcing/profiles")
 THIS_MACHINE = "this machine"
 RANKS = {"read": 0, "write": 1, "admin": 2}
-Loopback = frozenset({"127.0.0.1", "::1"})
 
 
 class KeyRing:
     """What this process asks of the keys."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trust: Trust) -> None:
         self._database = database
-        self._any: tuple[float, bool] | None = None
+        self.trust = trust
+        self._closed = False
+        self._looked_at = -KEPT_SECONDS
 
-    async def any_living(self) -> bool:
+    async def closed(self) -> bool:
+        """Is there a key, or was there ever one? Once that is so, it stays so."""
         now = time.monotonic()
-        if self._any is None or now - self._any[0] > KEPT_SECONDS:
-            self._any = (now, await self._database.read(keys.any_living))
-        return self._any[1]
+        if not self._closed and now - self._looked_at > KEPT_SECONDS:
+            self._closed = await self._database.read(keys.any_made)
+            self._looked_at = now
+        return self._closed
 
     async def bearer_of(self, token: str) -> keys.Bearer | None:
         return await self._database.read(lambda tx: keys.bearer_of(tx, token))
+
+
+def in_time(receive: Receive, wait_seconds: float) -> Receive:
+    """Receives a body and raises ``TimedOut`` if it pauses for longer. Once it is whole, there is nothing to be late with."""
+    whole = False
+
+    async def received() -> Any:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(wait_seconds):
+                message: Any = await receive()
+        except TimeoutError as error:
+            raise TimedOut(
+                f"The body paused for more than {wait_seconds:g} seconds; send the request again."
+            ) from error
+        whole = not message.get("more_body", False)
+        return message
+
+    return received
 
 
 def access(app: ASGIApp) -> ASGIApp:
@@ -51,6 +78,7 @@ def access(app: ASGIApp) -> ASGIApp:
             refusal = await refusal_of(scope["litestar_app"].state.key_ring, scope)
             if refusal is not None:
                 raise refusal
+            receive = in_time(receive, scope["litestar_app"].state.body_wait_seconds)
         await app(scope, receive, send)
 
     return guarded
@@ -59,19 +87,22 @@ def access(app: ASGIApp) -> ASGIApp:
 async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
     """Why this request may not come in; None where it may, and then it acts under the key's name."""
     token = _bearer(scope["headers"])
-    if token is None and not await ring.any_living():
-        if _is_loopback(scope) and not _from_a_page(scope["headers"]):
+    if not may_be_called(scope, ring.trust):
+        return Forbidden("This server is not called so; ORDINO_ALLOWED_HOSTS lists the names of the server.")
+    if token is None and not await ring.closed():
+        if (why := why_not_here(scope, ring.trust)) is None:
             ACTOR.set(THIS_MACHINE)
             CALLER.set(THIS_MACHINE)
             return None
-        error = Forbidden(
-            "There is no API key yet, and without one Ordino answers this machine only. "
-            "Make one with `ordino keys make`."
+        return Forbidden(
+            "There is no API key yet, and without one Ordino answers programs on this machine only. This request is not answered: "
+            f"{why}. Make a key with `ordino keys make NAME`, and send it."
         )
-        error.status = 403
-        return error
     if token is None or (bearer := await ring.bearer_of(token)) is None:
-        error = Forbidden("Send a living API key: `Authorization: Bearer <key>`.", code="unauthorized")
+        error = Forbidden(
+            "Send an API key that is not revoked: `Authorization: Bearer <key>`. `ordino keys make NAME` makes one.",
+            code="unauthorized",
+        )
         error.status = 401
         return error
     needed = _needed(scope["method"], scope["path"])
@@ -94,22 +125,3 @@ def _bearer(headers: Any) -> str | None:
             kind, _, token = value.decode("latin-1").partition(" ")
             return token.strip() if kind.lower() == "bearer" else None
     return None
-
-
-def _from_a_page(headers: Any) -> bool:
-    """Does a web page of another origin ask? A browser on this machine must not lend it its place."""
-    named = {name: value for name, value in headers if name in (b"origin", b"host")}
-    origin = named.get(b"origin")
-    return origin is not None and origin.partition(b"://")[2] != named.get(b"host")
-
-
-def _is_loopback(scope: Any) -> bool:
-    client = scope.get("client")
-    if not client:
-        return False
-    if client[0] in Loopback:
-        return True
-    try:
-        return ip_address(client[0]).is_loopback
-    except ValueError:
-        return False

@@ -27,8 +27,9 @@ import ordino.orders.sourcing_api
 import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
-from ordino.api import document, known, ready
+from ordino.api import document, known, pages, ready
 from ordino.api.access import KeyRing, access
+from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
 from ordino.api.names import HELD, WithSlashes, named
@@ -37,6 +38,7 @@ from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.readiness import Readiness
+from ordino.core.rows import Limits
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
 from ordino.inventory.api.stock import Reader, Totaler
@@ -80,6 +82,8 @@ PLACING_LANES = READING_LANES = 2  # while one set waits for the database, anoth
 def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     """The application. ``open_database`` is awaited at start; what it returns is closed at the end."""
 
+    trust = trust_of(settings)
+
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         database: Database = await open_database()
@@ -111,7 +115,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.totaler = totaler
         app.state.promiser = promiser
         app.state.readiness = Readiness(database, {"Orders that are being placed": lambda: placer.stalled_seconds})
-        app.state.key_ring = KeyRing(database)
+        app.state.key_ring = KeyRing(database, trust)
         try:
             yield
         finally:
@@ -125,6 +129,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         route_handlers=[
             *ready.routes,
             document.viewer(),
+            document.viewer_script,
             *dead_letter_routes,
             get_effects,
             *(route for stage in STAGES for route in stage.routes),
@@ -133,7 +138,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             "database": Provide(_database, sync_to_thread=False),
         },
         lifespan=[lifespan],
-        middleware=[access, named],
+        middleware=[pages.guarded, access, named],
         before_request=known.refuse_unknown,
         exception_handlers={
             OrdinoError: _known,
@@ -145,6 +150,8 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         openapi_config=document.configuration(),
         logging_config=None,
     )
+    app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
+    app.state.body_wait_seconds = settings.body_wait_seconds
     document.complete(app)
     known.learn(app)
     app.asgi_handler = WithSlashes(app.asgi_handler)

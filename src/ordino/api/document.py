@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import distribution, version
 from pathlib import Path
+from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Router, get
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIMediaType,
@@ -23,6 +24,8 @@ from litestar.static_files import create_static_files_router
 from ordino.core.http import KEY_CHARACTERS, PROBLEM, Problem, schema_of
 
 ASSETS = "/schema/assets"
+SCRIPT = "/schema/viewer.js"
+DOCUMENT = "/schema/openapi.json"
 _METHODS = ("get", "put", "post", "patch", "delete")
 _CHANGING = ("put", "post", "patch", "delete")
 
@@ -36,14 +39,43 @@ def configuration() -> OpenAPIConfig:
         path="/schema",
         components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"key": []}],
-        render_plugins=[
-            SwaggerRenderPlugin(
-                js_url=f"{ASSETS}/swagger-ui-bundle.js",
-                css_url=f"{ASSETS}/swagger-ui.css",
-                standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
-            )
-        ],
+        render_plugins=[_Viewer(path="/swagger")],
     )
+
+
+PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Ordino</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
+</head>
+<body>
+<div id="viewer"></div>
+<script src="{ASSETS}/swagger-ui-bundle.js"></script>
+<script src="{SCRIPT}"></script>
+</body>
+</html>
+"""
+START = f"""SwaggerUIBundle({{
+  url: "{DOCUMENT}", dom_id: "#viewer", deepLinking: true, validatorUrl: null, presets: [SwaggerUIBundle.presets.apis]
+}});
+"""
+
+
+class _Viewer(OpenAPIRenderPlugin):
+    """The page that shows the document. It loads nothing from elsewhere and holds no script, so that its answer can forbid both."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return PAGE.encode()
+
+
+@get(SCRIPT, include_in_schema=False, media_type="text/javascript", sync_to_thread=False)
+def viewer_script() -> str:
+    """What starts the viewer."""
+    return START
 
 
 def viewer() -> Router:

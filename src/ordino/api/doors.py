@@ -16,10 +16,11 @@ from typing import Any
 from litestar import Litestar
 from litestar.types import Receive, Send
 
-from ordino.api.access import refusal_of
+from ordino.api.access import in_time, refusal_of
 from ordino.api.app import FAULT
 from ordino.core.errors import OrdinoError
 from ordino.core.http import JSON, PROBLEM, problem, render
+from ordino.core.media import foreign_charset
 from ordino.inventory.api.stock import answer_ask
 from ordino.inventory.availability import Ask
 from ordino.orders.api import answer_orders
@@ -63,7 +64,7 @@ class Doors:
         try:
             if refusal := await refusal_of(self._app.state.key_ring, scope):
                 raise refusal
-            status, body = await door(receive)
+            status, body = await door(in_time(receive, self._app.state.body_wait_seconds))
             return status, JSON, {}, body
         except _Gone:
             raise
@@ -93,7 +94,12 @@ class Doors:
             return False
         told = dict(scope["headers"])
         length = told.get(b"content-length", b"")
-        return length.isdigit() and 0 < int(length) <= self._body_limit_bytes and b"idempotency-key" not in told
+        if not length.isdigit() or not 0 < int(length) <= self._body_limit_bytes:
+            return False
+        if b"idempotency-key" in told or b"content-encoding" in told:
+            return False
+        type_ = told.get(b"content-type", b"")
+        return b";" not in type_ or foreign_charset(type_.decode("latin-1")) is None
 
     async def _place(self, receive: Receive) -> tuple[int, bytes]:
         return await answer_orders(self._app.state.placer, await _body(receive))

@@ -14,8 +14,10 @@ from litestar import Litestar, Request
 from litestar.routes import HTTPRoute
 
 from ordino.core.errors import Fault, Invalid
+from ordino.core.media import refuse_media
 from ordino.core.upserts import pointer_to
 
+LOOKED_AT_BYTES = 10_000
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _DECLARED = "query_parameters"
 _SINGLE = "query_parameters_said_once"
@@ -33,9 +35,10 @@ def learn(app: Litestar) -> None:
 
 async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
     """Raises ``Invalid`` for query parameters that the route does not declare, for those that are there twice where one value
-    counts, and for a body where the route takes none.
+    counts, and for a body where the route takes none; ``UnsupportedMedia`` for a body that nobody here can read.
     """
     handler: Any = request.route_handler
+    refuse_media(request.scope["headers"])
     if not handler.resolve_include_in_schema():
         return
     if request.scope["query_string"]:
@@ -70,7 +73,7 @@ def _refuse_body(request: Request[Any, Any, Any], body: bytes) -> None:
     if not body.strip():
         return
     try:
-        sent = msgspec.json.decode(body)
+        sent = msgspec.json.decode(body) if len(body) <= LOOKED_AT_BYTES else body
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         sent = body
     if sent == {}:

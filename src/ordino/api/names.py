@@ -8,6 +8,7 @@ them in again.
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote
 
@@ -17,6 +18,7 @@ from msgspec import inspect as types
 
 from ordino.core import cells, codes
 from ordino.core.errors import Fault, Invalid, NotFound
+from ordino.core.times import year_fault
 
 HELD = "\ufdd0"
 """Stands for a slash within a code during routing. Unicode keeps it for such uses; no code holds it."""
@@ -76,6 +78,8 @@ def _in_path(name: str, value: Any, segments: list[str], *, held: bool) -> Any:
         if not text:
             raise _invalid(name, "A code may not be empty or white space only; send a name.")
         return text
+    if isinstance(value, date) and (wrong := year_fault(value)):  # instants are dates, too
+        raise _invalid(name, wrong)
     if isinstance(value, int) and str(value) not in segments:  # 1_0, +10 and digits of other scripts
         raise NotFound(f"`{name}` is a number of plain digits, as in {abs(value)}.")
     return value

@@ -50,7 +50,7 @@ def calm_collector() -> None:
 
 async def refuse_open_door(database: Database, settings: Settings) -> None:
     """Raises ``NoKey`` where anybody on the network could call."""
-    if settings.host not in LOOPBACK and not await database.read(keys.any_living):
+    if settings.host not in LOOPBACK and not await database.read(keys.any_made):
         raise NoKey(
             f"Listening on {settings.host} would let anybody in: there is no API key. "
             "Make one with `ordino keys make NAME`, or listen on 127.0.0.1."

@@ -131,6 +131,7 @@ def work() -> None:
 
 async def _work(settings: Settings, url: str) -> None:
     from ordino.core.reactions import Worker
+    from ordino.core.rows import Limits
     from ordino.inventory.folder import Folder
     from ordino.orders.reevaluate import again_and_again
 
@@ -149,7 +150,8 @@ async def _work(settings: Settings, url: str) -> None:
         stop = await running.stopped()
         tasks = [running.again("the queue", lambda: worker.run(stop), stop)]
         if settings.feed_directory is not None:
-            folder = Folder(database, settings.feed_directory)
+            limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
+            folder = Folder(database, settings.feed_directory, limits=limits)
             tasks.append(running.again("the feed folder", lambda: folder.watch(stop), stop))
         if every_seconds := 60.0 * settings.reevaluate_minutes:
             tasks.append(

@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, instant, on_database, show, units
+from ordino.cli.terminal import Json, console, day, instant, on_database, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.http import decode
@@ -485,20 +485,21 @@ def capacity(
 
     if not 1 <= days <= LONGEST_DAYS:
         raise Invalid(f"Ask for 1 to {LONGEST_DAYS} days.")
+    begins = day(first)
 
     async def ask(database: Database) -> list[CapacityView]:
-        begin = first or database.clock.now().date()
+        begin = begins or database.clock.now().date()
         return await database.read(lambda tx: capacity_of(tx, locations or [], begin, begin + timedelta(days=days - 1)))
 
     found = on_database(ask)
 
     def table() -> Table:
         table = Table("location", "day", "orders held", "confirmed", "left", "units held", "confirmed", "left")
-        for day in found:
-            left = ["no limit" if n is None else str(n) for n in (day.orders_left, day.units_left)]
-            orders = (str(day.held_orders), str(day.confirmed_orders), left[0])
+        for one in found:
+            left = ["no limit" if n is None else str(n) for n in (one.orders_left, one.units_left)]
+            orders = (str(one.held_orders), str(one.confirmed_orders), left[0])
             table.add_row(
-                day.location, day.ship_on.isoformat(), *orders, str(day.held_units), str(day.confirmed_units), left[1]
+                one.location, one.ship_on.isoformat(), *orders, str(one.held_units), str(one.confirmed_units), left[1]
             )
         return table
 

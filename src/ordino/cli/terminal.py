@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,6 +18,7 @@ from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Invalid, NotFound
 from ordino.core.http import Body
 from ordino.core.settings import Settings
+from ordino.core.times import year_fault
 
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Any]]
@@ -54,7 +55,16 @@ def instant(text: str | None) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise Invalid(f"{text!r} is not a time; write one such as 2026-11-27T08:00:00Z.") from error
+    if wrong := year_fault(found):
+        raise Invalid(wrong)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def day(date: date | None) -> date | None:
+    """A date as people type it. Raises ``Invalid`` if it is out of reach."""
+    if date is not None and (wrong := year_fault(date)):
+        raise Invalid(wrong)
+    return date
 
 
 def units(count: int) -> str:

@@ -23,8 +23,8 @@ from ordino.core.cells import cell_fault
 from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
-from ordino.core.http import Body, answer_once, described
-from ordino.core.rows import CSV, NDJSON, RowFault, Rows, media_type_of, read_rows
+from ordino.core.http import Body, answer_once, apart, described
+from ordino.core.rows import CSV, GZIPPED, NDJSON, Limits, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import (
     Created,
     NotUpserted,
@@ -89,15 +89,15 @@ class Kind(Generic[Thing]):
 
     async def answer(self, request: Request[Any, Any, Any], database: Database) -> Response[bytes] | Response[Loaded]:
         """Upsert what the body holds. A refusal of a single thing is raised; in a list it is a value."""
-        media_type, _ = media_type_of(request.headers.get("content-type", ""))
+        media_type = media_type_of(request.headers.get("content-type", ""))
         if media_type in (CSV, NDJSON):
             if media_type == CSV and not self.flat:
                 raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
             rows = rows_of(request, self.type)
             return Response(await self.load(rows, database, lax=media_type == CSV), status_code=200)
         body = await _whole(request)
-        items, alone = self._items(body)
-        plain = is_plain(body)
+        items, alone = await apart(self._items, body)
+        plain = await apart(is_plain, body)
 
         async def run(tx: Tx) -> Outcome | Outcomes:
             outcomes = await self.upsert(tx, items, at=database.clock.now(), plain=plain)
@@ -216,9 +216,10 @@ class Kind(Generic[Thing]):
 
 def rows_of(request: Request[Any, Any, Any], type_: type[Struct], *, decode: bool = False) -> Rows:
     """The rows of a request's body, by its headers."""
-    media_type, charset = media_type_of(request.headers.get("content-type", ""))
-    zipped = "gzip" in request.headers.get("content-encoding", "").lower()
-    return read_rows(request.stream(), media_type, type_, charset=charset, zipped=zipped, decode=decode)
+    media_type = media_type_of(request.headers.get("content-type", ""))
+    zipped = request.headers.get("content-encoding", "").strip().lower() in GZIPPED
+    limits: Limits = request.app.state.row_limits
+    return read_rows(request.stream(), media_type, type_, zipped=zipped, decode=decode, limits=limits)
 
 
 async def _whole(request: Request[Any, Any, Any]) -> bytes:

@@ -20,6 +20,7 @@ from msgspec import inspect as types
 from ordino.core import codes
 from ordino.core.codes import shown
 from ordino.core.errors import Fault
+from ordino.core.times import YEARS, year_fault
 from ordino.core.upserts import fault_of
 
 DIGITS_AT_MOST = 25
@@ -55,8 +56,8 @@ _PLAIN: dict[Kind, str] = {
     Kind.INTEGER: "(?:0|[1-9][0-9]{0,17})",
     Kind.DECIMAL: r"-?[0-9]{1,15}(?:\.[0-9]{1,20})?",
     Kind.BOOLEAN: "(?:true|false)",
-    Kind.INSTANT: "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
-    Kind.DATE: "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    Kind.INSTANT: f"{YEARS}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z",
+    Kind.DATE: f"{YEARS}-[0-9]{{2}}-[0-9]{{2}}",
 }
 _INTEGER = re.compile("-?[0-9]+")
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -188,7 +189,7 @@ def _boolean(text: str) -> tuple[Any, str | None]:
 
 def _instant(text: str) -> tuple[Any, str | None]:
     if _INSTANT.fullmatch(text):
-        return text, None
+        return text, year_fault(text)
     if serial := serial_date(text, timed=True):
         return None, serial
     return None, f"{shown(text)} is not a date with a time; write one such as 2026-11-27T08:00:00Z."
@@ -196,7 +197,7 @@ def _instant(text: str) -> tuple[Any, str | None]:
 
 def _day(text: str) -> tuple[Any, str | None]:
     if _DATE.fullmatch(text):
-        return text, None
+        return text, year_fault(text)
     if serial := serial_date(text, timed=False):
         return None, serial
     return None, f"{shown(text)} is not a date; write one such as 2026-11-27."

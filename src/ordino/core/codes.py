@@ -5,6 +5,8 @@ line, so that ``tea `` names ``tea``. Case distinguishes. Inside, only single bl
 characters and characters without a width are refused, because nobody sees them. A ``/`` is allowed, and is written ``%2F`` in a
 path; ``.`` and ``..`` alone are refused, because in a path they lead elsewhere, however they are written.
 
+Instants and dates are held to the years of ``core/times.py`` on the same way.
+
 What is normalized is what the types mark: every ``ShortCode``, ``Code`` and ``LongCode``, wherever it stands in a Struct, a list or
 a mapping. A ``Label`` (a category) names no thing of its own and is written by people: white space inside it becomes single blanks.
 """
@@ -23,6 +25,7 @@ from msgspec import Meta
 from msgspec import inspect as types
 
 from ordino.core.errors import Fault, Invalid
+from ordino.core.times import may_be_far, year_fault
 
 MARK = "code"
 FOLDED = "folded"
@@ -52,6 +55,8 @@ _ENDS_IN_BLANK = re.compile(rb' "[,:}\]\s]').search
 _SPACE = re.compile(r"[^\S ]| {2}")
 _ELSEWHERE = frozenset({".", ".."})
 SHOWN_CHARACTERS = 60
+MOST_ITEMS = 50_000
+"""No list that anybody sends in one body holds more; limits of single fields are lower."""
 
 
 def normal(text: str) -> str:
@@ -84,10 +89,11 @@ def ascii_unseen(text: str) -> str:
 
 
 def is_plain(body: bytes) -> bool:
-    """Does a look at the JSON text prove that every code in it is normal? No text begins or ends with a blank, holds two in a row,
-    an escape, or anything but printable ASCII, and none is ``.`` or ``..``. False says only that one has to look closer.
+    """Does a look at the JSON text prove that every code in it is normal, and no date far away? No text begins or ends with a
+    blank, holds two in a row, an escape, or anything but printable ASCII, none is ``.`` or ``..``, and none begins like a date
+    outside of the years that may be sent. False says only that one has to look closer.
     """
-    if not body.isascii() or b"\\" in body or b"\x7f" in body or b'" ' in body:
+    if not body.isascii() or b"\\" in body or b"\x7f" in body or b'" ' in body or may_be_far(body):
         return False
     if b'."' in body and (b'"."' in body or b'".."' in body):
         return False
@@ -102,8 +108,8 @@ def is_plain(body: bytes) -> bool:
 
 
 def tidy_body(body: bytes, type_: Any) -> bytes:
-    """A JSON body with its codes normalized. Raises ``Invalid`` that points to the codes that cannot be. What is not JSON comes
-    back as it is.
+    """A JSON body with its codes normalized. Raises ``Invalid`` that points to codes that cannot be and to dates that are far away.
+    What is not JSON comes back as it is.
     """
     places = places_of(type_)
     if places is None:
@@ -125,7 +131,7 @@ def tidy_body(body: bytes, type_: Any) -> bytes:
 
 
 def tidy(value: Any, type_: Any) -> tuple[Any, list[Fault]]:
-    """A decoded value with the codes of its type normalized (the same object if they were), and what is wrong with codes."""
+    """A decoded value with the codes of its type normalized (the same object if they were), and what is wrong with it."""
     faults: list[Fault] = []
     places = places_of(type_)
     return (value if places is None else places(value, "", faults)), faults
@@ -144,6 +150,8 @@ def places_of(type_: Any) -> Places | None:
 def _places(info: types.Type, seen: dict[type, Any]) -> Places | None:
     if is_code(info):
         return _tidy_label if (info.extra or {})[MARK] == FOLDED else _tidy_code
+    if isinstance(info, types.DateTimeType | types.DateType):
+        return _near
     if isinstance(info, types.Metadata):
         return _trim if (info.extra or {}).get(TRIMMED) else _places(info.type, seen)
     if isinstance(info, types.UnionType):
@@ -179,6 +187,12 @@ def _tidy_label(value: Any, pointer: str, faults: list[Fault]) -> Any:
     return value if label == value else label
 
 
+def _near(value: Any, pointer: str, faults: list[Fault]) -> Any:
+    if isinstance(value, str) and (wrong := year_fault(value)):
+        faults.append(Fault(pointer, wrong))
+    return value
+
+
 def _trim(value: Any, pointer: str, faults: list[Fault]) -> Any:
     if not isinstance(value, str):
         return value
@@ -201,6 +215,11 @@ def _any_of(options: list[Places]) -> Places | None:
 def _items(item: Places) -> Places:
     def tidied(value: Any, pointer: str, faults: list[Fault]) -> Any:
         if not isinstance(value, list | tuple | set | frozenset):
+            return value
+        if len(value) > MOST_ITEMS:
+            faults.append(
+                Fault(pointer, f"A list has at most {MOST_ITEMS} items, this one {len(value)}; send it in parts.")
+            )
             return value
         new = [item(one, f"{pointer}/{index}", faults) for index, one in enumerate(value)]
         return value if all(map(_is, new, value)) else new

@@ -5,6 +5,8 @@
     │   ├── Invalid        the request itself is wrong; names the fields (400)
     │   ├── NotFound       no such thing (404)
     │   ├── Conflict       the thing is in another state, or the key is taken (409)
+    │   ├── UnsupportedMedia   the body is written in a way that is not read here (415)
+    │   ├── TimedOut       the body did not come in time (408)
     │   └── Forbidden      no key, or a key without the scope (401, 403)
     └── Unavailable        a dependency is away; try again (503)
         ├── NotYet         something that must come first is still to be done; a reaction waits for it
@@ -74,6 +76,18 @@ class Forbidden(Refused):
     status = 403
     code = "forbidden"
     title = "This key may not do that"
+
+
+class UnsupportedMedia(Refused):
+    status = 415
+    code = "unsupported_media_type"
+    title = "The body cannot be read"
+
+
+class TimedOut(Refused):
+    status = 408
+    code = "timed_out"
+    title = "The body did not come in time"
 
 
 class Unavailable(OrdinoError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -29,6 +30,10 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 KEY_CHARACTERS = 200
 ITEMS = 10_000
+ONE_BYTES = 2_000_000
+"""So large may the body of a single thing be; lists may be as large as ``ORDINO_BODY_LIMIT_BYTES`` says."""
+DECODED_AT_ONCE = 64 * 1024
+LIST_BYTES = 2**31
 CALLER: ContextVar[str] = ContextVar("caller", default="this process")
 """Whose request it is: the id of the API key, or this machine. What is kept for one caller is told to no other."""
 TOO_DEEP = "The body is nested too deeply."
@@ -65,8 +70,15 @@ def render(document: Problem, headers: Mapping[str, str] | None = None) -> Respo
     return Response(encode(document), status_code=document.status, media_type=PROBLEM, headers=headers)
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body with its codes normalized, or ``Invalid`` with a pointer to what is wrong."""
+async def apart(decode: Callable[[bytes], T], body: bytes) -> T:
+    """What ``decode`` makes of a body. A large one is decoded in a thread, so that other requests are answered meanwhile."""
+    return decode(body) if len(body) <= DECODED_AT_ONCE else await asyncio.to_thread(decode, body)
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T], *, most_bytes: int = ONE_BYTES) -> T:
+    """The body with its codes normalized, or ``Invalid`` with a pointer to what is wrong, as it is for more than ``most_bytes``."""
+    if len(body) > most_bytes:
+        raise too_large(f"A body has at most {most_bytes} bytes here, not {len(body)}.")
     if not (plain := is_plain(body)):
         body = tidy_body(body, decoder.type)
     try:
@@ -83,6 +95,12 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         faults = [Fault(pointer, NO_NUL) for pointer in _with_nul(msgspec.json.decode(body))]
         raise Invalid(f"{NO_NUL} {faults[0].pointer} does.", faults=faults)
     return decoded
+
+
+def too_large(detail: str) -> Invalid:
+    error = Invalid(detail, code="too_large")
+    error.status, error.title = 413, "The body is too large"
+    return error
 
 
 def holds_nul(body: bytes) -> bool:
@@ -124,9 +142,9 @@ class Body:
     def decode(self, body: bytes) -> tuple[list[Any], bool]:
         """The items, and whether one stood alone. Raises ``Invalid``."""
         if body[:1] == b"[" or body.lstrip()[:1] == b"[":
-            items, alone = decode(body, self._list), False
+            items, alone = decode(body, self._list, most_bytes=LIST_BYTES), False
         elif self._begins.match(body):
-            items, alone = getattr(decode(body, self._named), self.name), False
+            items, alone = getattr(decode(body, self._named, most_bytes=LIST_BYTES), self.name), False
         else:
             return [decode(body, self._one)], True
         if not items or len(items) > self.most:
@@ -213,7 +231,7 @@ async def command(
     A list is answered with one outcome an item; the refusal of a single item becomes a problem document, with the HTTP
     status that ``statuses`` has for its reason.
     """
-    items, alone = body.decode(await request.body())
+    items, alone = await apart(body.decode, await request.body())
     if alone:
         return await command_one(request, database, items[0], verb, refusal, status=status, statuses=statuses)
 

@@ -74,8 +74,8 @@ async def bearer_of(tx: Tx, token: str) -> Bearer | None:
     return Bearer(rows[0]["key_id"], rows[0]["name"], frozenset(rows[0]["scopes"])) if rows else None
 
 
-async def any_living(tx: Tx) -> bool:
-    """Is there a key that has not been revoked?"""
+async def any_made(tx: Tx) -> bool:
+    """Has there ever been a key? One that is revoked stays on record, so what is true once stays true."""
     return bool((await sql.any_api_key(tx))[0]["is_there"])
 
 

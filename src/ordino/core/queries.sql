@@ -150,8 +150,8 @@ SELECT key_id, name, scopes, created_at, revoked_at FROM core.api_keys ORDER BY 
 SELECT key_id, name, scopes FROM core.api_keys WHERE hash = :hash::bytea AND revoked_at IS NULL;
 
 -- name: any_api_key
--- Is there a living key at all?
-SELECT EXISTS (SELECT FROM core.api_keys WHERE revoked_at IS NULL) AS is_there;
+-- Has there ever been a key? None is ever deleted.
+SELECT EXISTS (SELECT FROM core.api_keys) AS is_there;
 
 -- name: know_duty
 -- A duty that nobody has done yet.

@@ -1,11 +1,13 @@
 """Rows of any length: CSV and NDJSON as they come, zipped or not, each with the number of its line.
 
 What is wrong with a row is a ``Fault`` in its place. ``Invalid`` is raised where a stream cannot be read on, and says from which
-line.
+line. A feed may be of any length. What is limited is what only costs time: lines that are blank or unreadable, and zipped bodies
+that unpack to many times their size (``Limits``). Whoever reads rows lets other requests run in between.
 """
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import csv
 import zlib
@@ -17,14 +19,23 @@ from msgspec import Struct
 
 from ordino.core.cells import cell_fault, columns_of, row_of, tidy_row
 from ordino.core.codes import is_plain, tidy
-from ordino.core.errors import Fault, Invalid
+from ordino.core.errors import Fault, Invalid, UnsupportedMedia
 
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
 LINE_CHARACTERS = 1_000_000
 DELIMITERS = (",", ";", "\t", "|")
 GZIP_MAGIC = b"\x1f\x8b"
-UNZIPPED_AT_ONCE = 256 * 1024
+GZIPPED = frozenset({"gzip", "x-gzip"})
+"""What a Content-Encoding says of a zipped body."""
+UNZIPPED_AT_ONCE = 64 * 1024
+UNZIPPED_FREELY = 10_000_000
+"""So many bytes may come out of a zipped body whatever its size."""
+SAVED = "Save the file as UTF-8 (in Excel: 'CSV UTF-8') and send it again."
+COLUMNS = 1000
+LINES_IN_A_ROW = 128
+"""After so many lines, other requests have their turn."""
+ORDINARY_CHARACTERS = 10_000
 
 Rows = AsyncIterator[tuple[int, Any]]
 """(line, what stands there): of CSV a dict of texts by field, of NDJSON what was decoded, or a ``Fault``."""
@@ -38,11 +49,21 @@ class RowFault(Struct, frozen=True):
     detail: str
 
 
-def media_type_of(content_type: str) -> tuple[str, str | None]:
-    """The media type, and the charset if it names one."""
-    type_, *parameters = (part.strip() for part in content_type.split(";"))
-    charset = next((p.partition("=")[2].strip('" ') for p in parameters if p.lower().startswith("charset=")), None)
-    return type_.lower(), charset or None
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a feed may cost beyond its rows. ``ratio`` is how many times its size a zipped body may unpack to, beyond the first
+    ``UNZIPPED_FREELY`` bytes; ``waste_lines`` is how many lines may be blank or unreadable, beyond as many as hold rows.
+    """
+
+    ratio: int = 200
+    waste_lines: int = 100_000
+
+
+LIMITS = Limits()
+
+
+def media_type_of(content_type: str) -> str:
+    """The media type, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def read_rows(
@@ -50,34 +71,25 @@ def read_rows(
     media_type: str,
     type_: type[Struct],
     *,
-    charset: str | None = None,
     zipped: bool = False,
     decode: bool = False,
+    limits: Limits = LIMITS,
 ) -> Rows:
     """The rows of a body. A zipped one is recognized, too, if nobody says that it is. With ``decode``, NDJSON becomes the type at
-    once. Raises ``Invalid`` for an unknown charset.
+    once.
     """
-    encoding = _encoding(charset)
-    plain = unzipped(stream, sure=zipped)
+    plain = unzipped(stream, sure=zipped, ratio=limits.ratio)
     if media_type == NDJSON:
-        return read_ndjson(plain, type_, decode=decode, encoding=encoding)
-    return read_csv(plain, type_, encoding=encoding)
+        return read_ndjson(plain, type_, decode=decode, limits=limits)
+    return read_csv(plain, type_, limits=limits)
 
 
-def _encoding(charset: str | None) -> str | None:
-    if charset is None:
-        return None
-    try:
-        known = codecs.lookup(charset)
-    except (LookupError, ValueError):
-        known = None
-    if known is None or not getattr(known, "_is_text_encoding", True):
-        raise Invalid(f"There is no charset {charset!r}; send UTF-8, or name one such as windows-1252.")
-    return None if known.name == "utf-8" else known.name
-
-
-async def unzipped(stream: AsyncIterator[bytes], *, sure: bool = False) -> AsyncIterator[bytes]:
-    """A gzip stream as it was before, a little at a time, however much comes out of it; anything else as it is."""
+async def unzipped(
+    stream: AsyncIterator[bytes], *, sure: bool = False, ratio: int = LIMITS.ratio
+) -> AsyncIterator[bytes]:
+    """A gzip stream as it was before, a little at a time, however much comes out of it; anything else as it is. Raises ``Invalid``
+    for what is damaged or cut off, and for what is more than ``ratio`` times as large as it was sent.
+    """
     head = b""
     async for part in stream:
         head += part
@@ -90,16 +102,22 @@ async def unzipped(stream: AsyncIterator[bytes], *, sure: bool = False) -> Async
         return
     unzip, begun = zlib.decompressobj(wbits=31), False
     rest: bytes | None = head
+    taken = given = 0
     try:
         while rest is not None:
+            taken += len(rest)
             while rest:
                 begun = True
                 if out := unzip.decompress(rest, UNZIPPED_AT_ONCE):
+                    given += len(out)
+                    if given > UNZIPPED_FREELY + ratio * taken:
+                        raise _too_dense(ratio)
                     yield out
                 rest = unzip.unconsumed_tail
                 if unzip.eof:  # several members in a row are one stream
                     rest = unzip.unused_data
                     unzip, begun = zlib.decompressobj(wbits=31), False
+                    await asyncio.sleep(0)  # a member may be empty
             rest = await anext(stream, None)
     except zlib.error as error:
         raise Invalid(
@@ -109,7 +127,34 @@ async def unzipped(stream: AsyncIterator[bytes], *, sure: bool = False) -> Async
         raise Invalid("The zipped body ends too early; send it again, whole.")
 
 
-async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, encoding: str | None = None) -> Rows:
+def _too_dense(ratio: int) -> Invalid:
+    return Invalid(
+        f"The zipped body unpacks to more than {ratio} times its size. Send it plain, or in parts of less than "
+        f"{UNZIPPED_FREELY:,} unpacked bytes each; ORDINO_FEED_RATIO sets the limit."
+    )
+
+
+class _Waste:
+    """Counts the lines of a feed that hold rows, and those that only cost time."""
+
+    __slots__ = ("_most", "rows", "wasted")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.rows = self.wasted = 0
+
+    def note(self, line: int) -> None:
+        """One more line is blank or unreadable. Raises ``Invalid`` if there are too many of them."""
+        self.wasted += 1
+        if self.wasted > self._most + self.rows:
+            detail = (
+                f"Up to line {line}, {self.wasted} lines are blank or unreadable and {self.rows} hold rows. Check the file and "
+                "leave such lines out; ORDINO_FEED_WASTE_LINES sets the limit."
+            )
+            raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
+
+
+async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, limits: Limits = LIMITS) -> Rows:
     """Lines and their rows: field -> text. The header names the columns, parted by a comma, a semicolon, a tab or a bar; empty ones
     after the last name are passed over with their empty cells. Cells are stripped; an empty one leaves its field out; a list's
     values are parted by blanks. A cell that its field cannot take is a ``Fault`` that shows it.
@@ -117,29 +162,43 @@ async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, encodin
     fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
     columns = None
     delimiter = ","
-    async for line, text in _records(stream, encoding=encoding):
+    waste = _Waste(limits.waste_lines)
+    async for line, text in _records(stream):
+        if not text:
+            waste.note(line)
+            continue
         if columns is None:
             if not text.strip():
+                waste.note(line)
                 continue
-            delimiter = _delimiter(text, fields)
-        elif (row := columns.ordinary(text)) is not None:
+            delimiter = _delimiter(text, fields, line)
+        elif len(text) <= ORDINARY_CHARACTERS and (row := columns.ordinary(text)) is not None:
+            waste.rows += 1
             yield line, row
             continue
         try:
             cells = next(csv.reader([text], strict=True, delimiter=delimiter), [])
         except csv.Error as error:
+            waste.note(line)
             yield line, Fault("", f"The line is not CSV: {error}.")
             continue
         if not any(map(str.strip, cells)):
+            waste.note(line)
             continue
         if columns is None:
             header = _named(cells)
             _check(header, fields, line)
             columns = columns_of(type_, header, delimiter)
         elif len(cells) < len(columns.names) or any(map(str.strip, cells[len(columns.names) :])):
+            waste.note(line)
             yield line, Fault("", f"The row has {len(cells)} cells, the header {len(columns.names)}.")
         else:
-            yield line, row_of(columns, cells)
+            found = row_of(columns, cells)
+            if isinstance(found, Fault):
+                waste.note(line)
+            else:
+                waste.rows += 1
+            yield line, found
 
 
 def _named(cells: Sequence[str]) -> list[str]:
@@ -150,8 +209,11 @@ def _named(cells: Sequence[str]) -> list[str]:
     return names
 
 
-def _delimiter(header: str, fields: Collection[str]) -> str:
-    """What parts the header into the most columns that are known."""
+def _delimiter(header: str, fields: Collection[str], line: int) -> str:
+    """What parts the header into the most columns that are known. Raises ``Invalid`` for a line that can be no header."""
+    if max(map(header.count, DELIMITERS)) >= COLUMNS:
+        detail = f"The first line names the columns, {COLUMNS} at most; the columns are {', '.join(fields)}."
+        raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
 
     def known(delimiter: str) -> int:
         return sum(cell.strip().strip('"') in fields for cell in header.rstrip("\r").split(delimiter))
@@ -169,48 +231,53 @@ def _check(header: Sequence[str], fields: dict[str, Any], line: int) -> None:
         raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
 
 
-async def _records(
-    stream: AsyncIterator[bytes], *, quotes: bool = True, encoding: str | None = None
-) -> AsyncIterator[tuple[int, str]]:
-    """Line numbers and records. A record ends with its line, unless a quote is open there. Text is UTF-8, or UTF-16 with a byte
-    order mark, if nobody says what it is.
+async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> AsyncIterator[tuple[int, str]]:
+    """Line numbers and records. A record ends with its line, unless a quote is open there. Text is UTF-8. Raises
+    ``UnsupportedMedia`` for UTF-16.
     """
     decoder: Any = None
     record: list[str] = []
-    rest = ""
+    begun: list[str] = []  # of a line that has not ended yet
     line = first = 1
     length = 0
     quoted = ended = False
     parts = aiter(stream)
     while not ended:
         part = await anext(parts, None)
+        await asyncio.sleep(0)
         ended = part is None
         if decoder is None:
-            marked = part is not None and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            decoder = codecs.getincrementaldecoder(encoding or ("utf-16" if marked else "utf-8-sig"))()
+            if part is not None and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise UnsupportedMedia(f"This is UTF-16, and only UTF-8 is read. {SAVED}")
+            decoder = codecs.getincrementaldecoder("utf-8-sig")()
         try:
-            rest += decoder.decode(part or b"", final=ended)
+            text = decoder.decode(part or b"", final=ended)
         except UnicodeDecodeError as error:
-            said = encoding or "UTF-8"
-            lines = bytes(error.object[: error.start]).count(b"\n")
-            raise Invalid(
-                f"Line {line + lines} is not {said}: {error.reason}. Save the file as UTF-8, or say in the Content-Type what it "
-                "is, as in text/csv; charset=windows-1252."
-            ) from error
-        *lines_, rest = rest.split("\n")
-        if ended and rest:
-            lines_.append(rest)
-        for text in lines_:
+            raise _not_decoded(error, line) from error
+        *lines, rest = text.split("\n")
+        if lines and begun:
+            before = "".join(begun)
+            lines[0] = before + lines[0]
+            length -= len(before)
+            begun.clear()
+        if rest:
+            begun.append(rest)
+            length += len(rest)
+        if ended and begun:
+            lines.append("".join(begun))
+        for text in lines:
             record.append(text)
-            length += len(text)
+            length += len(text) + 1
             line += 1
             if quotes and text.count('"') % 2:
                 quoted = not quoted
             if not quoted:
-                yield first, "\n".join(record)
+                yield first, "\n".join(record) if len(record) > 1 else text
                 record.clear()
                 first, length = line, 0
-        if length + len(rest) > LINE_CHARACTERS:
+            if not line % LINES_IN_A_ROW:
+                await asyncio.sleep(0)
+        if length > LINE_CHARACTERS:
             raise Invalid(f"Line {first} is longer than {LINE_CHARACTERS} characters; a quote may be open there.")
     if record:
         raise Invalid(
@@ -218,24 +285,42 @@ async def _records(
         )
 
 
+def _not_decoded(error: UnicodeDecodeError, line: int) -> Invalid:
+    lines = bytes(error.object[: error.start]).count(b"\n")
+    return Invalid(f"Line {line + lines} is not UTF-8: {error.reason}. {SAVED}")
+
+
 async def read_ndjson(
-    stream: AsyncIterator[bytes], type_: type[Struct], *, decode: bool = False, encoding: str | None = None
+    stream: AsyncIterator[bytes],
+    type_: type[Struct],
+    *,
+    decode: bool = False,
+    limits: Limits = LIMITS,
 ) -> Rows:
     """Line numbers and what stands on each line, with its codes normalized; a line that is not JSON, or with ``decode`` not of the
     type, is a ``Fault``. Numbers may stand as texts of digits; a number with a point or an exponent is no integer.
     """
     decoder = msgspec.json.Decoder(type_ if decode else Any).decode
-    async for line, text in _records(stream, quotes=False, encoding=encoding):
-        if not text.strip():
+    waste = _Waste(limits.waste_lines)
+    async for line, text in _records(stream, quotes=False):
+        if not text or not text.strip():
+            waste.note(line)
             continue
         body = text.encode("utf-8", "surrogatepass")
         try:
             if is_plain(body):
-                yield line, decoder(body)
+                row = decoder(body)
+                waste.rows += 1
+                yield line, row
                 continue
         except (ValueError, RecursionError):
             pass  # looked at below, and told
-        yield line, _looked_at(body, type_, decode=decode)
+        row = _looked_at(body, type_, decode=decode)
+        if isinstance(row, Fault):
+            waste.note(line)
+        else:
+            waste.rows += 1
+        yield line, row
 
 
 def _looked_at(body: bytes, type_: type[Struct], *, decode: bool) -> Any:
@@ -260,7 +345,12 @@ def _looked_at(body: bytes, type_: type[Struct], *, decode: bool) -> Any:
         return cell_fault(error, row)
 
 
-async def check_readable(stream: AsyncIterator[bytes], media_type: str, *, charset: str | None = None) -> None:
+async def check_readable(stream: AsyncIterator[bytes], media_type: str, *, limits: Limits = LIMITS) -> None:
     """Read a body to its end and keep nothing of it. Raises ``Invalid`` where it cannot be read on."""
-    async for _ in _records(unzipped(stream), quotes=media_type != NDJSON, encoding=_encoding(charset)):
-        pass
+    waste = _Waste(limits.waste_lines)
+    plain = unzipped(stream, ratio=limits.ratio)
+    async for line, text in _records(plain, quotes=media_type != NDJSON):
+        if text:
+            waste.rows += 1
+        else:
+            waste.note(line)

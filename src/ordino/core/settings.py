@@ -61,6 +61,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=default_data_directory)
     host: Annotated[str, Meta(description="The address that the HTTP server listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="The port that the HTTP server listens on.")] = 8000
+    allowed_hosts: Annotated[
+        str | None,
+        Meta(
+            description="Names by which the server may be called, parted by commas; without them, while there is no API key, only "
+            "those of the loopback and the address that it listens on."
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        str | None,
+        Meta(
+            description="Addresses or networks of proxies, parted by commas, whose `X-Forwarded-For`, `X-Forwarded-Host` and "
+            "`Forwarded` headers are believed."
+        ),
+    ] = None
     processes: Annotated[AtLeastOne, Meta(description="How many HTTP server processes are started.")] = 2
     pool_size: Annotated[AtLeastOne, Meta(description="How many database connections each process opens at most.")] = 8
     statement_timeout_seconds: Annotated[
@@ -92,7 +106,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 10_000
     body_limit_bytes: Annotated[
         AtLeastOne, Meta(description="The largest request body that is read; larger ones are refused.")
-    ] = 32 * 1024 * 1024
+    ] = 10_000_000
+    body_wait_seconds: Annotated[
+        Seconds, Meta(description="How long a request's body may pause before the request is given up.")
+    ] = 30.0
+    feed_ratio: Annotated[
+        AtLeastOne,
+        Meta(description="How many times its size a zipped feed may unpack to, beyond the first 10,000,000 bytes."),
+    ] = 200
+    feed_waste_lines: Annotated[
+        AtLeastOne,
+        Meta(description="How many lines of a feed may be blank or unreadable, beyond as many as hold rows."),
+    ] = 100_000
     feed_directory: Annotated[
         Path | None,
         Meta(description="A folder that workers watch for feeds: files dropped into its `incoming` are taken in."),

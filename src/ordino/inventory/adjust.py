@@ -20,7 +20,7 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.times import NEEDS_OFFSET
+from ordino.core.times import NEEDS_OFFSET, Instant
 from ordino.inventory import holds, ledger, named, shortfalls
 from ordino.inventory.detail import Lot, Serials, tracked
 from ordino.inventory.model import MoveKind, StockMove
@@ -69,7 +69,7 @@ class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     sku: Code
     location: Code
     on_hand: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
-    as_of: datetime | None = None
+    as_of: Instant | None = None
 
 
 class StockRefusal(StrEnum):

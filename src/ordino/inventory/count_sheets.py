@@ -24,7 +24,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
-from ordino.core.times import NEEDS_OFFSET
+from ordino.core.times import NEEDS_OFFSET, Instant
 from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory.adjust import MAX_UNITS, OLDEST_DAYS, SKEW_SECONDS, apply_counts, stood_then
 from ordino.network.facts import facts
@@ -85,7 +85,7 @@ class CountedLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     sku: Code
     counted: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
-    counted_at: datetime | None = None
+    counted_at: Instant | None = None
 
 
 class Told(Struct, frozen=True):

@@ -21,7 +21,7 @@ from ordino.core.codes import Code, LongCode
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.times import NEEDS_OFFSET, expected_fault
+from ordino.core.times import NEEDS_OFFSET, Instant, expected_fault
 from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory.adjust import MAX_UNITS
@@ -37,7 +37,7 @@ class Incoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sku: Code
     location: Code
     quantity: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
-    expected_at: datetime
+    expected_at: Instant
     closed: bool = False
 
     @property

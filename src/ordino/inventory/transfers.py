@@ -27,7 +27,7 @@ from ordino.core.events import Event, declare, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
-from ordino.core.times import expected_fault
+from ordino.core.times import Instant, expected_fault
 from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
@@ -72,7 +72,7 @@ class NewTransfer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     origin: Code
     destination: Code
     lines: Annotated[list[TransferLine], Meta(min_length=1, max_length=MAX_LINES)]
-    expected_at: datetime | None = None
+    expected_at: Instant | None = None
     document: Document | None = None
 
 
@@ -87,7 +87,7 @@ class ShipmentBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     lines: Annotated[list[SentLine], Meta(min_length=1, max_length=MAX_LINES)] | None = None
     all: bool = False
-    expected_at: datetime | None = None
+    expected_at: Instant | None = None
 
 
 class Shipment(ShipmentBody, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.times import NEEDS_OFFSET
+from ordino.core.times import NEEDS_OFFSET, Instant
 from ordino.core.upserts import NotUpserted, Outcome, Reason, Text, hold_network, in_rounds, network_changed, outcome
 from ordino.network.facts import facts
 
@@ -27,8 +27,8 @@ class Closure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code: Code
     location: Code
     channel: Code | None = None
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
     reason: Text
 
 

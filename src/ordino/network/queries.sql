@@ -294,8 +294,10 @@ WHERE k.code = any(:codes::text[]) ORDER BY k.code;
 SELECT code FROM network.closures WHERE code > :after::text ORDER BY code LIMIT :limit::int;
 
 -- name: all_closures
--- Every closure.
-SELECT code, location_id, channel_id, starts_at, ends_at, reason FROM network.closures;
+-- Every closure that can be calculated with: one that ends beyond the years that may be sent has no end.
+SELECT code, location_id, channel_id, greatest(starts_at, '1989-12-31 00:00Z'::timestamptz) AS starts_at,
+       CASE WHEN ends_at < '2201-01-02 00:00Z' THEN ends_at END AS ends_at, reason
+FROM network.closures WHERE starts_at < '2201-01-02 00:00Z' AND (ends_at > '1989-12-31 00:00Z') IS NOT FALSE;
 
 -- name: binned
 -- Which of these locations have bins.

@@ -18,7 +18,20 @@ from ordino.core.bulk import Limit, PathCode
 from ordino.core.codes import ReasonCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import JSON, Batch, Body, answer_once, as_error, command, command_one, decode, described, encode
+from ordino.core.http import (
+    JSON,
+    Batch,
+    Body,
+    answer_once,
+    apart,
+    as_error,
+    command,
+    command_one,
+    decode,
+    described,
+    encode,
+)
+from ordino.core.times import read_cursor
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
 from ordino.inventory.model import LACKS_STOCK
@@ -101,7 +114,7 @@ def _status(outcome: Any) -> int:
 
 async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
     """The status and the body of the answer. A refusal of a single order is raised; in a list it is a value."""
-    orders, alone = ORDERS.decode(body)
+    orders, alone = await apart(ORDERS.decode, body)
     if not alone:
         return 200, encode(Batch(await asyncio.gather(*(placer.submit(order) for order in orders))))
     outcome = await placer.submit(orders[0])
@@ -127,19 +140,10 @@ async def list_orders(
         order = await database.read(lambda tx: read.order(tx, order_id))
         head = OrderHead(**{name: getattr(order, name) for name in OrderHead.__struct_fields__})
         return OrderPage([head], None)
-    heads = await database.read(lambda tx: read.orders(tx, status=status, after=_cursor(after), limit=limit))
+    cursor = None if after is None else read_cursor(after)
+    heads = await database.read(lambda tx: read.orders(tx, status=status, after=cursor, limit=limit))
     last = heads[-1] if len(heads) == limit else None
     return OrderPage(list(heads), f"{last.placed_at:%Y-%m-%dT%H:%M:%S.%fZ}~{last.order_id}" if last else None)
-
-
-def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
-    if after is None:
-        return None
-    try:
-        at, order_id = after.split("~")
-        return datetime.fromisoformat(at), UUID(order_id)
-    except ValueError as error:
-        raise Invalid("`after` is the `next` of the page before, unchanged.") from error
 
 
 @get("/v1/orders/{order_id:uuid}", summary="One order", tags=["orders"])

@@ -44,7 +44,6 @@ Text = Annotated[str, Meta(min_length=1, max_length=200)]
 MAX_MINOR = 10**12
 MAX_QUANTITY = 10**9
 MAX_LINES = 5000
-FIRST_YEAR, LAST_YEAR = 1970, 2999
 Minor = Annotated[int, Meta(ge=0, le=MAX_MINOR, description="An amount in minor units of the order's currency.")]
 
 

@@ -24,7 +24,7 @@ from ordino.core.http import holds_nul
 from ordino.core.ids import new_id, new_ids
 from ordino.core.money import split_minor
 from ordino.core.statements import statements
-from ordino.core.times import NEEDS_OFFSET
+from ordino.core.times import NEEDS_OFFSET, year_fault
 from ordino.inventory import holds, waiting
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
@@ -35,8 +35,6 @@ from ordino.network.facts import Channel, Closed, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
 from ordino.orders.model import (
-    FIRST_YEAR,
-    LAST_YEAR,
     MAX_LINES,
     MAX_MINOR,
     MAX_QUANTITY,
@@ -215,10 +213,8 @@ def _fault(order: NewOrder) -> OrderRefused | None:
     for name, instant in (("promised_at", order.promised_at), ("ship_by_at", order.ship_by_at)):
         if instant is not None and instant.tzinfo is None:
             return refuse(f"/{name}", NEEDS_OFFSET)
-        if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
-            return refuse(
-                f"/{name}", f"{name} must be in the years {FIRST_YEAR} to {LAST_YEAR}, not in {instant.year}."
-            )
+        if instant is not None and (wrong := year_fault(instant)):
+            return refuse(f"/{name}", wrong)
     if not order.external_id or not order.channel:
         return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
     if wrong := email_fault(order.ship_to.email):

@@ -19,7 +19,7 @@ from ordino.core.bulk import Limit
 from ordino.core.codes import Code
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import JSON, Batch, Body, answer_once, as_error, decode, described, encode
+from ordino.core.http import JSON, Batch, Body, answer_once, apart, as_error, decode, described, encode
 from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
 from ordino.orders.capacity import CapacityView, capacity_of
@@ -68,7 +68,7 @@ async def post_promises(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 async def answer_promises(promiser: Promiser, body: bytes) -> tuple[int, bytes]:
     """The status and the body of the answer. A refusal of a single question is raised; in a list it is a value."""
-    asked, alone = PROMISES.decode(body)
+    asked, alone = await apart(PROMISES.decode, body)
     if not alone:
         return 200, encode(Batch(await asyncio.gather(*(promiser.submit(one) for one in asked))))
     answer = await promiser.submit(asked[0])
@@ -236,7 +236,7 @@ async def post_outlook(request: Request[Any, Any, Any], database: NamedDependenc
 )
 async def put_outlook(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """From a forecast of your own: one position, a list, or `{"positions": [...]}`."""
-    positions, _ = OUTLOOKS.decode(await request.body())
+    positions, _ = await apart(OUTLOOKS.decode, await request.body())
     at = database.clock.now()
     return await answer_once(request, database, lambda tx: _batch(load_outlook(tx, positions, at=at)), sent=positions)
 

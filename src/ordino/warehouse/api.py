@@ -16,8 +16,8 @@ from msgspec import Struct, structs
 from ordino.core import bulk
 from ordino.core.bulk import Kind
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Invalid
 from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.times import read_cursor
 from ordino.warehouse import read
 from ordino.warehouse.model import (
     Pack,
@@ -107,23 +107,10 @@ async def get_work_queue(
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> WorkQueue:
     """Fulfillment orders that are not finished, by their ship-by times."""
-    cursor = _cursor(after)
+    cursor = None if after is None else read_cursor(after)
     items = await database.read(lambda tx: read.work_queue(tx, location, status=status, after=cursor, limit=limit))
     last = items[-1] if len(items) == limit else None
     return WorkQueue(items, f"{last.cut_off_at.isoformat()}~{last.fulfillment_order_id}" if last else None)
-
-
-def _cursor(after: str | None) -> tuple[datetime, UUID] | None:
-    if after is None:
-        return None
-    try:
-        at, fulfillment_order_id = after.replace(" ", "+").split("~")
-        instant = datetime.fromisoformat(at)
-        if instant.tzinfo is None:
-            raise ValueError(at)
-        return instant, UUID(fulfillment_order_id)
-    except ValueError as error:
-        raise Invalid("`after` is the `next` of the page before, unchanged.") from error
 
 
 @get("/v1/short_reasons", summary="Why units can be short", tags=["warehouse"])

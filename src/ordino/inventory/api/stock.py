@@ -125,7 +125,7 @@ async def _take(
     as_of: datetime | None = None,
 ) -> Response[bytes]:
     """A list as a command; rows as a feed, which the caller and an ``Idempotency-Key`` name if nothing else does."""
-    media_type, _ = media_type_of(request.headers.get("content-type", ""))
+    media_type = media_type_of(request.headers.get("content-type", ""))
     if media_type not in (CSV, NDJSON):
         if feed is not None or as_of is not None:
             raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")

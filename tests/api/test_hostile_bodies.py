@@ -1,0 +1,156 @@
+"""Small bodies that are made to keep a server busy: refused with a reason, while other requests are answered as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from httpx import AsyncClient, Response
+
+from ordino.api.app import build
+from ordino.api.server import load_stages
+from ordino.core.database import Database
+from ordino.core.settings import Settings
+from ordino.flows.versions import ensure_active, flow_plans
+from steps import application, calling
+from world import World, small_world
+
+CSV = "text/csv"
+NDJSON = "application/x-ndjson"
+HEADER = b"sku,location,on_hand\n"
+HEALTH_SECONDS = 0.25
+"""The machine is shared: what is meant is a tenth of a second."""
+
+
+@pytest.fixture(scope="module")
+async def world(database: Database) -> World:
+    load_stages()
+    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
+    return await small_world(database, stock={("sku-1", "loc-1"): 500})
+
+
+@pytest.fixture
+async def client(database_url: str, world: World) -> AsyncIterator[AsyncClient]:
+    async with calling(application(database_url)) as client:
+        yield client
+
+
+async def meanwhile(client: AsyncClient, sending: Any) -> tuple[Response, list[float]]:
+    """The answer, and how long health took to answer while it was made, in seconds."""
+    task, took = asyncio.create_task(sending), []
+    while not task.done():
+        began = time.perf_counter()
+        assert (await client.get("/health")).status_code == 200
+        took.append(time.perf_counter() - began)
+        await asyncio.sleep(0.01)
+    return task.result(), took
+
+
+BOMBS = {
+    "blank lines": (CSV, gzip.compress(HEADER + b"\n" * 7_000_000)),
+    "blank lines, half a megabyte": (CSV, gzip.compress(b"\n" * 100_000_000, 1)[:400_000]),
+    "blank rows of NDJSON": (NDJSON, gzip.compress(b"\n" * 7_000_000)),
+    "blanks": (CSV, gzip.compress(HEADER + b" \n" * 3_500_000)),
+    "commas": (CSV, gzip.compress(HEADER + b",,\n" * 2_500_000)),
+    "unreadable rows": (NDJSON, gzip.compress(b"x\n" * 3_500_000)),
+    "one line": (CSV, gzip.compress(HEADER + b"a" * 7_000_000)),
+    "an open quote": (CSV, gzip.compress(HEADER + b'"' + b"\n" * 7_000_000)),
+    "many columns": (CSV, gzip.compress(b"a," * 3_500_000)),
+    "nested rows": (NDJSON, gzip.compress((b"[" * 400_000 + b"\n") * 20)),
+    "long numbers": (NDJSON, gzip.compress((b'{"sku": ' + b"9" * 400_000 + b"}\n") * 20)),
+    "empty members": (CSV, gzip.compress(b"") * 25_000 + gzip.compress(b"x")),
+    "deflated twice": (CSV, gzip.compress(gzip.compress(HEADER + b"\n" * 7_000_000))),
+    "cut off": (CSV, gzip.compress(HEADER + b"sku-1,loc-1,9\n" * 1000)[:-9]),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+async def test_a_small_body_that_costs_much_is_refused_and_health_answers_meanwhile(
+    client: AsyncClient, bomb: str
+) -> None:
+    media_type, body = BOMBS[bomb]
+    headers = {"Content-Type": media_type, "Content-Encoding": "gzip"}
+    answer, took = await meanwhile(client, client.post("/v1/counts", content=body, headers=headers))
+    faults = answer.json().get("refused", 0)
+    assert answer.status_code == 400 or faults, (bomb, answer.text[:500])
+    assert len(answer.content) < 300_000
+    assert max(took) < HEALTH_SECONDS, (bomb, max(took))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/orders", b'{"orders": [' + b"0," * 4_000_000 + b"0]}"),
+        ("/v1/orders", "[{ä".encode() + b"[" * 9_000_000),
+        ("/v1/skus", b"[" + b"0," * 4_000_000 + b"0]"),
+        ("/v1/skus", b"[" * 9_000_000),
+        ("/v1/holds", b'{"\\u00e4": [' + b"0," * 4_000_000 + b"0]}"),
+        ("/v1/sourcing/preview", b'{"\\u00e4": [' + b"0," * 4_000_000 + b"0]}"),
+        ("/v1/networks", b'{"code": "\\u00e4", "members": [' + b'"a",' * 400_000 + b'"a"]}'),
+        ("/v1/skus", b'{"code": "a", "handling": [' + b'"a ",' * 400_000 + b'"a"]}'),
+        ("/v1/sourcing/reevaluations", b"[" + b"0," * 4_000_000 + b"0]"),
+    ],
+)
+async def test_one_huge_body_is_refused_and_health_answers_meanwhile(
+    database_url: str, world: World, path: str, body: bytes
+) -> None:
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    async with calling(build(open_database, Settings())) as client:
+        answer, took = await meanwhile(
+            client, client.post(path, content=body, headers={"Content-Type": "application/json"})
+        )
+    assert answer.status_code in (400, 413), answer.text[:500]
+    assert max(took) < HEALTH_SECONDS, max(took)
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "gzip, br", "compress", "nonsense"])
+@pytest.mark.parametrize("path", ["/v1/counts", "/v1/skus", "/v1/orders"])
+async def test_other_encodings_are_refused_with_words(client: AsyncClient, encoding: str, path: str) -> None:
+    headers = {"Content-Type": CSV, "Content-Encoding": encoding}
+    answer = await client.post(path, content=zlib.compress(HEADER), headers=headers)
+    assert (answer.status_code, "zip the body once, with gzip" in answer.json()["detail"]) == (415, True)
+
+
+async def test_only_rows_may_be_zipped(client: AsyncClient) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    for path in ("/v1/counts", "/v1/orders", "/v1/flows"):
+        answer = await client.post(path, content=gzip.compress(b"{}"), headers=headers)
+        assert (answer.status_code, "Only rows" in answer.json()["detail"]) == (415, True)
+    rows = gzip.compress(HEADER + b"sku-1,loc-1,500\n")
+    for name in ("gzip", "x-gzip", "GZIP", "identity"):
+        answer = await client.post("/v1/counts", content=rows, headers={"Content-Type": CSV, "Content-Encoding": name})
+        assert (answer.status_code, answer.json()["rows"]) == (200, 1), answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/counts", "/v1/orders", "/v1/skus"])
+async def test_a_body_that_pauses_is_given_up(database_url: str, world: World, path: str) -> None:
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"\n" if path == "/v1/skus" else HEADER
+        await asyncio.sleep(0.5)
+        yield b"sku-1,loc-1,500\n"
+
+    headers = {"Content-Type": CSV}
+    async with calling(build(open_database, Settings(body_wait_seconds=0.2))) as client:
+        answer = await client.post(path, content=slow(), headers=headers)
+        assert (answer.status_code, "paused for more than 0.2 seconds" in answer.text) == (408, True), answer.text
+    async with calling(build(open_database, Settings(body_wait_seconds=5))) as client:
+        if path == "/v1/counts":
+            assert (await client.post(path, content=slow(), headers=headers)).json()["rows"] == 1
+
+
+async def test_a_real_feed_that_packs_well_is_read(client: AsyncClient) -> None:
+    """Many rows of one position pack a hundred times smaller; they are a feed."""
+    row = b"sku-1,loc-1,500\r\n"
+    body = gzip.compress(HEADER + row * 100_000)
+    answer = await client.post("/v1/counts", content=body, headers={"Content-Type": CSV})
+    assert (answer.status_code, answer.json()["rows"]) == (200, 100_000)
