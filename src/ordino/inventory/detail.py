@@ -211,9 +211,7 @@ async def shelves_of(tx: Tx, keys: Sequence[Key], *, at: datetime) -> dict[Key, 
     return shelves
 
 
-async def shelves_held(
-    tx: Tx, keys: Sequence[Key], at: datetime, *, beside: Collection[Key] = ()
-) -> dict[Key, Shelf]:
+async def shelves_held(tx: Tx, keys: Sequence[Key], at: datetime, *, beside: Collection[Key] = ()) -> dict[Key, Shelf]:
     """The same, with the stock rows held, and those of positions ``beside`` them; a position that had no detail begins with what it
     has.
     """

@@ -23,8 +23,8 @@ Key = tuple[int, int]
 async def post(
     tx: Tx, moves: Sequence[StockMove], *, at: datetime, keep: Mapping[Key, int] | None = None, guarded: bool = True
 ) -> dict[Key, int]:
-    """Write the moves, the reservations behind them, and the balances, rows taken in key order; what rests on a position's row (what is
-    set aside there, its shortfall) after it.
+    """Write the moves, the reservations behind them, and the balances, rows taken in key order; after them what rests on a
+    position's row: what is set aside there, and its shortfall.
 
     ``keep`` says how many free units must stay at a position after reserving there (its buffer). What moves free of expired lots,
     or bring of them, is set aside at once: returns how many units, by position.

@@ -275,6 +275,11 @@ SELECT hold_id FROM inventory.carts WHERE channel_id = :channel_id::int AND cart
 SELECT c.channel_id, c.cart, c.hold_id
 FROM inventory.carts c JOIN unnest(:channel_ids::int[], :carts::text[]) AS w (channel_id, cart) USING (channel_id, cart);
 
+-- name: holds_today
+-- The holds that the carts of these holds have today, or had last.
+SELECT c.hold_id FROM inventory.carts c
+JOIN (SELECT channel_id, cart FROM inventory.holds WHERE hold_id = any(:hold_ids::uuid[]) OFFSET 0) h USING (channel_id, cart);
+
 -- name: write_hold_lines
 -- What carts asked for.
 INSERT INTO inventory.hold_lines (hold_id, line_no, sku_id, quantity)

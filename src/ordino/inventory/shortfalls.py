@@ -86,8 +86,8 @@ async def note(tx: Tx, missing: Mapping[Key, int], *, at: datetime, document: st
 
 
 async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[StockMove]:
-    """The corrections that follow from moves which have freed units of positions with a shortfall, and what they resolve. Units that
-    left were there: no more is missing than is left. The moves are written, and their positions held.
+    """The corrections that follow from moves which have freed units of positions with a shortfall, and what they resolve.
+    Units that left were there: no more is missing than is left. The moves are written, and their positions held.
     """
     freed: dict[Key, int] = defaultdict(int)
     arrived: dict[Key, int] = defaultdict(int)
