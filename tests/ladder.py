@@ -14,6 +14,8 @@ from ordino.core.database import Tx
 from ordino.core.locks import LADDER
 from ordino.core.statements import Statement
 
+LEAVES = frozenset({"shortfall", "kits"})
+"""Whoever waits for one of these holds all else that it wants: a shortfall is under its position, and who changes kits takes no stock."""
 RUNGS = {rung.name: place for place, rung in enumerate(LADDER)}
 Keys = Callable[[dict[str, Any], Sequence[Any]], Iterable[Any]]
 
@@ -66,8 +68,8 @@ TAKES: dict[str, tuple[str, Keys]] = {
     "lock_some": ("position", seen(*position)),
     "lock_detailed": ("position", seen(*position)),
     "move_stock": ("position", said(*positions)),
-    "open_shortfalls": ("shortfall", seen(*position)),
-    "lock_shortfall": ("shortfall", seen(*position)),
+    "open_shortfalls": ("shortfall", only),
+    "lock_shortfall": ("shortfall", only),
     "lock_waiting": ("waiting", only),
     "more_waiting": ("waiting", only),
     "fewer_waiting": ("waiting", only),
@@ -107,16 +109,14 @@ class _Held:
 
     def take(self, statement: str, name: str, keys: Iterable[Any], *, begins: bool = False) -> str | None:
         rung = (RUNGS[name], 0 if begins else 1)
-        known = (
-            self.keys.get((rung[0], 0), set()) | self.keys.get((rung[0], 1), set())
-            if begins
-            else self.keys.get(rung, set())
-        )
+        known = self.keys.get(rung, set()) | self.keys.get((-1, RUNGS[name]), set())
+        if begins:
+            known |= self.keys.get((RUNGS[name], 1), set())
         new = set(keys) - known
         if not new:
             return None
         wrong = None
-        further = [place for place, some in self.keys.items() if some and place > rung]
+        further = [place for place, some in self.keys.items() if some and place > rung and LADDER[place[0]].name not in LEAVES]
         if further:
             wrong = f"{statement} takes {name} {min(new)} after {', '.join(LADDER[place[0]].name for place in further)}"
         elif (there := self.keys.get(rung)) and max(there) > min(new):
@@ -154,6 +154,8 @@ def watched() -> Iterator[list[str]]:
         if self.name in MAKES:
             name, ids = MAKES[self.name]
             held.keys.setdefault((-1, RUNGS[name]), set()).update(values[ids])
+        if self.name == "open_shortfalls" and (missing := set(seen(*position)(values, rows)) - held.holds("position")):
+            wrong.append(f"open_shortfalls takes shortfalls of positions that are not held: {sorted(missing)}")
         name, keys = TAKES.get(self.name, (None, only))
         if self.name in ("share_revision", "hold_revision"):
             name = values["name"] if values["name"] in RUNGS else None
