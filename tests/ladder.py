@@ -116,7 +116,9 @@ class _Held:
         if not new:
             return None
         wrong = None
-        further = [place for place, some in self.keys.items() if some and place > rung and LADDER[place[0]].name not in LEAVES]
+        further = [
+            place for place, some in self.keys.items() if some and place > rung and LADDER[place[0]].name not in LEAVES
+        ]
         if further:
             wrong = f"{statement} takes {name} {min(new)} after {', '.join(LADDER[place[0]].name for place in further)}"
         elif (there := self.keys.get(rung)) and max(there) > min(new):
@@ -165,3 +167,18 @@ def watched() -> Iterator[list[str]]:
 
     with patch.object(Statement, "__call__", watching):
         yield wrong
+
+
+ALONE: dict[str, str] = {
+    "hold_due": "passes over what others have",
+    "hold_one": "passes over what others have",
+    "lease_due": "passes over what others have",
+    "expired_holds": "passes over what others have",
+    "hold_revision": "by its name, where it has a place; else whoever changes such facts takes nothing that is in the order",
+    "share_revision": "by its name, where it has a place",
+    "hold_flows": "whoever changes flows takes nothing else",
+    "hold_skus": "whoever changes SKUs and kits takes nothing that is in the order",
+    "hold_written": "whoever changes SKUs and kits takes nothing that is in the order",
+    "take_incoming": "under its position",
+}
+"""Statements that lock and have no place in the order, and why nobody waits in a circle for them."""

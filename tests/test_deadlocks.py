@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +20,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import structs
 
+from ladder import ALONE, BEGINS, TAKES
 from ordino.catalog.model import Component, Kit, Sku
 from ordino.catalog.upsert import sku_ids, upsert_kits, upsert_skus
 from ordino.cli.running import load_stages
@@ -27,6 +29,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Refused, Unavailable
 from ordino.core.events import Plans
 from ordino.core.reactions import Worker
+from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory import transfers
 from ordino.inventory.adjust import Count, Receipt, count, receive
@@ -382,3 +385,27 @@ async def test_with_stock_before_days_in_one_verb_both_the_watcher_and_the_race_
     assert deadlocks.seen > 0
     assert any("takes day" in sentence and "position" in sentence for sentence in ladder)
     ladder.clear()
+
+
+def test_every_statement_that_locks_has_its_place_in_the_order() -> None:
+    """Of one kind of row, many are taken in the order of their keys; what is not in the order says why it need not be."""
+    packages = (
+        "core",
+        "catalog",
+        "network",
+        "inventory",
+        "sourcing",
+        "orders",
+        "warehouse",
+        "tracking",
+        "aftercare",
+        "flows",
+    )
+    for package in packages:
+        for statement in statements(f"ordino.{package}"):
+            if re.search(r"FOR (NO KEY )?UPDATE|FOR SHARE", statement.text):
+                assert statement.name in {*TAKES, *BEGINS, *ALONE}, (
+                    f"{package}: {statement.name} is not in the order of locks"
+                )
+                if "any(" in statement.text.lower() or "unnest" in statement.text:
+                    assert "ORDER BY" in statement.text, f"{package}: {statement.name} takes its rows in no order"

@@ -1,9 +1,11 @@
 """The order in which transactions take what others may want, too.
 
+LCK-1  Nobody waits in a circle.
+
 Whoever holds something waits only for what stands further down, and takes rows of one kind in the order of their keys, in one
-statement. Then nobody can wait in a circle: no deadlock. What a transaction may need further up, it takes before; if it finds out
-too late, it raises ``Raced`` and runs again, ``careful`` from the start. Reading never locks, and never makes a later statement
-lock: a verb decides at its beginning whether it holds what it decides on (``inventory.shelf.must_hold``), and says so.
+statement. So there is no deadlock for the database to break. What a transaction may need further up, it takes before; if it
+finds out too late, it raises ``Raced`` and runs again, ``careful`` from the start. Reading never locks, and never makes a later
+statement lock: a verb decides at its beginning whether it holds what it decides on (``inventory.shelf.must_hold``).
 
 Rows that are not named here are changed only under one that is: an order's lines, allocations, claims, payments, parcels and
 returns under the order, a hold's lines and reservations under the hold, what is picked, set aside, in bins and lots under its

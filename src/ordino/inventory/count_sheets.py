@@ -152,7 +152,8 @@ async def upsert_plans(tx: Tx, plans: Sequence[CountPlan], *, at: datetime) -> l
         return outcome(plan.code, new=bool(rows) and rows[0]["new"], written=bool(rows))
 
     async def apply(batch: Sequence[CountPlan]) -> list[Outcome]:
-        return [await one(plan) for plan in batch]
+        done = {plan.code: await one(plan) for plan in sorted(batch, key=lambda plan: plan.code)}
+        return [done[plan.code] for plan in batch]
 
     def fault(plan: CountPlan) -> Fault | None:
         return None
