@@ -16,6 +16,7 @@ import asyncpg
 import hypothesis
 import pytest
 
+from ladder import watched
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 
@@ -86,3 +87,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """The module's database, opened without any flow: nothing follows from what happens."""
     async with await Database.open(database_url) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def ladder() -> Iterator[list[str]]:
+    """Every transaction of every test takes its locks in the order of ``core/locks.py``. A test that breaks it on purpose clears this."""
+    with watched() as wrong:
+        yield wrong
+    assert wrong == []

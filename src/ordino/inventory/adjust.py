@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.codes import Code, LongCode
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
@@ -174,9 +174,10 @@ async def apply_counts(
     """Counts as columns, for feeds of any length: SKU code, location code, units, and when they were counted (None: now)."""
     changed: dict[int, tuple[int, int, int]] = {}
     refused: dict[int, StockRefused] = {}
-    # A count of the past must see every later one: it waits for those under way, and they for it.
-    await (sql.share_counting if as_of is None or not any(as_of) else sql.hold_counting)(tx)
+    await take_turns(tx, as_of)
     times = {None} if as_of is None else set(as_of)
+    if len(times) > 1:  # one time after the other: all positions are held before the first
+        await _hold_named(tx, codes, places)
     for instant in sorted(times, key=lambda t: at if t is None else t.replace(tzinfo=t.tzinfo or UTC)):
         if len(times) == 1:
             indexes: Sequence[int] = range(len(codes))
@@ -191,6 +192,21 @@ async def apply_counts(
         changed |= {indexes[index]: change for index, change in found.changed.items()}
         refused |= {indexes[index]: refusal for index, refusal in found.refused.items()}
     return Snapshot(changed, refused)
+
+
+async def take_turns(tx: Tx, as_of: Sequence[datetime | None] | None) -> None:
+    """A count of the past must see every later one: it waits for those under way, and they for it. Before any position is held."""
+    await (sql.share_counting if as_of is None or not any(as_of) else sql.hold_counting)(tx)
+
+
+async def _hold_named(tx: Tx, codes: Sequence[str], places: Sequence[str]) -> None:
+    """Hold these positions; SKUs that are kits have none."""
+    of_kits, known = (await kits(tx)).parts, (await facts(tx)).location_ids
+    skus = await sku_ids(tx, sorted(set(codes)))
+    pairs = zip(codes, places, strict=True)
+    keys = {(skus[code], known[place]) for code, place in pairs if code in skus and place in known}
+    if keys := {key for key in keys if key[0] not in of_kits}:
+        await _hold(tx, keys)
 
 
 async def _counted(
@@ -392,9 +408,11 @@ async def _change(tx: Tx, changes: Sequence[Change], kind: MoveKind, at: datetim
             keys[index] = (skus[change.sku], places[change.location])
         else:
             outcomes[index] = refusal
+    if tx.careful:
+        await holds.lapse_first(tx, set(keys.values()), at=at)
     held = await _hold(tx, set(keys.values()))
-    if (lacking := _lacking(changes, keys, held)) and await holds.lapse(tx, lacking, at=at):
-        held = await _hold(tx, set(keys.values()))
+    if (lacking := _lacking(changes, keys, held)) and not tx.careful and await holds.any_lapsed(tx, lacking, at=at):
+        raise Raced([])  # those let go before the stock is held
     desk = await named.desk(tx, [(changes[index], key) for index, key in keys.items()], at=at)
     deltas: dict[tuple[int, int], int] = defaultdict(int)
     cause_id = new_id(at)

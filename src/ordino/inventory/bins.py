@@ -55,26 +55,32 @@ class BinMoveRefused(Struct, frozen=True, tag_field="outcome", tag="refused"):
     pointer: str = ""
 
 
+def _name(one: Bin) -> str:
+    return f"{one.location} {one.code}"
+
+
 async def upsert_bins(tx: Tx, bins: Sequence[Bin], *, at: datetime) -> list[Outcome]:
     """Each by its location and code."""
     known = await facts(tx)
 
     async def apply(batch: Sequence[Bin]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for one in batch:
+        outcomes: dict[str, Outcome] = {}
+        for one in sorted(
+            batch, key=_name
+        ):  # whoever sends the same bins meanwhile waits for the first of them, and no other
             location_id = known.location_ids.get(one.location)
             if location_id is None:
                 detail = f"There is no location {one.location!r}; create it with PUT /v1/locations."
-                outcomes.append(NotUpserted(one.code, Reason.UNKNOWN, detail, "/location"))
+                outcomes[_name(one)] = NotUpserted(one.code, Reason.UNKNOWN, detail, "/location")
             elif location_id not in known.binned:
                 detail = f'{one.location!r} has no bins; say `"bins": true` with PUT /v1/locations first.'
-                outcomes.append(NotUpserted(one.code, Reason.CONFLICT, detail, "/location"))
+                outcomes[_name(one)] = NotUpserted(one.code, Reason.CONFLICT, detail, "/location")
             else:
                 rows = await sql.write_bin(tx, location_id=location_id, code=one.code)
-                outcomes.append(outcome(one.code, new=bool(rows), written=False))
-        return outcomes
+                outcomes[_name(one)] = outcome(one.code, new=bool(rows), written=False)
+        return [outcomes[_name(one)] for one in batch]
 
-    return await in_rounds(bins, code=lambda one: f"{one.location} {one.code}", fault=lambda one: None, apply=apply)
+    return await in_rounds(bins, code=_name, fault=lambda one: None, apply=apply)
 
 
 async def move_bins(tx: Tx, moves: Sequence[BinMove], *, at: datetime) -> list[BinMoved | BinMoveRefused]:

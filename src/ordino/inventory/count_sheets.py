@@ -26,7 +26,7 @@ from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.times import NEEDS_OFFSET, Instant
 from ordino.core.upserts import NotUpserted, Outcome, Reason, in_rounds, outcome
-from ordino.inventory.adjust import MAX_UNITS, OLDEST_DAYS, SKEW_SECONDS, apply_counts, stood_then
+from ordino.inventory.adjust import MAX_UNITS, OLDEST_DAYS, SKEW_SECONDS, apply_counts, stood_then, take_turns
 from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
@@ -152,7 +152,8 @@ async def upsert_plans(tx: Tx, plans: Sequence[CountPlan], *, at: datetime) -> l
         return outcome(plan.code, new=bool(rows) and rows[0]["new"], written=bool(rows))
 
     async def apply(batch: Sequence[CountPlan]) -> list[Outcome]:
-        return [await one(plan) for plan in batch]
+        done = {plan.code: await one(plan) for plan in sorted(batch, key=lambda plan: plan.code)}
+        return [done[plan.code] for plan in batch]
 
     def fault(plan: CountPlan) -> Fault | None:
         return None
@@ -257,6 +258,9 @@ async def enter(tx: Tx, sheet_id: UUID, counts: Sequence[CountedLine], *, at: da
     times = {index: min(counts[index].counted_at or at, at) for index in sound}
     keys = {index: (line["sku_id"], sheet["location_id"]) for index, line in sound.items()}
     expected: dict[int, int] = {}
+    await take_turns(tx, [time if time < at else None for time in times.values()])
+    if keys:
+        await stood_then(tx, list(keys.values()), None)  # all of them are held before the first is looked at
     for time in set(times.values()):
         some = [index for index in sound if times[index] == time]
         stood = await stood_then(tx, [keys[index] for index in some], None if time >= at else time)

@@ -14,7 +14,7 @@ LOT-1  A lot that must have a date has one, and keeps it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -127,7 +127,9 @@ async def keep(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
     if not concerned and not aside:
         return
     keys = sorted({(move.sku_id, move.location_id) for move in (*concerned, *aside)})
-    shelves = await shelves_held(tx, keys, at)
+    # All that these moves touch is held at once: the others would be taken out of their order.
+    touched = {(move.sku_id, move.location_id) for move in moves}
+    shelves = await shelves_held(tx, keys, at, beside=touched)
     came = await _came_from(tx, concerned)
     deltas: dict[tuple[Key, Place], int] = defaultdict(int)
     rows: list[tuple[StockMove, str, str, int]] = []
@@ -209,13 +211,14 @@ async def shelves_of(tx: Tx, keys: Sequence[Key], *, at: datetime) -> dict[Key, 
     return shelves
 
 
-async def shelves_held(tx: Tx, keys: Sequence[Key], at: datetime) -> dict[Key, Shelf]:
-    """The same, with the stock rows held; a position that had no detail begins with what it has."""
-    skus, places = [key[0] for key in keys], [key[1] for key in keys]
-    stock = {
-        (row["sku_id"], row["location_id"]): row
-        for row in await sql.lock_detailed(tx, sku_ids=skus, location_ids=places)
-    }
+async def shelves_held(tx: Tx, keys: Sequence[Key], at: datetime, *, beside: Collection[Key] = ()) -> dict[Key, Shelf]:
+    """The same, with the stock rows held, and those of positions ``beside`` them; a position that had no detail begins with what it
+    has.
+    """
+    held = sorted({*keys, *beside})
+    rows = await sql.lock_detailed(tx, sku_ids=[key[0] for key in held], location_ids=[key[1] for key in held])
+    wanted = set(keys)
+    stock = {key: row for row in rows if (key := (row["sku_id"], row["location_id"])) in wanted}
     shelves = await shelves_of(tx, keys, at=at)
     opened: dict[tuple[Key, Place], int] = {}
     for key, row in stock.items():

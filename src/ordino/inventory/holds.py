@@ -8,7 +8,7 @@ HLD-4  A cart has one open hold at most. To hold the cart again replaces what it
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,7 +22,7 @@ from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import Parts, kits
 from ordino.catalog.retired import retired
 from ordino.core.codes import Code, LongCode
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.errors import NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.ids import new_ids
@@ -31,7 +31,7 @@ from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.rules import Position
-from ordino.inventory.shelf import Shelf, on_shelf
+from ordino.inventory.shelf import Shelf, must_hold, on_shelf
 from ordino.network.facts import Channel, NetworkFacts, facts
 
 sql = statements("ordino.inventory")
@@ -156,6 +156,10 @@ async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held |
     """One outcome a hold, in order. Each is held whole or not at all; what a cart holds already counts for it."""
     network = await facts(tx)
     skus, gone = await _skus(tx, [line.sku for wanted in holds for line in wanted.lines])
+    named = Counter((wanted.channel, wanted.cart) for wanted in holds if wanted.cart is not None)
+    held = (
+        bool(named) and max(named.values()) > 1
+    )  # one after the other: all that any of them takes is held before the first
     outcomes: dict[int, Held | HoldRefused] = {}
     wishes: dict[int, _Wish] = {}
     carts: dict[int, Cart] = {}
@@ -182,10 +186,14 @@ async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held |
                 carts[index] = cart
             until = at + timedelta(minutes=wanted.minutes)
             wishes[index] = _Wish(hold_id, channel, wanted.cart, until, lines, {}, True)
+    known = {sku_id for sku_id, _ in skus.values()} | {part for _, parts in skus.values() for part, _ in parts}
+    held = held or await must_hold(tx, known, at=at)
     if carts:
-        outcomes |= await _grant_carts(tx, wishes, carts, network, at)
+        outcomes |= await _grant_carts(tx, wishes, carts, network, at, known if held else None)
     else:
-        outcomes |= await _grant(tx, wishes, network, at)
+        if held and wishes:
+            await lapse_and_hold(tx, known, at=at)
+        outcomes |= await _grant(tx, wishes, network, at, held=held)
     if later:
         outcomes |= dict(zip(later, await hold(tx, list(later.values()), at=at), strict=True))
     return [outcomes[index] for index in range(len(holds))]
@@ -194,9 +202,17 @@ async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held |
 async def change(tx: Tx, changes: Sequence[HoldChange], *, at: datetime) -> list[Held | HoldRefused]:
     """One outcome a change, in order. What a cart wants more must be there; else the hold stays as it was."""
     network = await facts(tx)
-    found = await _lock(tx, [wanted.hold_id for wanted in changes])
-    had = await _reserved(tx, list(found))
     skus, gone = await _skus(tx, [line.sku for wanted in changes for line in wanted.lines or ()])
+    named = [wanted.hold_id for wanted in changes]
+    known = {sku_id for sku_id, _ in skus.values()} | {part for _, parts in skus.values() for part, _ in parts}
+    known |= {sku_id for units in (await _reserved(tx, named)).values() for sku_id, _ in units}
+    held = len(set(named)) < len(named) or await must_hold(tx, known, at=at)
+    if held:
+        await lapse_and_hold(tx, known, at=at, beside=named)
+    found = await _lock(tx, named)
+    had = await _reserved(tx, list(found))
+    if held and not known.issuperset(sku_id for units in had.values() for sku_id, _ in units):
+        raise Raced([])  # another change came first, and the hold has other units since
     outcomes: dict[int, Held | HoldRefused] = {}
     wishes: dict[int, _Wish] = {}
     later: dict[int, HoldChange] = {}
@@ -220,7 +236,7 @@ async def change(tx: Tx, changes: Sequence[HoldChange], *, at: datetime) -> list
         until = row["expires_at"] if wanted.minutes is None else at + timedelta(minutes=wanted.minutes)
         channel = network.channels_by_id[row["channel_id"]]
         wishes[index] = _Wish(wanted.hold_id, channel, row["cart"], until, lines, had.get(wanted.hold_id, {}), False)
-    outcomes |= await _grant(tx, wishes, network, at)
+    outcomes |= await _grant(tx, wishes, network, at, held=held)
     if later:
         outcomes |= dict(zip(later, await change(tx, list(later.values()), at=at), strict=True))
     return [outcomes[index] for index in range(len(changes))]
@@ -250,25 +266,71 @@ async def expire(tx: Tx, since: datetime, at: datetime) -> None:
     await _end(tx, [row["hold_id"] for row in rows], at, "hold_expired")
 
 
-async def lapse(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> bool:
-    """Free what expired holds still have of these SKUs. Was there anything?"""
+class Lapsed(Struct, frozen=True):
+    """Holds that have expired and still have units of some SKUs, locked; and what they have."""
+
+    units: dict[UUID, dict[Position, int]]
+
+    @property
+    def sku_ids(self) -> set[int]:
+        """Of all that they have, not only of the SKUs that were asked for."""
+        return {sku_id for units in self.units.values() for sku_id, _ in units}
+
+
+async def units_of(tx: Tx, hold_ids: Collection[UUID]) -> dict[UUID, dict[Position, int]]:
+    """Hold id -> what it has reserved, expired or not."""
+    return await _reserved(tx, list(hold_ids))
+
+
+async def any_lapsed(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> bool:
+    """Do expired holds still have units of these SKUs? Who finds that out too late to lock them in their turn starts again."""
+    return bool(await sql.lapsed_holds(tx, sku_ids=list(sku_ids), at=at))
+
+
+async def lock_lapsed(tx: Tx, sku_ids: Collection[int], *, at: datetime, beside: Collection[UUID] = ()) -> Lapsed:
+    """Lock the expired holds that still have units of these SKUs, and in the same order those ``beside`` them, with the ones that
+    the carts of those have today.
+    """
     rows = await sql.lapsed_holds(tx, sku_ids=list(sku_ids), at=at)
-    if not rows:
-        return False
-    found = await _lock(tx, [row["order_id"] for row in rows])
-    await _end(
-        tx,
-        [hold_id for hold_id, row in found.items() if row["ended_at"] is None and row["expires_at"] <= at],
-        at,
-        "hold_expired",
-    )
-    return True
+    today = await sql.holds_today(tx, hold_ids=list(beside)) if beside else ()
+    expired = {row["order_id"] for row in rows}
+    found = await _lock(tx, sorted({*expired, *beside, *(row["hold_id"] for row in today)}))
+    over = [id for id, row in found.items() if id in expired and row["ended_at"] is None and row["expires_at"] <= at]
+    units = await _reserved(tx, over)
+    return Lapsed({hold_id: units.get(hold_id, {}) for hold_id in over})
 
 
-async def claim(tx: Tx, hold_ids: Collection[UUID], *, at: datetime, lock: bool = True) -> dict[UUID, Claimed]:
+async def let_lapse(tx: Tx, lapsed: Lapsed, *, at: datetime) -> None:
+    """Free what these holds have. Their positions must be held where others are held with them."""
+    await _end(tx, list(lapsed.units), at, "hold_expired")
+
+
+async def lapse_and_hold(tx: Tx, sku_ids: Collection[int], *, at: datetime, beside: Collection[UUID] = ()) -> Lapsed:
+    """Hold the stock of these SKUs, and free what expired holds have of them: the holds first, then all stock in one statement."""
+    lapsed = await lock_lapsed(tx, sku_ids, at=at, beside=beside)
+    await ledger.hold(tx, {*sku_ids, *lapsed.sku_ids})
+    await let_lapse(tx, lapsed, at=at)
+    return lapsed
+
+
+async def lapse_first(tx: Tx, keys: Collection[Position], *, at: datetime) -> None:
+    """Hold these positions, which begin if they are new, and free what expired holds have of their SKUs."""
+    skus = {sku_id for sku_id, _ in keys}
+    lapsed = await lock_lapsed(tx, skus, at=at)
+    if lapsed.units:
+        ordered = sorted(keys)
+        await sql.open_positions(tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered])
+        await ledger.hold(tx, skus | lapsed.sku_ids)
+        await let_lapse(tx, lapsed, at=at)
+
+
+async def claim(
+    tx: Tx, hold_ids: Collection[UUID], *, at: datetime, lock: bool = True, locked: bool = False
+) -> dict[UUID, Claimed]:
     """Hold id as it was named -> what it keeps, of every hold that is there; with ``lock``, held for the order that it becomes.
 
-    One that has ended or expired keeps nothing, unless its cart has been held again since: then the cart's hold of today does.
+    One that has ended or expired keeps nothing, unless its cart has been held again since: then the cart's hold of today does. That
+    one is to be locked with the others, in their order. Raises ``Raced`` where it is not ``locked`` before, by ``lock_lapsed``.
     """
     find = _lock if lock else _read
     found = await find(tx, list(hold_ids))
@@ -283,7 +345,10 @@ async def claim(tx: Tx, hold_ids: Collection[UUID], *, at: datetime, lock: bool 
             tx, channel_ids=[cart[0] for cart in over.values()], carts=[cart[1] for cart in over.values()]
         )
         today = {(row["channel_id"], row["cart"]): row["hold_id"] for row in rows}
-        others = await find(tx, sorted(set(today.values()) - found.keys()))
+        missing = sorted(set(today.values()) - found.keys())
+        if missing and lock and not locked:
+            raise Raced([])
+        others = await find(tx, missing)
         for named, cart in over.items():
             row = others.get(today[cart]) or found.get(today[cart]) if cart in today else None
             if row is not None and _is_open(row, at):
@@ -420,21 +485,40 @@ async def _reserved(tx: Tx, hold_ids: Sequence[UUID]) -> dict[UUID, dict[Positio
 
 
 async def _grant_carts(
-    tx: Tx, wishes: Mapping[int, _Wish], carts: Mapping[int, Cart], network: NetworkFacts, at: datetime
+    tx: Tx,
+    wishes: Mapping[int, _Wish],
+    carts: Mapping[int, Cart],
+    network: NetworkFacts,
+    at: datetime,
+    held_skus: Collection[int] | None,
 ) -> dict[int, Held | HoldRefused]:
-    """Wishes of which some are for carts, each cart once. A cart that has an open hold keeps it, with what it wants now."""
+    """Wishes of which some are for carts, each cart once. A cart that has an open hold keeps it, with what it wants now.
+
+    With ``held_skus``, these are held from here on, and what expired holds have of them is free.
+    """
     rows = await sql.claim_carts(tx, **_cart_columns(carts, wishes))
     known = {(row["channel_id"], row["cart"]): row["hold_id"] for row in rows}
     before = {index: known[cart] for index, cart in carts.items() if known[cart] != wishes[index].hold_id}
-    found = await _lock(tx, list(before.values()))
+    if held_skus is None:
+        found = await _lock(tx, list(before.values()))
+    else:
+        lapsed = await lock_lapsed(tx, held_skus, at=at, beside=list(before.values()))
+        found = await _lock(tx, list(before.values()))
+        over = [id for id, row in found.items() if row["ended_at"] is None and not _is_open(row, at)]
+        units = await _reserved(tx, list(found))
+        lapsed = Lapsed({**lapsed.units, **{hold_id: units.get(hold_id, {}) for hold_id in over}})
+        await ledger.hold(tx, {*held_skus, *lapsed.sku_ids, *(sku_id for of in units.values() for sku_id, _ in of)})
+        await let_lapse(tx, lapsed, at=at)
+        found = {hold_id: row for hold_id, row in found.items() if hold_id not in lapsed.units}
     standing = {hold_id: row for hold_id, row in found.items() if row["ended_at"] is None}
-    await _end(tx, [hold_id for hold_id, row in standing.items() if not _is_open(row, at)], at, "hold_expired")
+    if any(not _is_open(row, at) for row in standing.values()):
+        raise Raced([])  # what they have is free; its stock is to be held with the rest
     had = await _reserved(tx, [hold_id for hold_id, row in standing.items() if _is_open(row, at)])
     for index, hold_id in before.items():
         if hold_id in standing and _is_open(standing[hold_id], at):
             wish = wishes[index]
             wish.hold_id, wish.had, wish.new = hold_id, had.get(hold_id, {}), False
-    outcomes = await _grant(tx, wishes, network, at)
+    outcomes = await _grant(tx, wishes, network, at, held=held_skus is not None)
     granted = {index: cart for index, cart in carts.items() if isinstance(outcomes[index], Held)}
     if anew := {index: cart for index, cart in granted.items() if index in before and wishes[index].new}:
         await sql.point_carts(tx, **_cart_columns(anew, wishes))
@@ -455,17 +539,18 @@ def _cart_columns(carts: Mapping[int, Cart], wishes: Mapping[int, _Wish]) -> dic
 
 
 async def _grant(
-    tx: Tx, wishes: Mapping[int, _Wish], network: NetworkFacts, at: datetime
+    tx: Tx, wishes: Mapping[int, _Wish], network: NetworkFacts, at: datetime, *, held: bool
 ) -> dict[int, Held | HoldRefused]:
-    """Answer every wish with what is free, and write down what was granted; stock last."""
+    """Answer every wish with what is free, and write down what was granted; stock last. Raises ``Raced`` where something is short
+    and expired holds have some of it, unless all that was ``held`` before.
+    """
     if not wishes:
         return {}
     sku_ids = sorted({sku_id for wish in wishes.values() for sku_id in _stocked(wish)})
-    shelf = await _shelf(tx, sku_ids, at)
+    shelf = _Shelf(await on_shelf(tx, sku_ids, at=at, lock=held))
     chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
-    if None in chosen.values() and await lapse(tx, sku_ids, at=at):
-        shelf = await _shelf(tx, sku_ids, at)
-        chosen = {index: shelf.choose(wish, network, at) for index, wish in wishes.items()}
+    if None in chosen.values() and not held and await any_lapsed(tx, sku_ids, at=at):
+        raise Raced([])
     outcomes: dict[int, Held | HoldRefused] = {}
     granted: dict[int, dict[Position, int]] = {}
     for index, units in chosen.items():
@@ -476,7 +561,7 @@ async def _grant(
         else:
             granted[index] = units
             outcomes[index] = Held(wish.hold_id, wish.expires_at)
-    await _write(tx, [wishes[index] for index in granted], list(granted.values()), shelf.keep, at)
+    await _write(tx, [wishes[index] for index in granted], list(granted.values()), shelf.keep, at, held=held)
     return outcomes
 
 
@@ -568,16 +653,14 @@ def _cover(left: Mapping[_Line, int], able: Mapping[int, int]) -> dict[_Line, in
     return cover
 
 
-async def _shelf(tx: Tx, sku_ids: Sequence[int], at: datetime) -> _Shelf:
-    return _Shelf(await on_shelf(tx, sku_ids, at=at, lock=tx.careful))
-
-
 async def _write(
     tx: Tx,
     wishes: Sequence[_Wish],
     granted: Sequence[Mapping[Position, int]],
     keep: Mapping[Position, int],
     at: datetime,
+    *,
+    held: bool,
 ) -> None:
     if not wishes:
         return
@@ -631,7 +714,7 @@ async def _write(
             location_ids=[location_id for wish in wishes for _, location_id in wish.had],
             expiries=[wish.expires_at for wish in wishes for _ in wish.had],
         )
-    await ledger.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
+    await ledger.post(tx, moves, at=at, keep=keep, guarded=not held)
 
 
 async def _end(tx: Tx, hold_ids: Sequence[UUID], at: datetime, kind: str) -> None:

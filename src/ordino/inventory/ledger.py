@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -23,7 +23,8 @@ Key = tuple[int, int]
 async def post(
     tx: Tx, moves: Sequence[StockMove], *, at: datetime, keep: Mapping[Key, int] | None = None, guarded: bool = True
 ) -> dict[Key, int]:
-    """Write the moves, the reservations behind them, and last the balances, rows taken in key order.
+    """Write the moves, the reservations behind them, and the balances, rows taken in key order; after them what rests on a
+    position's row: what is set aside there, and its shortfall.
 
     ``keep`` says how many free units must stay at a position after reserving there (its buffer). What moves free of expired lots,
     or bring of them, is set aside at once: returns how many units, by position.
@@ -34,16 +35,22 @@ async def post(
     if not moves:
         return {}
     lots = await expiry.lot_tracked(tx, (m.sku_id for m in moves))
-    counted = [m for m in moves if m.sku_id not in lots] if lots else moves
-    moves = [*moves, *await shortfalls.absorb(tx, counted, at)]
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
         await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
     await _record(tx, moves, at)
     await detail.keep(tx, moves, at)
-    await _set_aside(tx, moves)
     await _hold(tx, moves)
+    first = await _balance(tx, moves, keep or {}, guarded, arrives=bool(arriving))
+    await _set_aside(tx, moves)
+    # A count writes a shortfall while it holds the position: what this transaction sees now, after it got the row, is all there is.
+    counted = [m for m in moves if m.sku_id not in lots] if lots else moves
+    if corrections := await shortfalls.absorb(tx, counted, at):
+        await _record(tx, corrections, at)
+        await detail.keep(tx, corrections, at)
+        await _balance(tx, corrections, {}, guarded=False, arrives=False)
+        moves = [*moves, *corrections]
     waiting.freed(tx, _freed(moves))
-    if first := await _balance(tx, moves, keep or {}, guarded, arrives=bool(arriving)):
+    if first:
         await kits.stand(tx, dict.fromkeys(first, ()))  # what is stocked does not become a kit
     aside: dict[Key, int] = defaultdict(int)
     if lots and (expired := await expiry.settle(tx, moves, at)):
@@ -169,6 +176,19 @@ async def _balance(
     if lost:
         raise Raced(sorted(lost))
     return first
+
+
+async def hold(tx: Tx, sku_ids: Collection[int]) -> None:
+    """Every position of these SKUs stays as it is until the transaction ends, but for what this transaction does."""
+    if sku_ids:
+        await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids)))
+
+
+async def hold_positions(tx: Tx, keys: Collection[Key]) -> None:
+    """These positions stay as they are until the transaction ends, but for what this transaction does."""
+    if keys:
+        ordered = sorted(set(keys))
+        await sql.lock_some(tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered])
 
 
 async def free(tx: Tx, sku_ids: Sequence[int], *, at: datetime, lock: bool = False) -> dict[int, dict[int, int]]:

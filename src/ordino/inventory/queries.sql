@@ -275,6 +275,11 @@ SELECT hold_id FROM inventory.carts WHERE channel_id = :channel_id::int AND cart
 SELECT c.channel_id, c.cart, c.hold_id
 FROM inventory.carts c JOIN unnest(:channel_ids::int[], :carts::text[]) AS w (channel_id, cart) USING (channel_id, cart);
 
+-- name: holds_today
+-- The holds that the carts of these holds have today, or had last.
+SELECT c.hold_id FROM inventory.carts c
+JOIN (SELECT channel_id, cart FROM inventory.holds WHERE hold_id = any(:hold_ids::uuid[]) OFFSET 0) h USING (channel_id, cart);
+
 -- name: write_hold_lines
 -- What carts asked for.
 INSERT INTO inventory.hold_lines (hold_id, line_no, sku_id, quantity)
@@ -717,7 +722,8 @@ SELECT sku_id, lot, expires_on FROM inventory.lots WHERE sku_id = any(:sku_ids::
 -- name: know_lots
 -- Lots that are new, and dates that were not known.
 INSERT INTO inventory.lots AS l (sku_id, lot, expires_on, first_at)
-SELECT w.*, :at::timestamptz FROM unnest(:sku_ids::int[], :lots::text[], :expires::date[]) AS w
+SELECT w.*, :at::timestamptz FROM unnest(:sku_ids::int[], :lots::text[], :expires::date[]) AS w (sku_id, lot, expires_on)
+ORDER BY w.sku_id, w.lot
 ON CONFLICT (sku_id, lot) DO UPDATE SET expires_on = excluded.expires_on WHERE l.expires_on IS NULL AND excluded.expires_on IS NOT NULL;
 
 -- name: move_detail
@@ -760,7 +766,7 @@ INSERT INTO inventory.bins (location_id, code) VALUES (:location_id::int, :code:
 -- name: know_serials
 -- Serial numbers that come for the first time.
 INSERT INTO inventory.serials (sku_id, serial, state)
-SELECT w.*, 'gone' FROM unnest(:sku_ids::int[], :serials::text[]) AS w ON CONFLICT DO NOTHING;
+SELECT w.*, 'gone' FROM unnest(:sku_ids::int[], :serials::text[]) AS w (sku_id, serial) ORDER BY w.sku_id, w.serial ON CONFLICT DO NOTHING;
 
 -- name: move_serials
 -- Serial numbers go from one state to another; those that are not in one of the states stay, and do not come back.
@@ -849,7 +855,9 @@ WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0 ORDER BY sku_id, location_i
 -- A row comes back if it is new or differed.
 INSERT INTO inventory.incoming AS i (sku_id, location_id, document, quantity, expected_at, closed, announced_at)
 SELECT w.*, :at::timestamptz FROM unnest(:sku_ids::int[], :location_ids::int[], :documents::text[], :quantities::bigint[],
-                                        :expected::timestamptz[], :closed::boolean[]) AS w
+                                        :expected::timestamptz[], :closed::boolean[])
+    AS w (sku_id, location_id, document, quantity, expected_at, closed)
+ORDER BY w.sku_id, w.location_id, w.document
 ON CONFLICT (sku_id, location_id, document) DO UPDATE
 SET quantity = excluded.quantity, expected_at = excluded.expected_at, closed = excluded.closed
 WHERE (i.quantity, i.expected_at, i.closed) IS DISTINCT FROM (excluded.quantity, excluded.expected_at, excluded.closed)
@@ -857,9 +865,15 @@ RETURNING i.sku_id, i.location_id, i.document, i.xmax = 0 AS new;
 
 -- name: take_incoming
 -- Units that were announced have come, and how many more than that.
-UPDATE inventory.incoming i SET received = i.received + w.quantity
-FROM unnest(:sku_ids::int[], :location_ids::int[], :documents::text[], :quantities::bigint[])
-    AS w (sku_id, location_id, document, quantity)
+WITH w AS (
+    SELECT i.sku_id, i.location_id, i.document, w.quantity
+    FROM inventory.incoming i
+    JOIN unnest(:sku_ids::int[], :location_ids::int[], :documents::text[], :quantities::bigint[])
+        AS w (sku_id, location_id, document, quantity) USING (sku_id, location_id, document)
+    /* on shards: WHERE i.sku_id = any(:sku_ids::int[]) */
+    ORDER BY 1, 2, 3 FOR NO KEY UPDATE OF i
+)
+UPDATE inventory.incoming i SET received = i.received + w.quantity FROM w
 WHERE i.sku_id = w.sku_id AND i.location_id = w.location_id AND i.document = w.document
 RETURNING i.sku_id, i.location_id, i.document, i.received - i.quantity AS over;
 

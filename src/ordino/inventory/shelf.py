@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -35,6 +35,18 @@ class Shelf(Struct, frozen=True, kw_only=True):
         return {(row.sku_id, row.channel_id): row.freed for row in self.waiting if row.sku_id not in left}
 
 
+async def must_hold(tx: Tx, sku_ids: Collection[int], *, at: datetime) -> bool:
+    """Must what is decided on these SKUs be held from the start, before anything is read that it rests on?
+
+    After a race was lost it must. So it must where units are kept for channels: what one channel may have depends on what the
+    others take meanwhile; and where expired lots lie: those are on hand, too, and may not make up for good units that somebody
+    else takes.
+    """
+    if tx.careful or RuleKind.ALLOCATION in (await general(tx)).kinds:
+        return True
+    return bool(await expiry.expired_lots(tx, sku_ids, at=at))
+
+
 async def on_shelf(
     tx: Tx,
     sku_ids: Sequence[int],
@@ -47,17 +59,11 @@ async def on_shelf(
 ) -> Shelf:
     """Free units and rules, both as they stand.
 
-    ``lock`` holds the positions until the transaction ends. Where units are kept for channels, they are held anyway: what one
-    channel may have depends on what the others take meanwhile; so are positions of SKUs of which expired lots lie somewhere, since
-    those are on hand, too, and may not make up for good units that somebody else takes; unless nothing is decided. Units that
+    ``lock`` holds the positions until the transaction ends; who decides asks ``must_hold`` first whether that has to be. Units that
     orders wait for, and have not been offered yet, are left out; unless who asks is served ``first``, or as far as they are the
     asker's ``own``. For who decides nothing, what holds have that have expired is free, as it would be for whoever asked and wrote.
     """
-    if decides and RuleKind.ALLOCATION in (await general(tx)).kinds:
-        tx.careful = True
-    if decides and not (lock or tx.careful) and await expiry.expired_lots(tx, sku_ids, at=at):
-        tx.careful = True
-    if lock or tx.careful:
+    if lock:
         free, lapsed = await ledger.free(tx, sku_ids, at=at, lock=True), []
         waiting = await waiting_of(tx, free) if free else []
     else:

@@ -86,8 +86,8 @@ async def note(tx: Tx, missing: Mapping[Key, int], *, at: datetime, document: st
 
 
 async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[StockMove]:
-    """The corrections that follow from moves which free units of positions with a shortfall, and what they resolve. Units that
-    leave were there: no more is missing than is left.
+    """The corrections that follow from moves which have freed units of positions with a shortfall, and what they resolve.
+    Units that left were there: no more is missing than is left. The moves are written, and their positions held.
     """
     freed: dict[Key, int] = defaultdict(int)
     arrived: dict[Key, int] = defaultdict(int)
@@ -105,7 +105,7 @@ async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[Stock
     rows = await _open(tx, keys) if keys else ()
     if not rows:
         return []
-    there = await _on_hand(tx, [key for row in rows if arrived[key := (row["sku_id"], row["location_id"])] < 0])
+    left = await _on_hand(tx, [key for row in rows if arrived[key := (row["sku_id"], row["location_id"])] < 0])
     corrections = []
     resolved: dict[UUID, int] = {}
     recovered: dict[UUID, int] = {}
@@ -114,7 +114,7 @@ async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[Stock
         gone = min(row["open"], written_off[key])
         taken = min(row["open"] - gone, max(freed[key], 0))
         resolved[row["shortfall_id"]] = gone + taken
-        if key in there and (more := row["open"] - gone - (there[key] + arrived[key])) > 0:
+        if key in left and (more := row["open"] - gone - left[key]) > 0:
             recovered[row["shortfall_id"]] = more
         if taken:
             document = str(row["shortfall_id"])
@@ -134,7 +134,7 @@ async def absorb(tx: Tx, moves: Sequence[StockMove], at: datetime) -> list[Stock
 
 
 async def _on_hand(tx: Tx, keys: Sequence[Key]) -> dict[Key, int]:
-    """What lies at these positions, held until the transaction ends."""
+    """What lies at these positions, which are held."""
     if not keys:
         return {}
     columns = {"sku_ids": [key[0] for key in keys], "location_ids": [key[1] for key in keys]}

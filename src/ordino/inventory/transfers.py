@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.codes import Code
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.events import Event, declare, record
 from ordino.core.extent import extent_fault
@@ -208,11 +208,15 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
     """
     network, of_kits = await facts(tx), (await kits(tx)).parts
     skus = await sku_ids(tx, [line.sku for wanted in transfers for line in wanted.lines])
+    if tx.careful:
+        await holds.lapse_and_hold(tx, skus.values(), at=at)
     free = (await on_shelf(tx, list(skus.values()), at=at, lock=True)).free
-    if any(_refusal(wanted, network, skus, of_kits, free, at) for wanted in transfers) and await holds.lapse(
-        tx, skus.values(), at=at
+    if (
+        not tx.careful
+        and any(_refusal(wanted, network, skus, of_kits, free, at) for wanted in transfers)
+        and await holds.any_lapsed(tx, skus.values(), at=at)
     ):
-        free = (await on_shelf(tx, list(skus.values()), at=at, lock=True)).free
+        raise Raced([])  # those let go before the stock is held
     outcomes: list[Outcome] = []
     granted: list[tuple[UUID, NewTransfer]] = []
     events: list[Event] = []

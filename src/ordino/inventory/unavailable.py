@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
 from ordino.core.codes import Code
-from ordino.core.database import Tx
+from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
@@ -72,14 +72,16 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
         if refusal is None:
             keys[index] = (skus[item.sku], places[item.location])
         outcomes[index] = refusal
+    if kind is MoveKind.SET_ASIDE and tx.careful:
+        await holds.lapse_first(tx, set(keys.values()), at=at)
     free, aside = await _positions(tx, sorted(set(keys.values())))
     if kind is MoveKind.SET_ASIDE:
         wanted: dict[tuple[int, int], int] = defaultdict(int)
         for index, key in keys.items():
             wanted[key] += items[index].quantity
         lacking = {key[0] for key, units in wanted.items() if units > free[key][0] - free[key][1]}
-        if lacking and await holds.lapse(tx, lacking, at=at):
-            free, aside = await _positions(tx, sorted(set(keys.values())))
+        if lacking and not tx.careful and await holds.any_lapsed(tx, lacking, at=at):
+            raise Raced([])  # those let go before the stock is held
     cause_id, moves = new_id(at), []
     desk = await named.desk(tx, [(items[index], key) for index, key in keys.items()], at=at)
     for index, key in keys.items():

@@ -60,23 +60,78 @@ class _Delta(Struct):
 
 
 async def used(
-    tx: Tx, network: NetworkFacts, servings: Mapping[int, Serving], at: datetime, lock: bool, backlog_days: int = 0
+    tx: Tx,
+    network: NetworkFacts,
+    servings: Mapping[int, Serving],
+    at: datetime,
+    lock: bool,
+    backlog_days: int = 0,
+    *,
+    beside: Collection[UUID] = (),
 ) -> dict[Day, tuple[int, int]]:
-    """Orders and units taken on for limited locations' days, from yesterday on; with ``lock``, held for as long as may be used."""
+    """Orders and units taken on for limited locations' days, from yesterday on; with ``lock``, held for as long as may be used, and
+    with them the days on which these orders ``beside`` claim anything that they may give back.
+    """
     members = {location_id for serving in servings.values() for location_id in serving.buffers}
     limited = sorted(members & network.limited)
+    claimed = await sql.claims(tx, order_ids=list(beside)) if lock and beside else ()
+    if claimed:
+        return await _hold(
+            tx, network, limited, {(row["location_id"], row["ship_on"]) for row in claimed}, at, backlog_days
+        )
     if not limited:
         return {}
     if lock:
-        days = [
-            (n, network.ship_by(n, at, None, after).astimezone(network.locations[n].zone).date())
-            for n in limited
-            for after in range(backlog_days + 1)
-        ]
-        await network_sql.open_capacity(tx, location_ids=[d[0] for d in days], ship_ons=[d[1] for d in days])
-    read = network_sql.lock_capacity if lock else network_sql.capacity_used
-    rows = await read(tx, location_ids=limited, since=(at - timedelta(days=1)).date())
+        return await _hold(tx, network, limited, (), at, backlog_days)
+    rows = await network_sql.capacity_used(tx, location_ids=limited, since=_since(at))
     return {(row["location_id"], row["ship_on"]): (row["orders"], row["units"]) for row in rows}
+
+
+def _since(at: datetime) -> date:
+    return (at - timedelta(days=1)).date()
+
+
+async def _hold(
+    tx: Tx, network: NetworkFacts, limited: Sequence[int], days: Collection[Day], at: datetime, backlog_days: int
+) -> dict[Day, tuple[int, int]]:
+    """All days of limited locations that may be used, and other ``days``, in key order; a day that is new begins before that."""
+    may_be = {
+        (n, network.ship_by(n, at, None, after).astimezone(network.locations[n].zone).date())
+        for n in limited
+        for after in range(backlog_days + 1)
+    }
+    opened, held = sorted(may_be | set(days)), sorted(days)
+    await network_sql.open_capacity(tx, location_ids=[d[0] for d in opened], ship_ons=[d[1] for d in opened])
+    rows = await network_sql.lock_capacity(
+        tx,
+        location_ids=list(limited),
+        since=_since(at),
+        more_location_ids=[d[0] for d in held],
+        more_ship_ons=[d[1] for d in held],
+    )
+    wanted, since = set(limited), _since(at)
+    return {
+        (row["location_id"], row["ship_on"]): (row["orders"], row["units"])
+        for row in rows
+        if row["location_id"] in wanted and row["ship_on"] >= since
+    }
+
+
+async def hold_claims(
+    tx: Tx,
+    network: NetworkFacts,
+    order_ids: Collection[UUID],
+    *,
+    at: datetime,
+    with_days: bool = False,
+    backlog_days: int = 0,
+) -> None:
+    """The days on which these orders claim anything stay as they are until the transaction ends: it may give some of that
+    back after it has taken stock. ``with_days``: and the days that may be used from now on. The orders must be locked.
+    """
+    if order_ids:
+        servings = network.networks if with_days else {}
+        await used(tx, network, servings, at, True, backlog_days, beside=order_ids)
 
 
 def claims_of(network: NetworkFacts, order_id: UUID, leg: Leg) -> list[Claim]:

@@ -9,7 +9,7 @@ over.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -114,9 +114,9 @@ async def give_up(tx: Tx, lines: Sequence[LineRow], orders: Mapping[UUID, OrderR
     )  # fmt: skip
 
 
-async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datetime) -> None:
+async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, beside: Collection[UUID] = (), at: datetime) -> None:
     """Units of these positions (SKU id, location id) are there after all: lines that wait for them may go back there, the try that
-    failed is not held against them, and their exceptions are over.
+    failed is not held against them, and their exceptions are over. Orders ``beside`` them are locked with them.
     """
     columns = {"sku_ids": [sku_id for sku_id, _ in positions], "location_ids": [place for _, place in positions]}
     rows = await sql.excluded_where_found(tx, **columns)
@@ -129,7 +129,7 @@ async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datetime) -
     back = [key for row in rows if (key := (row["order_id"], row["line_no"], row["location_id"])) in written_off]
     if not back:
         return
-    orders = await ledger.lock(tx, order_ids)
+    orders = await ledger.lock(tx, {*order_ids, *beside})
     lines = await ledger.include_locations(tx, back)
     over = await sql.close_found(
         tx, order_ids=[line[0] for line in lines], line_nos=[line[1] for line in lines], resolved_by=FOUND, at=at

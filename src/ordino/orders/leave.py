@@ -73,7 +73,9 @@ async def leave(
     at: datetime,
     release_wanted: bool = False,
 ) -> Left:
-    """Source again what ``shut`` has found. The orders must be locked. ``release_wanted``: what is kept would be released now."""
+    """Source again what ``shut`` has found. The orders must be locked, and the days of other orders that this transaction may touch
+    (``capacity.hold_claims``). ``release_wanted``: what is kept would be released now.
+    """
     if not closed:
         return Left(set(), {})
     there: dict[tuple[UUID, int], list[AllocationRow]] = defaultdict(list)
@@ -120,7 +122,10 @@ async def _decided(
         return []
     policy = await profiles(tx)
     servings = {request.network.network_id: request.network for request in requests}
-    used = await capacity.used(tx, network, servings, at, lock=True, backlog_days=policy.backlog_days)
+    # The orders give back days of where they were.
+    used = await capacity.used(
+        tx, network, servings, at, lock=True, backlog_days=policy.backlog_days, beside=list(orders)
+    )
     sku_ids = stocked(requests)
     shelf = await on_shelf(tx, sku_ids, at=at, lock=True)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)

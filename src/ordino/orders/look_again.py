@@ -36,7 +36,8 @@ LOOK_BACK = timedelta(days=30)
 """An order that is older and not released yet is looked at when it is to be released."""
 NIL = UUID(int=0)
 LAST = UUID(int=(1 << 128) - 1)
-PHASES = ("exceptions", "waiting", "kept", "not_released")
+PHASES = ("exceptions", "waiting", "kept", "not_released", "servable")
+"""The last two go through the same orders: each takes its own locks, and none after stock."""
 
 
 async def see_changes(tx: Tx, since: datetime, at: datetime) -> None:
@@ -60,20 +61,22 @@ registry.duty("see_changes", every_seconds=1)(see_changes)
 @registry.reaction(KIND)
 async def look_again(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """One page of the first phase; what is left is another reaction."""
-    for task in tasks:
-        phase, *later = task.data["phases"]
-        order_ids, after = await _page(tx, phase, task.data.get("after"), at)
-        if order_ids:
-            await _look(tx, phase, order_ids, at)
-        if after is not None:
-            await _enqueue(tx, {"phases": task.data["phases"], "after": after}, at)
-        elif later:
-            await _enqueue(tx, {"phases": later}, at)
+    task, *others = tasks
+    phase, *later = task.data["phases"]
+    order_ids, after = await _page(tx, phase, task.data.get("after"), at)
+    if order_ids:
+        await _look(tx, phase, order_ids, at)
+    if after is not None:
+        await _enqueue(tx, {"phases": task.data["phases"], "after": after}, at)
+    elif later:
+        await _enqueue(tx, {"phases": later}, at)
+    for other in others:  # each in a transaction of its own: it locks orders, and they go first
+        await _enqueue(tx, other.data, at)
 
 
 async def _page(tx: Tx, phase: str, after: Any, at: datetime) -> tuple[list[UUID], Any]:
     """Orders to look at, and where the next page begins; None: this was the last one."""
-    if phase == "not_released":
+    if phase in ("not_released", "servable"):
         before_at, before_id = at + timedelta(days=1), LAST
         if after is not None:
             before_at, before_id = datetime.fromisoformat(after[0]), UUID(after[1])
@@ -96,7 +99,7 @@ async def _page(tx: Tx, phase: str, after: Any, at: datetime) -> tuple[list[UUID
 async def _look(tx: Tx, phase: str, order_ids: Sequence[UUID], at: datetime) -> None:
     if phase in ("kept", "not_released"):
         await leave_closed(tx, order_ids, at=at)
-    if phase != "kept":
+    else:
         await judge(tx, order_ids, at=at)
 
 

@@ -1,13 +1,15 @@
 """Placement: a batch of orders is checked, priced, sourced, reserved and written in one transaction.
 
 The first try reads stock without a lock and lets the guarded update have the last word. If somebody was faster, the
-transaction is run again on stock that it holds from the start; that try cannot be overtaken.
+transaction is run again on stock that it holds from the start; that try cannot be overtaken. Where units are kept for channels or
+lots have expired, every try is such a one. What it holds it takes in the order of ``core/locks.py``, before it decides: keys and
+customers of orders that are refused in the end are given back.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -30,7 +32,7 @@ from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.rules import Position
-from ordino.inventory.shelf import Shelf, on_shelf
+from ordino.inventory.shelf import Shelf, must_hold, on_shelf
 from ordino.network.facts import Channel, Closed, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
@@ -121,6 +123,7 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
             pending.append((index, order))
         else:
             outcomes[index] = fault
+    locked: _Locked | None = None
     while pending:
         firsts: dict[tuple[str, str], int] = {}
         now: list[tuple[int, NewOrder]] = []
@@ -128,13 +131,32 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
         for index, order in pending:
             first = firsts.setdefault((order.channel, order.external_id), index)
             (now if first == index else later).append((index, order))
-        for (index, _), outcome in zip(now, await _place_distinct(tx, [order for _, order in now], at), strict=True):
+        answers, locked_now = await _place_distinct(
+            tx, [order for _, order in now], at, beside=[order for _, order in later], locked=locked
+        )
+        for (index, _), outcome in zip(now, answers, strict=True):
             outcomes[index] = outcome
-        pending = later  # the same order twice in one batch: its repeats are answered like any repeat
+        pending, locked = (
+            later,
+            locked_now,
+        )  # the same order twice in one batch: its repeats are answered like any repeat
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> list[Outcome]:
+class _Locked(Struct, frozen=True):
+    """What a transaction that holds everything from the start has taken before its first order was decided on: the SKUs whose stock
+    it is to hold, and expired holds that are to let go of some of it.
+    """
+
+    sku_ids: frozenset[int]
+    lapsed: holds.Lapsed
+    claimed: bool = False  # the keys and customers, too, and the stock is held
+
+
+async def _place_distinct(
+    tx: Tx, orders: Sequence[NewOrder], at: datetime, *, beside: Sequence[NewOrder], locked: _Locked | None
+) -> tuple[list[Outcome], _Locked | None]:
+    """Each order once; ``beside`` them are those that come after them in this transaction. Also returns what is held for all."""
     network = await facts(tx)
     outcomes: dict[int, Outcome] = {}
     known: dict[int, Channel] = {}
@@ -160,18 +182,24 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
         refusal = _price_fault(orders[index], channels[index][0])
         if refusal is not None:
             outcomes[index] = refusal
-    skus = await known_skus(tx, {line.sku for index in open_ for line in orders[index].lines})
+    skus = await known_skus(
+        tx, {line.sku for order in (*(orders[index] for index in open_), *beside) for line in order.lines}
+    )
     for index in open_:
         if index not in outcomes and (refusal := _sku_fault(orders[index], skus)) is not None:
             outcomes[index] = refusal
         elif index not in outcomes and (said := unknown_level(network, orders[index].service_level)) is not None:
             outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_SERVICE_LEVEL, said, "/service_level")
     chosen = [index for index in open_ if index not in outcomes]
-    held = await _held(tx, orders, chosen, channels, at, outcomes)
+    if locked is None and (chosen or beside):
+        locked = await _lock(tx, [*(orders[index] for index in chosen), *beside], skus, at, again=bool(beside))
+    held = await _held(tx, orders, chosen, channels, at, outcomes, locked is not None)
     chosen = [index for index in chosen if index not in outcomes]
     if chosen:
-        planned, shelf = await _plan(tx, orders, chosen, channels, digests, skus, held, network, at, outcomes)
-        statuses = await write(tx, planned, network, shelf, at=at)
+        planned, shelf, locked = await _plan(
+            tx, orders, chosen, channels, digests, skus, held, network, at, outcomes, locked, beside
+        )
+        statuses = await write(tx, planned, network, shelf, at=at, held=locked is not None)
         by_id = {plan.order.external_id: plan for plan in planned}
         for index in chosen:
             if index not in outcomes:
@@ -184,7 +212,23 @@ async def _place_distinct(tx: Tx, orders: Sequence[NewOrder], at: datetime) -> l
                     plan.accepted_total_minor,
                     plan.dropped_lines() if plan.decision.dropped else (),
                 )
-    return [outcomes[index] for index in range(len(orders))]
+    return [outcomes[index] for index in range(len(orders))], locked
+
+
+async def _lock(
+    tx: Tx, orders: Sequence[NewOrder], skus: Mapping[str, Sku], at: datetime, *, again: bool
+) -> _Locked | None:
+    """Lock the holds, if everything is to be held from the start: after a lost race, where stock demands it, or where an
+    order comes ``again`` in the same transaction. None: it is not.
+    """
+    known = [skus[line.sku] for order in orders for line in order.lines if line.sku in skus]
+    sku_ids = frozenset(sku_id for sku in known for sku_id, _ in sku.parts or ((sku.sku_id, 1),))
+    if not (again or await must_hold(tx, sku_ids, at=at)):
+        return None
+    named = sorted({order.hold_id for order in orders if order.hold_id is not None})
+    lapsed = await holds.lock_lapsed(tx, sku_ids, at=at, beside=named)
+    kept = await holds.claim(tx, named, at=at, locked=True) if named else {}
+    return _Locked(sku_ids.union(sku_id for one in kept.values() for sku_id, _ in one.units), lapsed)
 
 
 def _find(planned: Sequence[PlannedOrder], order: NewOrder) -> PlannedOrder:
@@ -273,12 +317,13 @@ async def _held(
     channels: Mapping[int, tuple[Channel, Serving]],
     at: datetime,
     outcomes: dict[int, Outcome],
+    locked: bool,
 ) -> dict[int, holds.Claimed]:
     """What holds keep for these orders. A hold becomes the first order that names it; a second one finds it empty."""
     named = {index: hold_id for index in chosen if (hold_id := orders[index].hold_id) is not None}
     if not named:
         return {}
-    found = await holds.claim(tx, set(named.values()), at=at)
+    found = await holds.claim(tx, set(named.values()), at=at, locked=locked)
     held: dict[int, holds.Claimed] = {}
     taken: set[UUID] = set()
     for index, hold_id in named.items():
@@ -319,9 +364,14 @@ async def _plan(
     network: NetworkFacts,
     at: datetime,
     outcomes: dict[int, Outcome],
-) -> tuple[list[PlannedOrder], Shelf]:
+    locked: _Locked | None,
+    beside: Sequence[NewOrder],
+) -> tuple[list[PlannedOrder], Shelf, _Locked | None]:
     flow_version = await tx.plans.active(tx)
     ids = new_ids(at, 2 * len(chosen))
+    early: _Early | None = None
+    if locked is not None:
+        early = await _claim_early(tx, orders, chosen, channels, digests, ids, network, beside, at)
     closed = {channel_id: network.closed(channel_id, at) for channel_id in {channels[i][0].channel_id for i in chosen}}
     asked = []
     for place_in_batch, index in enumerate(chosen):
@@ -330,14 +380,20 @@ async def _plan(
         asked.append(
             _request(ids[2 * place_in_batch], orders[index], channel, skus, closed[channel.channel_id], units, at)
         )
-    decided = await _decide(tx, asked, network, at)
+    decided = await _decide(tx, asked, network, at, locked)
     hopeless, decisions = decided.hopeless, decided.decisions
     accepted = [
         index
         for place_in_batch, (index, decision) in enumerate(zip(chosen, decisions, strict=True))
         if not decision.refused and place_in_batch not in hopeless.orders
     ]
-    customers = await _customers(tx, orders, accepted, channels, at)
+    wanted = _wanted_customers(orders, accepted, channels)
+    if early is None:
+        customers = (await _customers(tx, wanted, at))[0]
+    else:
+        customers = dict(early.customers)
+        id_of = dict(zip(chosen, ids[::2], strict=True))
+        await _give_back(tx, early, {id_of[index] for index in accepted}, wanted)
     planned = []
     for place_in_batch, (index, request, decision) in enumerate(zip(chosen, decided.requests, decisions, strict=True)):
         order = orders[index]
@@ -372,7 +428,70 @@ async def _plan(
                 hopeless.dropped.get(place_in_batch, _POSSIBLE),
             )
         )
-    return planned, decided.shelf
+    return planned, decided.shelf, None if locked is None else replace(locked, claimed=True)
+
+
+class _Early(Struct, frozen=True):
+    """Keys and customers that were claimed before it is known which orders are accepted."""
+
+    keys: Mapping[UUID, tuple[int, str]]  # order id -> (channel id, external id)
+    customers: Mapping[tuple[int, str], UUID]
+    new_customers: frozenset[UUID]
+
+
+async def _claim_early(
+    tx: Tx,
+    orders: Sequence[NewOrder],
+    chosen: Sequence[int],
+    channels: Mapping[int, tuple[Channel, Serving]],
+    digests: Mapping[int, bytes],
+    ids: Sequence[UUID],
+    network: NetworkFacts,
+    beside: Sequence[NewOrder],
+    at: datetime,
+) -> _Early:
+    """Customers and keys before days and stock, as everywhere. Raises ``Raced`` where somebody else has sent an order meanwhile."""
+    wanted = _wanted_customers(orders, chosen, channels)
+    keys = {
+        (channels[index][0].channel_id, orders[index].external_id): (ids[2 * place_in_batch], digests[index])
+        for place_in_batch, index in enumerate(chosen)
+    }
+    own = {order_id for order_id, _ in keys.values()}
+    for order, order_id in zip(beside, new_ids(at, len(beside)), strict=True):
+        channel = network.channels.get(order.channel)
+        if channel is not None:
+            keys.setdefault((channel.channel_id, order.external_id), (order_id, b""))
+            if order.customer is not None:
+                wanted.setdefault((channel.seller_id, order.customer.external_id), order.customer)
+    customers, new = await _customers(tx, wanted, at)
+    ordered = sorted(keys)
+    claimed = await sql.claim_keys(
+        tx,
+        channel_ids=[key[0] for key in ordered],
+        external_ids=[key[1] for key in ordered],
+        order_ids=[keys[key][0] for key in ordered],
+        digests=[keys[key][1] for key in ordered],
+    )
+    mine = {row["order_id"] for row in claimed}
+    if not own <= mine:
+        raise Raced([])
+    return _Early({order_id: key for key, (order_id, _) in keys.items() if order_id in mine}, customers, new)
+
+
+async def _give_back(
+    tx: Tx, early: _Early, accepted: Collection[UUID], wanted: Mapping[tuple[int, str], NewCustomer]
+) -> None:
+    """What was claimed for orders that are refused is nobody's."""
+    if refused := {order_id: key for order_id, key in early.keys.items() if order_id not in accepted}:
+        await sql.forget_keys(
+            tx,
+            order_ids=list(refused),
+            channel_ids=[channel_id for channel_id, _ in refused.values()],
+            external_ids=[external_id for _, external_id in refused.values()],
+        )
+    used = {early.customers[key] for key in wanted}
+    if unused := sorted(early.new_customers - used):
+        await sql.forget_customers(tx, customer_ids=unused)
 
 
 def _request(
@@ -414,22 +533,34 @@ def _request(
     )
 
 
-async def _decide(tx: Tx, requests: Sequence[Request], network: NetworkFacts, at: datetime) -> _Decided:
-    """On what is free now; what carts' expired holds still have is let go first, if something is short."""
+async def _decide(
+    tx: Tx, requests: Sequence[Request], network: NetworkFacts, at: datetime, locked: _Locked | None
+) -> _Decided:
+    """On what is free now; what carts' expired holds still have is let go first. Raises ``Raced`` if something is short and
+    such holds have some of it: they are to be locked before anything else.
+    """
     policy = await profiles(tx)
     servings = {request.network.network_id: request.network for request in requests}
-    used = await capacity.used(tx, network, servings, at, tx.careful, policy.backlog_days)
+    used = await capacity.used(tx, network, servings, at, locked is not None, policy.backlog_days)
     sku_ids = stocked(requests)
-    shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
+    if locked is not None and not locked.claimed:
+        await stock.hold(tx, locked.sku_ids | locked.lapsed.sku_ids)
+    shelf = await on_shelf(tx, sku_ids, at=at, lock=locked is not None)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
 
     def decisions_of(requests: Sequence[Request]) -> list[Decision]:
         return decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
 
     decisions = decisions_of(requests)
-    if any(not d.legs or d.short or d.dropped for d in decisions) and await holds.lapse(tx, sku_ids, at=at):
-        shelf = await on_shelf(tx, sku_ids, at=at, lock=tx.careful)
-        decisions = decisions_of(requests)
+    if any(not d.legs or d.short or d.dropped for d in decisions):
+        if locked is None:
+            if await holds.any_lapsed(tx, sku_ids, at=at):
+                raise Raced([])
+        elif locked.lapsed.units:
+            await holds.let_lapse(tx, locked.lapsed, at=at)
+            locked.lapsed.units.clear()
+            shelf = await on_shelf(tx, sku_ids, at=at, lock=True)
+            decisions = decisions_of(requests)
     hopeless = never_served(requests, decisions, network, policy.for_request)
     if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
         requests = [
@@ -465,27 +596,31 @@ def _short_outcome(order: NewOrder, decision: Decision) -> OrderRefused:
     return _refuse(order, Refusal.OUT_OF_STOCK, detail, f"/lines/{line_no - 1}/quantity")
 
 
-async def _customers(
-    tx: Tx,
-    orders: Sequence[NewOrder],
-    chosen: Sequence[int],
-    channels: Mapping[int, tuple[Channel, Serving]],
-    at: datetime,
-) -> dict[tuple[int, str], UUID]:
+def _wanted_customers(
+    orders: Sequence[NewOrder], chosen: Sequence[int], channels: Mapping[int, tuple[Channel, Serving]]
+) -> dict[tuple[int, str], NewCustomer]:
     wanted: dict[tuple[int, str], NewCustomer] = {}
     for index in chosen:
         customer = orders[index].customer
         if customer is not None:
             wanted.setdefault((channels[index][0].seller_id, customer.external_id), customer)
+    return wanted
+
+
+async def _customers(
+    tx: Tx, wanted: Mapping[tuple[int, str], NewCustomer], at: datetime
+) -> tuple[dict[tuple[int, str], UUID], frozenset[UUID]]:
+    """Who they are, and which of them are new."""
     if not wanted:
-        return {}
+        return {}, frozenset()
     keys = sorted(wanted)
     names = {"seller_ids": [key[0] for key in keys], "external_ids": [key[1] for key in keys]}
     known = {
         (row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)
     }
+    came: frozenset[UUID] = frozenset()
     if new := [key for key in keys if key not in known]:
-        await sql.claim_customers(
+        rows = await sql.claim_customers(
             tx,
             seller_ids=[key[0] for key in new],
             external_ids=[key[1] for key in new],
@@ -495,34 +630,42 @@ async def _customers(
             phones=[wanted[key].phone for key in new],
             at=at,
         )
+        came = frozenset(row["customer_id"] for row in rows)
         known = {
             (row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)
         }
-    return known
+    return known, came
 
 
 # -- the writing ---------------------------------------------------------------------------------------------------------
 
 
 async def write(
-    tx: Tx, planned: Sequence[PlannedOrder], network: NetworkFacts, shelf: Shelf | None = None, *, at: datetime
+    tx: Tx,
+    planned: Sequence[PlannedOrder],
+    network: NetworkFacts,
+    shelf: Shelf | None = None,
+    *,
+    at: datetime,
+    held: bool = False,
 ) -> dict[UUID, str]:
     """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again.
 
-    ``shelf`` is what the plans were made on.
+    ``shelf`` is what the plans were made on; with ``held``, that and the orders' keys are this transaction's already.
     """
     if not planned:
         return {}
-    by_key = sorted(planned, key=lambda plan: (plan.channel.channel_id, plan.order.external_id))
-    claimed = await sql.claim_keys(
-        tx,
-        channel_ids=[plan.channel.channel_id for plan in by_key],
-        external_ids=[plan.order.external_id for plan in by_key],
-        order_ids=[plan.order_id for plan in by_key],
-        digests=[plan.digest for plan in by_key],
-    )
-    if len(claimed) < len(planned):
-        raise Raced([])
+    if not held:
+        by_key = sorted(planned, key=lambda plan: (plan.channel.channel_id, plan.order.external_id))
+        claimed = await sql.claim_keys(
+            tx,
+            channel_ids=[plan.channel.channel_id for plan in by_key],
+            external_ids=[plan.order.external_id for plan in by_key],
+            order_ids=[plan.order_id for plan in by_key],
+            digests=[plan.digest for plan in by_key],
+        )
+        if len(claimed) < len(planned):
+            raise Raced([])
     rows = await sql.write_orders(
         tx, **_order_columns(planned), **_line_columns(planned), **_allocation_columns(planned), at=at
     )
@@ -587,11 +730,11 @@ async def write(
                         channel_id=channel_id,
                     )
                 )
+    await stock.post(tx, moves, at=at, keep=keep, guarded=not held)
     if waited_for := {
         plan.sku_ids[line_no - 1]: plan.parts[line_no - 1] for plan in planned for line_no in plan.decision.short
     }:
         await kit_ledger.stand(tx, waited_for)  # what orders wait for stays what it is
-    await stock.post(tx, moves, at=at, keep=keep, guarded=not tx.careful)
     return {row["order_id"]: row["status"] for row in rows}
 
 

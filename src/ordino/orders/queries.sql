@@ -260,6 +260,20 @@ FROM unnest(:customer_ids::uuid[], :seller_ids::int[], :external_ids::text[], :n
 JOIN new USING (customer_id)
 RETURNING customer_id;
 
+-- name: forget_keys
+-- Keys that were claimed for orders which were then refused. A key's order id is of its own making: nobody else has it.
+DELETE FROM orders.order_keys k USING unnest(:order_ids::uuid[], :channel_ids::int[], :external_ids::text[])
+    AS w (order_id, channel_id, external_id)
+WHERE k.channel_id = w.channel_id AND k.external_id = w.external_id AND k.order_id = w.order_id;
+
+-- name: forget_customers
+-- Customers whom only orders have brought that were then refused.
+WITH gone AS (
+    DELETE FROM orders.customers WHERE customer_id = any(:customer_ids::uuid[]) RETURNING seller_id, external_id, customer_id
+)
+DELETE FROM orders.customer_keys k USING gone g
+WHERE k.seller_id = g.seller_id AND k.external_id = g.external_id AND k.customer_id = g.customer_id;
+
 -- name: known_customers
 -- Who these customers are.
 SELECT k.seller_id, k.external_id, k.customer_id

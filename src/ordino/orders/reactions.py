@@ -84,8 +84,6 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     known = await kits(tx)
     arrived |= {kit for sku_id in arrived for kit in known.within.get(sku_id, ())}
     arrived |= {part for sku_id in arrived for part, _ in known.parts.get(sku_id, ())}
-    if there_after_all := {tuple(position) for task in tasks for position in task.data.get("found", ())}:
-        await exceptions.found(tx, sorted(there_after_all), at=at)
     after = min(UUID(task.data["after"]) if "after" in task.data else NIL for task in tasks)
     # Read before the stock: what becomes free from now on is offered once more.
     seen, stamp, since = await waiting.waiting_of(tx, arrived), await waiting.stamp_of(tx), at
@@ -99,6 +97,8 @@ async def fill_backorders(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     there = sorted(await stock.free(tx, sorted(arrived), at=at))
     sku_ids = sorted({*there, *await _kits_waiting_for(tx, there, known)})
     orders = await waiting_for(tx, sku_ids, after=after, limit=FILLED_AT_ONCE) if there else []
+    if there_after_all := {tuple(position) for task in tasks for position in task.data.get("found", ())}:
+        await exceptions.found(tx, sorted(there_after_all), beside=orders, at=at)
     await allocate(tx, orders, at=at, first=True)
     if len(orders) == FILLED_AT_ONCE and (left := sorted(await stock.free(tx, there, at=at))):
         data = {"sku_ids": left, "after": orders[-1], "seen": seen, "stamp": stamp, "since": since}

@@ -263,11 +263,14 @@ async def look(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, lock: bool = 
     asked = await requests_of(tx, [orders[i] for i in order_ids if i in tentative], lines, units, network, at)
     requests = [_in_time(request, orders[request.request_id], tentative[request.request_id]) for request in asked]
     servings = {request.network.network_id: request.network for request in requests}
-    used = await capacity.used(tx, network, servings, at, lock=lock)
     policy = await profiles(tx)
     sku_ids = stocked(requests)
-    if lock:
-        await holds.lapse(tx, sku_ids, at=at)  # what was seen without a lock counted on it
+    # What was seen without a lock counted on what expired holds have.
+    lapsed = await holds.lock_lapsed(tx, sku_ids, at=at) if lock else None
+    used = await capacity.used(tx, network, servings, at, lock, policy.backlog_days, beside=list(tentative))
+    if lapsed is not None and lapsed.units:
+        await stock.hold(tx, {*sku_ids, *lapsed.sku_ids})
+        await holds.let_lapse(tx, lapsed, at=at)
     shelf = await on_shelf(tx, sku_ids, at=at, lock=lock, decides=lock)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
     claims = await capacity.claimed(tx, list(tentative))

@@ -7,7 +7,7 @@ keep theirs. What the warehouse has in work is the warehouse's to stop.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity, ledger
-from ordino.orders.model import State, UnitMove
+from ordino.orders.model import OrderRow, State, UnitMove
 
 sql = statements("ordino.orders")
 REASON = "shortfall"
@@ -63,14 +63,39 @@ class ShortfallView(Struct, frozen=True):
 
 async def source_anew(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datetime) -> None:
     """Free units of these positions (SKU id, location id) until nothing is missing, as far as orders without work go."""
-    for key in dict.fromkeys(positions):
-        await _source_anew(tx, key, at)
+    keys = list(dict.fromkeys(positions))
+    owners = {key: await sql.reserved_at(tx, sku_id=key[0], location_id=key[1]) for key in keys}
+    if not any(owners.values()):
+        owners = {}
+    held = await _hold(tx, owners, at)
+    for key in keys:
+        mine = [row["order_id"] for row in owners.get(key, ())]
+        await _source_anew(
+            tx, key, owners.get(key, ()), {order_id: held[order_id] for order_id in mine if order_id in held}, at
+        )
 
 
-async def _source_anew(tx: Tx, key: tuple[int, int], at: datetime) -> None:
-    # Orders are locked before the shortfall and the stock, as everywhere; what changed meanwhile is looked at again.
-    owners = await sql.reserved_at(tx, sku_id=key[0], location_id=key[1])
-    orders = await ledger.lock(tx, [row["order_id"] for row in owners if row["expires_at"] is None])
+async def _hold(tx: Tx, owners: Mapping[tuple[int, int], Sequence[Any]], at: datetime) -> dict[UUID, OrderRow]:
+    """Everything of all positions that may move, in the order of ``core/locks.py``: orders, holds, days, stock. What changed before
+    that is looked at again afterwards.
+    """
+    rows = [row for some in owners.values() for row in some]
+    orders = await ledger.lock(tx, [row["order_id"] for row in rows if row["expires_at"] is None])
+    carts = {row["order_id"] for row in rows if row["expires_at"] is not None}
+    lapsed = await holds.lock_lapsed(tx, (), at=at, beside=sorted(carts))
+    assert not lapsed.units, "no SKUs were asked for"
+    await capacity.hold_claims(tx, await facts(tx), list(orders), at=at)
+    lines = await ledger.lines(tx, orders)
+    parts = await ledger.lines_of_kits(tx, {key: line.sku_id for key, line in lines.items()})
+    skus = {sku_id for key, line in lines.items() for sku_id, _ in parts.get(key) or ((line.sku_id, 1),)}
+    skus |= {sku_id for units in (await holds.units_of(tx, carts)).values() for sku_id, _ in units}
+    await stock.hold(tx, skus | {sku_id for sku_id, _ in owners})
+    return orders
+
+
+async def _source_anew(
+    tx: Tx, key: tuple[int, int], owners: Sequence[Any], orders: Mapping[UUID, OrderRow], at: datetime
+) -> None:
     left = await _left(tx, key)
     if not left:
         return

@@ -50,7 +50,7 @@ async def match_events(tx: Tx, since: datetime, at: datetime) -> None:
     """What was kept of a number while its shipment was just leaving happens to its parcel."""
     rows = await sql.matched_numbers(tx, limit=MATCHED_AT_ONCE)
     if rows:
-        await take_events.take_kept(tx, {row["tracking_number"] for row in rows}, at=at)
+        await take_events.take_matched(tx, {row["tracking_number"] for row in rows}, at=at)
 
 
 @registry.duty("forget_unmatched", every_seconds=3600)

@@ -86,6 +86,13 @@ async def take_kept(tx: Tx, tracking_numbers: Collection[str], *, at: datetime) 
         await _take(tx, list(enumerate(events)), behind, at, kept=True)
 
 
+async def take_matched(tx: Tx, tracking_numbers: Collection[str], *, at: datetime) -> None:
+    """The same, by whoever has not locked the orders behind these numbers yet: orders go first."""
+    behind = await _behind(tx, tracking_numbers)
+    await orders_ledger.lock(tx, {order_id for parcel in behind.values() for order_id, _ in parcel})
+    await take_kept(tx, tracking_numbers, at=at)
+
+
 async def _behind(tx: Tx, tracking_numbers: Collection[str]) -> dict[str, list[Shipment]]:
     """Number -> the shipments in its parcel, the first one first."""
     behind: dict[str, list[Shipment]] = {}

@@ -33,11 +33,13 @@ async def watch_closed(tx: Tx, since: datetime, at: datetime) -> None:
     """Open and close the exceptions: what is over is looked for every time, what is new when the network has changed."""
     network = await facts(tx)
     shut = _Shut(network, at)
-    await _clear(tx, shut, at)
     numbers = {row["name"]: row["number"] for row in await core_sql.revisions(tx)}
-    if numbers["network"] == numbers[SEEN] and not network.closures_turn(since, at):
-        return
-    if not await _open(tx, shut, at):
+    looks = numbers["network"] != numbers[SEEN] or network.closures_turn(since, at)
+    over, found = await _over(tx, shut), await _work(tx, shut) if looks else []
+    orders = await orders_ledger.lock(tx, {row["order_id"] for row in (*over, *found)})
+    await clear(tx, [(row["order_id"], row["exception_id"]) for row in over], orders, at=at)
+    await _open(tx, found, shut, orders, at)
+    if looks and len(found) < AT_ONCE:
         await core_sql.set_revision(tx, name=SEEN, number=numbers["network"])
 
 
@@ -62,31 +64,34 @@ class _Shut:
         return f"{why}, and has released work of this order. Retry to give it to other locations, or wait until this one opens."
 
 
-async def _open(tx: Tx, shut: _Shut, at: datetime) -> bool:
-    """A page of them. Returns whether there may be more."""
+async def _work(tx: Tx, shut: _Shut) -> list[Any]:
+    """A page of open work that lies at closed locations and that nobody was told of."""
     pairs = shut.pairs()
     channels = len(shut.network.channels_by_id)
     always: dict[int, int] = {}
     for location_id, _ in pairs:
         always[location_id] = always.get(location_id, 0) + 1
     some = [n for n in shut.network.locations if always.get(n, 0) < channels]
-    found = await sql.work_at_closed_locations(
+    rows = await sql.work_at_closed_locations(
         tx,
         location_ids=some,
         open_location_ids=[pair[0] for pair in pairs],
         open_channel_ids=[pair[1] for pair in pairs],
         limit=AT_ONCE,
     )
+    return list(rows)
+
+
+async def _open(tx: Tx, found: list[Any], shut: _Shut, orders: Mapping[UUID, OrderRow], at: datetime) -> None:
+    """The orders must be locked."""
     if not found:
-        return False
-    orders = await orders_ledger.lock(tx, [row["order_id"] for row in found])
+        return
     ids = {name: [row[name] for row in found] for name in ("order_id", "fulfillment_order_id")}
     left = await sql.open_work(
         tx, order_ids=ids["order_id"], fulfillment_order_ids=ids["fulfillment_order_id"]
     )  # as it stands, now that nobody else changes it
     still = {row["fulfillment_order_id"] for row in left if row["open"]}
     await _tell(tx, [row for row in found if row["fulfillment_order_id"] in still], shut, orders, at)
-    return len(found) == AT_ONCE
 
 
 async def _tell(tx: Tx, work: list[Any], shut: _Shut, orders: Mapping[UUID, OrderRow], at: datetime) -> None:
@@ -113,10 +118,7 @@ async def _tell(tx: Tx, work: list[Any], shut: _Shut, orders: Mapping[UUID, Orde
     await record(tx, events)
 
 
-async def _clear(tx: Tx, shut: _Shut, at: datetime) -> None:
-    """Those whose location is open again, or whose work was picked, rejected or cancelled."""
+async def _over(tx: Tx, shut: _Shut) -> list[Any]:
+    """Exceptions whose location is open again, or whose work was picked, rejected or cancelled."""
     told = await sql.told_closed(tx, limit=AT_ONCE)
-    over = [row for row in told if not row["open"] or shut.is_open(row["location_id"], row["channel_id"])]
-    if over:
-        orders = await orders_ledger.lock(tx, [row["order_id"] for row in over])
-        await clear(tx, [(row["order_id"], row["exception_id"]) for row in over], orders, at=at)
+    return [row for row in told if not row["open"] or shut.is_open(row["location_id"], row["channel_id"])]

@@ -413,15 +413,16 @@ async def _written_off(tx: Tx, result: _Result) -> list[StockMove]:
     free: dict[tuple[int, int], int] = {}
     if any(effect is StockEffect.ZERO for _, effect in result.written_off):
         # All positions of the batch at once, in key order, so that nobody waits for us while we wait for them.
-        keys = sorted({(m.sku_id, m.location_id) for m in result.stock_moves})
+        moves = await kit_ledger.expand(tx, result.stock_moves)
+        keys = sorted({(m.sku_id, m.location_id) for m in (*moves, *(move for move, _ in result.written_off))})
         rows = await inventory_sql.lock_some(
             tx, sku_ids=[sku_id for sku_id, _ in keys], location_ids=[location_id for _, location_id in keys]
         )
         free = {(row["sku_id"], row["location_id"]): row["on_hand"] - row["reserved"] for row in rows}
-    moves = []
+    written_off = []
     for move, effect in result.written_off:
         extra = free.pop((move.sku_id, move.location_id), 0) if effect is StockEffect.ZERO else 0
-        moves.append(
+        written_off.append(
             StockMove(
                 move.sku_id,
                 move.location_id,
@@ -433,4 +434,4 @@ async def _written_off(tx: Tx, result: _Result) -> list[StockMove]:
                 line_no=move.line_no,
             )
         )
-    return moves
+    return written_off

@@ -17,6 +17,7 @@ from ordino.orders import ledger as orders_ledger
 from ordino.orders.leave import leave, shut
 from ordino.orders.model import AllocationRow, OrderRow
 from ordino.sourcing.costs import handling
+from ordino.sourcing.versions import profiles
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import Released, WorkRefusal, WorkRefused
 
@@ -36,6 +37,8 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
         network = await facts(tx)
         allocations = await orders_ledger.allocations(tx, orders)
         if closed := shut(allocations, orders, network, at):
+            backlog_days = (await profiles(tx)).backlog_days
+            await capacity.hold_claims(tx, network, list(orders), at=at, with_days=True, backlog_days=backlog_days)
             left = await leave(tx, orders, closed, network, at=at, release_wanted=True)
             kept = left.kept
             allocations = await orders_ledger.allocations(tx, orders)

@@ -7,8 +7,11 @@ from datetime import datetime
 
 from ordino.core.database import Tx
 from ordino.inventory import kits as kit_ledger
+from ordino.inventory import ledger as stock
 from ordino.inventory import shortfalls
 from ordino.inventory.expiry import lot_tracked
+from ordino.network.facts import facts
+from ordino.orders import capacity
 from ordino.orders import ledger as orders_ledger
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import Pick, PickLine
@@ -24,10 +27,19 @@ async def report_short(tx: Tx, positions: Sequence[tuple[int, int]], *, at: date
     there, and stays.
     """
     lots = await lot_tracked(tx, {key[0] for key in positions})
-    for key in dict.fromkeys(positions):
+    keys = list(dict.fromkeys(positions))
+    # One position after the other: all that any of them takes is held before the first.
+    work = {key: await sql.open_work_at(tx, sku_id=key[0], location_id=key[1]) for key in keys}
+    seen = {row["order_id"] for rows in work.values() for row in rows}
+    orders = await orders_ledger.lock(tx, seen)
+    lines = await orders_ledger.lines(tx, orders)
+    kits = await orders_ledger.lines_of_kits(tx, {key: line.sku_id for key, line in lines.items()})
+    skus = {sku_id for key, line in lines.items() for sku_id, _ in kits.get(key) or ((line.sku_id, 1),)}
+    await capacity.hold_claims(tx, await facts(tx), list(orders), at=at)
+    await stock.hold(tx, skus | {sku_id for sku_id, _ in keys})
+    for key in keys:
         rows = await sql.open_work_at(tx, sku_id=key[0], location_id=key[1])
-        await orders_ledger.lock(tx, [row["order_id"] for row in rows])
-        rows = await sql.open_work_at(tx, sku_id=key[0], location_id=key[1])
+        rows = [row for row in rows if row["order_id"] in orders]
         left = (await shortfalls.open_units(tx, [key])).get(key, (None, 0))[1]
         parts = await kit_ledger.frozen(tx, [(row["order_id"], row["line_no"]) for row in rows])
         picks, reason = [], EXPIRED if key[0] in lots else REASON
