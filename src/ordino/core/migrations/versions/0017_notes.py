@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ordino.core.migrations.upgrade import run
 
-revision = "0019"
-down_revision = "0013"
+revision = "0017"
+down_revision = "0016"
 
 
 def upgrade() -> None:
-    run("0019_notes.sql")
+    run("0017_notes.sql")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ordino.core.migrations.upgrade import run
 
-revision = "0015"
+revision = "0014"
 down_revision = "0013"
 
 
 def upgrade() -> None:
-    run("0015_calls.sql")
+    run("0014_calls.sql")
