@@ -46,6 +46,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "a name that begins like ours": {"Host": "localhost.evil.example"},
     "no name": {"Host": ""},
     "a page of elsewhere without an origin": {"Sec-Fetch-Site": "cross-site"},
+    "an origin that is no address": {"Host": "localhost:8000", "Origin": "http://[::1"},
     "a page of another port": {"Sec-Fetch-Site": "same-site"},
     "a page of elsewhere": {"Origin": "https://evil.example"},
     "a page of nowhere": {"Origin": "null"},
