@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 
 from ordino.api.app import build
@@ -21,6 +22,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
 from ordino.core.http import problem
 from ordino.core.reactions import Task
+from ordino.core.rows import Limits
 from ordino.core.settings import Settings
 from ordino.flows.versions import flow_plans
 from ordino.inventory import waiting
@@ -152,6 +154,7 @@ def client(database: Database, routes: Sequence[Any]) -> httpx.AsyncClient:
         route_handlers=routes,
         dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
         exception_handlers={OrdinoError: lambda _, error: problem(error)},  # type: ignore[dict-item]
+        state=State({"row_limits": Limits()}),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test")
 

@@ -9,12 +9,14 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar, Request, Response
+from litestar.datastructures import State
 from litestar.di import Provide
 
 from ordino.catalog import api as catalog_api
 from ordino.core import bulk, rows
 from ordino.core.database import Database
 from ordino.core.errors import Refused
+from ordino.core.rows import Limits
 from ordino.network import api as network_api
 from ordino.orders import kits_api
 
@@ -31,6 +33,7 @@ async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
         [*catalog_api.routes, *kits_api.routes, *network_api.routes],
         dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
         exception_handlers={Refused: _problem},
+        state=State({"row_limits": Limits()}),
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

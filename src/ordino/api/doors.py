@@ -18,6 +18,7 @@ from litestar.types import Receive, Send
 
 from ordino.api.access import in_time, refusal_of
 from ordino.api.app import FAULT
+from ordino.api.pages import ALWAYS
 from ordino.core.errors import OrdinoError
 from ordino.core.http import JSON, PROBLEM, problem, render
 from ordino.core.media import foreign_charset
@@ -54,7 +55,7 @@ class Doors:
             status, media_type, headers, body = await self._answer(scope, receive, door)
         except _Gone:
             return
-        told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        told = [*((name.lower().encode(), value.encode()) for name, value in headers.items()), *ALWAYS]
         told += [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": told})
         await send({"type": "http.response.body", "body": body, "more_body": False})
