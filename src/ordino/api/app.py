@@ -28,7 +28,7 @@ import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api import document, known, pages, ready
-from ordino.api.access import KeyRing, access
+from ordino.api.access import KeyRing, Pace, access
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
@@ -151,7 +151,9 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
-    app.state.body_wait_seconds = settings.body_wait_seconds
+    app.state.body_pace = Pace(
+        wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second
+    )
     document.complete(app)
     known.learn(app)
     app.asgi_handler = WithSlashes(app.asgi_handler)
