@@ -187,3 +187,31 @@ async def test_a_real_feed_that_packs_well_is_read(client: AsyncClient) -> None:
     body = gzip.compress(HEADER + row * 100_000)
     answer = await client.post("/v1/counts", content=body, headers={"Content-Type": CSV})
     assert (answer.status_code, answer.json()["rows"]) == (200, 100_000)
+
+
+@pytest.mark.parametrize("path", ["/v1/counts", "/v1/orders", "/v1/skus", "/v1/holds"])
+async def test_a_body_that_breaks_off_is_no_fault_of_ours(database_url: str, world: World, path: str) -> None:
+    """A client that has closed its half, or whose chunks cannot be read, is told so."""
+
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    came = iter([{"type": "http.request", "body": b"sku,", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    type_ = CSV if path == "/v1/counts" else "application/json"
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "path": path,
+        "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "headers": [(b"host", b"localhost"), (b"content-type", type_.encode())],
+    }  # fmt: skip
+    async with calling(build(open_database, Settings())) as client:
+        await client._transport.app(scope, receive, send)  # type: ignore[attr-defined]
+    assert sent[0]["status"] == 400, sent
+    assert b"broke off before it was whole" in sent[1]["body"]

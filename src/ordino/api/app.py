@@ -12,7 +12,7 @@ from asyncpg import CharacterNotInRepertoireError
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 
 import ordino.aftercare.api
 import ordino.catalog.api
@@ -176,6 +176,8 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
         for entry in error.extra:
             if isinstance(entry, dict):
                 faults.append(Fault(f"/{entry.get('key', '')}", plain_words(str(entry.get("message", "")))))
+    if isinstance(error, InternalServerException):  # the framework raises it where a body ends before it is whole
+        return problem(Invalid("The body broke off before it was whole; send the request again."))
     code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid")
     titles = {
         404: "There is no such thing",

@@ -108,7 +108,10 @@ def _hosts(peer: Address | None, headers: Sequence[tuple[bytes, bytes]], trust: 
 
 
 def _is_origin_of(origin: bytes, host: bytes) -> bool:
-    parts = urlsplit(origin.decode("latin-1"))
+    try:
+        parts = urlsplit(origin.decode("latin-1"))
+    except ValueError:
+        return False  # no origin at all
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.decode("latin-1").lower()
 
 
