@@ -307,10 +307,10 @@ async def test_a_worker_tells_of_an_outage_once_and_of_its_end(
     with caplog.at_level(logging.WARNING):
         running = asyncio.create_task(Worker(queue, registry=registry, poll_seconds=0.01).run(stop))
         async with asyncio.timeout(60):
-            while len(tries) < 40:
+            while len(tries) < 40:  # noqa: ASYNC110 - what is watched is what others do
                 await asyncio.sleep(0.01)
             away = False
-            while len(done) < 2 or len(await marks(queue)) < 2:
+            while len(done) < 2 or len(await marks(queue)) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         stop.set()
         await running

@@ -51,15 +51,17 @@ class KeyRing:
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How slowly a body may come: it may pause for ``wait_seconds``, and beyond those it has to come at ``bytes_a_second`` on average."""
+    """How slowly a body may come: it may pause for ``wait_seconds``, and beyond those it has to come at
+    ``bytes_a_second`` on average.
+    """
 
     wait_seconds: float
     bytes_a_second: int
 
 
 def in_time(receive: Receive, pace: Pace) -> Receive:
-    """Receives a body and raises ``TimedOut`` if it pauses for too long or trickles. Only the time in which the sender is waited for
-    counts, not that in which a feed is applied. Once the body is whole, there is nothing to be late with.
+    """Receives a body and raises ``TimedOut`` if it pauses for too long or trickles. Only the time in which the sender is
+    waited for counts, not that in which a feed is applied. Once the body is whole, there is nothing to be late with.
     """
     whole = False
     waited, received_bytes = 0.0, 0

@@ -151,9 +151,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
-    app.state.body_pace = Pace(
-        wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second
-    )
+    app.state.body_pace = Pace(wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second)
     document.complete(app)
     known.learn(app)
     app.asgi_handler = WithSlashes(app.asgi_handler)

@@ -1,4 +1,6 @@
-"""A database that is away, as a worker's log tells it: one line when it is noticed, one a minute while it lasts, one when it is over."""
+"""A database that is away, as a worker's log tells it: one line when it is noticed, one a minute while it lasts, and one when
+it is over.
+"""
 
 from __future__ import annotations
 
@@ -36,5 +38,7 @@ class Outage:
     def over(self) -> None:
         """The database has answered."""
         if self._since is not None:
-            log.warning("the database answers again, after %.0f seconds; the worker goes on", time.monotonic() - self._since)
+            log.warning(
+                "the database answers again, after %.0f seconds; the worker goes on", time.monotonic() - self._since
+            )
             self._since = None

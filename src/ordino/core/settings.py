@@ -113,8 +113,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_bytes_a_second: Annotated[
         AtLeastOne,
         Meta(
-            description="How fast a request's body has to come on average, beyond the seconds of ORDINO_BODY_WAIT_SECONDS; a slower "
-            "request is given up."
+            description="How fast a request's body has to come on average, beyond the seconds of ORDINO_BODY_WAIT_SECONDS; a "
+            "slower request is given up."
         ),
     ] = 500
     feed_ratio: Annotated[
