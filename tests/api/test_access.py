@@ -50,6 +50,8 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "a page of another port": {"Sec-Fetch-Site": "same-site"},
     "a page of elsewhere": {"Origin": "https://evil.example"},
     "a page of nowhere": {"Origin": "null"},
+    "a page of no origin that can be read": {"Origin": "http://[::1"},
+    "a page of an origin with two ports": {"Origin": "http://localhost:8000:1]"},
     "a proxy": {"X-Forwarded-For": "203.0.113.9"},
     "a proxy that says this machine": {"X-Forwarded-For": "127.0.0.1"},
     "a proxy by the standard": {"Forwarded": "for=127.0.0.1;host=localhost"},

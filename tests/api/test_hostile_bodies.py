@@ -148,9 +148,70 @@ async def test_a_body_that_pauses_is_given_up(database_url: str, world: World, p
             assert (await client.post(path, content=slow(), headers=headers)).json()["rows"] == 1
 
 
+@pytest.mark.parametrize("path", ["/v1/counts", "/v1/orders", "/v1/skus", "/v1/holds"])
+async def test_a_body_that_trickles_is_given_up_and_a_slow_one_that_keeps_pace_is_read(
+    database_url: str, world: World, path: str
+) -> None:
+    """One byte now and then is no pause, and would hold a connection for ever."""
+
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    async def trickle() -> AsyncIterator[bytes]:
+        yield HEADER if path == "/v1/counts" else b" "
+        for _ in range(400):
+            await asyncio.sleep(0.05)
+            yield b" "
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield HEADER
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            yield b"sku-1,loc-1,500\n" * 20
+
+    headers = {"Content-Type": CSV if path == "/v1/counts" else "application/json"}
+    settings = Settings(body_wait_seconds=0.5, body_bytes_a_second=1000)
+    async with calling(build(open_database, settings)) as client:
+        began = time.monotonic()
+        answer = await client.post(path, content=trickle(), headers=headers)
+        assert (answer.status_code, "fewer than 1000 bytes a second" in answer.text) == (408, True), answer.text
+        assert time.monotonic() - began < 10
+        if path == "/v1/counts":
+            answer = await client.post(path, content=slow(), headers=headers)
+            assert (answer.status_code, answer.json()["rows"]) == (200, 400), answer.text
+
+
 async def test_a_real_feed_that_packs_well_is_read(client: AsyncClient) -> None:
     """Many rows of one position pack a hundred times smaller; they are a feed."""
     row = b"sku-1,loc-1,500\r\n"
     body = gzip.compress(HEADER + row * 100_000)
     answer = await client.post("/v1/counts", content=body, headers={"Content-Type": CSV})
     assert (answer.status_code, answer.json()["rows"]) == (200, 100_000)
+
+
+@pytest.mark.parametrize("path", ["/v1/counts", "/v1/orders", "/v1/skus", "/v1/holds"])
+async def test_a_body_that_breaks_off_is_no_fault_of_ours(database_url: str, world: World, path: str) -> None:
+    """A client that has closed its half, or whose chunks cannot be read, is told so."""
+
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans())
+
+    came = iter([{"type": "http.request", "body": b"sku,", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    type_ = CSV if path == "/v1/counts" else "application/json"
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "path": path,
+        "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "headers": [(b"host", b"localhost"), (b"content-type", type_.encode())],
+    }  # fmt: skip
+    async with calling(build(open_database, Settings())) as client:
+        await client._transport.app(scope, receive, send)  # type: ignore[attr-defined]
+    assert sent[0]["status"] == 400, sent
+    assert b"broke off before it was whole" in sent[1]["body"]

@@ -1,4 +1,4 @@
-"""EFF-1 to EFF-4: a call is leased while it runs, settled by itself, and judged by what failed."""
+"""EFF-1 to EFF-5: a call is leased while it runs, settled by itself, and judged by what failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ordino.core import accounts
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.effects import ASK_SECONDS, SETTLE_SECONDS
-from ordino.core.errors import AccountUnavailable, NotYet, Refused, Unavailable
+from ordino.core.errors import AccountUnavailable, Away, NotYet, Refused, Unavailable
 from ordino.core.events import Event, Plans, Step, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Effect, Registry, Task, Worker
@@ -495,3 +495,63 @@ async def test_eff_2_a_worker_leaves_effects_that_it_is_not_configured_for(
         "It does not take `call`. Set ORDINO_SERVER.",
     ]
     assert taking.introduction() == ["This worker takes these effects: call."]
+
+
+@pytest.mark.parametrize("step", ["ask", "gate"])
+async def test_eff_4_a_database_that_is_lost_before_the_call_counts_no_attempt(queue: Database, step: str) -> None:
+    asked: list[int] = []
+
+    async def call(task: Task, request: Any) -> Any:
+        return request
+
+    async def lost(*_: Any) -> Any:
+        asked.append(1)
+        raise Away("The connection to the database broke off.")
+
+    effect = calling(call, account=lambda request: "mail server")
+    worker = Worker(queue, registry=registry_of(call=structs.replace(effect, ask=lost) if step == "ask" else effect))
+    if step == "gate":
+        worker.calls["call"]._gate = lost  # type: ignore[method-assign]
+    await happen(queue, "called", 5)
+    await worker.run_due()
+    assert len(asked) == 1  # not one by one
+    assert [(row["attempts"], row["dead_at"]) for row in await left(queue)] == [(0, None)] * 5
+
+
+async def test_eff_5_an_outage_after_the_call_makes_no_second_call(
+    queue: Database, wall: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease ends while the database is away: the answer is kept, and settled when it is back."""
+    monkeypatch.setattr("ordino.core.effects.SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr("ordino.core.effects.ASK_SECONDS", 0.5)
+    called: list[UUID] = []
+    away = False
+
+    async def call(task: Task, request: Any) -> Any:
+        nonlocal away
+        called.append(task.id)
+        away = True
+        return request
+
+    transact = queue.transact
+
+    async def perhaps(*args: Any, **more: Any) -> Any:
+        if away:
+            raise Away("The connection to the database broke off.")
+        return await transact(*args, **more)
+
+    monkeypatch.setattr(queue, "transact", perhaps)
+    [one] = await happen(queue, "called", 1)
+    registry = registry_of(call=calling(call, call_seconds=0.5))
+    worker = Worker(queue, registry=registry, lease_seconds=1, wall=wall)
+    running = asyncio.create_task(worker.run_due())
+    await asyncio.sleep(3)  # twice the lease
+    away = False
+    wall.advance_to(wall.now() + timedelta(seconds=3))
+
+    async def is_settled() -> bool:
+        return await marks(queue) == {one} and not await left(queue)
+
+    await until(is_settled)
+    await running
+    assert len(called) == 1

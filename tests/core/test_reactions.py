@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -16,10 +17,10 @@ import pytest
 
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
-from ordino.core.errors import NotYet
+from ordino.core.errors import Away, NotYet, OutcomeUnknown
 from ordino.core.events import Event, Plans, Step, record
 from ordino.core.ids import new_ids
-from ordino.core.reactions import Effect, Registry, Task, Worker
+from ordino.core.reactions import AWAY_IN_A_ROW, Effect, Registry, Task, Worker
 from ordino.core.statements import statements
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
@@ -234,3 +235,89 @@ async def test_what_waits_for_another_reaction_is_never_given_up(queue: Database
     await worker.run_until_idle()
     assert tries[-1] == one
     assert await queue.pool.fetchval("SELECT count(*) FROM core.reactions") == 0
+
+
+def losing(lost: list[int], *, times: int, error: type[Away], poison: UUID | None = None) -> Registry:
+    """Loses the database ``times`` times, with a batch in hand; with ``poison`` only where that is among it."""
+    registry = Registry()
+
+    @registry.reaction("mark")
+    async def mark(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
+        if len(lost) < times and (poison is None or poison in {task.event_id for task in tasks}):
+            lost.append(len(tasks))
+            raise error()
+        for task in tasks:
+            await tx.execute("INSERT INTO marks VALUES ($1, 'w')", task.event_id)
+
+    return registry
+
+
+@pytest.mark.parametrize("error", [Away, OutcomeUnknown])
+async def test_rea_3_a_lost_database_counts_no_attempt_and_splits_no_batch(queue: Database, error: type[Away]) -> None:
+    ids = await happen(queue, "happened", 7)
+    lost: list[int] = []
+    worker = Worker(queue, registry=losing(lost, times=AWAY_IN_A_ROW - 1, error=error), max_attempts=2)
+    for _ in range(AWAY_IN_A_ROW - 1):
+        with pytest.raises(Away):
+            await worker.run_due()
+        left = await queue.pool.fetch("SELECT attempts, last_error, dead_at FROM core.reactions")
+        assert [tuple(row) for row in left] == [(0, None, None)] * 7
+    await worker.run_until_idle()
+    assert lost == [7] * (AWAY_IN_A_ROW - 1)  # never one by one
+    assert await marks(queue) == sorted(ids)
+
+
+async def test_rea_3_a_reaction_that_itself_takes_the_database_down_fails_alone_in_the_end(queue: Database) -> None:
+    ids = await happen(queue, "happened", 5)
+    registry = losing([], times=1000, error=Away, poison=ids[2])
+    worker = Worker(queue, registry=registry, max_attempts=1)
+    for _ in range(AWAY_IN_A_ROW - 1):
+        with pytest.raises(Away):
+            await worker.run_due()
+    await worker.run_due()
+    assert await marks(queue) == sorted(set(ids) - {ids[2]})
+    [dead] = await queue.read(lambda tx: sql.dead_letters(tx, limit=10))
+    assert dead["subject_id"] == ids[2]
+
+
+async def test_a_worker_tells_of_an_outage_once_and_of_its_end(
+    queue: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, not a traceback a poll, whatever runs in the worker: reactions, duties and calls."""
+    ids = await happen(queue, "happened", 2)
+    done: list[datetime] = []
+    registry = marking("w")
+    registry.effect("call", calling([]).effects["call"])
+
+    @registry.duty("look_around", every_seconds=0.01)
+    async def look_around(tx: Tx, since: datetime, at: datetime) -> None:
+        done.append(at)
+
+    tries: list[int] = []
+    away = True
+
+    async def lost(*_: Any, **__: Any) -> Any:
+        tries.append(1)
+        raise Away("The database is starting, stopping or recovering. Nothing was changed; try again.")
+
+    transact, read = queue.transact, queue.read
+    monkeypatch.setattr(queue, "transact", lambda *a, **k: (lost if away else transact)(*a, **k))
+    monkeypatch.setattr(queue, "read", lambda *a, **k: (lost if away else read)(*a, **k))
+    stop = asyncio.Event()
+    with caplog.at_level(logging.WARNING):
+        running = asyncio.create_task(Worker(queue, registry=registry, poll_seconds=0.01).run(stop))
+        async with asyncio.timeout(60):
+            while len(tries) < 40:  # noqa: ASYNC110 - what is watched is what others do
+                await asyncio.sleep(0.01)
+            away = False
+            while len(done) < 2 or len(await marks(queue)) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        stop.set()
+        await running
+    assert await marks(queue) == sorted(ids)
+    told = [record for record in caplog.records if record.name == "ordino.reactions"]
+    assert all(record.exc_info is None for record in told)
+    outage = [record.getMessage() for record in told if "database" in record.getMessage()]
+    assert len(outage) == 2, outage
+    assert "has to wait for the database" in outage[0]
+    assert "the database answers again" in outage[1]

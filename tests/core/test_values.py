@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -95,3 +95,17 @@ async def test_a_wrong_parameter_is_a_bug() -> None:
         await sql.s(None)  # type: ignore[arg-type]
     with pytest.raises(AttributeError, match="no statement"):
         _ = sql.missing
+
+
+async def test_an_instant_arrives_whatever_its_offset(database_url: str) -> None:
+    """PostgreSQL itself refuses the text of an offset of 16 hours and more."""
+    sql = Statements("-- name: back\n-- Returns what it was given.\nSELECT * FROM unnest(:ats::timestamptz[]) AS at;")
+    offsets = [timezone(timedelta(hours=hours, minutes=59)) for hours in (-24, -17, 0, 14, 15, 16, 23)]
+    ats = [
+        datetime(year, month, 28, 23, 59, 59, tzinfo=one) for one in offsets for year, month in ((1990, 1), (2200, 12))
+    ]
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert [row["at"] for row in await sql.back(connection, ats=ats)] == ats
+    finally:
+        await connection.close()

@@ -125,6 +125,28 @@ async def test_a_file_that_still_grows_is_left_alone(database: Database, world: 
     assert await on_hand(database, world) == 4
 
 
+@pytest.mark.parametrize("name", ["receipts.csv", "receipts.csv.gz", "receipts.ndjson"])
+async def test_an_empty_file_is_waited_for_and_never_taken_for_a_feed(
+    database: Database, world: World, folder: Folder, tmp_path: Path, name: str
+) -> None:
+    """A program opens a file, and computes for a while before it writes."""
+    text = f"sku,location,quantity\n{world.sku},{world.location},4\n"
+    if name.endswith("ndjson"):
+        text = f'{{"sku": "{world.sku}", "location": "{world.location}", "quantity": 4}}\n'
+    path = drop(tmp_path, name, text)
+    whole = path.read_bytes()
+    with path.open("wb") as file:
+        for _ in range(3):
+            assert await folder.sweep() == 0
+        file.write(whole)
+    assert await folder.sweep() == 1
+    assert await on_hand(database, world) == 4
+    drop(tmp_path, name, "").write_bytes(b"")
+    impatient = Folder(database, tmp_path, still_seconds=0, abandoned_seconds=0)
+    assert await impatient.sweep() == 1
+    assert "The file is empty" in (tmp_path / "failed" / f"{name}.report.txt").read_text()
+
+
 async def test_of_many_watchers_one_gets_a_file(database: Database, world: World, tmp_path: Path) -> None:
     for number in range(10):
         row = f"{world.sku},{world.location},{number + 1}"

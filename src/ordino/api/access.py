@@ -14,6 +14,7 @@ from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
 
 from ordino.api.callers import Trust, may_be_called, why_not_here
 from ordino.core import keys
@@ -49,25 +50,48 @@ class KeyRing:
         return await self._database.read(lambda tx: keys.bearer_of(tx, token))
 
 
-def in_time(receive: Receive, wait_seconds: float) -> Receive:
-    """Receives a body and raises ``TimedOut`` if it pauses for longer. Once it is whole, there is nothing to be late with."""
+class Pace(Struct, frozen=True, kw_only=True):
+    """How slowly a body may come: it may pause for ``wait_seconds``, and beyond those it has to come at
+    ``bytes_a_second`` on average.
+    """
+
+    wait_seconds: float
+    bytes_a_second: int
+
+
+def in_time(receive: Receive, pace: Pace) -> Receive:
+    """Receives a body and raises ``TimedOut`` if it pauses for too long or trickles. Only the time in which the sender is
+    waited for counts, not that in which a feed is applied. Once the body is whole, there is nothing to be late with.
+    """
     whole = False
+    waited, received_bytes = 0.0, 0
 
     async def received() -> Any:
-        nonlocal whole
+        nonlocal whole, waited, received_bytes
         if whole:
             return await receive()
+        left = pace.wait_seconds + received_bytes / pace.bytes_a_second - waited
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(wait_seconds):
+            async with asyncio.timeout(min(pace.wait_seconds, max(0.0, left))):
                 message: Any = await receive()
         except TimeoutError as error:
-            raise TimedOut(
-                f"The body paused for more than {wait_seconds:g} seconds; send the request again."
-            ) from error
+            raise TimedOut(_late(pace, trickles=left < pace.wait_seconds)) from error
+        waited += time.monotonic() - began
+        received_bytes += len(message.get("body", b""))
         whole = not message.get("more_body", False)
         return message
 
     return received
+
+
+def _late(pace: Pace, *, trickles: bool) -> str:
+    if trickles:
+        return (
+            f"The body came too slowly: fewer than {pace.bytes_a_second} bytes a second for more than {pace.wait_seconds:g} "
+            "seconds. Send the request again, over a faster connection or in smaller parts."
+        )
+    return f"The body paused for more than {pace.wait_seconds:g} seconds; send the request again."
 
 
 def access(app: ASGIApp) -> ASGIApp:
@@ -78,7 +102,7 @@ def access(app: ASGIApp) -> ASGIApp:
             refusal = await refusal_of(scope["litestar_app"].state.key_ring, scope)
             if refusal is not None:
                 raise refusal
-            receive = in_time(receive, scope["litestar_app"].state.body_wait_seconds)
+            receive = in_time(receive, scope["litestar_app"].state.body_pace)
         await app(scope, receive, send)
 
     return guarded

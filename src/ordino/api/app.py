@@ -12,7 +12,7 @@ from asyncpg import CharacterNotInRepertoireError
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 
 import ordino.aftercare.api
 import ordino.catalog.api
@@ -28,7 +28,7 @@ import ordino.sourcing.api
 import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api import document, known, pages, ready
-from ordino.api.access import KeyRing, access
+from ordino.api.access import KeyRing, Pace, access
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
@@ -151,7 +151,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
-    app.state.body_wait_seconds = settings.body_wait_seconds
+    app.state.body_pace = Pace(wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second)
     document.complete(app)
     known.learn(app)
     app.asgi_handler = WithSlashes(app.asgi_handler)
@@ -174,6 +174,8 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
         for entry in error.extra:
             if isinstance(entry, dict):
                 faults.append(Fault(f"/{entry.get('key', '')}", plain_words(str(entry.get("message", "")))))
+    if isinstance(error, InternalServerException):  # the framework raises it where a body ends before it is whole
+        return problem(Invalid("The body broke off before it was whole; send the request again."))
     code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid")
     titles = {
         404: "There is no such thing",

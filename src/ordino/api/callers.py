@@ -110,8 +110,8 @@ def _hosts(peer: Address | None, headers: Sequence[tuple[bytes, bytes]], trust: 
 def _is_origin_of(origin: bytes, host: bytes) -> bool:
     try:
         parts = urlsplit(origin.decode("latin-1"))
-    except ValueError:  # brackets that do not close
-        return False
+    except ValueError:
+        return False  # no origin at all
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.decode("latin-1").lower()
 
 

@@ -65,7 +65,7 @@ class Doors:
         try:
             if refusal := await refusal_of(self._app.state.key_ring, scope):
                 raise refusal
-            status, body = await door(in_time(receive, self._app.state.body_wait_seconds))
+            status, body = await door(in_time(receive, self._app.state.body_pace))
             return status, JSON, {}, body
         except _Gone:
             raise

@@ -139,6 +139,8 @@ async def again(name: str, task: Callable[[], Awaitable[None]], stop: asyncio.Ev
         patience.start()
         try:
             await task()
+        except OrdinoError as error:
+            log.error("%s failed and is begun again: %s", name, error)
         except Exception:
             log.exception("%s failed; it is begun again", name)
         if not stop.is_set():

@@ -5,7 +5,8 @@ EFF-1  A lease outlasts its call: it lasts longer than asking, calling and settl
 EFF-2  A worker leases no more than it calls now, and only what it is configured for.
 EFF-3  A call touches no other: it is settled once it has answered, and one that hangs, fails or cannot be settled does so alone.
 EFF-4  What can never be done (``Refused``) goes to the dead-letter list at once. A failure of a whole account
-       (``AccountUnavailable``) pauses it and counts no attempt.
+       (``AccountUnavailable``) pauses it and counts no attempt; nor does a database that is away before the call.
+EFF-5  An answer that the database is away for is kept until it can be settled, so that an outage makes no call twice.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from ordino.core.accounts import OPEN, Gate
 from ordino.core.batcher import Batcher
 from ordino.core.clock import Clock
 from ordino.core.database import Database, Tx
-from ordino.core.errors import AccountUnavailable, NotYet, Refused, Unavailable
+from ordino.core.errors import AccountUnavailable, Away, NotYet, Refused, Unavailable
 from ordino.core.ids import made_at, new_id
+from ordino.core.outage import Outage
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
@@ -161,6 +163,7 @@ class Calls:
         batch_size: int,
         lease_seconds: float,
         max_attempts: int,
+        outage: Outage | None = None,
     ) -> None:
         self.database = database
         self.kind = kind
@@ -171,6 +174,8 @@ class Calls:
         self.lease_seconds = max(lease_seconds, ASK_SECONDS + effect.call_seconds + SETTLE_SECONDS)
         self.max_attempts = max_attempts
         self.wake = asyncio.Event()
+        self._outage = outage or Outage()
+        self._ending = False
         self._running: set[asyncio.Task[None]] = set()
         self._unserved: dict[str | None, set[UUID]] = {}
         self._settler: Batcher[Outcome, None] = Batcher(self._write, size=batch_size)
@@ -183,8 +188,9 @@ class Calls:
             try:
                 while not stop.is_set() and await self.take(self.database.clock.now):
                     await self._room()
-            except Exception:
-                log.exception("the worker could not take up %s; it goes on trying", self.kind)
+            except Exception as error:
+                self._outage.note(error, f"taking up {self.kind}")
+        self._ending = True
         await self.end()
 
     async def end(self) -> None:
@@ -240,7 +246,10 @@ class Calls:
         if self.effect.account is not None and self.effect.one_account is None:
             asked = [request for request in requests if request is not None and not isinstance(request, Exception)]
             if names := {self.effect.account(request) for request in asked}:
-                lease = msgspec.structs.replace(lease, gate=await self._gate(sorted(names)))
+                try:
+                    lease = msgspec.structs.replace(lease, gate=await self._gate(sorted(names)))
+                except Unavailable as error:
+                    requests = [error] * len(tasks)
         left = set(lease.gate.tried)
         asked_for = list(zip(tasks, requests, strict=True))
         if left:
@@ -260,8 +269,8 @@ class Calls:
         try:
             return list(await self.database.read(lambda tx: self.effect.ask(tx, tasks, lease.at)))
         except Exception as error:
-            if len(tasks) == 1:
-                return [error]
+            if len(tasks) == 1 or isinstance(error, Away):
+                return [error] * len(tasks)
             log.warning("%s: %d tasks could not be looked at together: %s", self.kind, len(tasks), words_of(error))
         requests: list[Any] = []
         for task in tasks:
@@ -272,12 +281,15 @@ class Calls:
     async def _do(self, task: Task, request: Any, account: str | None, lease: Lease, trying: bool) -> None:
         outcome = await self._outcome(task, request, account, lease, trying)
         settle: Callable[[Outcome], Awaitable[object]] = self._settler.submit
-        while time.monotonic() < lease.settle_by:
+        away = False
+        # While the database is away nobody else takes it up, though its lease ends. Whoever is first when it is back has it.
+        while time.monotonic() < lease.settle_by or (away and not self._ending):
             try:
                 await settle(outcome)
                 return
             except Unavailable as error:
-                log.warning("%s for %s is not written down yet: %s", task.kind, task.subject_id, error)
+                away = isinstance(error, Away)
+                self._outage.note(error, f"writing down {task.kind} for {task.subject_id}")
                 settle = self._write_alone  # it waits for no other, and no other for it
                 await asyncio.sleep(random.uniform(0.2, 1))
             except Exception as error:
@@ -334,7 +346,8 @@ class Calls:
         self, task: Task, error: Exception, lease: Lease, account: str | None = None, *, called: bool = False
     ) -> Outcome:
         at, words = lease.now(), words_of(error)
-        if isinstance(error, NotYet) or (called and self._fails_for_all(task, error, account)):
+        away = isinstance(error, Away) and not called
+        if away or isinstance(error, NotYet) or (called and self._fails_for_all(task, error, account)):
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
             return self._put_off(task, lease, wait_seconds(task.id, at), words)
         dead = isinstance(error, Refused) or task.attempts >= self.max_attempts

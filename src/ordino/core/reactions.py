@@ -2,7 +2,8 @@
 
 REA-1  A reaction's rows and its leaving the queue are one transaction: its effect on the database happens once.
 REA-2  A worker that dies leaves its work to the others: its locks and leases end without it.
-REA-3  A reaction that fails, fails alone: its batch is run again one by one.
+REA-3  A reaction that fails, fails alone: its batch is run again one by one. A database that is away is no failure of a reaction:
+       the batch stays as it is, is run again later, and no attempt is counted.
 REA-4  What has failed ``max_attempts`` times is kept, with its last error, until a person replays it. What waits for another
        reaction (``NotYet``) has not failed: it is tried again until that one is done.
 
@@ -26,8 +27,9 @@ from ordino.core import accounts
 from ordino.core.clock import Clock, WallClock
 from ordino.core.database import Database, Tx
 from ordino.core.effects import Calls, Effect, Later, Task, backoff_seconds, postpone, tasks_of, wait_seconds, words_of
-from ordino.core.errors import NotYet
+from ordino.core.errors import Away, NotYet
 from ordino.core.events import BUCKETS
+from ordino.core.outage import Outage
 from ordino.core.statements import statements
 
 __all__ = ["Duty", "Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
@@ -37,6 +39,10 @@ log = logging.getLogger("ordino.reactions")
 TIDY_SECONDS = 3600
 TELL_SECONDS = 60
 """So often a worker says which effects it takes, and what waits for another."""
+AWAY_IN_A_ROW = 10
+"""So often a batch may lose the database that it had reached. After that it may be the batch that does it, as one that makes
+PostgreSQL run out of memory, and it is run one by one.
+"""
 GONE_SECONDS = 300
 """Who has not said for so long that it takes an effect takes it no more."""
 
@@ -136,6 +142,8 @@ class Worker:
         self._duty_at: dict[str, float] = {}
         self._known_duties: set[str] = set()
         self._buckets = list(range(BUCKETS))
+        self._away: dict[str, int] = {}
+        self._outage = Outage()
         self.calls = {
             kind: Calls(
                 database,
@@ -146,6 +154,7 @@ class Worker:
                 batch_size=batch_size,
                 lease_seconds=lease_seconds,
                 max_attempts=max_attempts,
+                outage=self._outage,
             )
             for kind, effect in registry.effects.items()
             if effect.lacking() is None
@@ -179,8 +188,9 @@ class Worker:
                 if time.monotonic() >= self._tidy_at:
                     await self.tidy()
                     self._tidy_at = time.monotonic() + TIDY_SECONDS
-            except Exception:
-                log.exception("the worker could not reach its queue; it goes on trying")
+                self._outage.over()
+            except Exception as error:
+                self._outage.note(error, "looking for reactions")
                 done = 0
             if not done:
                 await self._rest(stop)
@@ -198,8 +208,8 @@ class Worker:
                 await self._free_expired()
                 for row in await self._due(self.database.clock.now(), frozenset(self.calls)):
                     self.calls[row["kind"]].wake.set()
-            except Exception:
-                log.exception("the worker could not reach its queue; it goes on trying")
+            except Exception as error:
+                self._outage.note(error, "looking for calls")
             await self._rest(stop)
         for calls in self.calls.values():
             calls.wake.set()
@@ -233,7 +243,7 @@ class Worker:
 
     async def run_duties(self, *, all: bool = False) -> None:
         """Do what it is time for (or everything). A duty that another worker has in hand is passed over, and one that fails is
-        tried again when its time comes.
+        tried again when its time comes. Raises ``Away``, and then it is due as soon as the database is there.
         """
         for name, (every_seconds, duty) in self.registry.duties.items():
             if not all and time.monotonic() < self._duty_at.get(name, 0.0):
@@ -250,6 +260,9 @@ class Worker:
                     await self.database.transact(lambda tx, name=name: sql.know_duty(tx, name=name))  # type: ignore[misc]
                     self._known_duties.add(name)
                 await self.database.transact(run)
+            except Away:
+                self._duty_at[name] = 0.0
+                raise
             except Exception:
                 log.exception("the duty %s failed; it is tried again", name)
 
@@ -293,6 +306,7 @@ class Worker:
         held: list[Task] = []
 
         async def batch(tx: Tx) -> None:
+            held.clear()
             held[:] = tasks_of(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=self._buckets))
             if held:
                 await run(tx, held, at)
@@ -300,14 +314,23 @@ class Worker:
 
         try:
             await self.database.transact(batch)
+            self._away.pop(kind, None)
         except Exception as error:
-            if not held:
+            if not held or (isinstance(error, Away) and not self._is_to_blame(kind)):
                 raise
             level = logging.INFO if isinstance(error, NotYet) else logging.WARNING
             log.log(level, "%s failed for a batch of %d, which is run one by one: %s", kind, len(held), words_of(error))
             for task in list(held):
                 await self._react_alone(task, run, at)
         return len(held)
+
+    def _is_to_blame(self, kind: str) -> bool:
+        """A batch of this kind has lost the database: has that happened too often in a row?"""
+        self._away[kind] = self._away.get(kind, 0) + 1
+        if self._away[kind] < AWAY_IN_A_ROW:
+            return False
+        del self._away[kind]
+        return True
 
     async def _react_alone(self, task: Task, run: Reaction, at: datetime) -> None:
         async def one(tx: Tx) -> None:

@@ -110,6 +110,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_wait_seconds: Annotated[
         Seconds, Meta(description="How long a request's body may pause before the request is given up.")
     ] = 30.0
+    body_bytes_a_second: Annotated[
+        AtLeastOne,
+        Meta(
+            description="How fast a request's body has to come on average, beyond the seconds of ORDINO_BODY_WAIT_SECONDS; a "
+            "slower request is given up."
+        ),
+    ] = 500
     feed_ratio: Annotated[
         AtLeastOne,
         Meta(description="How many times its size a zipped feed may unpack to, beyond the first 10,000,000 bytes."),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Protocol
 from uuid import UUID
@@ -54,12 +54,15 @@ def _texts(values: Sequence[str | None] | None) -> str | None:
     return "{" + ",".join(written) + "}"
 
 
+def _utc(instant: datetime) -> str:
+    """PostgreSQL reads offsets of less than 16 hours only; callers may send up to 24."""
+    return (instant if instant.tzinfo is None else instant.astimezone(UTC)).isoformat()
+
+
 def _instants(values: Sequence[datetime | None] | None) -> str | None:
     if values is None:
         return None
-    written = {
-        value: "NULL" if value is None else f'"{value.isoformat()}"' for value in set(values)
-    }  # mostly the same one
+    written = {value: "NULL" if value is None else f'"{_utc(value)}"' for value in set(values)}  # mostly the same one
     return "{" + ",".join([written[value] for value in values]) + "}"
 
 

@@ -19,6 +19,7 @@ NAME_BYTES = 170
 """A longer name is shortened, so that a number before it and ``REPORT`` behind it always fit."""
 REPORT = ".report.txt"
 SUFFIXES = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){0,2}$")
+EMPTY = "The file is empty: whoever writes it has not, or not yet. Write it anew, and rename it into `incoming` when it is whole."
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
@@ -52,7 +53,8 @@ def open_dropped(path: Path) -> BinaryIO:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
             raise Invalid(fault_of(path.lstat()) or "The file cannot be opened.") from error
         raise
-    if wrong := fault_of(os.fstat(number)):
+    state = os.fstat(number)
+    if wrong := fault_of(state) or (EMPTY if state.st_size == 0 else None):
         os.close(number)
         raise Invalid(wrong)
     return os.fdopen(number, "rb")

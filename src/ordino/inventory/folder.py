@@ -3,7 +3,8 @@
 ``incoming`` takes files named for what they hold: ``counts…``, ``adjustments…`` or ``receipts…``, ``.csv`` or ``.ndjson``, zipped
 or not (``.gz``). One that has stood still for a while is moved to ``working`` (a rename: of several watchers, one gets it), applied
 as a feed with a name of its own, and moved to ``done`` or ``failed`` with a report beside it. What a watcher that died
-left in ``working`` is taken up again when nobody has touched it for some time; what was applied stays applied once.
+left in ``working`` is taken up again when nobody has touched it for some time; what was applied stays applied once. An empty file
+is waited for as long, and then has failed.
 
 Whoever may write to the folder can put anything there. Only ordinary files are read, under names that can be shown; links are not
 followed, and what cannot be taken in is moved to ``failed`` once (``dropped.py``).
@@ -124,7 +125,9 @@ class Folder:
             if (size, changed) != (state.st_size, state.st_mtime_ns):
                 since = now
             seen[path.name] = (state.st_size, state.st_mtime_ns, since)
-            if now - since >= self._still_seconds:
+            # An empty file is nearly always one whose writer has only opened it so far.
+            empty = state.st_size == 0 and stat.S_ISREG(state.st_mode)
+            if now - since >= (self._abandoned_seconds if empty else self._still_seconds):
                 found.append(path)
         self._seen = seen
         self._complained &= set(seen)

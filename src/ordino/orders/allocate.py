@@ -26,7 +26,8 @@ from ordino.orders.exceptions import give_up
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
 from ordino.orders.servable import judge_short
 from ordino.orders.told import endangered
-from ordino.sourcing.decide import decide, stocked
+from ordino.sourcing.aside import decide_aside
+from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.versions import Profiles, profiles
@@ -63,7 +64,7 @@ async def allocate(tx: Tx, order_ids: Sequence[UUID], *, at: datetime, first: bo
     sku_ids = stocked(requests)
     shelf = await on_shelf(tx, sku_ids, at=at, lock=True, first=first, own=_own(requests))
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
-    found = decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook)
+    found = await decide_aside(requests, shelf.free, network, policy, used, shelf.book, outlook)
     await judge_short(tx, requests, found, orders, network, policy, at=at)
     decisions = [d for d in found if d.legs]
     if decisions:

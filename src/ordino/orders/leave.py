@@ -29,7 +29,8 @@ from ordino.orders.allocate import requests_of
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, OrderRow
 from ordino.orders.told import endangered
-from ordino.sourcing.decide import decide, stocked
+from ordino.sourcing.aside import decide_aside
+from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.versions import profiles
@@ -129,7 +130,8 @@ async def _decided(
     sku_ids = stocked(requests)
     shelf = await on_shelf(tx, sku_ids, at=at, lock=True)
     outlook = await outlook_for(tx, policy.looks_ahead, sku_ids)
-    return [d for d in decide(requests, shelf.free, network, policy.for_request, used, shelf.book, outlook) if d.legs]
+    decisions = await decide_aside(requests, shelf.free, network, policy, used, shelf.book, outlook)
+    return [d for d in decisions if d.legs]
 
 
 def _taken(

@@ -22,7 +22,8 @@ from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY
 from ordino.orders.never import never_served
-from ordino.sourcing.decide import decide, stocked
+from ordino.sourcing.aside import aside, chosen_by, decide_aside
+from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.versions import by_version, profiles
@@ -123,11 +124,16 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     sku_ids = stocked([request])
     shelf = await on_shelf(tx, sku_ids, at=at, decides=False)
     outlook = await outlook_for(tx, chosen.looks_ahead, sku_ids)
-    [decision] = decide([request], shelf.free, network, chosen, used, shelf.book, outlook)
-    hopeless = never_served([request], [decision], network, chosen)
+    [decision] = await decide_aside([request], shelf.free, network, chosen, used, shelf.book, outlook)
+    hopeless = await aside(
+        lambda network, chosen: never_served([request], [decision], network, chosen_by(chosen)),
+        [request],
+        network,
+        chosen,
+    )
     if hopeless.orders:
         refused = replace(request, short_policy=ShortPolicy.REFUSE)
-        [decision] = decide([refused], shelf.free, network, chosen, used, shelf.book, outlook)
+        [decision] = await decide_aside([refused], shelf.free, network, chosen, used, shelf.book, outlook)
     lines = {one.line_no: one.detail for one in hopeless.orders.values()} | dict(hopeless.dropped.get(0, {}))
     known = await skus_of(tx, {sku_id for one in decision.explanation.candidates for sku_id, _ in one.stock})
     codes = {sku_id: sku.code for sku_id, sku in known.items()} | {sku.sku_id: code for code, sku in skus.items()}

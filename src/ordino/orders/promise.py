@@ -12,9 +12,9 @@ location, waits for room in a location's day or is split; `low` where it depends
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -33,12 +33,16 @@ from ordino.network.postal import PostalText
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus
 from ordino.orders.model import MAX_MINOR, MAX_QUANTITY
+from ordino.sourcing.aside import aside
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.left import Capacity, Left
 from ordino.sourcing.model import Decision, Outlook, Request, ShortPolicy
 from ordino.sourcing.never import never
 from ordino.sourcing.outlook import outlook_for
+from ordino.sourcing.profile import Profile
 from ordino.sourcing.versions import Profiles, profiles
+
+T = TypeVar("T")
 
 sql = statements("ordino.orders")
 NOBODY = UUID(int=0)
@@ -162,15 +166,33 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
     servings = {request.network.network_id: request.network for request in requests.values()}
     used = await capacity.used(tx, network, servings, at, lock=False)
     desk = _Desk(network, policy, shelf.free, shelf.book, used, await outlook_for(tx, policy.looks_ahead, sku_ids), at)
-    options = {index: _from_stock(desk, request, asked[index]) for index, request in requests.items()}
+    times = max(len(_levels(desk, asked[index])) for index in requests)
+
+    async def of_all(answer: Callable[[_Desk, int], T], indexes: Iterable[int], times: int = times) -> dict[int, T]:
+        """An answer each, in a thread where that takes long."""
+        chosen = list(indexes)
+
+        def work(network: NetworkFacts, policy: Profile | Profiles) -> dict[int, T]:
+            assert isinstance(policy, Profiles), "it is what the desk has"
+            own = replace(desk, network=network, policy=policy)
+            return {index: answer(own, index) for index in chosen}
+
+        return await aside(work, [requests[index] for index in chosen], network, policy, times=times)
+
+    options = await of_all(lambda desk, index: _from_stock(desk, requests[index], asked[index]), requests)
     if short := {
         index: requests[index] for index, found in options.items() if not found and _waits(requests[index], network)
     }:
         supply = await _supply(tx, desk, list(short.values()))
-        options |= {
-            index: _from_supply(desk, request, asked[index], supply[request.network.network_id])
-            for index, request in short.items()
-        }
+        options |= await of_all(
+            lambda desk, index: _from_supply(
+                desk, requests[index], asked[index], supply[requests[index].network.network_id]
+            ),
+            short,
+            times * DATES_TRIED,
+        )
+    nothing = [index for index, found in options.items() if not found]
+    reasons = await of_all(lambda desk, index: _why_not(desk, requests[index], asked[index]), nothing, 1)
     answers: list[Promise | PromiseRefused] = []
     for index, one in enumerate(asked):
         if index in refused:
@@ -178,7 +200,7 @@ async def promise(tx: Tx, asked: Sequence[PromiseRequest], *, at: datetime) -> l
             continue
         pickup = _pickups(desk, requests[index], one.pickups) if one.pickups else []
         found = options[index]
-        detail = None if found or pickup else _why_not(desk, requests[index], one)
+        detail = None if found or pickup else reasons[index]
         answers.append(Promise(found, pickup, detail))
     return answers
 

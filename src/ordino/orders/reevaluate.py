@@ -24,6 +24,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
+from ordino.core.outage import Outage
 from ordino.core.statements import statements
 from ordino.inventory import holds
 from ordino.inventory import ledger as stock
@@ -126,6 +127,7 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
 async def again_and_again(database: Database, every_seconds: float, stop: asyncio.Event) -> None:
     """Until told to stop. Of several workers, one at a time does it."""
     name = "reevaluate"
+    outage = Outage()
     while not stop.is_set():
         at = database.clock.now()
         try:
@@ -135,8 +137,9 @@ async def again_and_again(database: Database, every_seconds: float, stop: asynci
             )
             if turn:
                 await reevaluate(database, at=at)
-        except Exception:
-            log.exception("tentative orders could not be decided anew; it is tried again")
+            outage.over()
+        except Exception as error:
+            outage.note(error, "deciding tentative orders anew")
         try:
             await asyncio.wait_for(stop.wait(), min(every_seconds, POLL_SECONDS))
         except TimeoutError:

@@ -27,6 +27,7 @@ from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger
 from ordino.orders.asking import asked_of
 from ordino.orders.model import OrderRow
+from ordino.sourcing.aside import decide_aside
 from ordino.sourcing.compare import Comparison, Outcome, Report, outcome
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.document import parse
@@ -220,7 +221,7 @@ async def cast_shadows(
     stock, used, rules, outlook = seen
     rows: list[tuple[int, UUID, int, str, str]] = []
     for profile in policy.shadows:
-        would = decide(requests, stock, network, profile, used, rules, outlook, tell=False)
+        would = await decide_aside(requests, stock, network, profile, used, rules, outlook, tell=False)
         for n in placed:
             wanted = sum(need.quantity for need in requests[n].needs)
             live, other = (outcome(one[n], requests[n], network) for one in (decisions, would))

@@ -19,7 +19,8 @@ from ordino.inventory.rules import book
 from ordino.network.facts import facts
 from ordino.orders import ledger
 from ordino.orders.asking import asked_of, skus_of
-from ordino.sourcing.decide import decide, stocked
+from ordino.sourcing.aside import decide_aside
+from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Candidate, Explanation, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.versions import by_version
@@ -90,7 +91,9 @@ async def why_not(tx: Tx, order_id: UUID, location: str) -> WhyNot:
         free[sku_id] = {location_id: stood_free - claimed.get(sku_id, 0)}
     profile = await by_version(tx, row["profile_version"])
     outlook = await outlook_for(tx, profile.looks_ahead, sku_ids)
-    [again] = decide([request], free, network, profile, book=await book(tx, sku_ids, at=row["at"]), outlook=outlook)
+    [again] = await decide_aside(
+        [request], free, network, profile, book=await book(tx, sku_ids, at=row["at"]), outlook=outlook
+    )
     seen = next((one for one in again.explanation.candidates if one.location_id == location_id), None)
     stock = tuple((sku_id, units[location_id]) for sku_id, units in free.items())
     if seen is not None:  # what its day had left then is not known any more

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from ordino.network.facts import Destination, Location, NetworkFacts
 from ordino.network.rates import Route, heaviest, largest
+from ordino.sourcing.condition import Asked
 from ordino.sourcing.decide import Policy, profile_of
 from ordino.sourcing.model import Need, Request
 from ordino.sourcing.profile import Keep, Profile, Strategy
@@ -82,8 +83,8 @@ def _asked(request: Request, profile: Profile) -> list[Strategy]:
     known = None
     for strategy in profile.strategies:
         if strategy.when is not None and not strategy.when.asks_time:
-            known = known or request.facts()
-            if strategy.when.holds(known) is not True:
+            known = known or Asked(request.facts())  # all strategies together have the steps of one order
+            if strategy.when.answer(known) is not True:
                 continue
         found.append(strategy)
     return found

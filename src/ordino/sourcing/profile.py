@@ -36,6 +36,9 @@ class Condition(Protocol):
     def asks_time(self) -> bool:
         """Whether the answer may change with the time of day or year."""
 
+    def steps(self, lines: int) -> float:
+        """So many steps does it take at most on an order of so many lines, about a microsecond each."""
+
     def holds(self, facts: Mapping[str, Any]) -> bool | str:
         """Whether it holds; the sentence why that cannot be told, where the expression fails on this order."""
 
