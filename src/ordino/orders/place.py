@@ -145,8 +145,8 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
         for index, order in later:
             first = firsts[order.channel, order.external_id]
             if order == orders[first]:
-                outcome = outcomes[first]
-                outcomes[index] = replace(outcome, repeated=True) if isinstance(outcome, Placed) else outcome
+                said = outcomes[first]
+                outcomes[index] = replace(said, repeated=True) if isinstance(said, Placed) else said
             else:
                 pending.append((index, order))
         locked, again = locked_now, True
