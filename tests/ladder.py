@@ -68,6 +68,8 @@ TAKES: dict[str, tuple[str, Keys]] = {
     "lock_some": ("position", seen(*position)),
     "lock_detailed": ("position", seen(*position)),
     "move_stock": ("position", said(*positions)),
+    "know_lots": ("lot", said("sku_ids", "lots")),
+    "lock_serials": ("serial number", seen("sku_id", "serial")),
     "open_shortfalls": ("shortfall", only),
     "lock_shortfall": ("shortfall", only),
     "lock_waiting": ("waiting", only),
@@ -81,6 +83,7 @@ TAKES: dict[str, tuple[str, Keys]] = {
 BEGINS: dict[str, tuple[str, Keys]] = {
     "open_capacity": ("day", said(*days)),
     "open_positions": ("position", said(*positions)),
+    "know_serials": ("serial number", said("sku_ids", "serials")),
 }
 """Statements that make rows of a rung begin: a transaction that makes one begin holds it, before any row that is there already."""
 
@@ -152,6 +155,8 @@ def watched() -> Iterator[list[str]]:
             sentence := held.take(self.name, BEGINS[self.name][0], BEGINS[self.name][1](values, ()), begins=True)
         ):
             wrong.append(sentence)
+        if self.name in SORTED and (given := list(said(*SORTED[self.name])(values, ()))) != sorted(given):
+            wrong.append(f"{self.name} takes its rows in no order: {given}")
         rows = await call(self, connection, **values)
         if self.name in MAKES:
             name, ids = MAKES[self.name]
@@ -180,5 +185,60 @@ ALONE: dict[str, str] = {
     "hold_skus": "whoever changes SKUs and kits takes nothing that is in the order",
     "hold_written": "whoever changes SKUs and kits takes nothing that is in the order",
     "take_incoming": "under its position",
+    "move_serials": "those that several moves name are held by lock_serials, others are their order's",
+    "free_expired": "passes over what others have",
+    "replay": "whoever tries dead letters again takes nothing else; a worker passes them over",
+    "try_accounts": "whoever holds accounts waits for nothing else: leases pass over what others have",
+    "unpause_accounts": "after the calls that are settled, which nobody waits for",
+    "end_pauses": "takes nothing else",
+    "forget_answers": "passes over what others have",
+    "forget_unmatched": "passes over what others have",
+    "take_unmatched": "after the orders of the parcel; who keeps an event of the number waits only for that",
 }
 """Statements that lock and have no place in the order, and why nobody waits in a circle for them."""
+
+ONE = frozenset(
+    {
+        "claim_key", "keep_answer", "revoke_api_key", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
+        "take_numbers", "pause_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
+        "write_rule", "drop_rule", "begin_feed", "claim_set", "keep_set", "end_feed", "write_plan", "move_line",
+        "recover_shortfall", "write_bin", "forget_tries", "resolve_exception",
+    }
+)  # fmt: skip
+"""Statements that change one row of a kind."""
+
+TURNS: dict[str, str] = (
+    dict.fromkeys(
+        (
+            "write_sellers", "write_channels", "write_locations", "write_networks", "clear_members", "clear_channel_networks",
+            "write_carrier_services", "clear_lanes", "clear_rates", "clear_zones", "write_postal_codes", "write_pickups",
+            "write_capacity_days", "write_exchange_rates",
+        ),
+        "whoever changes the network takes turns (hold_revision)",
+    )
+    | dict.fromkeys(("retire_profile", "activate_profile", "shadow_profile"), "whoever changes profiles takes turns")
+    | dict.fromkeys(("deactivate_flow", "activate_flow"), "whoever changes flows takes turns (hold_flows)")
+    | dict.fromkeys(("clear_kits", "know_kits"), "the SKUs are held (hold_skus)")
+    | dict.fromkeys(
+        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted"), "a duty: one worker at a time"
+    )
+    | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent"), "whoever took the reactions has them for itself")
+    | dict.fromkeys(
+        ("move_detail", "record_detail_moves", "move_unavailable", "let_in_unavailable", "recount_shortfalls", "resolve_shortfalls"),
+        "the positions are held",
+    )
+    | dict.fromkeys(("hold_units", "let_go_units", "extend_reservations"), "the orders or holds are held, or new")
+    | dict.fromkeys(("write_holds", "point_carts", "forget_carts", "clear_kit_lines"), "the carts and holds are held, or new")
+    | dict.fromkeys(("move_transfers", "expect_transfers"), "the transfers are held")
+    | dict.fromkeys(("promise", "close_found", "erase_notes", "record_events", "ask", "answer"), "the orders are held")
+    | {
+        "claim_sku_codes": "whoever makes SKUs has taken their keys first, one after another (take_numbers)",
+        "claim_keys": "what is given is sorted, and inserted as it is given; a sort would be made for every order",
+        "forget_keys": "this transaction has made them",
+        "forget_customers": "this transaction has made them",
+        "write_messages": "of facts whose reaction is held",
+    }
+)  # fmt: skip
+"""Statements that change many rows in no order, and why no other transaction wants them in another."""
+SORTED = {"claim_keys": ("channel_ids", "external_ids")}
+"""Statements that take rows as they are given: by these, which are sorted."""

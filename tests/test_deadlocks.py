@@ -20,7 +20,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import structs
 
-from ladder import ALONE, BEGINS, TAKES
+from ladder import ALONE, BEGINS, MAKES, ONE, TAKES, TURNS, UNDER
 from ordino.catalog.model import Component, Kit, Sku
 from ordino.catalog.upsert import sku_ids, upsert_kits, upsert_skus
 from ordino.cli.running import load_stages
@@ -387,21 +387,14 @@ async def test_with_stock_before_days_in_one_verb_both_the_watcher_and_the_race_
     ladder.clear()
 
 
+PACKAGES = (
+    "core", "catalog", "network", "inventory", "sourcing", "orders", "warehouse", "tracking", "aftercare", "flows", "insights",
+)  # fmt: skip
+
+
 def test_every_statement_that_locks_has_its_place_in_the_order() -> None:
     """Of one kind of row, many are taken in the order of their keys; what is not in the order says why it need not be."""
-    packages = (
-        "core",
-        "catalog",
-        "network",
-        "inventory",
-        "sourcing",
-        "orders",
-        "warehouse",
-        "tracking",
-        "aftercare",
-        "flows",
-    )
-    for package in packages:
+    for package in PACKAGES:
         for statement in statements(f"ordino.{package}"):
             if re.search(r"FOR (NO KEY )?UPDATE|FOR SHARE", statement.text):
                 assert statement.name in {*TAKES, *BEGINS, *ALONE}, (
@@ -409,3 +402,31 @@ def test_every_statement_that_locks_has_its_place_in_the_order() -> None:
                 )
                 if "any(" in statement.text.lower() or "unnest" in statement.text:
                     assert "ORDER BY" in statement.text, f"{package}: {statement.name} takes its rows in no order"
+
+
+def _changes(text: str) -> bool:
+    """Does it change rows that are there, or wait for others who insert the same?"""
+    return re.search(r"\bUPDATE [a-z]+\.[a-z]|\bDELETE FROM|\bON CONFLICT\b", text) is not None
+
+
+def test_every_statement_that_changes_many_rows_takes_them_in_order_or_says_why_it_need_not() -> None:
+    """A change locks, too: in the order in which the database comes by the rows, if the statement names none."""
+    said = {*UNDER, *MAKES, *TURNS, *ONE}
+    found: set[str] = set()
+    for package in PACKAGES:
+        for statement in statements(f"ordino.{package}"):
+            if not _changes(statement.text):
+                continue
+            found.add(statement.name)
+            ordered = re.search(r"ORDER BY[^;]*(FOR (NO KEY )?UPDATE|ON CONFLICT)", statement.text)
+            assert ordered or statement.name in said, f"{package}: {statement.name} changes rows in no order"
+            many = "any(" in statement.text or "unnest" in statement.text
+            assert not (many and statement.name in ONE), f"{package}: {statement.name} changes more than one row"
+    assert {*TURNS, *ONE} <= found
+
+
+def test_a_statement_that_changes_many_rows_in_no_order_is_seen() -> None:
+    """The negative control."""
+    text = "UPDATE core.reactions SET dead_at = NULL WHERE id = any(:ids::uuid[])"
+    assert _changes(text)
+    assert not re.search(r"ORDER BY[^;]*(FOR (NO KEY )?UPDATE|ON CONFLICT)", text)

@@ -14,6 +14,7 @@ from httpx import AsyncClient, Response
 from litestar import Litestar
 
 from ordino.api.app import build
+from ordino.api.process import open_or_wait
 from ordino.api.server import load_stages
 from ordino.core import lookout
 from ordino.core.connecting import Limits
@@ -394,3 +395,31 @@ async def test_a_transaction_has_a_limit_and_says_that_nothing_was_changed(datab
         with pytest.raises(Away, match="Nothing was changed") as raised:
             await database.transact(slow, seconds=0.5)
     assert not isinstance(raised.value, OutcomeUnknown)
+
+
+async def test_a_process_that_starts_during_an_outage_answers_503_and_serves_once_the_database_is_there(
+    database: Database, wire: Wire
+) -> None:
+    """Its callers would be refused a connection otherwise, and its health would not be told."""
+    wire.silence()
+    settings = Settings(
+        database_url=wire.url, connect_timeout_seconds=1.5, acquire_timeout_seconds=4.0, batch_timeout_seconds=3.0,
+        body_limit_bytes=1_000_000,
+    )  # fmt: skip
+
+    async def open_database() -> Database:
+        return await open_or_wait(settings)
+
+    async with soon(), calling(build(open_database, settings)) as http:
+        assert (await http.get("/health")).status_code == 200
+        for answer in (
+            await http.post("/v1/orders", json=order("early")),
+            await http.get("/v1/orders/" + str(uuid4())),
+            await http.get("/ready"),
+        ):
+            assert answer.status_code == 503, answer.text
+        assert await count(database, "early") == 0
+        wire.cut()
+        wire.forward()
+        assert (await http.post("/v1/orders", json=order("early"))).status_code == 201
+    assert await count(database, "early") == 1

@@ -46,6 +46,7 @@ from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
 from ordino.warehouse.ship import ship
 from steps import assert_clean, in_one, placed, react, released, stock, sure
+from test_deadlocks import counted
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -250,6 +251,31 @@ async def test_expired_lots_are_set_aside_as_far_as_they_are_free(database: Data
 
 
 # -- serial numbers ----------------------------------------------------------------------------------------------------
+
+
+async def test_two_who_name_the_same_serial_numbers_the_other_way_round_do_not_wait_in_a_circle(
+    database: Database, world: World
+) -> None:
+    """At different locations no position is common to them: who comes second finds the units taken, and nobody deadlocks."""
+    sku, names = world.skus[2], [f"R{n}" for n in range(12)]
+    sure((await got(database, world, 2, 12, serials=names))[0], Moved)
+    gone = Adjustment(sku=sku, location=world.location, delta=-12, reason="lost", serials=names)
+    sure((await in_one(database, adjust, [gone], AT))[0], Moved)
+    with counted() as deadlocks:
+        here, there = await asyncio.gather(
+            *(
+                in_one(
+                    database,
+                    receive,
+                    [Receipt(sku=sku, location=place_, quantity=1, serials=[name]) for name in order],
+                    AT,
+                )
+                for place_, order in zip(world.locations, (names, names[::-1]), strict=True)
+            )
+        )
+    assert deadlocks.seen == 0
+    assert sorted((sum(isinstance(o, Moved) for o in here), sum(isinstance(o, Moved) for o in there))) == [0, 12]
+    await assert_clean(database)
 
 
 async def test_a_serial_number_that_is_scrapped_says_so(database: Database, world: World) -> None:

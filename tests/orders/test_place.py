@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
 from ordino.core.database import Database
+from ordino.core.statements import Statement
 from ordino.orders.model import NewLine, NewOrder, OrderRefused, Placed, Refusal
 from ordino.orders.place import place
+from steps import assert_clean, sure
 from world import World, small_world
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
@@ -78,6 +81,41 @@ async def test_twice_in_one_batch_is_placed_once(database: Database, world: Worl
     assert [getattr(o, "repeated", None) for o in outcomes] == [False, True, None]
     assert isinstance(outcomes[2], OrderRefused)
     assert outcomes[2].reason is Refusal.REPEATED_WITH_CHANGES
+
+
+async def test_repeats_in_a_set_hold_nothing_up(database: Database, world: World) -> None:
+    """A client that sends again before it was answered: its neighbours are placed as if it had not, without a lock on what they read."""
+    orders = [world.order(f"flood-{n}", 1) for n in range(6)]
+    none_left = world.order("none-left", 5_000, channel=world.channels["refuse"])
+    statements_: list[str] = []
+    call = Statement.__call__
+
+    async def noted(self: Statement, connection: Any, **values: Any) -> list[Any]:
+        statements_.append(self.name)
+        return await call(self, connection, **values)
+
+    with patch.object(Statement, "__call__", noted):
+        outcomes = await put(database, *orders, *orders[::2], none_left, none_left)
+    assert [getattr(o, "repeated", None) for o in outcomes] == [False] * 6 + [True] * 3 + [None] * 2
+    assert outcomes[6:9] == [msgspec.structs.replace(o, repeated=True) for o in outcomes[:6:2]]
+    assert outcomes[9] == outcomes[10]
+    assert sure(outcomes[10], OrderRefused).reason is Refusal.OUT_OF_STOCK
+    assert statements_.count("write_orders") == 1  # nothing was tried twice
+    assert not {"lock_positions", "lock_some", "lock_holds"} & set(statements_)
+    assert statements_[-1] == "move_stock"  # nobody who wants the same stock waits for the repeats
+
+
+async def test_an_order_that_was_refused_and_comes_changed_in_the_same_set_is_placed(
+    database: Database, world: World
+) -> None:
+    """What is taken for others before it is held from the start then, in its turn."""
+    name, channel = "changed-its-mind", world.channels["refuse"]
+    too_many, fine = world.order(name, 5_000, channel=channel), world.order(name, 1, channel=channel)
+    left, no, yes, again = await put(database, world.order("left-of-it", 1), too_many, fine, fine)
+    assert isinstance(left, Placed)
+    assert sure(no, OrderRefused).reason is Refusal.OUT_OF_STOCK
+    assert again == msgspec.structs.replace(sure(yes, Placed), repeated=True)
+    await assert_clean(database)
 
 
 async def test_a_bad_order_does_not_spoil_its_neighbours(database: Database, world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ordino.aftercare.reactions import message
-from ordino.core.database import Database
+from ordino.core.database import Database, Tx
 from ordino.orders.model import Address
 from ordino.tracking import unmatched, watch
 from ordino.tracking.model import EventRefused, Kept, Kind, Recorded, Status, TrackingEvent
@@ -169,6 +169,56 @@ async def test_an_event_that_came_while_its_shipment_left_is_matched_later(datab
     await database.transact(lambda tx: match_events(tx, AT, LATER))
     assert await kept(database, item.tracking_number) == 0
     assert (await line(database, item.order_id))["delivered"] == 1
+
+
+async def _in_one_parcel(database: Database, world: World) -> tuple[list[Ship], str]:
+    """Two orders that have left in one parcel, of which a carrier has spoken before."""
+    items = sorted([await waiting(database, world), await waiting(database, world)], key=lambda item: item.order_id)
+    of = items[0].tracking_number
+    await in_one(database, take_events, [said(of, Kind.HANDED_OVER, AT - timedelta(hours=1))], AT)
+    for outcome in await in_one(database, ship, [items[0], under(items[1], of)], AT):
+        assert isinstance(outcome, Shipped)
+    return items, of
+
+
+async def _heard(database: Database, items: Sequence[Ship]) -> list[str]:
+    """What is recorded of the parcels of these orders."""
+    rows = await database.pool.fetch(
+        "SELECT kind FROM tracking.tracking_events WHERE order_id = any($1) ORDER BY order_id, at",
+        [item.order_id for item in items],
+    )
+    return [row["kind"] for row in rows]
+
+
+async def test_whoever_watches_one_order_of_a_parcel_holds_the_others_before_it_hears_what_was_said(
+    database: Database, world: World
+) -> None:
+    """The order that comes first is the one that is not watched: locked afterwards, it would be out of its turn."""
+    items, of = await _in_one_parcel(database, world)
+    await react(database, watch_parcel, items[1].order_id, "shipment_shipped", AT)
+    assert await kept(database, of) == 0
+    assert await _heard(database, items) == ["handed_over", "handed_over"]
+    await assert_clean(database)
+
+
+async def test_what_was_said_of_a_parcel_waits_where_an_order_joins_it_at_that_very_moment(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds one order locks no other for it: the events stay, and the duty, which locks orders first, takes them."""
+    items, of = await _in_one_parcel(database, world)
+    looked = watch.behind_numbers
+
+    async def before_it_joined(tx: Tx, numbers_: Collection[str]) -> dict[str, list[tuple[UUID, UUID]]]:
+        parcels = await looked(tx, numbers_)
+        return {one: [s for s in parcel if s[0] != items[0].order_id] for one, parcel in parcels.items()}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watch, "behind_numbers", before_it_joined)
+        await react(database, watch_parcel, items[1].order_id, "shipment_shipped", AT)
+    assert (await kept(database, of), await _heard(database, items)) == (1, [])
+    await database.transact(lambda tx: match_events(tx, AT, LATER))
+    assert (await kept(database, of), await _heard(database, items)) == (0, ["handed_over", "handed_over"])
+    await assert_clean(database)
 
 
 async def test_what_is_kept_is_bounded_in_time_and_count(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import cache
 
 from ordino.api.app import build
@@ -11,7 +10,6 @@ from ordino.api.doors import Doors
 from ordino.api.server import URL_VARIABLE, calm_collector, load_stages
 from ordino.core.database import Database
 from ordino.core.errors import Unavailable
-from ordino.core.patience import TRY_LATER
 from ordino.core.ready import tell_ready
 from ordino.core.settings import Settings
 from ordino.flows.versions import flow_plans
@@ -29,12 +27,7 @@ def application() -> Doors:
     settings = Settings.from_environment()
 
     async def open_database() -> Database:
-        try:
-            database = await _open(settings)
-        except Unavailable as error:
-            # The process has nothing to clean up yet, and its end says that it is worth starting again.
-            log.error("a server process cannot start, and is started again: %s", error)
-            os._exit(TRY_LATER)
+        database = await open_or_wait(settings)
         tell_ready()
         return database
 
@@ -43,6 +36,13 @@ def application() -> Doors:
     return doors
 
 
-async def _open(settings: Settings) -> Database:
+async def open_or_wait(settings: Settings) -> Database:
+    """The database; where it is away, what will be it. A process that replaces another during an outage answers as the others do:
+    503 until the database is there again, and at once then.
+    """
     assert settings.database_url is not None, f"{URL_VARIABLE} is set by whoever starts the server"
-    return await Database.of(settings, settings.database_url, plans=flow_plans())
+    try:
+        return await Database.of(settings, settings.database_url, plans=flow_plans())
+    except Unavailable as error:
+        log.error("a server process starts without its database, and answers 503 until it is there: %s", error)
+        return await Database.of(settings, settings.database_url, plans=flow_plans(), ask=False)

@@ -140,8 +140,8 @@ async def _as_it_is(connection: object) -> None:
     """Between users: nobody changes a session beyond their transaction, so there is nothing to ask the server to reset."""
 
 
-async def open_pool(url: str, *, size: int, limits: Limits) -> asyncpg.Pool[Any]:
-    """The pool that a process works with. Raises ``Unavailable``."""
+async def open_pool(url: str, *, size: int, limits: Limits, ask: bool = True) -> asyncpg.Pool[Any]:
+    """The pool that a process works with. Raises ``Unavailable``; but to who does not ``ask`` whether the database is there."""
 
     async def init(session: Session) -> None:
         await greet(session, limits.connect_seconds)
@@ -175,7 +175,8 @@ async def open_pool(url: str, *, size: int, limits: Limits) -> asyncpg.Pool[Any]
             },
         )
         try:
-            await pool.release(await pool.acquire())  # what is wrong is told now, and not to the first who asks
+            if ask:
+                await pool.release(await pool.acquire())  # what is wrong is told now, and not to the first who asks
         except BaseException:
             pool.terminate()
             raise

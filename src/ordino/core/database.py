@@ -135,8 +135,9 @@ class Database:
         statement_timeout_seconds: float = 30,
         lock_timeout_seconds: float = 5,
         limits: Limits | None = None,
+        ask: bool = True,
     ) -> Database:
-        """``limits``, where given, say all of the timeouts. Raises ``Unavailable``."""
+        """``limits``, where given, say all of the timeouts. Raises ``Unavailable``, unless it is not to ``ask``."""
         limits = limits or Limits(statement_seconds=statement_timeout_seconds, lock_seconds=lock_timeout_seconds)
 
         async def look_from() -> Session:
@@ -144,15 +145,15 @@ class Database:
                 url, "ordino lookout", seconds=limits.connect_seconds, connect_seconds=limits.connect_seconds
             )
 
-        pool = await open_pool(url, size=pool_size, limits=limits)
+        pool = await open_pool(url, size=pool_size, limits=limits, ask=ask)
         lookout = Lookout(look_from)
         lookout.start()
         return cls(pool, plans or Plans(), clock or WallClock(), limits, lookout)
 
     @classmethod
-    async def of(cls, settings: Settings, url: str, *, plans: Plans | None = None) -> Database:
+    async def of(cls, settings: Settings, url: str, *, plans: Plans | None = None, ask: bool = True) -> Database:
         """As the settings say. Raises ``Unavailable``."""
-        return await cls.open(url, plans=plans, pool_size=settings.pool_size, limits=Limits.of(settings))
+        return await cls.open(url, plans=plans, pool_size=settings.pool_size, limits=Limits.of(settings), ask=ask)
 
     async def close(self) -> None:
         if self._lookout is not None:

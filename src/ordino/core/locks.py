@@ -58,6 +58,8 @@ LADDER = (
         "SKU, location",
         "Wanted most, so held shortest: taken last, where it is not decided on under a lock.",
     ),
+    Rung("lot", "SKU, lot", "What comes names its lot where it comes; one lot may come to several places at once."),
+    Rung("serial number", "SKU, serial", "Two may name one number, for units of different places."),
     Rung(
         "shortfall",
         "SKU, location",

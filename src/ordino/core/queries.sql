@@ -44,9 +44,15 @@ FROM due WHERE r.bucket = due.bucket AND r.id = due.id
 RETURNING r.bucket, r.id, r.kind, r.subject_id, r.event_id, r.due_at, r.data, r.attempts;
 
 -- name: free_expired
--- Whoever held these is gone: they are due now.
-UPDATE core.reactions SET lease = NULL, due_at = :at::timestamptz
-WHERE lease IS NOT NULL AND due_at <= :wall_at::timestamptz;
+-- Whoever held these is gone: they are due now. What somebody settles at this moment is passed over.
+WITH expired AS (
+    SELECT bucket, id FROM core.reactions
+    WHERE lease IS NOT NULL AND due_at <= :wall_at::timestamptz
+    ORDER BY bucket, id
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE core.reactions r SET lease = NULL, due_at = :at::timestamptz
+FROM expired e WHERE r.bucket = e.bucket AND r.id = e.id;
 
 -- name: finish
 -- What is done leaves. Ids are unique across buckets.
@@ -77,9 +83,14 @@ FROM core.reactions WHERE dead_at IS NOT NULL ORDER BY dead_at, id LIMIT :limit:
 
 -- name: replay
 -- A person says: try these again.
-UPDATE core.reactions SET dead_at = NULL, attempts = 0, due_at = :at::timestamptz, lease = NULL
-WHERE id = any(:ids::uuid[]) AND dead_at IS NOT NULL
-RETURNING id;
+WITH dead AS (
+    SELECT bucket, id FROM core.reactions WHERE id = any(:ids::uuid[]) AND dead_at IS NOT NULL
+    ORDER BY bucket, id
+    FOR NO KEY UPDATE
+)
+UPDATE core.reactions r SET dead_at = NULL, attempts = 0, due_at = :at::timestamptz, lease = NULL
+FROM dead d WHERE r.bucket = d.bucket AND r.id = d.id
+RETURNING r.id;
 
 -- name: due_kinds
 -- Which of these kinds have something due, and the oldest due time of each: one look into the index a kind.
@@ -129,8 +140,11 @@ UPDATE core.idempotency SET status = :status::smallint, body = :body::bytea WHER
 SELECT digest, status, body FROM core.idempotency WHERE key = :key::text;
 
 -- name: forget_answers
--- Nobody repeats a request so old.
-DELETE FROM core.idempotency WHERE at < :before::timestamptz;
+-- Nobody repeats a request so old. What another worker forgets at this moment is passed over.
+WITH old AS (
+    SELECT key FROM core.idempotency WHERE at < :before::timestamptz ORDER BY key FOR UPDATE SKIP LOCKED
+)
+DELETE FROM core.idempotency i USING old o WHERE i.key = o.key;
 
 -- name: make_api_key
 -- A key is kept as its hash only.
@@ -192,22 +206,32 @@ RETURNING paused_until;
 
 -- name: try_accounts
 -- The first to come tries an account whose pause is over; the others wait until that is done.
-UPDATE core.paused_accounts SET paused_until = :until::timestamptz
-WHERE account = any(:accounts::text[]) AND paused_until <= :at::timestamptz
-RETURNING account;
+WITH over AS (
+    SELECT account FROM core.paused_accounts WHERE account = any(:accounts::text[]) AND paused_until <= :at::timestamptz
+    ORDER BY account
+    FOR NO KEY UPDATE
+)
+UPDATE core.paused_accounts p SET paused_until = :until::timestamptz FROM over o WHERE p.account = o.account
+RETURNING p.account;
 
 -- name: unpause_accounts
 -- These accounts serve again.
-DELETE FROM core.paused_accounts WHERE account = any(:accounts::text[]);
+WITH serving AS (
+    SELECT account FROM core.paused_accounts WHERE account = any(:accounts::text[]) ORDER BY account FOR UPDATE
+)
+DELETE FROM core.paused_accounts p USING serving s WHERE p.account = s.account;
 
 -- name: end_pauses
 -- Every account may be tried now.
-UPDATE core.paused_accounts SET paused_until = :at::timestamptz WHERE paused_until > :at::timestamptz;
+WITH paused AS (
+    SELECT account FROM core.paused_accounts WHERE paused_until > :at::timestamptz ORDER BY account FOR NO KEY UPDATE
+)
+UPDATE core.paused_accounts a SET paused_until = :at::timestamptz FROM paused p WHERE a.account = p.account;
 
 -- name: take_effects
 -- A worker that takes these effects is there.
 INSERT INTO core.taken_effects (kind, seen_at)
-SELECT kind, :at::timestamptz FROM unnest(:kinds::text[]) AS k (kind)
+SELECT kind, :at::timestamptz FROM unnest(:kinds::text[]) AS k (kind) ORDER BY kind
 ON CONFLICT (kind) DO UPDATE SET seen_at = greatest(taken_effects.seen_at, excluded.seen_at);
 
 -- name: taken_effects

@@ -140,9 +140,12 @@ async def keep(tx: Tx, moves: Sequence[StockMove], at: datetime) -> None:
             deltas[key, (bin_, lot)] += delta
             rows.append((move, bin_, lot, delta))
     await write(tx, deltas, rows, at)
-    for move in (*concerned, *aside):
-        if move.sku_id in by and by[move.sku_id].by == "serial":
-            await _move_serials(tx, move, at)
+    numbered = [move for move in (*concerned, *aside) if move.sku_id in by and by[move.sku_id].by == "serial"]
+    named = sorted({(move.sku_id, serial) for move in numbered for serial in move.serials})
+    if len(numbered) > 1 and named:  # each move would take its own, in the order of the moves
+        await sql.lock_serials(tx, sku_ids=[name[0] for name in named], serials=[name[1] for name in named])
+    for move in numbered:
+        await _move_serials(tx, move, at)
 
 
 class Shelf(Struct):

@@ -183,6 +183,7 @@ INSERT INTO inventory.waiting AS w (sku_id, channel_id, quantity, freed, offered
 SELECT n.sku_id, n.channel_id, n.quantity, 1, CASE WHEN d.stamp > :stamp::bigint THEN -1 ELSE n.seen END
 FROM unnest(:sku_ids::int[], :channel_ids::int[], :quantities::bigint[], :seen::bigint[]) AS n (sku_id, channel_id, quantity, seen)
 CROSS JOIN (SELECT sum(number) AS stamp FROM core.revisions WHERE name = any(:names::text[])) d
+ORDER BY n.sku_id, n.channel_id
 ON CONFLICT (sku_id, channel_id) DO UPDATE
 SET quantity = w.quantity + excluded.quantity,
     freed = w.freed + (w.freed <> excluded.offered OR w.stamp > :stamp::bigint OR (w.offered_at > :at::timestamptz) IS TRUE)::int;
@@ -768,12 +769,23 @@ INSERT INTO inventory.bins (location_id, code) VALUES (:location_id::int, :code:
 INSERT INTO inventory.serials (sku_id, serial, state)
 SELECT w.*, 'gone' FROM unnest(:sku_ids::int[], :serials::text[]) AS w (sku_id, serial) ORDER BY w.sku_id, w.serial ON CONFLICT DO NOTHING;
 
+-- name: lock_serials
+-- These serial numbers, held: others may have named some of them for units elsewhere.
+SELECT s.sku_id, s.serial
+FROM inventory.serials s JOIN unnest(:sku_ids::int[], :serials::text[]) AS w (sku_id, serial) USING (sku_id, serial)
+ORDER BY 1, 2 FOR NO KEY UPDATE OF s;
+
 -- name: move_serials
 -- Serial numbers go from one state to another; those that are not in one of the states stay, and do not come back.
-WITH moved AS (
-    UPDATE inventory.serials
+WITH held AS (
+    SELECT serial FROM inventory.serials
+    WHERE sku_id = :sku_id::int AND serial = any(:serials::text[]) AND state = any(:from_states::text[])
+    ORDER BY serial
+    FOR NO KEY UPDATE
+), moved AS (
+    UPDATE inventory.serials s
     SET state = :state::text, location_id = :location_id::int, order_id = :order_id::uuid, line_no = :line_no::int
-    WHERE sku_id = :sku_id::int AND serial = any(:serials::text[]) AND state = any(:from_states::text[]) RETURNING serial
+    FROM held h WHERE s.sku_id = :sku_id::int AND s.serial = h.serial RETURNING s.serial
 )
 INSERT INTO inventory.serial_moves (sku_id, serial, cause_id, kind, state, location_id, order_id, at)
 SELECT :sku_id::int, serial, :cause_id::uuid, :kind::text, :state::text, :location_id::int, :order_id::uuid, :at::timestamptz

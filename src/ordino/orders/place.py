@@ -115,7 +115,11 @@ class PlannedOrder(Struct, frozen=True, gc=False):
 
 
 async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Outcome]:
-    """One outcome an order, in order. An order that the channel sent before is answered as the first time."""
+    """One outcome an order, in order. An order that the channel sent before is answered as the first time.
+
+    So is one that stands in the set twice: whoever waits for the stock that was taken does not wait for its repeats. Only where the
+    first was refused and the next says something else is that to be placed, too, after stock was taken: everything is held then.
+    """
     outcomes: list[Outcome | None] = [None] * len(orders)
     pending: list[tuple[int, NewOrder]] = []
     for index, order in enumerate(orders):
@@ -125,6 +129,7 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
         else:
             outcomes[index] = fault
     locked: _Locked | None = None
+    again = False
     while pending:
         firsts: dict[tuple[str, str], int] = {}
         now: list[tuple[int, NewOrder]] = []
@@ -133,14 +138,19 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
             first = firsts.setdefault((order.channel, order.external_id), index)
             (now if first == index else later).append((index, order))
         answers, locked_now = await _place_distinct(
-            tx, [order for _, order in now], at, beside=[order for _, order in later], locked=locked
+            tx, [order for _, order in now], at, beside=[order for _, order in later], locked=locked, again=again
         )
         for (index, _), outcome in zip(now, answers, strict=True):
             outcomes[index] = outcome
-        pending, locked = (
-            later,
-            locked_now,
-        )  # the same order twice in one batch: its repeats are answered like any repeat
+        pending = []
+        for index, order in later:
+            first = firsts[order.channel, order.external_id]
+            if order == orders[first]:
+                said = outcomes[first]
+                outcomes[index] = replace(said, repeated=True) if isinstance(said, Placed) else said
+            else:
+                pending.append((index, order))
+        locked, again = locked_now, True
     return [outcome for outcome in outcomes if outcome is not None]
 
 
@@ -155,9 +165,18 @@ class _Locked(Struct, frozen=True):
 
 
 async def _place_distinct(
-    tx: Tx, orders: Sequence[NewOrder], at: datetime, *, beside: Sequence[NewOrder], locked: _Locked | None
+    tx: Tx,
+    orders: Sequence[NewOrder],
+    at: datetime,
+    *,
+    beside: Sequence[NewOrder],
+    locked: _Locked | None,
+    again: bool,
 ) -> tuple[list[Outcome], _Locked | None]:
-    """Each order once; ``beside`` them are those that come after them in this transaction. Also returns what is held for all."""
+    """Each order once; ``beside`` them are those that come after them in this transaction. Also returns what is held for all.
+
+    Raises ``Raced`` where one is to be placed that comes ``again`` and what it needs is not held: others' stock is taken already.
+    """
     network = await facts(tx)
     outcomes: dict[int, Outcome] = {}
     known: dict[int, Channel] = {}
@@ -192,8 +211,10 @@ async def _place_distinct(
         elif index not in outcomes and (said := unknown_level(network, orders[index].service_level)) is not None:
             outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_SERVICE_LEVEL, said, "/service_level")
     chosen = [index for index in open_ if index not in outcomes]
+    if again and chosen and locked is None:
+        raise Raced([])
     if locked is None and (chosen or beside):
-        locked = await _lock(tx, [*(orders[index] for index in chosen), *beside], skus, at, again=bool(beside))
+        locked = await _lock(tx, [*(orders[index] for index in chosen), *beside], skus, at)
     held = await _held(tx, orders, chosen, channels, at, outcomes, locked is not None)
     chosen = [index for index in chosen if index not in outcomes]
     if chosen:
@@ -216,15 +237,11 @@ async def _place_distinct(
     return [outcomes[index] for index in range(len(orders))], locked
 
 
-async def _lock(
-    tx: Tx, orders: Sequence[NewOrder], skus: Mapping[str, Sku], at: datetime, *, again: bool
-) -> _Locked | None:
-    """Lock the holds, if everything is to be held from the start: after a lost race, where stock demands it, or where an
-    order comes ``again`` in the same transaction. None: it is not.
-    """
+async def _lock(tx: Tx, orders: Sequence[NewOrder], skus: Mapping[str, Sku], at: datetime) -> _Locked | None:
+    """Lock the holds, if everything is to be held from the start: after a lost race, or where stock demands it. None: it is not."""
     known = [skus[line.sku] for order in orders for line in order.lines if line.sku in skus]
     sku_ids = frozenset(sku_id for sku in known for sku_id, _ in sku.parts or ((sku.sku_id, 1),))
-    if not (again or await must_hold(tx, sku_ids, at=at)):
+    if not await must_hold(tx, sku_ids, at=at):
         return None
     named = sorted({order.hold_id for order in orders if order.hold_id is not None})
     lapsed = await holds.lock_lapsed(tx, sku_ids, at=at, beside=named)

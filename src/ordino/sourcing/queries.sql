@@ -60,6 +60,7 @@ INSERT INTO sourcing.outlook (sku_id, location_id, weekly_units, price_minor, cu
 SELECT o.*, :at::timestamptz
 FROM unnest(:sku_ids::int[], :location_ids::int[], :weekly::float8[], :prices::bigint[], :currencies::text[])
     AS o (sku_id, location_id, weekly, price, currency)
+ORDER BY o.sku_id, o.location_id
 ON CONFLICT (sku_id, location_id) DO UPDATE
 SET weekly_units = excluded.weekly_units, price_minor = excluded.price_minor, currency = excluded.currency, at = excluded.at;
 

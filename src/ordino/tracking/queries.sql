@@ -113,8 +113,15 @@ RETURNING tracking_number, kind, at;
 
 -- name: take_unmatched
 -- What was kept of these numbers is no longer kept: it happens to their parcels.
-DELETE FROM tracking.unmatched_events WHERE tracking_number = any(:tracking_numbers::text[])
-RETURNING tracking_number, kind, at, place, detail, expected_at;
+WITH taken AS (
+    SELECT tracking_number, kind, at FROM tracking.unmatched_events WHERE tracking_number = any(:tracking_numbers::text[])
+    ORDER BY tracking_number, kind, at
+    FOR UPDATE
+)
+DELETE FROM tracking.unmatched_events u USING taken t
+WHERE u.tracking_number = t.tracking_number AND u.kind = t.kind AND u.at = t.at
+  /* on shards: AND u.tracking_number = any(:tracking_numbers::text[]) */
+RETURNING u.tracking_number, u.kind, u.at, u.place, u.detail, u.expected_at;
 
 -- name: matched_numbers
 -- Numbers that are known by now, though events of them are kept.
@@ -122,8 +129,14 @@ SELECT DISTINCT u.tracking_number FROM tracking.unmatched_events u JOIN warehous
 ORDER BY u.tracking_number LIMIT :limit::int;
 
 -- name: forget_unmatched
--- What nobody has shipped for so long is not going to be shipped.
-DELETE FROM tracking.unmatched_events WHERE event_id < :before::uuid;
+-- What nobody has shipped for so long is not going to be shipped. What is taken at this moment is passed over.
+WITH old AS (
+    SELECT tracking_number, kind, at FROM tracking.unmatched_events WHERE event_id < :before::uuid
+    ORDER BY tracking_number, kind, at
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM tracking.unmatched_events u USING old o
+WHERE u.tracking_number = o.tracking_number AND u.kind = o.kind AND u.at = o.at;
 
 -- name: unmatched
 -- One page of what is kept, newest first.

@@ -61,7 +61,7 @@ async def take_events(
     ``shipment_to_be_late`` says so; ``returned_to_sender`` turns the parcel back. What a carrier says of a parcel after its end is
     only recorded. What it says of a number that no shipment has is kept.
     """
-    behind = await _behind(tx, {event.tracking_number for event in tracking_events})
+    behind = await behind_numbers(tx, {event.tracking_number for event in tracking_events})
     outcomes: dict[int, Recorded | Kept | EventRefused] = {}
     unknown: list[tuple[int, TrackingEvent]] = []
     known: list[tuple[int, TrackingEvent]] = []
@@ -78,22 +78,29 @@ async def take_events(
     return [outcomes[index] for index in range(len(tracking_events))]
 
 
-async def take_kept(tx: Tx, tracking_numbers: Collection[str], *, at: datetime) -> None:
-    """What was said of these numbers before their shipments left happens to them now, in the order of its time."""
-    events = await unmatched.take(tx, tracking_numbers)
-    if events:
-        behind = await _behind(tx, {event.tracking_number for event in events})
+async def take_kept(tx: Tx, tracking_numbers: Collection[str], held: Collection[UUID], *, at: datetime) -> None:
+    """What was said of these numbers before their shipments left happens to them now, in the order of its time.
+
+    ``held`` are the orders that this transaction has locked. Where a shipment of another order is in the parcel, because it joined
+    the number meanwhile, what is kept waits for ``take_matched``: it is too late to lock that order, too.
+    """
+    numbers = await unmatched.kept_of(tx, tracking_numbers)
+    if not numbers:
+        return
+    behind = await behind_numbers(tx, numbers)
+    mine = {number for number, parcel in behind.items() if all(order_id in held for order_id, _ in parcel)}
+    if events := await unmatched.take(tx, mine):
         await _take(tx, list(enumerate(events)), behind, at, kept=True)
 
 
 async def take_matched(tx: Tx, tracking_numbers: Collection[str], *, at: datetime) -> None:
     """The same, by whoever has not locked the orders behind these numbers yet: orders go first."""
-    behind = await _behind(tx, tracking_numbers)
-    await orders_ledger.lock(tx, {order_id for parcel in behind.values() for order_id, _ in parcel})
-    await take_kept(tx, tracking_numbers, at=at)
+    behind = await behind_numbers(tx, tracking_numbers)
+    held = await orders_ledger.lock(tx, {order_id for parcel in behind.values() for order_id, _ in parcel})
+    await take_kept(tx, tracking_numbers, held, at=at)
 
 
-async def _behind(tx: Tx, tracking_numbers: Collection[str]) -> dict[str, list[Shipment]]:
+async def behind_numbers(tx: Tx, tracking_numbers: Collection[str]) -> dict[str, list[Shipment]]:
     """Number -> the shipments in its parcel, the first one first."""
     behind: dict[str, list[Shipment]] = {}
     for row in await sql.behind_numbers(tx, tracking_numbers=sorted(tracking_numbers)):
@@ -196,7 +203,8 @@ async def _parcels(tx: Tx, shipments: Mapping[Shipment, str], at: datetime) -> d
     missing = [Sent(*s, number, s[1]) for s, number in shipments.items() if s[1] not in parcels]
     if missing:
         await begin(tx, missing, at=at)
-        await take_kept(tx, {sent.tracking_number for sent in missing}, at=at)
+        held = {order_id for order_id, _ in shipments}
+        await take_kept(tx, {sent.tracking_number for sent in missing}, held, at=at)
         parcels = await load()
     return parcels
 
@@ -261,7 +269,7 @@ async def _close(tx: Tx, said: Sequence[_Said], behind: Mapping[str, Sequence[Sh
     if not ending:
         return
     await numbers.close(tx, ending, at=at)
-    now = await _behind(tx, ending)
+    now = await behind_numbers(tx, ending)
     if any(set(now[number]) != set(behind[number]) for number in ending):
         raise Raced([])
 

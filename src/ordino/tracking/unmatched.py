@@ -99,6 +99,13 @@ async def _write(
     return {(row["tracking_number"], row["kind"], row["at"]) for row in rows}
 
 
+async def kept_of(tx: Tx, tracking_numbers: Collection[str]) -> set[str]:
+    """Of which of these numbers something is kept."""
+    if not tracking_numbers:
+        return set()
+    return {row["tracking_number"] for row in await sql.unmatched_kinds(tx, tracking_numbers=sorted(tracking_numbers))}
+
+
 async def take(tx: Tx, tracking_numbers: Collection[str]) -> list[TrackingEvent]:
     """What was kept of these numbers, in the order of its time. It is no longer kept."""
     if not tracking_numbers:

@@ -13,7 +13,7 @@ from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import OrderRow
 from ordino.tracking.begin import Sent, begin, look_at, sql
 from ordino.tracking.model import ParcelRow, Status
-from ordino.tracking.take_events import take_kept
+from ordino.tracking.take_events import behind_numbers, take_kept
 from ordino.warehouse import numbers
 
 __all__ = ["Sent", "begin_what_left", "check_late", "look_again", "watch"]
@@ -25,7 +25,9 @@ async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
     A process of an earlier release may have sent a shipment under the number of another parcel. It cannot be watched; the event
     ``tracking_number_taken`` says so.
     """
-    orders = await orders_ledger.lock(tx, [s.order_id for s in shipments])
+    behind = await behind_numbers(tx, {s.tracking_number for s in shipments})
+    fellows = {order_id for parcel in behind.values() for order_id, _ in parcel}
+    orders = await orders_ledger.lock(tx, fellows.union(s.order_id for s in shipments))
     wanted = [
         numbers.Numbered(tracking_number=s.tracking_number, order_id=s.order_id, shipment_id=s.shipment_id)
         for s in shipments
@@ -34,7 +36,7 @@ async def watch(tx: Tx, shipments: Sequence[Sent], *, at: datetime) -> None:
     await _complain(tx, [s for s in shipments if s.shipment_id not in numbered], orders, at)
     watched = [s for s in shipments if s.shipment_id in numbered]
     await begin(tx, watched, at=at)
-    await take_kept(tx, {s.tracking_number for s in watched}, at=at)
+    await take_kept(tx, {s.tracking_number for s in watched}, orders, at=at)
 
 
 async def begin_what_left(tx: Tx, order_ids: Collection[UUID], *, at: datetime) -> bool:
@@ -47,7 +49,7 @@ async def begin_what_left(tx: Tx, order_ids: Collection[UUID], *, at: datetime) 
     numbered = await numbers.ensure(tx, [numbers.Numbered(**row) for row in rows])
     left = [Sent(**row, event_id=row["shipment_id"]) for row in rows if row["shipment_id"] in numbered]
     await begin(tx, left, at=at)
-    await take_kept(tx, {s.tracking_number for s in left}, at=at)
+    await take_kept(tx, {s.tracking_number for s in left}, order_ids, at=at)
     return True
 
 

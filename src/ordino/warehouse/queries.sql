@@ -91,6 +91,8 @@ SELECT code, sentence, stock_effect, excludes_location FROM warehouse.short_reas
 -- A row comes back if it is new or differed.
 INSERT INTO warehouse.short_reasons AS r (code, sentence, stock_effect, excludes_location)
 SELECT * FROM unnest(:codes::text[], :sentences::text[], :stock_effects::text[], :excludes::boolean[])
+    AS w (code, sentence, stock_effect, excludes_location)
+ORDER BY w.code
 ON CONFLICT (code) DO UPDATE
 SET sentence = excluded.sentence, stock_effect = excluded.stock_effect, excludes_location = excluded.excludes_location
 WHERE r.* IS DISTINCT FROM excluded.*
