@@ -33,6 +33,28 @@ def test_a_command_on_an_empty_database_says_what_to_do(cluster_url: str) -> Non
         assert (status, "ordino migrate" in said) == (1, True), said
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ORDINO_TRUSTED_PROXIES", "nobody"),
+        ("ORDINO_SMTP_SENDER", "a@b.example,eve@x.example"),
+        ("ORDINO_SMTP_URL", "smtp://localhost:99999"),
+    ],
+)
+@pytest.mark.parametrize("word", ["up", "serve", "demo"])
+def test_a_setting_that_only_a_part_reads_is_refused_before_the_part_is_started(
+    word: str, variable: str, value: str, tmp_path: Path
+) -> None:
+    environment = {
+        "ORDINO_SMTP_URL": "smtp://localhost:1",
+        "ORDINO_DATA_DIRECTORY": str(tmp_path / "new"),
+        variable: value,
+    }
+    status, said = told(word, **environment)
+    assert (status, said.count("\n"), f"ordino: {variable}=" in said) == (1, 1, True), said
+    assert not (tmp_path / "new").exists()
+
+
 EVERY_COMMAND = (
     ["migrate"],
     ["verify"],

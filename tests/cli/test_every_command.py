@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -112,7 +114,10 @@ def of_the_machine(ordino: Terminal, tmp_path: Path) -> None:
     ordino("migrate")
     key_id = ordino("keys", "make", "till", "--scope", "admin").split()[1].rstrip(".")
     assert key_id in ordino("keys", "list")
+    listed = json.loads(ordino("keys", "list", "--json"))
+    assert [(key["name"], key["scopes"]) for key in listed if key["key_id"] == key_id] == [("till", ["admin"])]
     ordino("keys", "revoke", key_id)
+    assert {"send", "capture"} <= {one["kind"] for one in json.loads(ordino("effects", "--json"))["effects"]}
     flow = tmp_path / "flow.yaml"
     flow.write_text(packaged())
     assert "reactions to" in ordino("flows", "validate", flow)
@@ -124,6 +129,12 @@ def of_stock(ordino: Terminal, world: World, tmp_path: Path) -> None:
     counts = tmp_path / "counts-1.csv"
     counts.write_text(f"sku,location,on_hand\n{sku},{here},60\n")
     assert "counts-1.csv" in ordino("stock", "feed", counts)
+    receipts = tmp_path / "receipts-2.csv"
+    receipts.write_bytes(f"sku;location;quantity;reason\n{sku};{here};1;Nachzügler\n".encode("windows-1252"))
+    ordino("stock", "feed", receipts, status=1)
+    ordino("stock", "feed", receipts, "--charset", "utf-7", status=1)
+    assert "1 applied" in ordino("stock", "feed", receipts, "--charset", "windows-1252")
+    assert "Nachzügler" in ordino("stock", "moves", sku, "--location", here)
     folder = tmp_path / "folder"
     (folder / "incoming").mkdir(parents=True)
     (folder / "incoming" / "receipts-1.csv").write_text(f"sku,location,quantity,reason\n{sku},{there},5,delivery\n")
@@ -185,6 +196,9 @@ def of_orders(ordino: Terminal, on: On, world: World) -> None:
     order_id, _ = on(lambda database: delivered(database, world.order("came back", 3), THEN))
     ordino("orders", "refund", order_id, "--reason", "late", "--goodwill", 50)
     assert "late" in ordino("orders", "refunds", order_id)
+    ordino("orders", "refund", order_id, "--reason", "late", "--goodwill", 1, "--note", "rang twice")
+    assert "rang twice" in ordino("orders", "notes", order_id)
+    assert "Erased: 1 note." in ordino("orders", "erase-notes", order_id)
     for last in ("receive-return", "cancel-return"):
         ordino("orders", "return", order_id, "1=1", "--reason", "changed_mind")
         found = json.loads(ordino("orders", "returns", order_id, "--json"))["returns"]
@@ -213,7 +227,20 @@ def of_dead_letters(ordino: Terminal, on: On) -> None:
     )
     on(lambda database: database.pool.execute(dead, letter_id, now))
     assert str(letter_id) in ordino("dead-letters", "list")
+    [letter] = json.loads(ordino("dead-letters", "list", "--json"))
+    assert (letter["id"], letter["subject_id"], letter["attempts"]) == (str(letter_id), str(letter_id), 12)
     assert "is due now" in ordino("dead-letters", "replay", letter_id)
+
+
+def test_every_command_that_shows_a_table_can_answer_with_json() -> None:
+    shown = 0
+    for name in commands():
+        run = app[name.split()[0]] if " " not in name else app[name.split()[0]][name.split()[1]]
+        assert run.default_command is not None, name
+        if re.search(r"\b(Table|show|render)\(", inspect.getsource(run.default_command)):
+            assert "json" in inspect.signature(run.default_command).parameters, name
+            shown += 1
+    assert shown > 25
 
 
 def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:

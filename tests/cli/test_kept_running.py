@@ -193,9 +193,10 @@ async def test_up_takes_orders_again_after_any_one_of_its_processes_is_killed(di
             await up.until("let go of the old server's processes", lambda: not any(map(lives, orphans)))
         assert url_of_running(directory) == url
 
-        status, said = await asyncio.to_thread(told, "up", ORDINO_DATA_DIRECTORY=str(directory), ORDINO_PORT="18498")
-        assert status == 1
-        assert f"is in use by `ordino up` on http://127.0.0.1:{port} (process {up.process.pid})" in said
+        for other in ("18498", str(port)):
+            status, said = await asyncio.to_thread(told, "up", ORDINO_DATA_DIRECTORY=str(directory), ORDINO_PORT=other)
+            assert status == 1
+            assert f"is in use by `ordino up` on http://127.0.0.1:{port} (process {up.process.pid})" in said
         status, said = await asyncio.to_thread(told, "verify", ORDINO_DATA_DIRECTORY=str(directory))
         assert (status, f"using the PostgreSQL of `ordino up` on http://127.0.0.1:{port}" in said) == (0, True), said
         assert await up.stop() == 0, up.said()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from collections.abc import AsyncIterator
 
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from ordino.core.charsets import CHARSETS, codec_of
 from ordino.core.errors import Fault, Invalid, UnsupportedMedia
-from ordino.core.rows import CSV, NDJSON, UNZIPPED_AT_ONCE, Limits, media_type_of, read_rows, unzipped
+from ordino.core.rows import CSV, NDJSON, UNZIPPED_AT_ONCE, Limits, check_readable, media_type_of, read_rows, unzipped
 
 
 class Thing(Struct):
@@ -33,7 +35,7 @@ EXPECTED = [(2, {"sku": "Jäger", "on_hand": "3"}), (4, {"sku": "b", "on_hand": 
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("zipped", [False, True])
 async def test_csv_is_read_as_people_save_it(delimiter: str, encoding: str, zipped: bool) -> None:
     text = "sku,on_hand,note\r\nJäger,3,\r\n\r\nb,4,x\r\n".replace(",", delimiter)
@@ -41,18 +43,100 @@ async def test_csv_is_read_as_people_save_it(delimiter: str, encoding: str, zipp
     assert await read(gzip.compress(body) if zipped else body) == EXPECTED
 
 
-@pytest.mark.parametrize("media_type", [CSV, NDJSON])
-async def test_what_is_not_utf_8_is_refused_with_its_line_and_what_to_do(media_type: str) -> None:
+async def test_another_encoding_must_be_named() -> None:
     body = "sku;on_hand\nb;1\nJäger;3\n".encode("windows-1252")
-    with pytest.raises(Invalid, match=r"Line 3 is not UTF-8.*Save the file as UTF-8"):
-        await read(body, media_type, size=1000)
-    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
-        mark = "" if encoding == "utf-16" else "\ufeff"
-        for zipped in (False, True):
-            text = f"{mark}sku;on_hand\nb;1\n".encode(encoding)
-            with pytest.raises(UnsupportedMedia, match="only UTF-8 is read"):
-                await read(gzip.compress(text) if zipped else text, media_type)
+    with pytest.raises(Invalid, match=r"Line 3 is not UTF-8.*charset=windows-1252"):
+        await read(body, size=1000)
+    assert (await read(body, charset="windows-1252"))[1] == (3, {"sku": "Jäger", "on_hand": "3"})
     assert media_type_of('Text/CSV; header=present; charset="Latin-1"') == "text/csv"
+
+
+CODES = {
+    "utf-8-sig": "Jäger", "utf-16": "Jäger", "UTF-16LE": "Jäger", "utf-16-be": "Ċafé", "ISO-8859-1": "Jäger", "latin1": "Jäger",
+    "iso-8859-2": "Łódź", "iso-8859-5": "Сапог", "iso-8859-7": "Ελλάς", "iso-8859-9": "Şişe", "iso-8859-15": "5€",
+    "windows-1250": "Łódź", "windows-1251": "Сапог", "Windows-1252": "5€", "cp1252": "5€", "windows-1253": "Ελλάς",
+    "windows-1254": "Şişe", "windows-1255": "שלום", "windows-1256": "قلم", "windows-1257": "Šķēres", "windows-1258": "Đô",
+    "windows-874": "ไทย", "ibm437": "Jäger", "cp850": "Jäger", "ibm852": "Łódź", "macintosh": "Jäger", "koi8-r": "Сапог",
+    "Shift_JIS": "表①", "sjis": "ソ", "windows-31j": "髙", "euc-jp": "日本", "gb18030": "中文𠀀", "gbk": "中文", "gb2312": "中文",
+    "big5": "許功蓋", "euc-kr": "한국",
+}  # fmt: skip
+WRITTEN_WITH = {"windows-874": "cp874", "macintosh": "mac-roman", "windows-31j": "cp932", "Shift_JIS": "cp932"}
+
+
+@pytest.mark.parametrize("charset", CODES)
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_csv_is_read_in_every_charset_of_the_list_however_it_is_cut(charset: str, size: int) -> None:
+    sku = CODES[charset]
+    body = f'sku;on_hand;note\r\nb;1;"x;\ny"\r\n{sku};3;\r\n'.encode(WRITTEN_WITH.get(charset, charset))
+    expected = [(2, {"sku": "b", "on_hand": "1", "note": "x;\ny"}), (4, {"sku": sku, "on_hand": "3"})]
+    assert await read(body, charset=charset, size=size) == expected
+    assert await read(gzip.compress(body), charset=charset, size=size) == expected
+
+
+def test_the_list_of_charsets_holds_no_others_than_were_tried() -> None:
+    tried = {codec_of(charset, csv=True) for charset in CODES}
+    assert {codec_of(charset, csv=True) for charset in CHARSETS} <= tried
+    for charset in CHARSETS:
+        assert charset == "utf-8" or codecs.lookup(str(codec_of(charset, csv=True)))._is_text_encoding  # type: ignore[attr-defined]
+
+
+REFUSED = [
+    "utf-7", "utf_7", "UTF7", "punycode", "idna", "base64", "hex", "rot13", "zlib", "bz2", "uu", "quopri", "raw_unicode_escape",
+    "unicode_escape", "undefined", "mbcs", "oem", "utf-32", "utf-8-variants", "hz", "iso2022_jp", "cp037", "klingon", "", " ",
+    "\x00", "x" * 500, "utf-8\n", "../utf-8", "charmap", "string_escape", "unicode_internal",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("charset", REFUSED)
+async def test_no_other_charset_is_read_and_the_known_ones_are_named(charset: str) -> None:
+    with pytest.raises(UnsupportedMedia, match=r"Save the file as UTF-8.*or name one of utf-8, utf-16, .*windows-1252"):
+        await read(b"sku,on_hand\nb,1\n", charset=charset)
+    with pytest.raises(UnsupportedMedia):
+        await check_readable(parts(b"sku,on_hand\nb,1\n"), CSV, charset=charset)
+
+
+@pytest.mark.parametrize("charset", ["windows-1252", "utf-16", "utf-16le", "shift_jis", *REFUSED])
+async def test_json_lines_are_utf_8(charset: str) -> None:
+    with pytest.raises(UnsupportedMedia, match="only UTF-8"):
+        await read(b'{"sku": "b", "on_hand": 1}\n', NDJSON, charset=charset)
+    with pytest.raises(UnsupportedMedia, match="only UTF-8"):
+        await check_readable(parts(b"{}\n"), NDJSON, charset=charset)
+    for marked in ("\ufeff{}\n".encode("utf-16-le"), "\ufeff{}\n".encode("utf-16-be")):
+        with pytest.raises(UnsupportedMedia, match="only UTF-8 is read"):
+            await read(marked, NDJSON)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_utf_16_needs_a_mark_or_its_byte_order(size: int) -> None:
+    for order in ("utf-16-le", "utf-16-be"):
+        body = "sku,on_hand\nJäger,1\n".encode(order)
+        with pytest.raises(Invalid, match=r"does not begin with a byte order mark.*charset=utf-16le"):
+            await read(body, charset="utf-16", size=size)
+        for sent in (body, "\ufeff".encode(order) + body):
+            assert await read(sent, charset=order, size=size) == [(2, {"sku": "Jäger", "on_hand": "1"})]
+    assert await read(b"", charset="utf-16") == []
+
+
+@pytest.mark.parametrize(
+    ("charset", "said", "broken"),
+    [
+        ("windows-1252", "windows-1252", b"\x81"),
+        ("utf-16le", "utf-16le", b"\x00\xd8a\x00"),
+        ("utf-16", "utf-16", b"\xd8"),
+        ("shift_jis", "shift_jis", b"\x81"),
+        ("gbk", "gb18030", b"\x81"),
+        (None, "UTF-8", b"\xff"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+async def test_what_cannot_be_read_is_told_with_its_line(
+    charset: str | None, said: str, broken: bytes, size: int
+) -> None:
+    # of UTF-16, U+010A has the byte of a line's end and is none
+    text = "sku,on_hand\nb,1\nĊ,2\nc," if "utf-16" in str(charset) else "sku,on_hand\nb,1\nb,2\nc,"
+    encoding = {"utf-16": "utf-16", "utf-16le": "utf-16-le"}.get(str(charset), "ascii")
+    with pytest.raises(Invalid, match=f"Line 4 is not {said}"):
+        await read(text.encode(encoding) + broken, charset=charset, size=size)
 
 
 @pytest.mark.parametrize("header", ["sku;amount", "sku", "sku,sku,on_hand"])

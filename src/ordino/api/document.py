@@ -84,24 +84,62 @@ def viewer() -> Router:
     return create_static_files_router(ASSETS, directories=[files], include_in_schema=False)
 
 
+# What every operation may be answered: status -> the types of its problem documents, and what they mean.
+ALWAYS = {
+    "400": "`invalid`: the request itself is wrong; `errors` point to what is. Nothing was changed.",
+    "401": "`unauthorized`: the request needs an API key that is not revoked. Nothing was changed.",
+    "403": "`forbidden`: the key lacks the scope, or there is no key and the caller is not on this machine, or "
+    "`ORDINO_ALLOWED_HOSTS` does not have the name by which the server is called. Nothing was changed.",
+    "500": "`fault`: Ordino has a fault, which is logged. It is not known whether anything was changed: send the same request "
+    "again with the same `Idempotency-Key` (orders: `external_id`).",
+    "503": "`unavailable`: nothing was changed; send the request again after a second (`Retry-After`). `outcome_unknown`: the "
+    "database did not answer the commit; the same request with the same `Idempotency-Key` (orders: `external_id`) gets the "
+    "outcome, once.",
+}
+WITH_BODY = {
+    "408": "`timed_out`: the body did not come in time. Rows that were processed before stay so.",
+    "413": "`too_large`: the body is larger than is read here. Nothing was changed.",
+    "415": "`unsupported_media_type`: the charset or Content-Encoding of the body is not read here. Nothing was changed.",
+}
+KEYLESS = frozenset({"/health", "/ready"})
+REFUSED = (
+    "Any other refusal, as a problem document (RFC 9457): `type` ends in its reason, and `detail` says what to do. "
+    "Nothing was changed."
+)
+
+
 def complete(app: Litestar) -> None:
-    """Problem documents as the answer of every operation to what it refuses, and keys for what is sent."""
+    """Problem documents as the answers of every operation to what it refuses, and keys for what is sent."""
     document = app.openapi_schema
     assert document.paths is not None, "there are routes"
     document.components.schemas["Problem"] = _Told(schema_of(Problem))
-    refused = OpenAPIResponse(
-        description="A problem document (RFC 9457); nothing was changed.",
-        content={PROBLEM: OpenAPIMediaType(schema=Reference("#/components/schemas/Problem"))},
-    )
-    for item in document.paths.values():
+    told = {**ALWAYS, **WITH_BODY, "default": REFUSED}
+    document.components.responses = {_component(status): _answer(words) for status, words in told.items()}
+    for path, item in document.paths.items():
         for method in _METHODS:
             operation: Operation | None = getattr(item, method)
             if operation is None:
                 continue
             answers = {status: told for status, told in (operation.responses or {}).items() if status.startswith("2")}
-            operation.responses = {**answers, "default": refused}
+            refused = [status for status in ALWAYS if path not in KEYLESS or status not in ("401", "403")]
+            if getattr(operation, "takes_body", False):
+                refused += WITH_BODY
+            refusals = {
+                status: Reference(f"#/components/responses/{_component(status)}")
+                for status in [*sorted(refused), "default"]
+            }
+            operation.responses = {**answers, **refusals}
             if method in _CHANGING:
                 operation.parameters = [*(operation.parameters or []), _KEY]
+
+
+def _component(status: str) -> str:
+    return f"Problem{status.capitalize()}"
+
+
+def _answer(words: str) -> OpenAPIResponse:
+    problem = OpenAPIMediaType(schema=Reference("#/components/schemas/Problem"))
+    return OpenAPIResponse(description=words, content={PROBLEM: problem})
 
 
 class _Told(Schema):

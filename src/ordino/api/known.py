@@ -38,7 +38,7 @@ async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
     counts, and for a body where the route takes none; ``UnsupportedMedia`` for a body that nobody here can read.
     """
     handler: Any = request.route_handler
-    refuse_media(request.scope["headers"])
+    refuse_media(request.scope["headers"], rows=getattr(handler.operation_class, "takes_rows", ()))
     if not handler.resolve_include_in_schema():
         return
     if request.scope["query_string"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json as json_
 import os
 import sys
 import time
@@ -24,6 +23,7 @@ from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
+from ordino.cli.terminal import Json, on_database, show
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.lifeline import VARIABLE, end_with_starter
 from ordino.core.ready import tell_ready
@@ -50,6 +50,8 @@ TEND_SECONDS = 0.1
 def up() -> None:
     """Start everything: PostgreSQL (unless ORDINO_DATABASE_URL is set), migrations, HTTP, a worker."""
     settings = Settings.from_environment()
+    running.refuse_bad_settings(settings)
+    running.refuse_held_directory(settings)  # before its port is found taken, too: it says who has both
     refuse_taken_port(settings)
     with running.database_url(settings, alone=True) as url:
         running.run(running.prepare(url))
@@ -111,6 +113,7 @@ def serve() -> None:
 
     end_with_starter()
     settings = Settings.from_environment()
+    running.refuse_bad_settings(settings)
     if VARIABLE not in os.environ:  # processes of a server that was killed may still listen; they are ours
         refuse_taken_port(settings)
     with running.database_url(settings) as url:
@@ -183,7 +186,10 @@ def demo(
 
     running.end_by_exception()
     running.load_stages()
-    raise SystemExit(run(Settings.from_environment(), orders=orders, exit=exit, month=month, seed=seed))
+    settings = Settings.from_environment()
+    if not exit:
+        running.refuse_bad_settings(settings)
+    raise SystemExit(run(settings, orders=orders, exit=exit, month=month, seed=seed))
 
 
 @app.command
@@ -268,23 +274,20 @@ def revoke_key(key_id: UUID) -> None:
 
 
 @keys_app.command(name="list")
-def list_keys() -> None:
+def list_keys(*, json: Json = False) -> None:
     """All keys, newest first."""
     from ordino.core import keys
 
-    settings = Settings.from_environment()
-    with running.database_url(settings) as url:
+    found = on_database(lambda database: database.read(keys.keys))
 
-        async def read() -> list[keys.ApiKey]:
-            async with running.opened(settings, url) as database:
-                return await database.read(keys.keys)
+    def table() -> Table:
+        table = Table(Column("key", min_width=36), "name", "scopes", "made", "revoked")
+        for key in found:
+            revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+            table.add_row(str(key.key_id), key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+        return table
 
-        found = running.run(read())
-    table = Table(Column("key", min_width=36), "name", "scopes", "made", "revoked")
-    for key in found:
-        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-        table.add_row(str(key.key_id), key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
-    console.print(table)
+    show(found, table, json=json)
 
 
 @app.command(name="effects")
@@ -318,25 +321,21 @@ def show_effects(*, json: Annotated[bool, Parameter(help="One JSON document.", n
 
 
 @letters_app.command(name="list")
-def list_letters(*, limit: int = 100, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+def list_letters(*, limit: int = 100, json: Json = False) -> None:
     """What failed too often, oldest first."""
-    from ordino.api.dead_letters import DeadLetter, dead_letters
+    from ordino.api.dead_letters import dead_letters
 
-    settings = Settings.from_environment()
-    with running.database_url(settings) as url:
+    found = on_database(lambda database: database.read(lambda tx: dead_letters(tx, limit)))
 
-        async def read() -> list[DeadLetter]:
-            async with running.opened(settings, url) as database:
-                return await database.read(lambda tx: dead_letters(tx, limit))
+    def table() -> Table:
+        table = Table(
+            Column("id", min_width=36), "reaction", Column("subject", overflow="fold"), "attempts", "last error"
+        )
+        for letter in found:
+            table.add_row(str(letter.id), letter.kind, str(letter.subject_id), str(letter.attempts), letter.last_error)
+        return table
 
-        found = running.run(read())
-    if json:
-        print(json_.dumps([{"id": str(x.id), "kind": x.kind, "last_error": x.last_error} for x in found]))
-        return
-    table = Table(Column("id", min_width=36), "reaction", Column("subject", overflow="fold"), "attempts", "last error")
-    for letter in found:
-        table.add_row(str(letter.id), letter.kind, str(letter.subject_id), str(letter.attempts), letter.last_error)
-    console.print(table)
+    show(found, table, json=json)
 
 
 @letters_app.command(name="replay")

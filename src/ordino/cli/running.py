@@ -60,6 +60,22 @@ def database_url(settings: Settings, *, alone: bool = False) -> Iterator[str]:
         yield server.url
 
 
+def refuse_bad_settings(settings: Settings) -> None:
+    """Raises ``BadSetting`` for what only the server or the worker reads. Their starter says it, instead of starting them again."""
+    from ordino.aftercare.send import server_of
+    from ordino.api.callers import trust_of
+
+    trust_of(settings)
+    if settings.smtp_url is not None:
+        server_of(settings.smtp_url, settings.smtp_sender)
+
+
+def refuse_held_directory(settings: Settings) -> None:
+    """Raises ``DirectoryInUse`` if another command runs the embedded server of these settings."""
+    if settings.database_url is None and (holder := holder_of(settings.data_directory)) is not None:
+        raise DirectoryInUse(settings.data_directory, holder)
+
+
 def named(settings: Settings) -> str:
     """This command, as others are told who holds a directory."""
     word = next(iter(sys.argv[1:]), "")

@@ -66,6 +66,9 @@ def feed_file(
     as_of: Annotated[
         str | None, Parameter(help="When the counts were taken, e.g. 2026-11-27T08:00:00Z; by default now.")
     ] = None,
+    charset: Annotated[
+        str | None, Parameter(help="What a CSV is written in if it is not UTF-8, e.g. windows-1252.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Take in a file of counts, adjustments or receipts. Given again, what was applied is passed over."""
@@ -84,7 +87,7 @@ def feed_file(
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task(path.name, total=size)
             taking = asyncio.ensure_future(
-                folder.take_file(database, path, of, media_type, name=called, as_of=time, read=read)
+                folder.take_file(database, path, of, media_type, name=called, as_of=time, charset=charset, read=read)
             )
             while not taking.done():
                 await asyncio.wait([taking], timeout=0.1)

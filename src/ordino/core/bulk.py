@@ -24,6 +24,7 @@ from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
 from ordino.core.http import Body, answer_once, apart, described
+from ordino.core.media import charset_of
 from ordino.core.rows import CSV, GZIPPED, NDJSON, Limits, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import (
     Created,
@@ -216,10 +217,18 @@ class Kind(Generic[Thing]):
 
 def rows_of(request: Request[Any, Any, Any], type_: type[Struct], *, decode: bool = False) -> Rows:
     """The rows of a request's body, by its headers."""
-    media_type = media_type_of(request.headers.get("content-type", ""))
+    told = request.headers.get("content-type", "")
     zipped = request.headers.get("content-encoding", "").strip().lower() in GZIPPED
     limits: Limits = request.app.state.row_limits
-    return read_rows(request.stream(), media_type, type_, zipped=zipped, decode=decode, limits=limits)
+    return read_rows(
+        request.stream(),
+        media_type_of(told),
+        type_,
+        charset=charset_of(told),
+        zipped=zipped,
+        decode=decode,
+        limits=limits,
+    )
 
 
 async def _whole(request: Request[Any, Any, Any]) -> bytes:

@@ -414,7 +414,7 @@ class EmbeddedPostgres:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull(self.directory)
         return DirectoryUnusable(
-            f"{self.directory} cannot be used: {error}. Choose another directory with ORDINO_DATA_DIRECTORY."
+            f"{self.directory} cannot be used: {error.strerror or error}. Choose another directory with ORDINO_DATA_DIRECTORY."
         )
 
 

@@ -300,6 +300,7 @@ def described(
     @dataclass
     class Described(Operation):
         takes_body: ClassVar[bool] = body is not None or bool(rows)
+        takes_rows: ClassVar[frozenset[str]] = frozenset(rows)
 
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema()

@@ -8,7 +8,6 @@ that unpack to many times their size (``Limits``). Whoever reads rows lets other
 from __future__ import annotations
 
 import asyncio
-import codecs
 import csv
 import zlib
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -18,8 +17,9 @@ import msgspec
 from msgspec import Struct
 
 from ordino.core.cells import cell_fault, columns_of, row_of, tidy_row
+from ordino.core.charsets import codec_of, decoder_of, not_decoded
 from ordino.core.codes import is_plain, tidy
-from ordino.core.errors import Fault, Invalid, UnsupportedMedia
+from ordino.core.errors import Fault, Invalid
 
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
@@ -31,8 +31,8 @@ GZIPPED = frozenset({"gzip", "x-gzip"})
 UNZIPPED_AT_ONCE = 64 * 1024
 UNZIPPED_FREELY = 10_000_000
 """So many bytes may come out of a zipped body whatever its size."""
-SAVED = "Save the file as UTF-8 (in Excel: 'CSV UTF-8') and send it again."
 COLUMNS = 1000
+MARK_BYTES = 2
 LINES_IN_A_ROW = 128
 """After so many lines, other requests have their turn."""
 ORDINARY_CHARACTERS = 10_000
@@ -71,17 +71,19 @@ def read_rows(
     media_type: str,
     type_: type[Struct],
     *,
+    charset: str | None = None,
     zipped: bool = False,
     decode: bool = False,
     limits: Limits = LIMITS,
 ) -> Rows:
     """The rows of a body. A zipped one is recognized, too, if nobody says that it is. With ``decode``, NDJSON becomes the type at
-    once.
+    once. Raises ``UnsupportedMedia`` for a charset that is not read (``charsets.py``).
     """
+    codec = codec_of(charset, csv=media_type != NDJSON)
     plain = unzipped(stream, sure=zipped, ratio=limits.ratio)
     if media_type == NDJSON:
         return read_ndjson(plain, type_, decode=decode, limits=limits)
-    return read_csv(plain, type_, limits=limits)
+    return read_csv(plain, type_, codec=codec, limits=limits)
 
 
 async def unzipped(
@@ -154,7 +156,9 @@ class _Waste:
             raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
 
 
-async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, limits: Limits = LIMITS) -> Rows:
+async def read_csv(
+    stream: AsyncIterator[bytes], type_: type[Struct], *, codec: str | None = None, limits: Limits = LIMITS
+) -> Rows:
     """Lines and their rows: field -> text. The header names the columns, parted by a comma, a semicolon, a tab or a bar; empty ones
     after the last name are passed over with their empty cells. Cells are stripped; an empty one leaves its field out; a list's
     values are parted by blanks. A cell that its field cannot take is a ``Fault`` that shows it.
@@ -163,7 +167,7 @@ async def read_csv(stream: AsyncIterator[bytes], type_: type[Struct], *, limits:
     columns = None
     delimiter = ","
     waste = _Waste(limits.waste_lines)
-    async for line, text in _records(stream):
+    async for line, text in _records(stream, codec=codec):
         if not text:
             waste.note(line)
             continue
@@ -231,11 +235,15 @@ def _check(header: Sequence[str], fields: dict[str, Any], line: int) -> None:
         raise Invalid(detail, faults=[Fault(f"/{line}", detail)])
 
 
-async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> AsyncIterator[tuple[int, str]]:
-    """Line numbers and records. A record ends with its line, unless a quote is open there. Text is UTF-8. Raises
-    ``UnsupportedMedia`` for UTF-16.
+async def _records(
+    stream: AsyncIterator[bytes], *, quotes: bool = True, codec: str | None = None
+) -> AsyncIterator[tuple[int, str]]:
+    """Line numbers and records. With ``quotes`` it is CSV, and a record ends with its line unless a quote is open there. Raises
+    what ``decoder_of`` raises, and ``Invalid`` for what the codec cannot read.
     """
     decoder: Any = None
+    head = b""
+    marked = True  # a byte order mark may still come
     record: list[str] = []
     begun: list[str] = []  # of a line that has not ended yet
     line = first = 1
@@ -247,13 +255,17 @@ async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> Asyn
         await asyncio.sleep(0)
         ended = part is None
         if decoder is None:
-            if part is not None and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise UnsupportedMedia(f"This is UTF-16, and only UTF-8 is read. {SAVED}")
-            decoder = codecs.getincrementaldecoder("utf-8-sig")()
+            head += part or b""
+            if len(head) < MARK_BYTES and not ended:
+                continue
+            decoder, codec = decoder_of(codec, head, csv=quotes)
+            part = head
         try:
             text = decoder.decode(part or b"", final=ended)
         except UnicodeDecodeError as error:
-            raise _not_decoded(error, line) from error
+            raise not_decoded(error, line, codec, csv=quotes) from error
+        if marked and text:
+            text, marked = text.removeprefix("\ufeff"), False
         *lines, rest = text.split("\n")
         if lines and begun:
             before = "".join(begun)
@@ -283,11 +295,6 @@ async def _records(stream: AsyncIterator[bytes], *, quotes: bool = True) -> Asyn
         raise Invalid(
             f"The text ends inside a quoted cell that begins in line {first}. Send it whole, or close the quote."
         )
-
-
-def _not_decoded(error: UnicodeDecodeError, line: int) -> Invalid:
-    lines = bytes(error.object[: error.start]).count(b"\n")
-    return Invalid(f"Line {line + lines} is not UTF-8: {error.reason}. {SAVED}")
 
 
 async def read_ndjson(
@@ -345,11 +352,17 @@ def _looked_at(body: bytes, type_: type[Struct], *, decode: bool) -> Any:
         return cell_fault(error, row)
 
 
-async def check_readable(stream: AsyncIterator[bytes], media_type: str, *, limits: Limits = LIMITS) -> None:
-    """Read a body to its end and keep nothing of it. Raises ``Invalid`` where it cannot be read on."""
+async def check_readable(
+    stream: AsyncIterator[bytes], media_type: str, *, charset: str | None = None, limits: Limits = LIMITS
+) -> None:
+    """Read a body to its end and keep nothing of it. Raises ``Invalid`` where it cannot be read on, and ``UnsupportedMedia`` for a
+    charset that is not read.
+    """
+    quotes = media_type != NDJSON
+    codec = codec_of(charset, csv=quotes)
     waste = _Waste(limits.waste_lines)
     plain = unzipped(stream, ratio=limits.ratio)
-    async for line, text in _records(plain, quotes=media_type != NDJSON):
+    async for line, text in _records(plain, quotes=quotes, codec=codec):
         if text:
             waste.rows += 1
         else:

@@ -240,6 +240,7 @@ async def take_file(
     *,
     name: str | None,
     as_of: datetime | None = None,
+    charset: str | None = None,
     read: list[int] | None = None,
     limits: Limits = LIMITS,
     opened: Opener = _open,
@@ -266,16 +267,16 @@ async def take_file(
     token = ACTOR.set(f"file {path.name}"[:200])
     try:
         if kind is not COUNTS:
-            await _check(parts(None), path.name, media_type, limits)
-        rows = read_rows(parts(read), media_type, kind.type, decode=True, limits=limits)
+            await _check(parts(None), path.name, media_type, charset, limits)
+        rows = read_rows(parts(read), media_type, kind.type, charset=charset, decode=True, limits=limits)
         return await feed(database, rows, kind, name=name, as_of=as_of)
     finally:
         ACTOR.reset(token)
 
 
-async def _check(parts: AsyncIterator[bytes], name: str, media_type: str, limits: Limits) -> None:
+async def _check(parts: AsyncIterator[bytes], name: str, media_type: str, charset: str | None, limits: Limits) -> None:
     try:
-        await check_readable(parts, media_type, limits=limits)
+        await check_readable(parts, media_type, charset=charset, limits=limits)
     except Invalid as error:
         raise Invalid(f"{error.detail} Nothing of {name!r} was applied.", faults=error.faults) from error
 
