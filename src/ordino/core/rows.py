@@ -247,7 +247,7 @@ async def _records(
     record: list[str] = []
     begun: list[str] = []  # of a line that has not ended yet
     line = first = 1
-    length = 0
+    length = unended = 0  # of the record, and of its line that has not ended yet
     quoted = ended = False
     parts = aiter(stream)
     while not ended:
@@ -267,14 +267,13 @@ async def _records(
         if marked and text:
             text, marked = text.removeprefix("\ufeff"), False
         *lines, rest = text.split("\n")
-        if lines and begun:
-            before = "".join(begun)
-            lines[0] = before + lines[0]
-            length -= len(before)
+        if lines:
+            lines[0] = "".join([*begun, lines[0]])
             begun.clear()
+            unended = 0
         if rest:
             begun.append(rest)
-            length += len(rest)
+            unended += len(rest)
         if ended and begun:
             lines.append("".join(begun))
         for text in lines:
@@ -289,7 +288,7 @@ async def _records(
                 first, length = line, 0
             if not line % LINES_IN_A_ROW:
                 await asyncio.sleep(0)
-        if length > LINE_CHARACTERS:
+        if length + unended > LINE_CHARACTERS:
             raise Invalid(f"Line {first} is longer than {LINE_CHARACTERS} characters; a quote may be open there.")
     if record:
         raise Invalid(
