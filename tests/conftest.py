@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 
 from ladder import watched
+from ordino.cli.running import prepare
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 
@@ -61,6 +62,17 @@ def database_url(cluster: EmbeddedPostgres, template: str) -> Iterator[str]:
     finish(command(cluster.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield database_at(cluster.url, name)
     finish(command(cluster.url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def keyless(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A database in which there has never been a key, with the packaged flow."""
+    name = f"keyless_{uuid4().hex}"
+    await command(cluster.url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = database_at(cluster.url, name)
+    await prepare(url)
+    yield url
+    await command(cluster.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:

@@ -122,9 +122,9 @@ def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     assert told("keys", "make", "till", "--scope", "all", ORDINO_DATABASE_URL=database_url)[0] == 1
 
 
-def test_a_stranger_is_not_let_in_without_a_key(cluster_url: str, database_url: str) -> None:
+async def test_a_stranger_is_not_let_in_without_a_key(keyless: str) -> None:
     for words in (["up"], ["serve"]):
-        status, said = told(*words, ORDINO_DATABASE_URL=database_url, ORDINO_HOST="0.0.0.0", ORDINO_PORT="18499")
+        status, said = told(*words, ORDINO_DATABASE_URL=keyless, ORDINO_HOST="0.0.0.0", ORDINO_PORT="18499")
         assert (status, "ordino keys make" in said) == (1, True), said
 
 
