@@ -292,7 +292,7 @@ async def test_units_that_are_found_again_are_held_against_nobody(database: Data
     assert (counts["tries"], counts["excluded_location_ids"]) == (1, [second])
     assert not [one for one in await database.read(exceptions) if one.order_id == order_id]
     [told] = await events(database, order_id, "exception_resolved")
-    assert (told["action"], told["reason"]) == ("retry", "units were found")
+    assert (told["action"], told["reason"]) == ("retry", "units_were_found")
     await database.transact(lambda tx: found(tx, there, at=AT))
     assert (await line(database, order_id))["tries"] == 1
     await database.transact(lambda tx: allocate(tx, [order_id], at=AT))
