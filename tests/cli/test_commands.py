@@ -177,7 +177,8 @@ async def test_a_part_that_is_told_to_stop_while_it_starts_stops(
 async def test_a_server_answers_what_it_has_begun_before_it_stops(
     database_url: str, listening: int, output: Path
 ) -> None:
-    with running("serve", output=output, port=listening, ORDINO_DATABASE_URL=database_url) as serve:
+    patient = {f"ORDINO_{what}_TIMEOUT_SECONDS": "600" for what in ("LOCK", "STATEMENT", "BATCH")}
+    with running("serve", output=output, port=listening, ORDINO_DATABASE_URL=database_url, **patient) as serve:
         await serve.ready()
         locking = await asyncpg.connect(database_url)
         hold = locking.transaction()
