@@ -19,7 +19,8 @@ import pytest
 from cyclopts import App
 
 from conftest import finish
-from ordino.cli import main
+from ordino.cli import commands as commands_module
+from ordino.cli import main, terminal
 from ordino.cli.commands import app
 from ordino.cli.running import prepare
 from ordino.core.database import Database
@@ -59,7 +60,8 @@ class Terminal:
         self.ran: set[str] = set()
         self._known = set(commands())
         patch.setenv("ORDINO_DATABASE_URL", url)
-        patch.setenv("COLUMNS", "250")
+        for module in (commands_module, terminal):
+            patch.setattr(module.console, "width", 250)  # tables are shown whole
 
     def __call__(self, *words: object, body: object = None, status: int = 0) -> str:
         said = [str(word) for word in words]
