@@ -175,12 +175,12 @@ async def test_a_part_that_is_told_to_stop_while_it_starts_stops(
 
 
 async def test_a_server_answers_what_it_has_begun_before_it_stops(
-    database_url: str, listening: int, output: Path
+    keyless: str, listening: int, output: Path
 ) -> None:
     patient = {f"ORDINO_{what}_TIMEOUT_SECONDS": "600" for what in ("LOCK", "STATEMENT", "BATCH")}
-    with running("serve", output=output, port=listening, ORDINO_DATABASE_URL=database_url, **patient) as serve:
+    with running("serve", output=output, port=listening, ORDINO_DATABASE_URL=keyless, **patient) as serve:
         await serve.ready()
-        locking = await asyncpg.connect(database_url)
+        locking = await asyncpg.connect(keyless)
         hold = locking.transaction()
         await hold.start()
         await locking.execute("LOCK TABLE catalog.sellers")
