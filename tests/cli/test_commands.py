@@ -174,9 +174,7 @@ async def test_a_part_that_is_told_to_stop_while_it_starts_stops(
         assert "refused" not in part.said()
 
 
-async def test_a_server_answers_what_it_has_begun_before_it_stops(
-    keyless: str, listening: int, output: Path
-) -> None:
+async def test_a_server_answers_what_it_has_begun_before_it_stops(keyless: str, listening: int, output: Path) -> None:
     patient = {f"ORDINO_{what}_TIMEOUT_SECONDS": "600" for what in ("LOCK", "STATEMENT", "BATCH")}
     with running("serve", output=output, port=listening, ORDINO_DATABASE_URL=keyless, **patient) as serve:
         await serve.ready()

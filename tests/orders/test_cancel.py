@@ -87,6 +87,18 @@ async def test_one_order_twice_in_a_batch_is_cancelled_once(database: Database, 
     assert second.reason is CancelRefusal.TOO_LATE
 
 
+async def test_one_order_twice_in_a_batch_gives_stock_back_in_the_order_of_locks(
+    database: Database, world: World
+) -> None:
+    """What the second cancellation frees stands before what the first one did; the watcher of every test would tell."""
+    before = [await reserved(database, world, sku) for sku in ("sku-1", "sku-2")]
+    order_id = await put(database, world.order("backwards", {"sku-1": 2, "sku-2": 1}))
+    last_first = [Cancellation(order_id=order_id, lines=[LineCancellation(line_no=line_no)]) for line_no in (2, 1)]
+    assert all(isinstance(done, Cancelled) for done in await call_off(database, *last_first))
+    assert [await reserved(database, world, sku) for sku in ("sku-1", "sku-2")] == before
+    await steps.assert_clean(database)
+
+
 async def test_units_that_shipped_before_their_stop_was_answered_are_not_cancelled_again(
     database: Database, world: World
 ) -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from ordino.core.codes import ReasonCode
 from ordino.core.database import Tx
@@ -91,8 +91,16 @@ class _Taking(Struct):
     wanted: dict[int, int]
 
 
+class _Freed(Struct, kw_only=True):
+    """What all cancellations of a batch give back: the places of these orders, in the order they came, and stock."""
+
+    order_ids: dict[UUID, None] = field(default_factory=dict)
+    stock_moves: list[StockMove] = field(default_factory=list)
+
+
 async def cancel(tx: Tx, cancellations: Sequence[Cancellation], *, at: datetime) -> list[Cancelled | CancelRefused]:
     """One outcome a cancellation, in order. A cancellation is done as asked, or refused whole."""
+    freed = _Freed()
     outcomes: list[Cancelled | CancelRefused | None] = [None] * len(cancellations)
     pending = list(enumerate(cancellations))
     while pending:  # one order twice in a batch: the second sees what the first left
@@ -102,15 +110,19 @@ async def cancel(tx: Tx, cancellations: Sequence[Cancellation], *, at: datetime)
         for index, cancellation in pending:
             (later if cancellation.order_id in seen else now).append((index, cancellation))
             seen.add(cancellation.order_id)
-        done = await _cancel_distinct(tx, [cancellation for _, cancellation in now], at)
+        done = await _cancel_distinct(tx, [cancellation for _, cancellation in now], freed, at)
         for (index, _), outcome in zip(now, done, strict=True):
             outcomes[index] = outcome
         pending = later
+    # Days and stock are given back once, in their turn: what a later round frees may stand before what an earlier one did.
+    if freed.order_ids:
+        await capacity.give_back(tx, await facts(tx), list(freed.order_ids))
+    await stock.post(tx, freed.stock_moves, at=at)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
 async def _cancel_distinct(
-    tx: Tx, cancellations: Sequence[Cancellation], at: datetime
+    tx: Tx, cancellations: Sequence[Cancellation], freed: _Freed, at: datetime
 ) -> list[Cancelled | CancelRefused]:
     orders = await ledger.lock(tx, [c.order_id for c in cancellations])
     lines: dict[UUID, dict[int, LineRow]] = defaultdict(dict)
@@ -128,7 +140,7 @@ async def _cancel_distinct(
         else:
             takings[cancellation.order_id] = taken
     done = [c for c in cancellations if c.order_id in takings]
-    results = await _write(tx, done, takings, orders, lines, at)
+    results = await _write(tx, done, takings, orders, lines, freed, at)
     return [refusals.get(c.order_id) or results[c.order_id] for c in cancellations]
 
 
@@ -190,6 +202,7 @@ async def _write(
     takings: Mapping[UUID, _Taking],
     orders: Mapping[UUID, OrderRow],
     lines: Mapping[UUID, Mapping[int, LineRow]],
+    freed: _Freed,
     at: datetime,
 ) -> dict[UUID, Cancelled]:
     if not cancellations:
@@ -198,7 +211,6 @@ async def _write(
     events: list[Event] = []
     unit_moves: list[UnitMove] = []
     shipping: list[ShippingMove] = []
-    stock_moves: list[StockMove] = []
     taken_allocations: list[tuple[UUID, int, int, int]] = []
     wishes: list[tuple[UUID, int, int]] = []
     said: list[NewNote] = []
@@ -210,7 +222,7 @@ async def _write(
         for (line_no, location_id), quantity in taking.allocated.items():
             by_line[line_no] += quantity
             taken_allocations.append((order_id, line_no, location_id, quantity))
-            stock_moves.append(
+            freed.stock_moves.append(
                 StockMove(
                     lines[order_id][line_no].sku_id,
                     location_id,
@@ -257,13 +269,12 @@ async def _write(
             released=[0] * len(taken_allocations),
             picked=[0] * len(taken_allocations),
         )
-        await capacity.give_back(tx, await facts(tx), list(results))
+        freed.order_ids |= dict.fromkeys(results)
     if wishes:
         columns = list(zip(*wishes, strict=True))
         await ledger.sql.want_stops(tx, order_ids=list(columns[0]), line_nos=list(columns[1]), deltas=list(columns[2]))
     await notes.write(tx, said, at=at)
     await record(tx, events)
-    await stock.post(tx, stock_moves, at=at)
     return {
         order_id: Cancelled(
             order_id,
