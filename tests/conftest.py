@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from ladder import watched
 from ordino.cli.running import prepare
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
+from ordino.core.migrations import DIRECTORY, migrate
 
 T = TypeVar("T")
 TEMPLATE = "migrated"
@@ -29,27 +31,34 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("busy")
 
 
-@pytest.fixture(scope="session")
+@contextmanager
 def short_directory() -> Iterator[Path]:
     """A directory that every user may pass through, with a path short enough for sockets."""
     directory = Path(tempfile.mkdtemp(prefix="ordino-", dir="/tmp"))
     directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """The data directory of an embedded PostgreSQL of the test's own, not made yet."""
+    with short_directory() as parent:
+        yield parent / "data"
 
 
 @pytest.fixture(scope="session")
-def cluster(short_directory: Path) -> Iterator[EmbeddedPostgres]:
+def cluster() -> Iterator[EmbeddedPostgres]:
     """One running PostgreSQL for each worker of the test run."""
-    with EmbeddedPostgres(short_directory / "data", {"shared_buffers": "128MB"}) as server:
+    with short_directory() as parent, EmbeddedPostgres(parent / "data", {"shared_buffers": "128MB"}) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def template(cluster: EmbeddedPostgres) -> str:
     """The name of a database with every migration applied, made once for each worker."""
-    from ordino.core.migrations import migrate
-
     finish(command(cluster.url, f"CREATE DATABASE {TEMPLATE}"))
     finish(migrate(database_at(cluster.url, TEMPLATE)))
     return TEMPLATE
@@ -64,15 +73,42 @@ def database_url(cluster: EmbeddedPostgres, template: str) -> Iterator[str]:
     finish(command(cluster.url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@asynccontextmanager
+async def new_database(cluster: EmbeddedPostgres, template: str = "template0") -> AsyncIterator[str]:
+    """The URL of a database for one test, empty or made from a template; dropped after it, whoever is still connected."""
+    name = f"new_{uuid4().hex}"
+    await command(cluster.url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield database_at(cluster.url, name)
+    finally:
+        await command(cluster.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def database_before(cluster: EmbeddedPostgres, revision: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database as it was before a revision."""
+    async with new_database(cluster) as url:
+        connection = await asyncpg.connect(url)
+        try:
+            await run_revisions(connection, before=revision)
+            yield connection
+        finally:
+            await connection.close()
+
+
+async def run_revisions(connection: asyncpg.Connection, *, since: str = "0001", before: str = "9999") -> None:
+    """The SQL of all revisions from ``since`` on that come before ``before``."""
+    for script in sorted(DIRECTORY.glob("versions/*.sql")):
+        if since <= script.name[:4] < before:
+            await connection.execute(script.read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 async def keyless(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """A database in which there has never been a key, with the packaged flow."""
-    name = f"keyless_{uuid4().hex}"
-    await command(cluster.url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = database_at(cluster.url, name)
-    await prepare(url)
-    yield url
-    await command(cluster.url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with new_database(cluster, template) as url:
+        await prepare(url)
+        yield url
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:

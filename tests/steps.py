@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from litestar.di import Provide
 from ordino.api.app import build
 from ordino.api.doors import Doors
 from ordino.cli.verify import verify
+from ordino.core.connecting import Limits as Timeouts
 from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
 from ordino.core.http import problem
@@ -188,8 +190,33 @@ async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = Tr
     await life
 
 
-def application(database_url: str) -> Litestar:
-    async def open_database() -> Database:
-        return await Database.open(database_url, plans=flow_plans())
+def application(database_url: str, settings: Settings | None = None, *, limits: Timeouts | None = None) -> Litestar:
+    """The whole application on a database; ``limits`` say how long it waits for that."""
 
-    return build(open_database, Settings(body_limit_bytes=1_000_000))
+    async def open_database() -> Database:
+        return await Database.open(database_url, plans=flow_plans(), limits=limits)
+
+    return build(open_database, settings or Settings(body_limit_bytes=1_000_000))
+
+
+def order_body(external_id: str, *, lines: int = 1) -> dict[str, Any]:
+    """An order as a client sends it to a ``served_world``: one unit for 500 cents a line."""
+    return {
+        "channel": "refuse",
+        "external_id": external_id,
+        "currency": "USD",
+        "lines": [{"sku": "sku-1", "quantity": 1, "unit_price_minor": 500} for _ in range(lines)],
+        "total_minor": 500 * lines,
+        "ship_to": {"name": "A", "line1": "1 Main Street", "city": "Columbus", "postal_code": "43215", "country": "US"},
+    }
+
+
+async def meanwhile(caller: httpx.AsyncClient, sending: Awaitable[T]) -> tuple[T, float]:
+    """What ``sending`` came to, and the longest that anybody waited for `/health` and a turn of the event loop meanwhile, in seconds."""
+    task, took = asyncio.ensure_future(sending), 0.0
+    while not task.done():
+        began = time.perf_counter()
+        await asyncio.sleep(0.005)  # others have their turn: what keeps the event loop busy delays the answer
+        assert (await caller.get("/health")).status_code == 200
+        took = max(took, time.perf_counter() - began)
+    return await task, took

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
+from conftest import short_directory
 from ordino.cli import running
 from ordino.cli.bench import load, world
 from ordino.cli.verify import verify
@@ -27,11 +26,9 @@ CEILING_SECONDS = 600.0
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Short enough for a socket to lie in it, and open to the server's own user."""
-    directory = Path(tempfile.mkdtemp(prefix="ordino-crash-", dir="/tmp"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    """Logs and lists of the test lie in it, beside the data of PostgreSQL."""
+    with short_directory() as directory:
+        yield directory
 
 
 @asynccontextmanager

@@ -8,12 +8,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from ordino.api.server import load_stages
 from ordino.catalog.model import Channel, Seller, Sku
 from ordino.catalog.upsert import sku_ids, upsert_channels, upsert_sellers, upsert_skus
 from ordino.core.database import Database, Tx
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.core.upserts import NotUpserted, Outcome
+from ordino.flows.versions import ensure_active
 from ordino.inventory import ledger
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.model import CarrierService, Location, Member, Network, PostalCode, Rate, Zone
@@ -84,6 +86,18 @@ class World(Struct, frozen=True):
             shipping_minor=shipping_minor,
             **(fields | more),
         )
+
+
+async def served_world(database: Database, **options: Any) -> World:
+    """A small world that a server can serve: the packaged flow is active. The options are those of ``small_world``."""
+    await activate_flow(database)
+    return await small_world(database, **options)
+
+
+async def activate_flow(database: Database) -> None:
+    load_stages()
+    at = database.clock.now()
+    await database.transact(lambda tx: ensure_active(tx, at=at))
 
 
 async def small_world(

@@ -11,14 +11,12 @@ from httpx import AsyncClient
 from litestar import Litestar
 
 from ordino.api.access import KEPT_SECONDS
-from ordino.api.app import build
 from ordino.api.callers import trust_of, why_not_here
 from ordino.api.server import NoKey, refuse_open_door
 from ordino.core import keys
 from ordino.core.database import Database
 from ordino.core.settings import BadSetting, Settings
-from ordino.flows.versions import flow_plans
-from steps import calling
+from steps import application, calling
 
 PATHS = [
     ("GET", "/v1/skus"),
@@ -67,11 +65,8 @@ INSIDE: dict[str, dict[str, str]] = {
 }
 
 
-def application(url: str, **settings: Any) -> Litestar:
-    async def open_database() -> Database:
-        return await Database.open(url, plans=flow_plans())
-
-    return build(open_database, Settings(**settings))
+def served(url: str, **settings: Any) -> Litestar:
+    return application(url, Settings(**settings))
 
 
 async def asked(client: AsyncClient, headers: dict[str, str], paths: Sequence[tuple[str, str]] = FEW) -> set[int]:
@@ -79,7 +74,7 @@ async def asked(client: AsyncClient, headers: dict[str, str], paths: Sequence[tu
 
 
 async def test_without_a_key_only_programs_on_this_machine_are_answered(keyless: str) -> None:
-    async with calling(application(keyless)) as client:
+    async with calling(served(keyless)) as client:
         for who, headers in OUTSIDE.items():
             assert await asked(client, headers) == {403}, who
             assert (await client.get("/health", headers=headers)).status_code == 200
@@ -87,13 +82,13 @@ async def test_without_a_key_only_programs_on_this_machine_are_answered(keyless:
         assert 403 not in await asked(client, {}, PATHS)
         for who, headers in INSIDE.items():
             assert 403 not in await asked(client, headers), who
-    async with calling(application(keyless), "203.0.113.9") as client:
+    async with calling(served(keyless), "203.0.113.9") as client:
         assert await asked(client, {}) == {403}
 
 
 async def test_a_proxy_that_is_trusted_says_who_calls(keyless: str) -> None:
     settings = {"trusted_proxies": "127.0.0.1, 10.0.0.0/8", "allowed_hosts": "oms.example"}
-    async with calling(application(keyless, **settings)) as client:
+    async with calling(served(keyless, **settings)) as client:
         for chain in (
             "203.0.113.9",
             "127.0.0.1, 203.0.113.9",
@@ -114,7 +109,7 @@ async def test_a_proxy_that_is_trusted_says_who_calls(keyless: str) -> None:
 
 
 async def test_names_of_the_server_can_be_set_and_then_hold_for_everybody(keyless: str) -> None:
-    async with calling(application(keyless, host="192.0.2.7", allowed_hosts="OMS.example, oms")) as client:
+    async with calling(served(keyless, host="192.0.2.7", allowed_hosts="OMS.example, oms")) as client:
         for host in ("oms.example:443", "oms", "192.0.2.7", "localhost"):
             assert 403 not in await asked(client, {"Host": host}), host
         async with await Database.open(keyless) as database:
@@ -122,12 +117,12 @@ async def test_names_of_the_server_can_be_set_and_then_hold_for_everybody(keyles
         key = {"Authorization": f"Bearer {token}"}
         assert await asked(client, {**key, "Host": "evil.example"}) == {403}
         assert 403 not in await asked(client, {**key, "Host": "oms.example"})
-    async with calling(application(keyless)) as client:  # without names, a key is enough
+    async with calling(served(keyless)) as client:  # without names, a key is enough
         assert 403 not in await asked(client, {**key, "Host": "anything.example", "X-Forwarded-For": "203.0.113.9"})
 
 
 async def test_once_there_was_a_key_the_door_never_opens_by_itself_again(keyless: str) -> None:
-    async with await Database.open(keyless) as database, calling(application(keyless)) as client:
+    async with await Database.open(keyless) as database, calling(served(keyless)) as client:
         at = database.clock.now()
         assert 401 not in await asked(client, {})
         key_id, token = await database.transact(lambda tx: keys.make(tx, "k", ["admin"], at=at))
@@ -138,14 +133,14 @@ async def test_once_there_was_a_key_the_door_never_opens_by_itself_again(keyless
         assert await asked(client, {}) == {401}
         assert await asked(client, {"Authorization": f"Bearer {token}"}) == {401}
         assert "`ordino keys make NAME` makes one" in (await client.get("/v1/skus")).json()["detail"]
-        async with calling(application(keyless)) as restarted:
+        async with calling(served(keyless)) as restarted:
             assert await asked(restarted, {}) == {401}
         _, other = await database.transact(lambda tx: keys.make(tx, "after all were lost", ["admin"], at=at))
         assert 401 not in await asked(client, {"Authorization": f"Bearer {other}"})
 
 
 async def test_making_and_revoking_keys_at_once_leaves_no_moment_in_which_the_door_is_open(keyless: str) -> None:
-    async with await Database.open(keyless) as database, calling(application(keyless)) as client:
+    async with await Database.open(keyless) as database, calling(served(keyless)) as client:
         await database.transact(lambda tx: keys.make(tx, "first", ["read"], at=database.clock.now()))
 
         async def come_and_go() -> None:

@@ -11,21 +11,17 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from ordino.api.server import load_stages
 from ordino.core import keys
 from ordino.core.database import Database
-from ordino.flows.versions import ensure_active
 from steps import application, calling
-from world import World, small_world
+from world import World, served_world
 
 Client = AsyncClient
 
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    return await small_world(database, stock={("sku-1", "loc-1"): 500, ("sku-2", "loc-1"): 3})
+    return await served_world(database, stock={("sku-1", "loc-1"): 500, ("sku-2", "loc-1"): 3})
 
 
 @pytest.fixture

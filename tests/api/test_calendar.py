@@ -11,12 +11,10 @@ import pytest
 from httpx import AsyncClient
 from litestar import Litestar
 
-from ordino.api.server import load_stages
 from ordino.core.database import Database
 from ordino.core.times import year_fault
-from ordino.flows.versions import ensure_active
 from steps import application, calling
-from world import World, small_world
+from world import World, served_world
 
 FAR = ("0001-01-01", "1989-12-31", "2201-01-01", "9999-12-31")
 OFFSETS = ("T00:00:00+14:00", "T23:59:59.999999Z", "T23:59:59-14:00")
@@ -26,9 +24,7 @@ ID = "01990000-0000-7000-8000-000000000001"
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    return await small_world(database, stock={("sku-1", "loc-1"): 500})
+    return await served_world(database, stock={("sku-1", "loc-1"): 500})
 
 
 @pytest.fixture(scope="module")

@@ -8,20 +8,18 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from ordino.api.server import load_stages
 from ordino.core.database import Database
-from ordino.flows.versions import ensure_active, flow_plans
+from ordino.flows.versions import flow_plans
 from ordino.inventory.transfers import NewTransfer, TransferLine, request
 from steps import application, assert_clean, calling, in_one, packed, picked, placed, released
-from world import World, small_world
+from world import World, activate_flow, small_world
 
 
 @pytest.fixture(scope="module")
 async def flowing(database_url: str) -> AsyncIterator[Database]:
     """The module's database, opened as the application does: orders are placed under a flow."""
-    load_stages()
     async with await Database.open(database_url, plans=flow_plans()) as opened:
-        await opened.transact(lambda tx: ensure_active(tx, at=opened.clock.now()))
+        await activate_flow(opened)
         yield opened
 
 

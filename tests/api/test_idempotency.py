@@ -14,12 +14,10 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
 import steps
-from ordino.api.server import load_stages
 from ordino.core import keys
 from ordino.core.database import Database, Tx
 from ordino.core.http import CALLER, answer_once
-from ordino.flows.versions import ensure_active
-from world import World, small_world
+from world import World, served_world
 
 TIMES = 6
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -27,9 +25,7 @@ NDJSON = {"content-type": "application/x-ndjson"}
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    return await small_world(database, skus=4, stock=0)
+    return await served_world(database, skus=4, stock=0)
 
 
 @pytest.fixture(scope="module")

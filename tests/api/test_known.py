@@ -10,12 +10,10 @@ import pytest
 from httpx import AsyncClient
 
 from ordino.api.app import build
-from ordino.api.server import load_stages
 from ordino.core.database import Database
 from ordino.core.settings import Settings
-from ordino.flows.versions import ensure_active
 from steps import application, calling
-from world import small_world
+from world import served_world
 
 ODD = "no_such_name"
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -38,9 +36,7 @@ CHANGING = [(method, path, operation) for method, path, operation in OPERATIONS 
 
 @pytest.fixture(scope="module")
 async def client(database: Database, database_url: str) -> AsyncIterator[AsyncClient]:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    await small_world(database)
+    await served_world(database)
     async with calling(application(database_url)) as one:
         yield one
 

@@ -10,12 +10,10 @@ import pytest
 from httpx import AsyncClient
 from litestar import Litestar
 
-from ordino.api.server import load_stages
 from ordino.core.database import Database
 from ordino.core.media import foreign_charset
-from ordino.flows.versions import ensure_active
 from steps import application, calling
-from world import World, small_world
+from world import World, served_world
 
 KNOWN = ["utf-16", "utf-16-le", "windows-1252", "shift_jis", "gb18030", "iso-8859-15"]
 REFUSED = ["utf-7", "punycode", "klingon", "base64", "utf-32", "unicode_escape", "", "idna", "x" * 500]
@@ -24,9 +22,7 @@ ID = "01990000-0000-7000-8000-000000000001"
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    return await small_world(database, stock={("sku-1", "loc-1"): 500})
+    return await served_world(database, stock={("sku-1", "loc-1"): 500})
 
 
 @pytest.fixture

@@ -12,10 +12,8 @@ import pytest
 
 from api.test_api import Client, application, calling, order
 from ordino.api.names import kinds_of
-from ordino.api.server import load_stages
 from ordino.core.database import Database
-from ordino.flows.versions import ensure_active
-from world import World, small_world
+from world import World, served_world
 
 PREFIX = "a/b "
 """Before every code of the world: a slash and a blank."""
@@ -23,9 +21,7 @@ PREFIX = "a/b "
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    return await small_world(database, prefix=PREFIX)
+    return await served_world(database, prefix=PREFIX)
 
 
 @pytest.fixture(scope="module")

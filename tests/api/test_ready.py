@@ -17,16 +17,14 @@ from httpx import AsyncClient
 from litestar import Litestar
 
 from conftest import command, database_at, finish
-from ordino.api.app import build
 from ordino.api.server import load_stages
+from ordino.cli.running import prepare
 from ordino.core import lookout, readiness
 from ordino.core.connecting import Limits
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
-from ordino.core.migrations import migrate
 from ordino.core.settings import Settings
-from ordino.flows.versions import ensure_active, flow_plans
-from steps import application, calling
+from steps import application, calling, order_body
 from wire import wire_to
 
 NAME_OF_FULL = "full_disk"
@@ -150,11 +148,7 @@ async def test_a_silent_database_is_named(database_url: str, monkeypatch: pytest
 
 def _behind(url: str, *, batch_seconds: float = 60.0) -> Litestar:
     limits = Limits(connect_seconds=1.5, statement_seconds=batch_seconds, batch_seconds=batch_seconds)
-
-    async def open_database() -> Database:
-        return await Database.open(url, plans=flow_plans(), limits=limits)
-
-    return build(open_database, Settings(body_limit_bytes=1_000_000, batch_timeout_seconds=batch_seconds))
+    return application(url, Settings(batch_timeout_seconds=batch_seconds), limits=limits)
 
 
 async def test_lanes_that_do_not_move_are_named(
@@ -167,7 +161,7 @@ async def test_lanes_that_do_not_move_are_named(
     async with wire_to(database_url) as wire, calling(_behind(wire.url)) as client:
         assert (await client.get("/ready")).status_code == 200
         wire.spoil_at("BEGIN;", "down")
-        sent = asyncio.create_task(client.post("/v1/orders", json=_order("stuck-1")))
+        sent = asyncio.create_task(client.post("/v1/orders", json=order_body("stuck-1")))
         await wire.spoiled.wait()
         await asyncio.sleep(1.5)  # the answer has come and is lost
         wire.forward()
@@ -175,17 +169,6 @@ async def test_lanes_that_do_not_move_are_named(
         wire.cut()
         assert (await sent).status_code == 503
         await _becomes_ready(client)
-
-
-def _order(external_id: str) -> dict[str, Any]:
-    return {
-        "channel": "refuse",
-        "external_id": external_id,
-        "currency": "USD",
-        "lines": [{"sku": "sku-1", "quantity": 1, "unit_price_minor": 500}],
-        "total_minor": 500,
-        "ship_to": {"name": "A", "line1": "1 Main Street", "city": "Columbus", "postal_code": "43215", "country": "US"},
-    }
 
 
 async def test_a_newer_database_keeps_a_running_server_ready_and_an_edited_revision_does_not(
@@ -227,10 +210,7 @@ async def test_a_full_disk_is_named_and_nothing_is_half_done(cluster: EmbeddedPo
     await command(cluster.url, f"CREATE TABLESPACE small LOCATION '{small_disk}'")
     await command(cluster.url, f"CREATE DATABASE {NAME_OF_FULL} TABLESPACE small")
     url = database_at(cluster.url, NAME_OF_FULL)
-    await migrate(url)
-    load_stages()
-    async with await Database.open(url) as database:
-        await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
+    await prepare(url)
     filler = small_disk / "filler"
     async with calling(application(url)) as client:
         assert (await client.get("/ready")).status_code == 200

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ import msgspec
 import psutil
 import pytest
 
+from conftest import short_directory
 from ordino.cli.bench import world
 from ordino.core.embedded import EmbeddedPostgres, holder_of, url_of_running
 from processes import Running, children, running, told
@@ -34,13 +33,12 @@ def patience() -> float:
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
-    parent = Path(tempfile.mkdtemp(prefix="ordino-kept-", dir="/tmp"))
-    parent.chmod(0o711)
-    yield parent / "data"
-    for process in psutil.process_iter(["name", "cwd"]):
-        if process.info["cwd"] == str(parent / "data" / "postgres"):
-            process.kill()
-    shutil.rmtree(parent, ignore_errors=True)
+    """One for all tests of the module; nothing that was killed lives on in it."""
+    with short_directory() as parent:
+        yield parent / "data"
+        for process in psutil.process_iter(["name", "cwd"]):
+            if process.info["cwd"] == str(parent / "data" / "postgres"):
+                process.kill()
 
 
 class Shop:

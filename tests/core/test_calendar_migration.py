@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from uuid import uuid4
-
-import asyncpg
-
-from conftest import database_at
+from conftest import database_before, run_revisions
 from ordino.core.embedded import EmbeddedPostgres
 
-VERSIONS = files("ordino.core.migrations").joinpath("versions")
 BEFORE = """
 INSERT INTO network.closures (code, location_id, starts_at, ends_at, reason) VALUES
     ('never ends', 1, '2026-01-01 00:00Z', 'infinity', 'x'), ('far', 1, '2026-01-01 00:00Z', '9999-12-31 23:00Z', 'x'),
@@ -23,16 +17,10 @@ INSERT INTO inventory.feeds (feed, kind, as_of, started_at) VALUES ('f', 'counts
 
 
 async def test_what_was_stored_beyond_the_calendar_is_brought_back_into_it(cluster: EmbeddedPostgres) -> None:
-    name = f"before_{uuid4().hex}"
-    server = await asyncpg.connect(cluster.url)
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    connection = await asyncpg.connect(database_at(cluster.url, name))
-    try:
-        for script in sorted(path.name for path in VERSIONS.iterdir() if path.name.endswith(".sql")):
-            if script == "0016_calendar.sql":
-                await connection.execute("ALTER TABLE network.closures DROP CONSTRAINT a_location_is_closed")
-                await connection.execute(BEFORE)
-            await connection.execute(VERSIONS.joinpath(script).read_text(encoding="utf-8"))
+    async with database_before(cluster, "0016") as connection:
+        await connection.execute("ALTER TABLE network.closures DROP CONSTRAINT a_location_is_closed")
+        await connection.execute(BEFORE)
+        await run_revisions(connection, since="0016")
         rows = await connection.fetch("SELECT code, starts_at, ends_at FROM network.closures ORDER BY code")
         assert [
             (row["code"], f"{row['starts_at']:%Y-%m-%d}", row["ends_at"] and f"{row['ends_at']:%Y-%m-%d}") for row in rows
@@ -48,7 +36,3 @@ async def test_what_was_stored_beyond_the_calendar_is_brought_back_into_it(clust
             None,
         ]
         assert await connection.fetchval("SELECT count(*) FROM inventory.feeds WHERE NOT isfinite(as_of)") == 0
-    finally:
-        await connection.close()
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()

@@ -7,9 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -39,14 +37,6 @@ HOLD = dedent("""
         print(server.pid, flush=True)
         sys.stdin.read()  # until it is killed, or the test is gone
 """)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    parent = Path(tempfile.mkdtemp(prefix="ordino-", dir="/tmp"))
-    parent.chmod(0o711)
-    yield parent / "data"
-    shutil.rmtree(parent, ignore_errors=True)
 
 
 async def ask(url: str, query: str) -> object:

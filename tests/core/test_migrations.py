@@ -7,17 +7,16 @@ from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from conftest import command, new_database, run_revisions
 from ordino.cli import running
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import Unavailable
 from ordino.core.migrations import (
-    DIRECTORY,
     SCHEMA,
     EditedRevision,
     LostVersion,
@@ -61,37 +60,16 @@ FIRST_ROWS = ("core.revisions", "core.counters", "warehouse.short_reasons")
 @pytest.fixture
 async def empty_url(cluster: EmbeddedPostgres) -> AsyncIterator[str]:
     """A database with nothing in it."""
-    async with _new_database(cluster) as url:
+    async with new_database(cluster) as url:
         yield url
 
 
 @pytest.fixture
 async def schema_url(cluster: EmbeddedPostgres) -> AsyncIterator[str]:
     """A database made from ``schema.sql``."""
-    async with _new_database(cluster) as url:
-        await _execute(url, files("ordino").joinpath("schema.sql").read_text(encoding="utf-8"))
+    async with new_database(cluster) as url:
+        await command(url, files("ordino").joinpath("schema.sql").read_text(encoding="utf-8"))
         yield url
-
-
-class _new_database:
-    def __init__(self, cluster: EmbeddedPostgres) -> None:
-        self.cluster = cluster
-        self.name = f"empty_{uuid4().hex}"
-
-    async def __aenter__(self) -> str:
-        await _execute(self.cluster.url, f"CREATE DATABASE {self.name} TEMPLATE template0")
-        return urlunsplit(urlsplit(self.cluster.url)._replace(path=f"/{self.name}"))
-
-    async def __aexit__(self, *_: object) -> None:
-        await _execute(self.cluster.url, f"DROP DATABASE {self.name} WITH (FORCE)")
-
-
-async def _execute(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
 
 
 async def _fetch(url: str, sql: str) -> list[tuple[Any, ...]]:
@@ -146,7 +124,7 @@ async def test_processes_that_begin_at_once_migrate_once(empty_url: str) -> None
 
 async def test_a_database_that_is_ahead_is_left_alone(empty_url: str) -> None:
     await migrate(empty_url)
-    await _execute(empty_url, f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'")
+    await command(empty_url, f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'")
     for refuses in (pending, migrate):
         with pytest.raises(NewerDatabase, match="revision 9999, which this version of Ordino does not know"):
             await refuses(empty_url)
@@ -161,7 +139,7 @@ async def test_mig_1_every_revision_is_kept_with_its_checksum(empty_url: str) ->
 
 async def test_mig_1_an_edited_revision_is_refused(empty_url: str) -> None:
     await migrate(empty_url)
-    await _execute(empty_url, f"UPDATE {SCHEMA}.applied SET checksum = 'of another file' WHERE revision = '0001'")
+    await command(empty_url, f"UPDATE {SCHEMA}.applied SET checksum = 'of another file' WHERE revision = '0001'")
     for refuses in (pending, migrate):
         with pytest.raises(EditedRevision, match=r"Revision 0001 .* its file was changed"):
             await refuses(empty_url)
@@ -169,7 +147,7 @@ async def test_mig_1_an_edited_revision_is_refused(empty_url: str) -> None:
 
 async def test_mig_1_an_edited_revision_is_refused_at_start(empty_url: str) -> None:
     await migrate(empty_url)
-    await _execute(empty_url, f"UPDATE {SCHEMA}.applied SET checksum = 'of another file' WHERE revision = '0006'")
+    await command(empty_url, f"UPDATE {SCHEMA}.applied SET checksum = 'of another file' WHERE revision = '0006'")
     with pytest.raises(EditedRevision, match="0006"):
         async with running.opened(Settings(), empty_url):
             pass
@@ -177,10 +155,12 @@ async def test_mig_1_an_edited_revision_is_refused_at_start(empty_url: str) -> N
 
 async def test_a_database_of_before_checksums_gets_them_when_it_is_migrated(empty_url: str) -> None:
     """Whatever it says that it has seen; what it has not seen gets its checksum when it is run."""
-    for script in sorted(DIRECTORY.glob("versions/*.sql")):
-        if script.name < "0014":
-            await _execute(empty_url, script.read_text(encoding="utf-8"))
-    await _execute(
+    connection = await asyncpg.connect(empty_url)
+    try:
+        await run_revisions(connection, before="0014")
+    finally:
+        await connection.close()
+    await command(
         empty_url,
         f"CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.alembic_version (version_num text PRIMARY KEY);"
         f" INSERT INTO {SCHEMA}.alembic_version VALUES ('0013')",
@@ -193,11 +173,11 @@ async def test_a_database_of_before_checksums_gets_them_when_it_is_migrated(empt
 
 async def test_an_empty_version_table_is_told_with_the_version_that_it_lacks(empty_url: str) -> None:
     await migrate(empty_url)
-    await _execute(empty_url, f"DELETE FROM {SCHEMA}.alembic_version")
+    await command(empty_url, f"DELETE FROM {SCHEMA}.alembic_version")
     for refuses in (pending, migrate):
         with pytest.raises(LostVersion, match=rf"VALUES \('{newest()}'\)"):
             await refuses(empty_url)
-    await _execute(empty_url, f"INSERT INTO {SCHEMA}.alembic_version VALUES ('{newest()}')")
+    await command(empty_url, f"INSERT INTO {SCHEMA}.alembic_version VALUES ('{newest()}')")
     assert not await pending(empty_url)
 
 
@@ -207,13 +187,13 @@ async def test_a_database_made_from_the_schema_alone_is_refused_with_a_sentence(
 
 
 async def test_a_database_of_others_is_refused_with_a_sentence(empty_url: str) -> None:
-    await _execute(empty_url, "CREATE SCHEMA inventory; CREATE TABLE inventory.stock (n int)")
+    await command(empty_url, "CREATE SCHEMA inventory; CREATE TABLE inventory.stock (n int)")
     with pytest.raises(Unavailable, match="give Ordino a database of its own"):
         await migrate(empty_url)
 
 
 async def test_a_role_without_rights_is_refused_with_a_sentence(cluster: EmbeddedPostgres, empty_url: str) -> None:
-    await _execute(cluster.url, "DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
+    await command(cluster.url, "DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
     parts = urlsplit(empty_url)
     guest = urlunsplit(parts._replace(netloc="guest@"))
     with pytest.raises(Unavailable, match="may not create schemas here"):
@@ -233,8 +213,8 @@ async def test_an_old_postgresql_is_refused_with_a_sentence(empty_url: str, monk
 async def test_a_revision_does_not_wait_for_locks_for_ever(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ordino.core.migrations.LOCK_TIMEOUT_SECONDS", 1)
     await migrate(empty_url)
-    await _execute(empty_url, "CREATE SCHEMA other; ALTER SCHEMA core RENAME TO held; DROP SCHEMA held CASCADE")
-    await _execute(empty_url, f"DELETE FROM {SCHEMA}.alembic_version")
+    await command(empty_url, "CREATE SCHEMA other; ALTER SCHEMA core RENAME TO held; DROP SCHEMA held CASCADE")
+    await command(empty_url, f"DELETE FROM {SCHEMA}.alembic_version")
     holder = await asyncpg.connect(empty_url)
     try:
         async with holder.transaction():

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from uuid import uuid4
-
-import asyncpg
-
-from conftest import database_at
+from conftest import database_before, run_revisions
 from ordino.cli.verify import examine
 from ordino.core.embedded import EmbeddedPostgres
 
-VERSIONS = files("ordino.core.migrations").joinpath("versions")
 CHECKS = {
     "an_order_costs_what_its_lines_cost",
     "payments_follow_from_lines_and_shipping",
@@ -50,17 +44,10 @@ VALUES ('{ID}1', 'manual', 'USD', 600, 33, 567, 66), ('{ID}2', 'manual', 'USD', 
 
 
 async def test_orders_of_before_know_their_money(cluster: EmbeddedPostgres) -> None:
-    name = f"before_{uuid4().hex}"
-    server = await asyncpg.connect(cluster.url)
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    connection = await asyncpg.connect(database_at(cluster.url, name))
-    try:
-        scripts = sorted(path.name for path in VERSIONS.iterdir() if path.name.endswith(".sql"))
-        for script in scripts:
-            if script == "0006_money.sql":
-                await connection.execute("SET session_replication_role = replica")
-                await connection.execute(BEFORE)
-            await connection.execute(VERSIONS.joinpath(script).read_text(encoding="utf-8"))
+    async with database_before(cluster, "0006") as connection:
+        await connection.execute("SET session_replication_role = replica")  # what else an order needs is left out
+        await connection.execute(BEFORE)
+        await run_revisions(connection, since="0006")
         lines = await connection.fetch(
             "SELECT charged_units, charged_minor, void_units, void_minor, refunded_units, refunded_minor FROM orders.lines ORDER BY order_id"
         )
@@ -83,7 +70,3 @@ async def test_orders_of_before_know_their_money(cluster: EmbeddedPostgres) -> N
         findings = [finding for finding in await examine(connection) if finding.name in CHECKS]
         assert len(findings) == len(CHECKS)
         assert [finding for finding in findings if not finding.holds] == []
-    finally:
-        await connection.close()
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()

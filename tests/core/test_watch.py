@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -21,14 +18,6 @@ from ordino.core.watch import Watch
 
 SMALL = {"shared_buffers": "128MB"}
 CEILING_SECONDS = 600
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    parent = Path(tempfile.mkdtemp(prefix="ordino-", dir="/tmp"))
-    parent.chmod(0o711)
-    yield parent / "data"
-    shutil.rmtree(parent, ignore_errors=True)
 
 
 def wait_for_another(server: EmbeddedPostgres, killed: int) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import msgspec
 import pytest
 
-from conftest import database_at
+from conftest import database_before, run_revisions
 from ordino.aftercare.model import Answers, NewRefund, NewReturn, ReturnCancellation, ReturnLine, SurveyAnswer
 from ordino.aftercare.refunds import refund, refunds_of
 from ordino.aftercare.returns import authorize
@@ -162,21 +159,11 @@ INSERT INTO aftercare.surveys (order_id, asked_at, answered_at, comment) VALUES 
 
 
 async def test_words_of_before_are_moved_to_the_notes(cluster: EmbeddedPostgres) -> None:
-    versions = files("ordino.core.migrations").joinpath("versions")
-    name = f"before_{uuid4().hex}"
-    server = await asyncpg.connect(cluster.url)
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    connection = await asyncpg.connect(database_at(cluster.url, name))
-    try:
-        for script in sorted(path.name for path in versions.iterdir() if path.name.endswith(".sql")):
-            if script == "0017_notes.sql":
-                await connection.execute(
-                    "SET session_replication_role = replica"
-                )  # what else an order needs is left out
-                await connection.execute(BEFORE)
-                await connection.execute("SET session_replication_role = DEFAULT")
-            with contextlib.suppress(StopIteration):
-                await connection.execute(versions.joinpath(script).read_text(encoding="utf-8"))
+    async with database_before(cluster, "0017") as connection:
+        await connection.execute("SET session_replication_role = replica")  # what else an order needs is left out
+        await connection.execute(BEFORE)
+        await connection.execute("SET session_replication_role = DEFAULT")
+        await run_revisions(connection, since="0017")
         notes = await connection.fetch("SELECT note_id, about, text FROM orders.notes ORDER BY note_id")
         assert [tuple(map(str, row)) for row in notes] == [
             (f"{ID}1", "survey", "Ada liked it"),
@@ -188,7 +175,3 @@ async def test_words_of_before_are_moved_to_the_notes(cluster: EmbeddedPostgres)
         for table in ("core.events", "core.reactions", "orders.moves", "aftercare.refunds", "aftercare.surveys"):
             assert not await connection.fetchval(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%Ada%'"), table
         assert await connection.fetchval("SELECT reason FROM orders.moves") == "other"
-    finally:
-        await connection.close()
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()

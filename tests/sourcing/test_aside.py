@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from httpx import AsyncClient, Response
+from httpx import AsyncClient
 
-from ordino.api.server import load_stages
 from ordino.core.database import Database
-from ordino.flows.versions import ensure_active
 from ordino.sourcing import aside
-from steps import application, assert_clean, calling
-from world import World, small_world
+from steps import application, assert_clean, calling, meanwhile, order_body
+from world import World, served_world
 
 HEALTH_SECONDS = 0.5
 """A machine by itself needs a tenth of it."""
@@ -37,9 +33,7 @@ def profile(name: str, conditions: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 async def world(database: Database) -> World:
-    load_stages()
-    await database.transact(lambda tx: ensure_active(tx, at=database.clock.now()))
-    return await small_world(database, stock={("sku-1", "loc-1"): 1_000_000})
+    return await served_world(database, stock={("sku-1", "loc-1"): 1_000_000})
 
 
 @pytest.fixture
@@ -66,28 +60,6 @@ def lines(count: int) -> list[dict[str, Any]]:
     return [{"sku": "sku-1", "quantity": 1, "unit_price_minor": 500} for _ in range(count)]
 
 
-def order(external_id: str, count: int) -> dict[str, Any]:
-    return {
-        "channel": "refuse",
-        "external_id": external_id,
-        "currency": "USD",
-        "lines": lines(count),
-        "total_minor": 500 * count,
-        "ship_to": {"name": "A", "line1": "1 Main Street", "city": "Columbus", "postal_code": "43215", "country": "US"},
-    }
-
-
-async def meanwhile(client: AsyncClient, sending: Any) -> tuple[Response, float]:
-    """The answer, and the longest that health took to answer while it was made, in seconds."""
-    task, took = asyncio.create_task(sending), [0.0]
-    while not task.done():
-        began = time.perf_counter()
-        await asyncio.sleep(0.005)
-        assert (await client.get("/health")).status_code == 200
-        took.append(time.perf_counter() - began)
-    return task.result(), max(took)
-
-
 @pytest.mark.parametrize("large", [True, False])
 async def test_costly_conditions_hold_up_no_other_request(client: AsyncClient, database: Database, large: bool) -> None:
     """Those of one order of 1,000 lines, and those of a set of small orders."""
@@ -95,10 +67,10 @@ async def test_costly_conditions_hold_up_no_other_request(client: AsyncClient, d
     conditions = costly if large else [FALSE.format(n=n) for n in range(5)]
     await activate(client, f"costly-{large}", conditions)
     if large:
-        answer, took = await meanwhile(client, client.post("/v1/orders", json=order("large", LINES)))
+        answer, took = await meanwhile(client, client.post("/v1/orders", json=order_body("large", lines=LINES)))
         assert answer.status_code == 201, answer.text
     else:
-        many = {"orders": [order(f"small-{n}", 15) for n in range(150)]}
+        many = {"orders": [order_body(f"small-{n}", lines=15) for n in range(150)]}
         answer, took = await meanwhile(client, client.post("/v1/orders", json=many))
         assert {one["outcome"] for one in answer.json()["outcomes"]} == {"placed"}, answer.text[:500]
     assert took < HEALTH_SECONDS, took
@@ -133,6 +105,6 @@ async def test_decided_at_once_the_same_orders_hold_up_the_others(
     """The negative control."""
     monkeypatch.setattr(aside, "AT_ONCE", 1e12)
     await activate(client, "control", [FALSE.format(n=n) for n in range(5)])
-    many = {"orders": [order(f"control-{n}", 15) for n in range(150)]}
+    many = {"orders": [order_body(f"control-{n}", lines=15) for n in range(150)]}
     _, took = await meanwhile(client, client.post("/v1/orders", json=many))
     assert took > HEALTH_SECONDS
