@@ -58,6 +58,14 @@ class Wire:
             if not client.is_closing():
                 client.write_eof()
 
+    def say_farewell(self) -> None:
+        """Every client hears the server's last word, as when it is stopped; the end of the connection is still on its way."""
+        fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+        heard = b"farewell\0heard\0"  # a setting, which tells a test that the client has read as far
+        for client, _ in self._writers:
+            for kind, content in ((b"E", fields), (b"S", heard)):
+                client.write(kind + (len(content) + 4).to_bytes(4, "big") + content)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         there_reader, there = await asyncio.open_unix_connection(self._socket)

@@ -355,6 +355,28 @@ async def test_nothing_acknowledged_is_lost_or_doubled_on_a_bad_wire(wire: Wire,
     await assert_clean(database)
 
 
+@pytest.mark.parametrize("way", ["transact", "read"])
+async def test_db_3_a_connection_on_which_the_server_has_said_its_last_word_is_away_and_dropped(
+    wire: Wire, way: str
+) -> None:
+    used: list[Any] = []
+
+    async def ask(tx: Tx) -> int:
+        used.append(tx.connection)
+        return len(await tx.fetch("SELECT 1"))
+
+    async def has_heard() -> bool:
+        return getattr(used[0].get_settings(), "farewell", "") == "heard"
+
+    async with await Database.open(wire.url, pool_size=1, limits=SHORT) as database:
+        assert await getattr(database, way)(ask) == 1
+        wire.say_farewell()
+        await until(has_heard)
+        with pytest.raises(Away, match=r"broke off\. Nothing was changed"):
+            await getattr(database, way)(ask)
+        assert await getattr(database, way)(ask) == 1
+
+
 async def test_db_2_a_refused_commit_is_known_to_be_undone(database: Database) -> None:
     """The server answers a commit with an error, such as a constraint that is checked last: nothing was changed."""
     await database.pool.execute(

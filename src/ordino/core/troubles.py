@@ -35,6 +35,7 @@ AWAY = (
     asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
     asyncpg.PostgresIOError,
     asyncpg.ReadOnlySQLTransactionError,
+    exceptions.InternalClientError,  # the server has said its last word, and the end of the connection is still on its way
     ConnectionError,
     OSError,  # and with it TimeoutError
 )
@@ -131,7 +132,11 @@ def plain(error: BaseException) -> str | None:
         if any(isinstance(one, kind) for one in found):
             return sentence
     if any(
-        isinstance(one, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | ConnectionError) for one in found
+        isinstance(
+            one,
+            asyncpg.PostgresConnectionError | asyncpg.InterfaceError | exceptions.InternalClientError | ConnectionError,
+        )
+        for one in found
     ):
         return _CLOSED
     if away := [one for one in found if isinstance(one, OSError)]:
