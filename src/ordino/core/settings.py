@@ -64,14 +64,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         str | None,
         Meta(
-            description="Names by which the server may be called, parted by commas; without them, while there is no API key, only "
+            description="Names by which the server may be called, separated by commas; without them, while there is no API key, only "
             "those of the loopback and the address that it listens on."
         ),
     ] = None
     trusted_proxies: Annotated[
         str | None,
         Meta(
-            description="Addresses or networks of proxies, parted by commas, whose `X-Forwarded-For`, `X-Forwarded-Host` and "
+            description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For`, `X-Forwarded-Host` and "
             "`Forwarded` headers are believed."
         ),
     ] = None
@@ -119,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 500
     feed_ratio: Annotated[
         AtLeastOne,
-        Meta(description="How many times its size a zipped feed may unpack to, beyond the first 10,000,000 bytes."),
+        Meta(description="How many times its size a gzipped feed may unpack to, beyond the first 10,000,000 bytes."),
     ] = 200
     feed_waste_lines: Annotated[
         AtLeastOne,
