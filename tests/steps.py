@@ -212,11 +212,13 @@ def order_body(external_id: str, *, lines: int = 1) -> dict[str, Any]:
 
 
 async def meanwhile(caller: httpx.AsyncClient, sending: Awaitable[T]) -> tuple[T, float]:
-    """What ``sending`` came to, and the longest that anybody waited for `/health` and a turn of the event loop meanwhile, in seconds."""
+    """What ``sending`` came to, and how long this process kept a caller of `/health` waiting meanwhile at most, in seconds. While a busy
+    machine runs other processes, that does not count.
+    """
     task, took = asyncio.ensure_future(sending), 0.0
     while not task.done():
-        began = time.perf_counter()
+        began, began_working = time.perf_counter(), time.process_time()
         await asyncio.sleep(0.005)  # others have their turn: what keeps the event loop busy delays the answer
         assert (await caller.get("/health")).status_code == 200
-        took = max(took, time.perf_counter() - began)
+        took = max(took, min(time.perf_counter() - began, time.process_time() - began_working))
     return await task, took

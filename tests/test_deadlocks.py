@@ -409,6 +409,11 @@ def _changes(text: str) -> bool:
     return re.search(r"\bUPDATE [a-z]+\.[a-z]|\bDELETE FROM|\bON CONFLICT\b", text) is not None
 
 
+def _in_order(text: str) -> bool:
+    """Does it name the order in which it takes the rows that it changes?"""
+    return re.search(r"ORDER BY[^;]*(FOR (NO KEY )?UPDATE|ON CONFLICT)", text) is not None
+
+
 def test_every_statement_that_changes_many_rows_takes_them_in_order_or_says_why_it_need_not() -> None:
     """A change locks, too: in the order in which the database comes by the rows, if the statement names none."""
     said = {*UNDER, *MAKES, *TURNS, *ONE}
@@ -418,8 +423,9 @@ def test_every_statement_that_changes_many_rows_takes_them_in_order_or_says_why_
             if not _changes(statement.text):
                 continue
             found.add(statement.name)
-            ordered = re.search(r"ORDER BY[^;]*(FOR (NO KEY )?UPDATE|ON CONFLICT)", statement.text)
-            assert ordered or statement.name in said, f"{package}: {statement.name} changes rows in no order"
+            assert _in_order(statement.text) or statement.name in said, (
+                f"{package}: {statement.name} changes rows in no order"
+            )
             many = "any(" in statement.text or "unnest" in statement.text
             assert not (many and statement.name in ONE), f"{package}: {statement.name} changes more than one row"
     assert {*TURNS, *ONE} <= found
@@ -429,4 +435,4 @@ def test_a_statement_that_changes_many_rows_in_no_order_is_seen() -> None:
     """The negative control."""
     text = "UPDATE core.reactions SET dead_at = NULL WHERE id = any(:ids::uuid[])"
     assert _changes(text)
-    assert not re.search(r"ORDER BY[^;]*(FOR (NO KEY )?UPDATE|ON CONFLICT)", text)
+    assert not _in_order(text)

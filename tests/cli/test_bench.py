@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
 
 from ordino.cli.bench.figures import FIGURES, IN_ALL
 from ordino.cli.commands import app
+from processes import ordino, told
 
 FOUND = {
     "stores": {"atp_stores"},
@@ -22,10 +22,8 @@ FOUND = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_runs(name: str) -> None:
-    words = ["bench", name, "--seconds", "1", "--small", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "ordino", *words], capture_output=True, text=True, timeout=600, check=False
-    )
+    words = [*ordino, "bench", name, "--seconds", "1", "--small", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     figures = [json.loads(line) for line in done.stdout.splitlines()]
     assert {figure["name"] for figure in figures} == FOUND.get(name, {name})
@@ -43,8 +41,6 @@ def test_the_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_an_unknown_figure_is_told_which_there_are() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ordino", "bench", "speed"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "choose from place, hot" in done.stderr
+    status, said = told("bench", "speed")
+    assert status == 1
+    assert "choose from place, hot" in said

@@ -63,7 +63,7 @@ def test_a_server_that_is_not_watched_stays_away(directory: Path) -> None:
     with EmbeddedPostgres(directory, SMALL) as server:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        time.sleep(1)
+        time.sleep(1)  # a watched one is there again sooner
         assert server.pid is None
 
 

@@ -64,8 +64,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         str | None,
         Meta(
-            description="Names by which the server may be called, separated by commas; without them, while there is no API key, only "
-            "those of the loopback and the address that it listens on."
+            description="Names by which the server may be called, separated by commas; without them, while there is no API key, "
+            "only those of the loopback and the address that it listens on."
         ),
     ] = None
     trusted_proxies: Annotated[
