@@ -112,7 +112,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         openapi_config=document.configuration(),
         logging_config=None,
     )
-    app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
+    app.state.row_limits = Limits.of(settings)
     app.state.body_pace = Pace(wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second)
     document.complete(app)
     known.learn(app)
