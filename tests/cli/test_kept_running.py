@@ -19,7 +19,7 @@ import pytest
 
 from conftest import short_directory
 from ordino.cli.bench import world
-from ordino.core.embedded import EmbeddedPostgres, holder_of, url_of_running
+from ordino.core.embedded import EmbeddedPostgres, holder_of
 from processes import Running, children, running, told
 
 SKUS = 200
@@ -161,8 +161,10 @@ async def test_up_takes_orders_again_after_any_one_of_its_processes_is_killed(di
     output = directory.parent / "up.log"
     with running("up", output=output, port=port, ORDINO_DATA_DIRECTORY=str(directory)) as up:
         await up.ready()
-        url = url_of_running(directory)
-        assert url is not None
+        holder = holder_of(directory)
+        assert holder is not None
+        assert holder.url is not None
+        url = holder.url
         await stock_once(url)
         shop = Shop(port)
         await up.until("had two server processes", lambda: len(server_processes(up)) == 2)
@@ -189,7 +191,7 @@ async def test_up_takes_orders_again_after_any_one_of_its_processes_is_killed(di
             orphans = server.children()
             await kill("the server", server.pid)
             await up.until("let go of the old server's processes", lambda: not any(map(lives, orphans)))
-        assert url_of_running(directory) == url
+        assert holder_of(directory) == holder
 
         for other in ("18498", str(port)):
             status, said = await asyncio.to_thread(told, "up", ORDINO_DATA_DIRECTORY=str(directory), ORDINO_PORT=other)

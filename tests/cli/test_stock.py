@@ -105,3 +105,21 @@ async def test_a_carts_hold_is_found_by_its_cart_and_counts_for_it(
     code, said = ordino(database_url, "holds", "--cart", "c-1")
     assert code != 0
     assert "--channel and --cart" in said
+
+
+def test_the_limits_that_are_set_hold_for_files_from_the_command_line(
+    database_url: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal names ORDINO_FEED_WASTE_LINES: whoever raises it must get the file in."""
+    blank = "sku,location,on_hand\n" + "\n" * 100
+    path = tmp_path / "counts-blank.csv"
+    path.write_text(blank)
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / "counts-blank.csv").write_text(blank)
+    code, said = ordino(database_url, "feed", str(path))
+    assert code == 0, said
+    monkeypatch.setenv("ORDINO_FEED_WASTE_LINES", "50")
+    code, said = ordino(database_url, "feed", str(path), "--name", "again")
+    assert (code, "ORDINO_FEED_WASTE_LINES sets the limit" in said) == (1, True), said
+    assert ordino(database_url, "watch", str(tmp_path), "--once")[0] == 0
+    assert "ORDINO_FEED_WASTE_LINES" in (tmp_path / "failed" / "counts-blank.csv.report.txt").read_text()

@@ -23,8 +23,8 @@ from ordino.core.embedded import (
     EmbeddedPostgres,
     StartFailed,
     holder_of,
-    url_of_running,
 )
+from ordino.core.embedded import programs as server_programs
 
 SMALL = {"shared_buffers": "128MB"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
@@ -79,10 +79,11 @@ async def test_a_second_run_is_told_who_holds_the_directory(directory: Path):
             EmbeddedPostgres(directory, SMALL).start()
         assert refused.value.pid == os.getpid()
         assert await ask(server.url, "SELECT 1") == 1
-        assert url_of_running(directory) == server.url
         holder = holder_of(directory)
+        assert holder is not None
+        assert holder.url == server.url
         assert str(holder) == f"another command (process {os.getpid()})"
-    assert url_of_running(directory) is None
+    assert holder_of(directory) is None
 
 
 def test_the_note_of_a_dead_run_is_no_obstacle(directory: Path):
@@ -204,12 +205,12 @@ async def test_programs_out_of_reach_are_copied_and_no_permission_is_loosened(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
     private = directory.parent / "private"
-    package = embedded._installed().parents[1]
+    package = server_programs.installed().parents[1]
     for part in (package, package.parent / f"{package.name}.libs"):
         if part.is_dir():
             shutil.copytree(part, private / part.name, symlinks=True)
     private.chmod(0o700)
-    monkeypatch.setattr(embedded, "_installed", lambda: private / package.name / "pginstall18" / "bin")
+    monkeypatch.setattr(server_programs, "installed", lambda: private / package.name / "pginstall18" / "bin")
     with EmbeddedPostgres(directory, SMALL) as server:
         assert server.pid is not None
         assert psutil.Process(server.pid).exe().startswith(str(directory / "binaries"))

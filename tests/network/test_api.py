@@ -85,7 +85,9 @@ async def test_what_is_not_json_is_refused(client: httpx.AsyncClient) -> None:
         answer = await client.put("/v1/skus", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400, answer.text
     big = b'[{"code": "' + b"x" * bulk.JSON_BYTES + b'"}]'
-    assert (await client.put("/v1/skus", content=big)).status_code == 413
+    refused = await client.put("/v1/skus", content=big)
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+    assert f"at most {bulk.JSON_BYTES} bytes; send text/csv" in refused.json()["detail"]
     assert (await client.put("/v1/skus", json=[SKU] * (bulk.JSON_ITEMS + 1))).status_code == 400
 
 

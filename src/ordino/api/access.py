@@ -112,7 +112,9 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
     """Why this request may not come in; None where it may, and then it acts under the key's name."""
     token = _bearer(scope["headers"])
     if not may_be_called(scope, ring.trust):
-        return Forbidden("This server is not called so; ORDINO_ALLOWED_HOSTS lists the names of the server.")
+        return Forbidden(
+            "This server does not answer to the name in the request's Host header; call it by one that ORDINO_ALLOWED_HOSTS lists."
+        )
     if token is None and not await ring.closed():
         if (why := why_not_here(scope, ring.trust)) is None:
             ACTOR.set(THIS_MACHINE)

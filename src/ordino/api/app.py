@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException
+from msgspec import structs
 
 import ordino.aftercare.api
 import ordino.catalog.api
@@ -29,26 +30,18 @@ import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api import document, known, pages, ready
 from ordino.api.access import KeyRing, Pace, access
+from ordino.api.batchers import batchers_on
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
 from ordino.api.names import HELD, WithSlashes, named
-from ordino.core.batcher import Batcher
 from ordino.core.database import Database
-from ordino.core.errors import Fault, Invalid, NotFound, OrdinoError
+from ordino.core.errors import Fault, Invalid, OrdinoError
 from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.readiness import Readiness
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
-from ordino.inventory.api.stock import Reader, Totaler
-from ordino.inventory.availability import Ask, Availability, available
-from ordino.inventory.totals import totals
-from ordino.orders.api import Placer
-from ordino.orders.model import NewOrder, OrderRefused, Placed
-from ordino.orders.place import place
-from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest, promise
-from ordino.orders.sourcing_api import Promiser
 
 log = logging.getLogger("ordino.api")
 
@@ -74,9 +67,6 @@ FAULT = Problem(
     "Ordino has a fault here, and it is logged. Whether the request took effect is not known: send it again with the same "
     "Idempotency-Key (orders: with the same external_id), or look first.",
 )
-TOTALED_AT_ONCE = 32
-PROMISED_AT_ONCE = 64
-PLACING_LANES = READING_LANES = 2  # while one set waits for the database, another is decided
 
 
 def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
@@ -87,42 +77,16 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         database: Database = await open_database()
-        seconds = settings.batch_timeout_seconds
-
-        async def run(orders: Sequence[NewOrder]) -> list[Placed | OrderRefused]:
-            return await database.transact(lambda tx: place(tx, orders, at=database.clock.now()), seconds=seconds)
-
-        async def look(asks: Sequence[Ask]) -> list[Availability | NotFound]:
-            return await database.read(lambda tx: available(tx, asks, at=database.clock.now()), seconds=seconds)
-
-        async def add_up(many: Sequence[Sequence[Ask]]) -> list[list[Availability | NotFound]]:
-            asks = [ask for some in many for ask in some]
-            answers = iter(await database.read(lambda tx: totals(tx, asks, at=database.clock.now()), seconds=seconds))
-            return [[next(answers) for _ in some] for some in many]
-
-        async def foresee(asked: Sequence[PromiseRequest]) -> list[Promise | PromiseRefused]:
-            return await database.read(lambda tx: promise(tx, asked, at=database.clock.now()), seconds=seconds)
-
-        promiser: Promiser = Batcher(
-            foresee, size=PROMISED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size
-        )
-        totaler: Totaler = Batcher(add_up, size=TOTALED_AT_ONCE, lanes=READING_LANES, queue_size=settings.queue_size)
-        placer: Placer = Batcher(run, size=settings.batch_size, lanes=PLACING_LANES, queue_size=settings.queue_size)
-        reader: Reader = Batcher(look, size=settings.batch_size, lanes=READING_LANES, queue_size=settings.queue_size)
+        batchers = batchers_on(database, settings)
+        app.state.update(structs.asdict(batchers))
         app.state.database = database
-        app.state.placer = placer
-        app.state.reader = reader
-        app.state.totaler = totaler
-        app.state.promiser = promiser
-        app.state.readiness = Readiness(database, {"Orders that are being placed": lambda: placer.stalled_seconds})
+        placing = {"Orders that are being placed": lambda: batchers.placer.stalled_seconds}
+        app.state.readiness = Readiness(database, placing)
         app.state.key_ring = KeyRing(database, trust)
         try:
             yield
         finally:
-            await placer.close()
-            await reader.close()
-            await totaler.close()
-            await promiser.close()
+            await batchers.close()
             await database.close()
 
     app = Litestar(
@@ -134,9 +98,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             get_effects,
             *(route for stage in STAGES for route in stage.routes),
         ],
-        dependencies={
-            "database": Provide(_database, sync_to_thread=False),
-        },
+        dependencies={"database": Provide(_database, sync_to_thread=False)},
         lifespan=[lifespan],
         middleware=[pages.guarded, access, named],
         before_request=known.refuse_unknown,
@@ -150,7 +112,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         openapi_config=document.configuration(),
         logging_config=None,
     )
-    app.state.row_limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
+    app.state.row_limits = Limits.of(settings)
     app.state.body_pace = Pace(wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second)
     document.complete(app)
     known.learn(app)

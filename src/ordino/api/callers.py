@@ -55,11 +55,11 @@ def trust_of(settings: Settings) -> Trust:
 def why_not_here(scope: Any, trust: Trust) -> str | None:
     """Why the request does not come from this machine itself; None if it does."""
     headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-    peer = _address((scope.get("client") or ("",))[0])
+    peer = _peer(scope)
     if peer is None or not all(map(_is_loopback, _callers(peer, headers, trust))):
         return "it comes from another machine or through a proxy"
-    if not all(name in trust.hosts or _names_loopback(name) for name in _hosts(peer, headers, trust)):
-        return "it calls this server by a name that ORDINO_ALLOWED_HOSTS does not have"
+    if not _by_a_name_of_ours(peer, headers, trust):
+        return "its Host is neither a loopback name nor one that ORDINO_ALLOWED_HOSTS lists"
     if not all(value.strip().lower() in FROM_HERE for value in _all(headers, b"sec-fetch-site")):
         return "a web page of another origin sent it"
     host = b"".join(_all(headers, b"host"))
@@ -70,10 +70,12 @@ def why_not_here(scope: Any, trust: Trust) -> str | None:
 
 def may_be_called(scope: Any, trust: Trust) -> bool:
     """Is this server called by a name that is allowed? Without ``ORDINO_ALLOWED_HOSTS``, a request with a key may use any."""
-    if not trust.only_hosts:
-        return True
-    peer = _address((scope.get("client") or ("",))[0])
-    return all(name in trust.hosts or _names_loopback(name) for name in _hosts(peer, scope["headers"], trust))
+    return not trust.only_hosts or _by_a_name_of_ours(_peer(scope), scope["headers"], trust)
+
+
+def _peer(scope: Any) -> Address | None:
+    """The other end of the connection."""
+    return _address((scope.get("client") or ("",))[0])
 
 
 def _callers(peer: Address, headers: Sequence[tuple[bytes, bytes]], trust: Trust) -> list[Address | None]:
@@ -97,6 +99,10 @@ def _behind(chain: Sequence[str], trust: Trust) -> Address | None:
         if address is None or not _trusted(address, trust):
             break
     return address
+
+
+def _by_a_name_of_ours(peer: Address | None, headers: Sequence[tuple[bytes, bytes]], trust: Trust) -> bool:
+    return all(name in trust.hosts or _names_loopback(name) for name in _hosts(peer, headers, trust))
 
 
 def _hosts(peer: Address | None, headers: Sequence[tuple[bytes, bytes]], trust: Trust) -> list[str]:

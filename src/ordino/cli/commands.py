@@ -24,6 +24,7 @@ from ordino.cli.parts import Parts
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
 from ordino.cli.terminal import Json, on_database, show
+from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.lifeline import VARIABLE, end_with_starter
 from ordino.core.ready import tell_ready
@@ -153,8 +154,7 @@ async def _work(settings: Settings, url: str) -> None:
         stop = await running.stopped()
         tasks = [running.again("the queue", lambda: worker.run(stop), stop)]
         if settings.feed_directory is not None:
-            limits = Limits(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
-            folder = Folder(database, settings.feed_directory, limits=limits)
+            folder = Folder(database, settings.feed_directory, limits=Limits.of(settings))
             tasks.append(running.again("the feed folder", lambda: folder.watch(stop), stop))
         if every_seconds := 60.0 * settings.reevaluate_minutes:
             tasks.append(
@@ -193,26 +193,19 @@ def demo(
 
 
 @app.command
-def verify(*, json: Annotated[bool, Parameter(help="One JSON document.", negative="")] = False) -> None:
+def verify(*, json: Json = False) -> None:
     """Recompute every balance from its moves and name each row that disagrees."""
     import msgspec
 
     from ordino.cli.verify import render
     from ordino.cli.verify import verify as verify_database
 
-    settings = Settings.from_environment()
-    with running.database_url(settings) as url:
-
-        async def check() -> int:
-            async with running.opened(settings, url) as database:
-                report = await verify_database(database)
-            if json:
-                print(msgspec.json.encode(report).decode())
-            else:
-                render(report, console)
-            return 0 if report.clean else 1
-
-        raise SystemExit(running.run(check()))
+    report = on_database(verify_database)
+    if json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        render(report, console)
+    raise SystemExit(0 if report.clean else 1)
 
 
 @app.command
@@ -242,16 +235,12 @@ def make_key(
 ) -> None:
     """Make a key. Its token is shown once."""
     from ordino.core import keys
-    from ordino.core.clock import WallClock
 
-    settings = Settings.from_environment()
-    with running.database_url(settings) as url:
+    async def make(database: Database) -> tuple[UUID, str]:
+        at = database.clock.now()
+        return await database.transact(lambda tx: keys.make(tx, name, scope or ["write"], at=at))
 
-        async def make() -> tuple[UUID, str]:
-            async with running.opened(settings, url) as database:
-                return await database.transact(lambda tx: keys.make(tx, name, scope or ["write"], at=WallClock().now()))
-
-        key_id, token = running.run(make())
+    key_id, token = on_database(make)
     console.print(f"Key {key_id}. Its token, shown this once:")
     print(token)
 
@@ -260,16 +249,8 @@ def make_key(
 def revoke_key(key_id: UUID) -> None:
     """Revoke a key; it is refused from the next request on."""
     from ordino.core import keys
-    from ordino.core.clock import WallClock
 
-    settings = Settings.from_environment()
-    with running.database_url(settings) as url:
-
-        async def revoke() -> None:
-            async with running.opened(settings, url) as database:
-                await database.transact(lambda tx: keys.revoke(tx, key_id, at=WallClock().now()))
-
-        running.run(revoke())
+    on_database(lambda database: database.transact(lambda tx: keys.revoke(tx, key_id, at=database.clock.now())))
     console.print(f"Key {key_id} is revoked.")
 
 
@@ -291,32 +272,22 @@ def list_keys(*, json: Json = False) -> None:
 
 
 @app.command(name="effects")
-def show_effects(*, json: Annotated[bool, Parameter(help="One JSON document.", negative="")] = False) -> None:
+def show_effects(*, json: Json = False) -> None:
     """Which calls to providers and mail servers workers take, what waits for a worker, and which accounts are paused."""
-    import msgspec
+    from ordino.api.effects import effects
 
-    from ordino.api.effects import Effects, effects
-    from ordino.core.clock import WallClock
+    found = on_database(lambda database: database.read(lambda tx: effects(tx, at=database.clock.now())))
 
-    settings = Settings.from_environment()
-    running.load_stages()
-    with running.database_url(settings) as url:
+    def table() -> Table:
+        table = Table("effect", "taken by a worker", "due", "since")
+        for effect in found.effects:
+            since = f"{effect.due_since:%Y-%m-%d %H:%M}" if effect.due_since else ""
+            table.add_row(effect.kind, "yes" if effect.taken else "no", str(effect.due), since)
+        return table
 
-        async def read() -> Effects:
-            async with running.opened(settings, url) as database:
-                return await database.read(lambda tx: effects(tx, at=WallClock().now()))
-
-        found = running.run(read())
-    if json:
-        print(msgspec.json.encode(found).decode())
-        return
-    table = Table("effect", "taken by a worker", "due", "since")
-    for effect in found.effects:
-        since = f"{effect.due_since:%Y-%m-%d %H:%M}" if effect.due_since else ""
-        table.add_row(effect.kind, "yes" if effect.taken else "no", str(effect.due), since)
-    console.print(table)
-    for pause in found.paused_accounts:
-        words = f"The {pause.account} fails since {pause.failing_since:%Y-%m-%d %H:%M} UTC. {pause.reason}"
+    show(found, table, json=json)
+    for pause in () if json else found.paused_accounts:
+        words = f"The {pause.account} has been failing since {pause.failing_since:%Y-%m-%d %H:%M} UTC. {pause.reason}"
         console.print(words, soft_wrap=True, markup=False)
 
 
@@ -342,16 +313,8 @@ def list_letters(*, limit: int = 100, json: Json = False) -> None:
 def replay_letter(letter_id: UUID) -> None:
     """Try one again."""
     from ordino.api.dead_letters import replay
-    from ordino.core.clock import WallClock
 
-    settings = Settings.from_environment()
-    with running.database_url(settings) as url:
-
-        async def again() -> None:
-            async with running.opened(settings, url) as database:
-                await database.transact(lambda tx: replay(tx, letter_id, at=WallClock().now()))
-
-        running.run(again())
+    on_database(lambda database: database.transact(lambda tx: replay(tx, letter_id, at=database.clock.now())))
     console.print(f"{letter_id} is due now.")
 
 

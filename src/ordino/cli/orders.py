@@ -15,10 +15,10 @@ from rich.console import ConsoleRenderable, Group
 from rich.table import Table
 from rich.text import Text
 
-from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show, units
+from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, sent, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import as_error, decode
+from ordino.core.http import as_error
 from ordino.core.money import amount
 
 orders_app = App(name="orders", help="Refunds, returns and parcels of orders, and the dates that customers are told.")
@@ -64,12 +64,6 @@ def gathered(counts: dict[str, Sequence[str]], serials: dict[str, Sequence[str]]
                 raise Invalid(f"Line {line_no} of {word!r} must be said once; use `ordino orders apply` for more.")
             named[0].setdefault(field, []).append(serial)
     return list(lines.values())
-
-
-def sent(body: dict[str, Any], kind: type[Any]) -> Any:
-    """The item that the API would read from the same body; what is None is left out. Raises ``Invalid``."""
-    text = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
-    return decode(text, msgspec.json.Decoder(kind))
 
 
 def done(item: Any, verb: Verb, expected: type[Ok]) -> tuple[Ok, str]:
@@ -272,7 +266,9 @@ def cancel_return(
     *,
     all: Annotated[bool, Parameter(help="Everything that is still to come.", negative="")] = False,
     reason: Annotated[str | None, Parameter(help="A code of your own, such as changed_mind.")] = None,
-    note: Annotated[str | None, Parameter(help="A sentence for the file; `erase_notes` erases it.")] = None,
+    note: Annotated[
+        str | None, Parameter(help="A sentence for the file; `ordino orders erase-notes` erases it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Cancel units of a return that will not come back after all."""
@@ -280,9 +276,9 @@ def cancel_return(
     from ordino.aftercare.returns import cancel
 
     named = [units_of(text) for text in lines or ()]
-    body = {"order_id": order_id, "return_id": return_id, "lines": named or None, "all": all, "reason": reason}
-    body["note"] = note
-    found, _ = done(sent(body, ReturnCancellation), cancel, ReturnCancelled)
+    body = {"order_id": order_id, "return_id": return_id, "lines": named or None, "all": all}
+    wish = sent(body | {"reason": reason, "note": note}, ReturnCancellation)
+    found, _ = done(wish, cancel, ReturnCancelled)
     many = sum(part.quantity for part in found.cancelled)
     told(found, f"Cancelled: {units(many)}. You can authorize a return of them again.", json=json)
 

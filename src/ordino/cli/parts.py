@@ -47,11 +47,6 @@ class Part:
         self._ready: int | None = None
         self._left: list[Lifeline] = []
 
-    @property
-    def pid(self) -> int | None:
-        """Its process, or None while there is none."""
-        return None if self._process is None else self._process.pid
-
     def start(self) -> None:
         """Start the process."""
         self._patience.start()

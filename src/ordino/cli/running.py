@@ -21,7 +21,7 @@ from ordino.core.database import Database
 from ordino.core.embedded import START_SECONDS, DirectoryInUse, EmbeddedPostgres, Holder, holder_of
 from ordino.core.errors import OrdinoError
 from ordino.core.migrations import migrate, pending_on
-from ordino.core.patience import LONGEST_WAIT_SECONDS, Patience
+from ordino.core.patience import Patience
 from ordino.core.settings import Settings
 from ordino.core.watch import Watch
 
@@ -36,6 +36,8 @@ __all__ = [
     "named",
     "opened",
     "prepare",
+    "refuse_bad_settings",
+    "refuse_held_directory",
     "run",
     "stopped",
 ]
@@ -161,5 +163,6 @@ async def again(name: str, task: Callable[[], Awaitable[None]], stop: asyncio.Ev
             log.exception("%s failed; it is begun again", name)
         if not stop.is_set():
             seconds = patience.end(passing=True)
+            assert seconds is not None, "what passes is never given up"
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LONGEST_WAIT_SECONDS if seconds is None else seconds)
+                await asyncio.wait_for(stop.wait(), seconds)

@@ -15,10 +15,9 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, day, instant, on_database, show, units
+from ordino.cli.terminal import Json, console, day, instant, on_database, sent, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
-from ordino.core.http import decode
 from ordino.core.money import amount
 
 if TYPE_CHECKING:
@@ -443,10 +442,10 @@ def resolve(
     from ordino.orders.exceptions import Resolve, Resolved
     from ordino.orders.exceptions import resolve as resolved
 
+    wish = sent({"action": action, "reason": reason, "note": note}, Resolve)
+
     async def run(database: Database) -> Resolved:
         at = database.clock.now()
-        body = {name: said for name, said in (("reason", reason), ("note", note)) if said is not None}
-        wish = decode(msgspec.json.encode({"action": action, **body}), msgspec.json.Decoder(Resolve))
         return await database.transact(lambda tx: resolved(tx, exception_id, wish, at=at))
 
     found = on_database(run)

@@ -19,6 +19,8 @@ from ordino.cli import running
 from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, NotFound, OrdinoError
+from ordino.core.rows import Limits
+from ordino.core.settings import Settings
 
 stock_app = App(name="stock", help="What is where, and feeds that say so.")
 
@@ -81,13 +83,16 @@ def feed_file(
     time = instant(as_of)
     called = name or f"{path.name} {folder.digest_of(path)}"
     read, size = [0], path.stat().st_size
+    limits = Limits.of(Settings.from_environment())
 
     async def take(database: Database) -> Applied:
         columns = (TextColumn("{task.description}"), BarColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task(path.name, total=size)
             taking = asyncio.ensure_future(
-                folder.take_file(database, path, of, media_type, name=called, as_of=time, charset=charset, read=read)
+                folder.take_file(
+                    database, path, of, media_type, name=called, as_of=time, charset=charset, read=read, limits=limits
+                )
             )
             while not taking.done():
                 await asyncio.wait([taking], timeout=0.1)
@@ -110,10 +115,11 @@ def watch(
     once: Annotated[bool, Parameter(help="Take in what is there, and end.", negative="")] = False,
 ) -> None:
     """Watch a folder: take in every file that is dropped into its `incoming`, until stopped."""
-    from ordino.inventory.folder import Folder
+    from ordino.inventory.folder import STILL_SECONDS, Folder
 
     async def look(database: Database) -> None:
-        folder = Folder(database, directory, still_seconds=0 if once else 2)
+        limits = Limits.of(Settings.from_environment())
+        folder = Folder(database, directory, still_seconds=0 if once else STILL_SECONDS, limits=limits)
         if once:
             console.print(f"{await folder.sweep()} files were taken in.")
             return

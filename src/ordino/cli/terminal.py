@@ -16,7 +16,7 @@ from rich.table import Table
 from ordino.cli import running
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Invalid, NotFound
-from ordino.core.http import Body
+from ordino.core.http import Body, decode
 from ordino.core.settings import Settings
 from ordino.core.times import year_fault
 
@@ -38,6 +38,12 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
                 return await work(database)
 
         return running.run(run())
+
+
+def sent(body: dict[str, Any], kind: type[Any]) -> Any:
+    """The item that the API would read from the same body; what is None is left out. Raises ``Invalid``."""
+    text = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+    return decode(text, msgspec.json.Decoder(kind))
 
 
 def show(found: Any, table: Callable[[], Table | Group], *, json: bool) -> None:

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.di import NamedDependency
-from litestar.exceptions import ClientException
 from litestar.openapi.spec import Operation
 from litestar.params import Parameter
 from msgspec import Struct
@@ -23,7 +22,7 @@ from ordino.core.cells import cell_fault
 from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
-from ordino.core.http import Body, answer_once, apart, described
+from ordino.core.http import TOO_DEEP, Body, answer_once, apart, described, too_large
 from ordino.core.media import charset_of
 from ordino.core.rows import CSV, GZIPPED, NDJSON, Limits, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import (
@@ -132,7 +131,7 @@ class Kind(Generic[Thing]):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"The body is not JSON: {error}.", faults=[Fault("", str(error))]) from error
         except RecursionError as error:
-            raise Invalid("The body is nested too deeply.") from error
+            raise Invalid(TOO_DEEP) from error
         if isinstance(sent, dict) and self.name in sent and self.name not in self.fields:
             if others := [name for name in sent if name != self.name]:
                 detail = f"Beside `{self.name}` there is no field {', '.join(map(repr, others))}; leave it out."
@@ -238,8 +237,9 @@ async def _whole(request: Request[Any, Any, Any]) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > JSON_BYTES:
-            detail = f"A JSON body has at most {JSON_BYTES} bytes; send {CSV} or {NDJSON}, which may be of any length."
-            raise ClientException(detail, status_code=413)
+            raise too_large(
+                f"A JSON body has at most {JSON_BYTES} bytes; send {CSV} or {NDJSON}, which may be of any length."
+            )
         parts.append(part)
     return b"".join(parts)
 

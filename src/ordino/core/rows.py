@@ -20,6 +20,7 @@ from ordino.core.cells import cell_fault, columns_of, row_of, tidy_row
 from ordino.core.charsets import codec_of, decoder_of, not_decoded
 from ordino.core.codes import is_plain, tidy
 from ordino.core.errors import Fault, Invalid
+from ordino.core.settings import Settings
 
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
@@ -56,6 +57,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     ratio: int = 200
     waste_lines: int = 100_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Those that are set."""
+        return cls(ratio=settings.feed_ratio, waste_lines=settings.feed_waste_lines)
 
 
 LIMITS = Limits()

@@ -19,7 +19,7 @@ NAME_BYTES = 170
 """A longer name is shortened, so that a number before it and ``REPORT`` behind it always fit."""
 REPORT = ".report.txt"
 SUFFIXES = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){0,2}$")
-EMPTY = "The file is empty: whoever writes it has not, or not yet. Write it anew, and rename it into `incoming` when it is whole."
+EMPTY = "The file is empty. Write it under a name that begins with a dot, and rename it when it is whole."
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",

@@ -43,7 +43,9 @@ NAMED = re.compile(r"^(counts|adjustments|receipts)[^/]*?\.(csv|ndjson|jsonl)(\.
 DIGEST_BYTES = 8
 Opener = Callable[[Path], BinaryIO]
 CHANGED = "The file was changed while it was read. Write it under a name that begins with a dot, and rename it when it is whole."
-FAULTY = "Ordino has a fault here, which is logged. What was applied stays applied once if you send the file again."
+FAULTY = (
+    "Ordino has a fault here, which is logged. Send the same file again under the same name: no row is applied twice."
+)
 HOW = (
     "Name files counts….csv, adjustments….csv or receipts….csv (or .ndjson, each also zipped as .gz); "
     "the columns are those of the API."

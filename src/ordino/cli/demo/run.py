@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from rich.console import Console
 
+from ordino.api.server import address_of
 from ordino.cli import running
 from ordino.cli.demo import baskets, days, screen, shoppers, world
 from ordino.cli.demo.baskets import Month
@@ -83,7 +84,7 @@ def run(
             )
             console.print(screen.next_steps(None, command, outcome.since, ended), soft_wrap=True, highlight=False)
             return 0 if outcome.report.clean else 1
-        command, serving = f"ORDINO_DATABASE_URL='{url}' ordino verify", f"http://{settings.host}:{settings.port}"
+        command, serving = f"ORDINO_DATABASE_URL='{url}' ordino verify", address_of(settings)
         console.print(screen.next_steps(serving, command, outcome.since, ended), soft_wrap=True, highlight=False)
         from ordino.cli.commands import up_on
 
