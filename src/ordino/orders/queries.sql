@@ -682,7 +682,8 @@ SELECT DISTINCT subject_id FROM core.reactions WHERE kind = :kind::text AND subj
 -- name: other_calls
 -- Of which of these orders another reaction of this kind is being called.
 SELECT DISTINCT subject_id FROM core.reactions
-WHERE lease IS NOT NULL AND kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND NOT id = any(:ids::uuid[]);
+WHERE lease IS NOT NULL AND kind = :kind::text AND subject_id = any(:order_ids::uuid[])
+  AND id NOT IN (SELECT * FROM unnest(:ids::uuid[]));
 
 -- name: known_payment_moves
 -- Which of these events have moved money already.
