@@ -17,7 +17,8 @@ SELECT id, kind, at, data FROM core.events WHERE subject_id = :subject_id::uuid 
 -- Due reactions of one kind, locked for the rest of the transaction; what another worker holds is passed over.
 SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts
 FROM core.reactions
-WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND bucket = any(:buckets::smallint[])
+WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL
+  AND bucket = any(CAST(:buckets AS smallint[]))
 ORDER BY due_at, id
 LIMIT :limit::int
 FOR UPDATE SKIP LOCKED;
@@ -34,7 +35,7 @@ FOR UPDATE SKIP LOCKED;
 WITH due AS (
     SELECT bucket, id FROM core.reactions
     WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND lease IS NULL
-      AND bucket = any(:buckets::smallint[])
+      AND bucket = any(CAST(:buckets AS smallint[]))
     ORDER BY due_at, id
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
