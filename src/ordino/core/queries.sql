@@ -246,6 +246,7 @@ FROM unnest(:kinds::text[]) AS k (kind)
 JOIN core.reactions r ON r.kind = k.kind
 WHERE r.due_at <= :at::timestamptz AND r.dead_at IS NULL AND r.lease IS NULL
 GROUP BY k.kind ORDER BY k.kind;
+
 -- name: try_to_write
 -- A write that says nothing, to see that writing works: each process has its row, and some share one.
 INSERT INTO core.test_writes (slot, written_at) VALUES (:slot::smallint, :at::timestamptz)
