@@ -314,3 +314,51 @@ async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_
     await run(database, "refund", seconds=700)
     assert given == [800, 200]
     assert (await money(database, order_id))["refunded"] == 1000
+
+
+async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlooked(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever saw the ledger before the answer and the queue after it would give back more than was charged."""
+    order_id, [id] = await packed(database, world.order("answered meanwhile", 1), AT)
+    await run(database, "authorize")
+    key = {"order_id": order_id, "fulfillment_order_id": id}
+    await in_one(database, ship, [Ship(**key, tracking_number="answered meanwhile", all=True)], AT)
+    await run(database, "capture")
+    begun, answer = asyncio.Event(), asyncio.Event()
+    given: list[int] = []
+
+    class Slow(ManualProvider):
+        async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
+            given.append(amount_minor)
+            begun.set()
+            await answer.wait()
+            return Approved(key)
+
+    monkeypatch.setitem(payments.providers, "manual", Slow())
+    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
+    await database.transact(lambda tx: record(tx, events[:1]))
+    first = asyncio.create_task(run(database, "refund"))
+    await begun.wait()
+    await database.transact(lambda tx: record(tx, events[1:]))
+    looks: list[str] = []
+
+    def second_look_waits(name: str) -> None:
+        look = getattr(payments.sql, name)
+
+        async def waiting(tx: Tx, **values: Any) -> Any:
+            looks.append(name)
+            if len(looks) == 2:
+                answer.set()
+                await first
+            return await look(tx, **values)
+
+        monkeypatch.setattr(payments.sql, name, waiting, raising=False)
+
+    second_look_waits("other_calls")
+    second_look_waits("money_of")
+    await run(database, "refund")
+    await run(database, "refund", seconds=700)
+    assert set(looks[:2]) == {"other_calls", "money_of"}
+    assert given == [800, 200]
+    assert (await money(database, order_id))["refunded"] == 1000

@@ -220,10 +220,8 @@ class Database:
             await self._undo(lent, transaction, error, answered=committing)
             if committing and isinstance(error, Exception) and not was_answered(error):
                 raise OutcomeUnknown from error
-            if isinstance(error, asyncpg.QueryCanceledError):
-                raise Unavailable(f"{plain(error)} {UNDONE}") from error
-            if is_away(error, closed=closed):
-                raise Away(f"{plain(error)} {UNDONE}") from error
+            if told := _told(error, closed=closed):
+                raise told from error
             raise
         finally:
             await self._take_back(lent)
@@ -247,10 +245,8 @@ class Database:
             closed = lent.connection.is_closed()
             if _is_lost(error):
                 await self._drop(lent, error)
-            if isinstance(error, asyncpg.QueryCanceledError):
-                raise Unavailable(f"{plain(error)} {UNDONE}") from error
-            if is_away(error, closed=closed):
-                raise Away(f"{plain(error)} {UNDONE}") from error
+            if told := _told(error, closed=closed):
+                raise told from error
             raise
         finally:
             await self._take_back(lent)
@@ -313,3 +309,12 @@ def _is_lost(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError | asyncpg.InterfaceError) or (
         is_away(error) and not was_answered(error)
     )
+
+
+def _told(error: BaseException, *, closed: bool) -> Unavailable | None:
+    """What callers are told where the database's error has undone their work; None of any other error. ``closed``: so is the
+    connection.
+    """
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return Unavailable(f"{plain(error)} {UNDONE}")
+    return Away(f"{plain(error)} {UNDONE}") if is_away(error, closed=closed) else None

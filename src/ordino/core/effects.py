@@ -30,6 +30,7 @@ from ordino.core.batcher import Batcher
 from ordino.core.clock import Clock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import AccountUnavailable, Away, NotYet, Refused, Unavailable
+from ordino.core.events import BUCKETS
 from ordino.core.ids import made_at, new_id
 from ordino.core.outage import Outage
 from ordino.core.statements import statements
@@ -42,6 +43,7 @@ SETTLE_SECONDS = 15
 """So long a lease lasts beyond the latest answer."""
 ALL_FAIL = 3
 """So many tasks in a row that an account does not serve, and none that it serves: then it is the account that fails."""
+EVERY_BUCKET = list(range(BUCKETS))
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -149,6 +151,17 @@ def words_of(error: BaseException) -> str:
     return str(error) if isinstance(error, AccountUnavailable) else f"{type(error).__name__}: {error}"
 
 
+def failed(
+    task: Task, attempts: int, error: BaseException, at: datetime, *, max_attempts: int, for_good: bool = False
+) -> Later:
+    """A task has failed, now ``attempts`` times: it is logged, and tried again or put aside for a person."""
+    words, dead = words_of(error), for_good or attempts >= max_attempts
+    level = logging.ERROR if dead else logging.WARNING
+    log.log(level, "%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, max_attempts, words)
+    due_at = at + timedelta(seconds=backoff_seconds(attempts))
+    return Later(attempts=attempts, due_at=due_at, error=words[:2000], dead_at=at if dead else None)
+
+
 class Calls:
     """What one worker has in hand of one kind of effect."""
 
@@ -159,22 +172,20 @@ class Calls:
         effect: Effect,
         *,
         wall: Clock,
-        buckets: Sequence[int],
         batch_size: int,
         lease_seconds: float,
         max_attempts: int,
-        outage: Outage | None = None,
+        outage: Outage,
     ) -> None:
         self.database = database
         self.kind = kind
         self.effect = effect
         self.wall = wall
-        self.buckets = buckets
         self.at_once = min(batch_size, effect.at_once)
         self.lease_seconds = max(lease_seconds, ASK_SECONDS + effect.call_seconds + SETTLE_SECONDS)
         self.max_attempts = max_attempts
         self.wake = asyncio.Event()
-        self._outage = outage or Outage()
+        self._outage = outage
         self._ending = False
         self._running: set[asyncio.Task[None]] = set()
         self._unserved: dict[str | None, set[UUID]] = {}
@@ -224,7 +235,7 @@ class Calls:
         tasks = tasks_of(
             await self.database.transact(
                 lambda tx: sql.lease_due(
-                    tx, kind=self.kind, at=at, until=until, lease=lease.id, limit=room, buckets=self.buckets
+                    tx, kind=self.kind, at=at, until=until, lease=lease.id, limit=room, buckets=EVERY_BUCKET
                 )
             )
         )
@@ -350,15 +361,8 @@ class Calls:
         if away or isinstance(error, NotYet) or (called and self._fails_for_all(task, error, account)):
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
             return self._put_off(task, lease, wait_seconds(task.id, at), words)
-        dead = isinstance(error, Refused) or task.attempts >= self.max_attempts
-        level = logging.ERROR if dead else logging.WARNING
-        limit = self.max_attempts
-        log.log(level, "%s for %s failed (%d of %d): %s", task.kind, task.subject_id, task.attempts, limit, words)
-        later = Later(
-            attempts=task.attempts,
-            due_at=at + timedelta(seconds=backoff_seconds(task.attempts)),
-            error=words[:2000],
-            dead_at=at if dead else None,
+        later = failed(
+            task, task.attempts, error, at, max_attempts=self.max_attempts, for_good=isinstance(error, Refused)
         )
         return Outcome(task=task, lease=lease.id, at=at, later=later)
 

@@ -17,7 +17,8 @@ SELECT id, kind, at, data FROM core.events WHERE subject_id = :subject_id::uuid 
 -- Due reactions of one kind, locked for the rest of the transaction; what another worker holds is passed over.
 SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts
 FROM core.reactions
-WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND bucket = any(:buckets::smallint[])
+WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL
+  AND bucket = any(CAST(:buckets AS smallint[]))
 ORDER BY due_at, id
 LIMIT :limit::int
 FOR UPDATE SKIP LOCKED;
@@ -34,7 +35,7 @@ FOR UPDATE SKIP LOCKED;
 WITH due AS (
     SELECT bucket, id FROM core.reactions
     WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND lease IS NULL
-      AND bucket = any(:buckets::smallint[])
+      AND bucket = any(CAST(:buckets AS smallint[]))
     ORDER BY due_at, id
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
@@ -245,6 +246,7 @@ FROM unnest(:kinds::text[]) AS k (kind)
 JOIN core.reactions r ON r.kind = k.kind
 WHERE r.due_at <= :at::timestamptz AND r.dead_at IS NULL AND r.lease IS NULL
 GROUP BY k.kind ORDER BY k.kind;
+
 -- name: try_to_write
 -- A write that says nothing, to see that writing works: each process has its row, and some share one.
 INSERT INTO core.test_writes (slot, written_at) VALUES (:slot::smallint, :at::timestamptz)

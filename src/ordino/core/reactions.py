@@ -26,9 +26,19 @@ from asyncpg import Record
 from ordino.core import accounts
 from ordino.core.clock import Clock, WallClock
 from ordino.core.database import Database, Tx
-from ordino.core.effects import Calls, Effect, Later, Task, backoff_seconds, postpone, tasks_of, wait_seconds, words_of
+from ordino.core.effects import (
+    EVERY_BUCKET,
+    Calls,
+    Effect,
+    Later,
+    Task,
+    failed,
+    postpone,
+    tasks_of,
+    wait_seconds,
+    words_of,
+)
 from ordino.core.errors import Away, NotYet
-from ordino.core.events import BUCKETS
 from ordino.core.outage import Outage
 from ordino.core.statements import statements
 
@@ -141,8 +151,7 @@ class Worker:
         self._tidy_at = 0.0
         self._duty_at: dict[str, float] = {}
         self._known_duties: set[str] = set()
-        self._buckets = list(range(BUCKETS))
-        self._away: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
         self._outage = Outage()
         self.calls = {
             kind: Calls(
@@ -150,7 +159,6 @@ class Worker:
                 kind,
                 effect,
                 wall=self.wall,
-                buckets=self._buckets,
                 batch_size=batch_size,
                 lease_seconds=lease_seconds,
                 max_attempts=max_attempts,
@@ -307,16 +315,16 @@ class Worker:
 
         async def batch(tx: Tx) -> None:
             held.clear()
-            held[:] = tasks_of(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=self._buckets))
+            held[:] = tasks_of(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=EVERY_BUCKET))
             if held:
                 await run(tx, held, at)
                 await self._finish(tx, held)
 
         try:
             await self.database.transact(batch)
-            self._away.pop(kind, None)
+            self._lost.pop(kind, None)
         except Exception as error:
-            if not held or (isinstance(error, Away) and not self._is_to_blame(kind)):
+            if not held or (isinstance(error, Away) and not self._loses_the_database(kind)):
                 raise
             level = logging.INFO if isinstance(error, NotYet) else logging.WARNING
             log.log(level, "%s failed for a batch of %d, which is run one by one: %s", kind, len(held), words_of(error))
@@ -324,12 +332,12 @@ class Worker:
                 await self._react_alone(task, run, at)
         return len(held)
 
-    def _is_to_blame(self, kind: str) -> bool:
-        """A batch of this kind has lost the database: has that happened too often in a row?"""
-        self._away[kind] = self._away.get(kind, 0) + 1
-        if self._away[kind] < AWAY_IN_A_ROW:
+    def _loses_the_database(self, kind: str) -> bool:
+        """Once more the database went away under a batch of this kind: is it the batch that does it?"""
+        self._lost[kind] = self._lost.get(kind, 0) + 1
+        if self._lost[kind] < AWAY_IN_A_ROW:
             return False
-        del self._away[kind]
+        del self._lost[kind]
         return True
 
     async def _react_alone(self, task: Task, run: Reaction, at: datetime) -> None:
@@ -355,17 +363,11 @@ class Worker:
         await sql.finish(tx, buckets=[t.bucket for t in tasks], ids=[t.id for t in tasks])
 
     async def _fail(self, task: Task, attempts: int, error: BaseException, at: datetime) -> None:
-        words = words_of(error)
         if isinstance(error, NotYet):
+            words = words_of(error)
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
-            attempts, dead = attempts - 1, False
             due_at = at + timedelta(seconds=wait_seconds(task.id, at))
+            later = Later(attempts=attempts - 1, due_at=due_at, error=words[:2000])
         else:
-            dead = attempts >= self.max_attempts
-            level = logging.ERROR if dead else logging.WARNING
-            log.log(
-                level, "%s for %s failed (%d of %d): %s", task.kind, task.subject_id, attempts, self.max_attempts, words
-            )
-            due_at = at + timedelta(seconds=backoff_seconds(attempts))
-        later = Later(attempts=attempts, due_at=due_at, error=words[:2000], dead_at=at if dead else None)
+            later = failed(task, attempts, error, at, max_attempts=self.max_attempts)
         await self.database.transact(lambda tx: postpone(tx, [(task, None, later)]))

@@ -2,7 +2,9 @@
 
 A statement begins with ``-- name: verb`` and takes ``:name`` parameters, which become ``$n`` in the order
 in which they first appear. Arrays of numbers, ids, texts and instants travel as PostgreSQL's array literals, which
-costs a third of encoding them element by element.
+costs a third of encoding them element by element. PostgreSQL reads a literal once where it searches an index for what is in it,
+but once a row where it only filters by it. Filters therefore say ``IN (SELECT * FROM unnest(:ids::uuid[]))`` or, where the array
+is short, ``CAST(:buckets AS smallint[])``, which is sent element by element.
 
 ``/* on shards: ... */`` holds what a statement also has to say where its tables are distributed, so that shards are pruned.
 One PostgreSQL would be slower for it, and takes it for the comment that it is.

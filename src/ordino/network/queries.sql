@@ -234,8 +234,10 @@ ON CONFLICT DO NOTHING;
 -- Held until the transaction ends, in key order.
 SELECT location_id, ship_on, held_orders + confirmed_orders AS orders, held_units + confirmed_units AS units
 FROM network.capacity
-WHERE (location_id = any(:location_ids::int[]) AND ship_on >= :since::date)
-   OR (location_id, ship_on) IN (SELECT * FROM unnest(:more_location_ids::int[], :more_ship_ons::date[]))
+WHERE (location_id, ship_on) IN (
+    SELECT location_id, ship_on FROM network.capacity WHERE location_id = any(:location_ids::int[]) AND ship_on >= :since::date
+    UNION SELECT * FROM unnest(:more_location_ids::int[], :more_ship_ons::date[])
+)
 ORDER BY location_id, ship_on FOR NO KEY UPDATE;
 
 -- name: move_capacity

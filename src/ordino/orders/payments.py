@@ -67,56 +67,82 @@ class Call(Struct, frozen=True):
     currency: str
 
 
+class _Known(Struct):
+    """What is known of the orders of a set of tasks. ``done`` are moves of this kind: (order id, event id). ``queued`` are orders
+    whose authorization or charge, which comes first, is still to run, ``under_way`` those that the provider is being asked about
+    now. ``spoken_for`` is what the set asks for, in minor units; it fills while the set is decided.
+    """
+
+    payments: dict[UUID, Any]
+    done: set[tuple[UUID, UUID]]
+    queued: set[UUID]
+    worth_minor: dict[UUID, int]
+    under_way: set[UUID]
+    spoken_for: dict[UUID, int]
+
+
+async def _known(tx: Tx, verb: str, kind: PaymentMoveKind, tasks: Sequence[Task]) -> _Known:
+    order_ids, cause_ids = [t.subject_id for t in tasks], [t.event_id for t in tasks]
+    # First who is being asked, then the ledger: a call that is answered in between is seen as under way.
+    others = await sql.other_calls(tx, kind=verb, order_ids=order_ids, ids=[t.id for t in tasks])
+    payments = {row["order_id"]: row for row in await sql.money_of(tx, order_ids=order_ids)}
+    moves = await sql.known_payment_moves(tx, order_ids=order_ids, cause_ids=cause_ids, kind=kind)
+    queued: set[UUID] = set()
+    if doubtful := _doubtful(kind, tasks, payments):
+        before = "capture" if kind is PaymentMoveKind.REFUNDED else "authorize"
+        queued = {row["subject_id"] for row in await sql.still_to_move(tx, kind=before, order_ids=doubtful)}
+        # What has left the queue since the first look is in the ledger at the second.
+        payments |= {row["order_id"]: row for row in await sql.money_of(tx, order_ids=doubtful)}
+    worth_minor: dict[UUID, int] = {}
+    if kind is PaymentMoveKind.AUTHORIZED:
+        worth_minor = {row["order_id"]: row["worth_minor"] for row in await sql.worth(tx, order_ids=order_ids)}
+    return _Known(
+        payments=payments,
+        done={(row["order_id"], row["cause_id"]) for row in moves},
+        queued=queued,
+        worth_minor=worth_minor,
+        under_way={row["subject_id"] for row in others},
+        spoken_for={},
+    )
+
+
+def _request(task: Task, kind: PaymentMoveKind, asked: Any, known: _Known) -> Call | OrdinoError | None:
+    """What the provider is asked for, why the task has to wait, or None where nothing is to be moved."""
+    order_id = task.subject_id
+    if order_id in known.under_way:
+        return NotYet("The provider is being asked for the same order; this follows its answer.")
+    payment, worth_minor = known.payments[order_id], known.worth_minor.get(order_id)
+    limit, amount = _limit(kind, payment) - known.spoken_for.get(order_id, 0), 0
+    if (order_id, task.event_id) not in known.done:
+        # A refund that fits what is charged already waits for no other charge.
+        waits = order_id in known.queued and (kind is not PaymentMoveKind.REFUNDED or _refund_minor(task) > limit)
+        asked_for = asked(task, payment, worth_minor or 0, waits)
+        if isinstance(asked_for, OrdinoError):
+            return asked_for
+        amount = max(0, min(asked_for, limit))
+    known.spoken_for[order_id] = known.spoken_for.get(order_id, 0) + amount
+    free = worth_minor == 0 and payment["authorized_minor"] == 0
+    if not amount and not free:
+        return None
+    provider = payment["provider"]
+    if amount and provider not in providers:
+        # Another worker may know it. Until one does, the money waits, and no attempt is counted.
+        return NotYet(f"This worker knows no payment provider {provider!r}; start one that does.")
+    return Call(provider, amount, payment["currency"])
+
+
 def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
     async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | OrdinoError | None]:
-        order_ids = [t.subject_id for t in tasks]
-        rows = {row["order_id"]: row for row in await sql.money_of(tx, order_ids=order_ids)}
-        done = {
-            (row["order_id"], row["cause_id"])
-            for row in await sql.known_payment_moves(
-                tx, order_ids=order_ids, cause_ids=[t.event_id for t in tasks], kind=kind
-            )
+        known = await _known(tx, verb, kind, tasks)
+        requests = [_request(task, kind, asked, known) for task in tasks]
+        waiting = {
+            known.payments[task.subject_id]["provider"]
+            for task, request in zip(tasks, requests, strict=True)
+            if isinstance(request, NotYet)
         }
-        doubtful = _doubtful(kind, tasks, rows)
-        queued: set[UUID] = set()
-        if doubtful:
-            before = "capture" if kind is PaymentMoveKind.REFUNDED else "authorize"
-            queued = {r["subject_id"] for r in await sql.still_to_move(tx, kind=before, order_ids=doubtful)}
-            # What has left the queue since the first look is in the ledger at the second.
-            rows |= {row["order_id"]: row for row in await sql.money_of(tx, order_ids=doubtful)}
-        worth: dict[UUID, int] = {}
-        if kind is PaymentMoveKind.AUTHORIZED:
-            worth = {row["order_id"]: row["worth_minor"] for row in await sql.worth(tx, order_ids=order_ids)}
-        under_way = {
-            row["subject_id"]
-            for row in await sql.other_calls(tx, kind=verb, order_ids=order_ids, ids=[t.id for t in tasks])
-        }
-        spoken_for: dict[UUID, int] = {}
-        calls: list[Call | OrdinoError | None] = []
-        for task in tasks:
-            order_id, payment = task.subject_id, rows[task.subject_id]
-            amount = 0
-            if order_id in under_way:
-                calls.append(NotYet("The provider is being asked for the same order; this follows its answer."))
-                continue
-            limit = _limit(kind, payment) - spoken_for.get(order_id, 0)
-            if (order_id, task.event_id) not in done:
-                # A refund that fits what is charged already waits for no other charge.
-                waits = order_id in queued and (kind is not PaymentMoveKind.REFUNDED or _refund_minor(task) > limit)
-                asked_for = asked(task, payment, worth.get(order_id, 0), waits)
-                if isinstance(asked_for, OrdinoError):
-                    calls.append(asked_for)
-                    continue
-                amount = asked_for
-            amount = max(0, min(amount, limit))
-            spoken_for[order_id] = spoken_for.get(order_id, 0) + amount
-            free = worth.get(order_id) == 0 and payment["authorized_minor"] == 0
-            request = Call(payment["provider"], amount, payment["currency"])
-            if amount > 0 and request.provider not in providers:
-                calls.append(_unknown(request.provider))
-            else:
-                calls.append(request if amount > 0 or free else None)
-        return calls
+        for provider in sorted(waiting - providers.keys()):
+            log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
+        return requests
 
     async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
         if not request.amount_minor:
@@ -150,12 +176,6 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
 
 def _account(request: Call) -> str:
     return f"payment provider {request.provider}"
-
-
-def _unknown(provider: str) -> NotYet:
-    """Another worker may know it. Until one does, the money waits, and no attempt is counted."""
-    log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
-    return NotYet(f"This worker knows no payment provider {provider!r}; start one that does.")
 
 
 def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:

@@ -677,12 +677,14 @@ WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND dead_at IS
 
 -- name: still_to_move
 -- For which of these orders a reaction of this kind is still to run, now or once a person replays it.
-SELECT DISTINCT subject_id FROM core.reactions WHERE kind = :kind::text AND subject_id = any(:order_ids::uuid[]);
+SELECT DISTINCT subject_id FROM core.reactions
+WHERE kind = :kind::text AND subject_id IN (SELECT * FROM unnest(:order_ids::uuid[]));
 
 -- name: other_calls
 -- Of which of these orders another reaction of this kind is being called.
 SELECT DISTINCT subject_id FROM core.reactions
-WHERE lease IS NOT NULL AND kind = :kind::text AND subject_id = any(:order_ids::uuid[]) AND NOT id = any(:ids::uuid[]);
+WHERE lease IS NOT NULL AND kind = :kind::text AND subject_id = any(:order_ids::uuid[])
+  AND id NOT IN (SELECT * FROM unnest(:ids::uuid[]));
 
 -- name: known_payment_moves
 -- Which of these events have moved money already.
