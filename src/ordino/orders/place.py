@@ -52,7 +52,7 @@ from ordino.orders.never import NeverServed, never_served
 from ordino.orders.repeats import answer_repeats, digest_of
 from ordino.orders.replay import cast_shadows
 from ordino.orders.told import endangered
-from ordino.sourcing.aside import aside, chosen_by, decide_aside
+from ordino.sourcing.aside import decide_aside
 from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -569,16 +569,6 @@ async def _decide(
     async def decisions_of(requests: Sequence[Request]) -> list[Decision]:
         return await decide_aside(requests, shelf.free, network, policy, used, shelf.book, outlook)
 
-    async def hopeless_of(requests: Sequence[Request], decisions: Sequence[Decision]) -> NeverServed:
-        if not any(decision.short or decision.dropped or not decision.legs for decision in decisions):
-            return never_served(requests, decisions, network, policy.for_request)
-        return await aside(
-            lambda network, policy: never_served(requests, decisions, network, chosen_by(policy)),
-            requests,
-            network,
-            policy,
-        )
-
     decisions = await decisions_of(requests)
     if any(not d.legs or d.short or d.dropped for d in decisions):
         if locked is None:
@@ -589,14 +579,14 @@ async def _decide(
             locked.lapsed.units.clear()
             shelf = await on_shelf(tx, sku_ids, at=at, lock=True)
             decisions = await decisions_of(requests)
-    hopeless = await hopeless_of(requests, decisions)
+    hopeless = await never_served(requests, decisions, network, policy)
     if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
         requests = [
             replace(request, short_policy=ShortPolicy.REFUSE) if index in hopeless.orders else request
             for index, request in enumerate(requests)
         ]
         decisions = await decisions_of(requests)
-        hopeless = await hopeless_of(requests, decisions)
+        hopeless = await never_served(requests, decisions, network, policy)
     if shelf.claimed:
         decisions = [
             _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
