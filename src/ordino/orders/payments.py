@@ -92,6 +92,7 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
             for row in await sql.other_calls(tx, kind=verb, order_ids=order_ids, ids=[t.id for t in tasks])
         }
         spoken_for: dict[UUID, int] = {}
+        unknown: set[str] = set()
         calls: list[Call | OrdinoError | None] = []
         for task in tasks:
             order_id, payment = task.subject_id, rows[task.subject_id]
@@ -113,9 +114,15 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
             free = worth.get(order_id) == 0 and payment["authorized_minor"] == 0
             request = Call(payment["provider"], amount, payment["currency"])
             if amount > 0 and request.provider not in providers:
-                calls.append(_unknown(request.provider))
+                # Another worker may know it. Until one does, the money waits, and no attempt is counted.
+                unknown.add(request.provider)
+                calls.append(
+                    NotYet(f"This worker knows no payment provider {request.provider!r}; start one that does.")
+                )
             else:
                 calls.append(request if amount > 0 or free else None)
+        for provider in sorted(unknown):
+            log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
         return calls
 
     async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
@@ -150,12 +157,6 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
 
 def _account(request: Call) -> str:
     return f"payment provider {request.provider}"
-
-
-def _unknown(provider: str) -> NotYet:
-    """Another worker may know it. Until one does, the money waits, and no attempt is counted."""
-    log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
-    return NotYet(f"This worker knows no payment provider {provider!r}; start one that does.")
 
 
 def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:
