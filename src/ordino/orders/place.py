@@ -360,7 +360,7 @@ async def _decide(
                 raise Raced([])
         elif locked.lapsed.units:
             await holds.let_lapse(tx, locked.lapsed, at=at)
-            locked.lapsed.units.clear()
+            locked.lapsed.units.clear()  # also for the orders that come later in this transaction
             shelf = await on_shelf(tx, sku_ids, at=at, lock=True)
             decisions = await decisions_of(requests)
     hopeless = await never_served(requests, decisions, network, policy)
