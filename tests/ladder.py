@@ -99,7 +99,13 @@ UNDER: dict[str, str] = dict.fromkeys(
 ) | {"end_holds": "hold", "write_hold_lines": "hold", "clear_hold_lines": "hold"}  # fmt: skip
 """Statement -> the rung under whose locks it changes rows: its orders or holds are held, or new."""
 
-MAKES = {"write_orders": ("order", "order_ids"), "write_holds": ("hold", "hold_ids")}
+MAKES: dict[str, tuple[str, Keys]] = {
+    "write_orders": ("order", said("order_ids")),
+    "write_holds": ("hold", said("hold_ids")),
+    "expired_holds": ("hold", seen("hold_id")),
+}
+"""Statements after which rows of a rung are the transaction's own, though it has waited for nobody: new ones, and those that nobody
+else had."""
 
 
 class _Held:
@@ -147,10 +153,9 @@ def watched() -> Iterator[list[str]]:
         held = transactions.get(id(connection))
         if held is None:
             held = transactions[id(connection)] = _Held(connection)
-        if self.name in UNDER and "order_ids" in values and UNDER[self.name] == "order":
-            missing = set(values["order_ids"]) - held.holds("order")
-            if missing:
-                wrong.append(f"{self.name} changes rows of orders that are not held: {sorted(missing)}")
+        under = UNDER.get(self.name, "")
+        if f"{under}_ids" in values and (missing := set(values[f"{under}_ids"]) - held.holds(under)):
+            wrong.append(f"{self.name} changes rows of {under}s that are not held: {sorted(missing)}")
         if self.name in BEGINS and (
             sentence := held.take(self.name, BEGINS[self.name][0], BEGINS[self.name][1](values, ()), begins=True)
         ):
@@ -159,8 +164,8 @@ def watched() -> Iterator[list[str]]:
             wrong.append(f"{self.name} takes its rows in no order: {given}")
         rows = await call(self, connection, **values)
         if self.name in MAKES:
-            name, ids = MAKES[self.name]
-            held.keys.setdefault((-1, RUNGS[name]), set()).update(values[ids])
+            name, own = MAKES[self.name]
+            held.keys.setdefault((-1, RUNGS[name]), set()).update(own(values, rows))
         if self.name == "open_shortfalls" and (missing := set(seen(*position)(values, rows)) - held.holds("position")):
             wrong.append(f"open_shortfalls takes shortfalls of positions that are not held: {sorted(missing)}")
         name, keys = TAKES.get(self.name, (None, only))

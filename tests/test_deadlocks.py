@@ -387,6 +387,22 @@ async def test_with_stock_before_days_in_one_verb_both_the_watcher_and_the_race_
     ladder.clear()
 
 
+async def test_a_change_of_what_is_not_held_is_told(database: Database, ladder: list[str]) -> None:
+    """The negative control of what changes only under an order or a hold."""
+    nobody = [UUID(int=1)]
+    await database.transact(lambda tx: statements("ordino.inventory").clear_hold_lines(tx, hold_ids=nobody))
+    await database.transact(
+        lambda tx: statements("ordino.orders").drop_claims(
+            tx, order_ids=nobody, location_ids=[1], ship_ons=[date(2026, 3, 2)]
+        )
+    )
+    assert [sentence.split(":")[0] for sentence in ladder] == [
+        "clear_hold_lines changes rows of holds that are not held",
+        "drop_claims changes rows of orders that are not held",
+    ]
+    ladder.clear()
+
+
 PACKAGES = (
     "core", "catalog", "network", "inventory", "sourcing", "orders", "warehouse", "tracking", "aftercare", "flows", "insights",
 )  # fmt: skip

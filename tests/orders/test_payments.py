@@ -262,10 +262,17 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
 
 
 async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_that_does(
-    database: Database, world: World
+    database: Database, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     order_id = await placed(database, world.order("unknown", 1), AT)
-    await database.pool.execute("UPDATE orders.payments SET provider = 'elsewhere' WHERE order_id = $1", order_id)
+    another = await placed(database, world.order("unknown too", 1), AT)
+    both = [order_id, another]
+    await database.pool.execute("UPDATE orders.payments SET provider = 'elsewhere' WHERE order_id = ANY($1)", both)
+    with caplog.at_level(logging.WARNING):
+        await run(database, "authorize", seconds=700)
+    assert [said for said in caplog.messages if "'elsewhere'" in said] == [
+        "This worker knows no payment provider 'elsewhere'; calls to it wait for a worker that does."
+    ]
     for _ in range(20):
         await run(database, "authorize", seconds=700)
     row = await database.pool.fetchrow(
@@ -279,7 +286,7 @@ async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_t
         await run(database, "authorize", seconds=700)
     finally:
         del payments.providers["elsewhere"]
-    assert (await money(database, order_id))["authorized"] == 1000
+    assert [(await money(database, one))["authorized"] for one in both] == [1000, 1000]
 
 
 async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_was_charged(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,6 +18,7 @@ from ordino.network import read
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks
 from ordino.orders.allocate import allocate
 from ordino.orders.exceptions import Resolve, resolve
+from ordino.sourcing import aside, never
 from steps import assert_clean, events, in_one, line, placed, released
 from world import World, parcel_service, small_world
 from world import sure as written
@@ -110,6 +113,30 @@ async def test_allocation_tells_what_it_can_never_serve(database: Database, worl
     order_id = await waiting(database, world, "allocated")
     await weigh(database, world.sku, 95_000)
     assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {}
+    assert await kinds(database, order_id) == [("not_servable", 9)]
+    await assert_clean(database)
+
+
+async def test_what_takes_long_to_judge_is_judged_in_a_thread(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else that the worker does waits for it: neither when orders are looked at again, nor when they are allocated."""
+    order_id = await waiting(database, world, "thread")
+    await weigh(database, world.sku, 95_000)
+    threads: list[threading.Thread] = []
+    asks = never._asked
+
+    def watched(*args: Any) -> Any:
+        threads.append(threading.current_thread())
+        return asks(*args)
+
+    monkeypatch.setattr(never, "_asked", watched)
+    monkeypatch.setattr(aside, "AT_ONCE", -1)  # whatever is judged takes long
+    assert await database.transact(lambda tx: allocate(tx, [order_id], at=AT)) == {}
+    allocating = len(threads)
+    await look(database, AT)
+    assert 0 < allocating < len(threads)
+    assert threading.main_thread() not in threads
     assert await kinds(database, order_id) == [("not_servable", 9)]
     await assert_clean(database)
 

@@ -1,6 +1,6 @@
-"""The order in which transactions take what others may want, too.
+"""The one order in which all transactions take locks.
 
-LCK-1  Nobody waits in a circle.
+LCK-1  Nobody waits in a circle: there are no deadlocks.
 
 Whoever holds something waits only for what stands further down, and takes rows of one kind in the order of their keys, in one
 statement. So there is no deadlock for the database to break. What a transaction may need further up, it takes before; if it
@@ -30,7 +30,11 @@ LADDER = (
     Rung("duty", "name", "One worker at a time; the others pass it over and never wait."),
     Rung("reaction", "id", "Taken with SKIP LOCKED: nobody ever waits for one."),
     Rung("document", "id", "Transfers and count sheets are to their lines what orders are to theirs."),
-    Rung("counting", "", "A count of the past goes alone, before any count of now has a position."),
+    Rung(
+        "counting",
+        "",
+        "A count as of a time in the past waits for all other counts, and they for it, before any holds a position.",
+    ),
     Rung(
         "order",
         "order id",
@@ -56,17 +60,19 @@ LADDER = (
     Rung(
         "position",
         "SKU, location",
-        "Wanted most, so held shortest: taken last, where it is not decided on under a lock.",
+        "Most transactions want these, so they are held for the shortest time: all else that is decided on is taken before.",
     ),
-    Rung("lot", "SKU, lot", "What comes names its lot where it comes; one lot may come to several places at once."),
-    Rung("serial number", "SKU, serial", "Two may name one number, for units of different places."),
+    Rung("lot", "SKU, lot", "Goods that come in name their lot; one lot may come in at several locations at once."),
+    Rung("serial number", "SKU, serial", "Two transactions may name one number, for units at different locations."),
     Rung(
         "shortfall",
         "SKU, location",
         "A count writes it under the position; whoever frees units reads it under the position.",
     ),
     Rung(
-        "kits", "", "What got its first units, or is waited for, stays no kit: only after it is written is that known."
+        "kits",
+        "",
+        "A SKU that gets its first stock, or that orders wait for, can no longer become a kit: said once that is written.",
     ),
     Rung("waiting", "SKU, channel", "Gathered in the transaction, and written once, right before the commit."),
 )

@@ -157,9 +157,8 @@ async def hold(tx: Tx, holds: Sequence[NewHold], *, at: datetime) -> list[Held |
     network = await facts(tx)
     skus, gone = await _skus(tx, [line.sku for wanted in holds for line in wanted.lines])
     named = Counter((wanted.channel, wanted.cart) for wanted in holds if wanted.cart is not None)
-    held = (
-        bool(named) and max(named.values()) > 1
-    )  # one after the other: all that any of them takes is held before the first
+    # If a cart stands there twice, one hold comes after the other: all that any of them takes is held before the first.
+    held = any(times > 1 for times in named.values())
     outcomes: dict[int, Held | HoldRefused] = {}
     wishes: dict[int, _Wish] = {}
     carts: dict[int, Cart] = {}

@@ -184,13 +184,6 @@ async def hold(tx: Tx, sku_ids: Collection[int]) -> None:
         await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids)))
 
 
-async def hold_positions(tx: Tx, keys: Collection[Key]) -> None:
-    """These positions stay as they are until the transaction ends, but for what this transaction does."""
-    if keys:
-        ordered = sorted(set(keys))
-        await sql.lock_some(tx, sku_ids=[key[0] for key in ordered], location_ids=[key[1] for key in ordered])
-
-
 async def free(tx: Tx, sku_ids: Sequence[int], *, at: datetime, lock: bool = False) -> dict[int, dict[int, int]]:
     """SKU id -> location id -> units on hand, not reserved and not of expired lots; positions without free units are left out."""
     units: dict[int, dict[int, int]] = defaultdict(dict)

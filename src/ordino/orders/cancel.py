@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct, field
@@ -211,33 +211,17 @@ async def _write(
     events: list[Event] = []
     unit_moves: list[UnitMove] = []
     shipping: list[ShippingMove] = []
-    taken_allocations: list[tuple[UUID, int, int, int]] = []
+    taken: dict[ledger.AllocationKey, tuple[int, int]] = {}
     wishes: list[tuple[UUID, int, int]] = []
     said: list[NewNote] = []
-    results: dict[UUID, Any] = {}
+    results: dict[UUID, tuple[list[CancelledUnits], list[CancelledUnits], CalledOff]] = {}
     for cancellation in cancellations:
         order, taking = orders[cancellation.order_id], takings[cancellation.order_id]
         order_id, event_id, wish_id, refund_id = order.order_id, next(ids), next(ids), next(ids)
-        by_line: dict[int, int] = defaultdict(int)
-        for (line_no, location_id), quantity in taking.allocated.items():
-            by_line[line_no] += quantity
-            taken_allocations.append((order_id, line_no, location_id, quantity))
-            freed.stock_moves.append(
-                StockMove(
-                    lines[order_id][line_no].sku_id,
-                    location_id,
-                    event_id,
-                    MoveKind.RELEASED,
-                    reserved_delta=-quantity,
-                    order_id=order_id,
-                    line_no=line_no,
-                )
-            )
+        taken |= {(order_id, *place): (quantity, 0) for place, quantity in taking.allocated.items()}
+        freed.stock_moves += _stock_moves(taking, order_id, lines[order_id], event_id)
         called_off = CalledOff(order, dict(lines[order_id]), event_id, cancellation.reason)
-        for line_no, quantity in taking.backordered.items():
-            called_off.take(line_no, State.BACKORDERED, quantity)
-        for line_no, quantity in by_line.items():
-            called_off.take(line_no, State.ALLOCATED, quantity)
+        _call_off(called_off, taking)
         cancelled = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(called_off.units().items())]
         wanted = [CancelledUnits(line_no, quantity) for line_no, quantity in sorted(taking.wanted.items())]
         if cancelled:
@@ -258,18 +242,8 @@ async def _write(
         )
         results[order_id] = (cancelled, wanted, called_off)
     statuses = await ledger.move_units(tx, unit_moves, shipping, at=at)
-    if taken_allocations:
-        columns = list(zip(*taken_allocations, strict=True))
-        await ledger.sql.take_allocations(
-            tx,
-            order_ids=list(columns[0]),
-            line_nos=list(columns[1]),
-            location_ids=list(columns[2]),
-            quantities=list(columns[3]),
-            released=[0] * len(taken_allocations),
-            picked=[0] * len(taken_allocations),
-        )
-        freed.order_ids |= dict.fromkeys(results)
+    await ledger.take_allocations(tx, taken)
+    freed.order_ids |= dict.fromkeys(order_id for order_id, _, _ in taken)
     if wishes:
         columns = list(zip(*wishes, strict=True))
         await ledger.sql.want_stops(tx, order_ids=list(columns[0]), line_nos=list(columns[1]), deltas=list(columns[2]))
@@ -286,3 +260,30 @@ async def _write(
         )
         for order_id, (cancelled, wanted, called_off) in results.items()
     }
+
+
+def _stock_moves(taking: _Taking, order_id: UUID, lines: Mapping[int, LineRow], event_id: UUID) -> list[StockMove]:
+    """What is no longer reserved where units were allocated."""
+    return [
+        StockMove(
+            lines[line_no].sku_id,
+            location_id,
+            event_id,
+            MoveKind.RELEASED,
+            reserved_delta=-quantity,
+            order_id=order_id,
+            line_no=line_no,
+        )
+        for (line_no, location_id), quantity in taking.allocated.items()
+    ]
+
+
+def _call_off(called_off: CalledOff, taking: _Taking) -> None:
+    """Units leave the states that they are in; allocated ones together, wherever they were allocated."""
+    allocated: dict[int, int] = defaultdict(int)
+    for (line_no, _), quantity in taking.allocated.items():
+        allocated[line_no] += quantity
+    for line_no, quantity in taking.backordered.items():
+        called_off.take(line_no, State.BACKORDERED, quantity)
+    for line_no, quantity in allocated.items():
+        called_off.take(line_no, State.ALLOCATED, quantity)

@@ -34,6 +34,8 @@ NOT_SOURCED = "not_sourced"
 NOT_SERVABLE = "not_servable"
 LOCATION_CLOSED = "location_closed"
 FOUND = "units were found"
+"""Who resolved an exception, where no person did; events carry the code."""
+FOUND_CODE = "units_were_found"
 DONE = {
     "retry": "its units are sourced again",
     "cancel": "its units were cancelled",
@@ -136,12 +138,7 @@ async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, beside: Collect
     )
     events = []
     for row in over:
-        data = {
-            "exception_id": row["exception_id"],
-            "line_no": row["line_no"],
-            "action": "retry",
-            "reason": FOUND.replace(" ", "_"),
-        }
+        data = {"exception_id": row["exception_id"], "line_no": row["line_no"], "action": "retry", "reason": FOUND_CODE}
         version = orders[row["order_id"]].flow_version
         events.append(Event(row["order_id"], new_id(at), "exception_resolved", at, data, version))
     await record(tx, events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -130,6 +130,13 @@ async def lines_of_kits(tx: Tx, skus: Mapping[tuple[UUID, int], int]) -> dict[tu
     ever = (await kits(tx)).ever
     of_kits = [line for line, sku_id in skus.items() if sku_id in ever]
     return await frozen(tx, of_kits) if of_kits else {}
+
+
+async def skus_of(tx: Tx, order_ids: Collection[UUID]) -> set[int]:
+    """The SKUs that these orders take from stock: of kits, the components."""
+    own = {key: line.sku_id for key, line in (await lines(tx, order_ids)).items()}
+    of_kits = await lines_of_kits(tx, own)
+    return {sku_id for key, ordered in own.items() for sku_id, _ in of_kits.get(key) or ((ordered, 1),)}
 
 
 async def move_money(tx: Tx, moves: Sequence[PaymentMove], *, at: datetime) -> dict[UUID, str]:

@@ -8,110 +8,40 @@ customers of orders that are refused in the end are given back.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
-from ordino.core.emails import email_fault
-from ordino.core.events import Event, record
-from ordino.core.http import holds_nul
-from ordino.core.ids import new_id, new_ids
+from ordino.core.ids import new_ids
 from ordino.core.money import split_minor
-from ordino.core.statements import statements
-from ordino.core.times import NEEDS_OFFSET, year_fault
-from ordino.inventory import holds, waiting
-from ordino.inventory import kits as kit_ledger
+from ordino.inventory import holds
 from ordino.inventory import ledger as stock
-from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.rules import Position
 from ordino.inventory.shelf import Shelf, must_hold, on_shelf
 from ordino.network.facts import Channel, Closed, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
-from ordino.orders.model import (
-    MAX_LINES,
-    MAX_MINOR,
-    MAX_QUANTITY,
-    DroppedLine,
-    DropReason,
-    NewCustomer,
-    NewOrder,
-    OrderRefused,
-    Placed,
-    Refusal,
-)
+from ordino.orders.checks import fault_of, no_channel, price_fault, refuse, sku_fault
+from ordino.orders.keys import Early, claim_early, customers_of, forget_unused, wanted_customers
+from ordino.orders.model import NewOrder, OrderRefused, Placed, Refusal
 from ordino.orders.never import NeverServed, never_served
+from ordino.orders.planned import PlannedOrder, write
 from ordino.orders.repeats import answer_repeats, digest_of
 from ordino.orders.replay import cast_shadows
-from ordino.orders.told import endangered
-from ordino.sourcing.aside import aside, chosen_by, decide_aside
+from ordino.sourcing.aside import decide_aside
 from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.versions import profiles
 
-sql = statements("ordino.orders")
-sourcing_sql = statements("ordino.sourcing")
-_encode = msgspec.json.Encoder().encode
-BUILT_IN_PROVIDER = "manual"
 _NOTHING: Mapping[Position, int] = {}
 _POSSIBLE: Mapping[int, str] = {}
 
 Outcome = Placed | OrderRefused
-
-
-class PlannedOrder(Struct, frozen=True, gc=False):
-    """An order that has passed every check, with its decision: what ``write`` puts into the database."""
-
-    order: NewOrder
-    channel: Channel
-    digest: bytes
-    order_id: UUID
-    event_id: UUID
-    customer_id: UUID | None
-    flow_version: int
-    sku_ids: tuple[int, ...]
-    amounts: tuple[int, ...]
-    decision: Decision
-    parts: tuple[Parts, ...] = ()  # of the lines that are for kits; () of the others
-    held: Mapping[Position, int] = {}
-    # Whose units those are: the hold that the order names, or the one that its cart has now.
-    hold_id: UUID | None = None
-    never: Mapping[int, str] = {}  # of the lines that were dropped: why nothing can ever serve them
-
-    @property
-    def promised_at(self) -> datetime | None:
-        """What the buyer was told before; else when the last package arrives, if nothing is short."""
-        return self.order.promised_at or self.decision.promised_at
-
-    @property
-    def dropped_minor(self) -> int:
-        """What the dropped lines are worth."""
-        dropped = self.decision.dropped
-        return sum(self.amounts[line_no - 1] for line_no in dropped) if dropped else 0
-
-    @property
-    def accepted_total_minor(self) -> int:
-        """What the lines that were not dropped are worth, with everything else that the order costs."""
-        return self.order.total_minor - self.dropped_minor
-
-    def dropped_lines(self) -> list[DroppedLine]:
-        lines = self.order.lines
-        return [
-            DroppedLine(line_no, lines[line_no - 1].sku, lines[line_no - 1].quantity, self.drop_reason(line_no))
-            for line_no in sorted(self.decision.dropped)
-        ]
-
-    def drop_reason(self, line_no: int) -> DropReason:
-        return DropReason.CANNOT_SHIP if line_no in self.never else DropReason.OUT_OF_STOCK
 
 
 async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Outcome]:
@@ -123,7 +53,7 @@ async def place(tx: Tx, orders: Sequence[NewOrder], *, at: datetime) -> list[Out
     outcomes: list[Outcome | None] = [None] * len(orders)
     pending: list[tuple[int, NewOrder]] = []
     for index, order in enumerate(orders):
-        fault = _fault(order)
+        fault = fault_of(order)
         if fault is None:
             pending.append((index, order))
         else:
@@ -183,7 +113,7 @@ async def _place_distinct(
     for index, order in enumerate(orders):
         channel = network.channels.get(order.channel)
         if channel is None:
-            outcomes[index] = _refuse(order, Refusal.UNKNOWN_CHANNEL, _no_channel(order, channel), "/channel")
+            outcomes[index] = refuse(order, Refusal.UNKNOWN_CHANNEL, no_channel(order, channel), "/channel")
         else:
             known[index] = channel
     digests = {index: digest_of(orders[index]) for index in known}
@@ -193,23 +123,23 @@ async def _place_distinct(
         if index in outcomes:
             continue
         if channel.network is None:
-            detail = _no_channel(orders[index], channel)
-            outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_CHANNEL, detail, "/channel")
+            detail = no_channel(orders[index], channel)
+            outcomes[index] = refuse(orders[index], Refusal.UNKNOWN_CHANNEL, detail, "/channel")
         else:
             channels[index] = (channel, channel.network)
     open_ = [index for index in channels if index not in outcomes]
     for index in open_:
-        refusal = _price_fault(orders[index], channels[index][0])
+        refusal = price_fault(orders[index], channels[index][0])
         if refusal is not None:
             outcomes[index] = refusal
     skus = await known_skus(
         tx, {line.sku for order in (*(orders[index] for index in open_), *beside) for line in order.lines}
     )
     for index in open_:
-        if index not in outcomes and (refusal := _sku_fault(orders[index], skus)) is not None:
+        if index not in outcomes and (refusal := sku_fault(orders[index], skus)) is not None:
             outcomes[index] = refusal
         elif index not in outcomes and (said := unknown_level(network, orders[index].service_level)) is not None:
-            outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_SERVICE_LEVEL, said, "/service_level")
+            outcomes[index] = refuse(orders[index], Refusal.UNKNOWN_SERVICE_LEVEL, said, "/service_level")
     chosen = [index for index in open_ if index not in outcomes]
     if again and chosen and locked is None:
         raise Raced([])
@@ -222,10 +152,10 @@ async def _place_distinct(
             tx, orders, chosen, channels, digests, skus, held, network, at, outcomes, locked, beside
         )
         statuses = await write(tx, planned, network, shelf, at=at, held=locked is not None)
-        by_id = {plan.order.external_id: plan for plan in planned}
+        plans = {(plan.order.channel, plan.order.external_id): plan for plan in planned}
         for index in chosen:
             if index not in outcomes:
-                plan = by_id[orders[index].external_id] if len(by_id) == len(planned) else _find(planned, orders[index])
+                plan = plans[orders[index].channel, orders[index].external_id]
                 outcomes[index] = Placed(
                     plan.order_id,
                     plan.order.external_id,
@@ -249,85 +179,6 @@ async def _lock(tx: Tx, orders: Sequence[NewOrder], skus: Mapping[str, Sku], at:
     return _Locked(sku_ids.union(sku_id for one in kept.values() for sku_id, _ in one.units), lapsed)
 
 
-def _find(planned: Sequence[PlannedOrder], order: NewOrder) -> PlannedOrder:
-    return next(plan for plan in planned if plan.order is order)
-
-
-# -- checks, in the order of the refusals ------------------------------------------------------------------------------
-
-
-def _fault(order: NewOrder) -> OrderRefused | None:
-    """What the types of the API promise, checked again for callers that make orders themselves."""
-
-    def refuse(pointer: str, detail: str) -> OrderRefused:
-        return _refuse(order, Refusal.INVALID, detail, pointer)
-
-    if not 1 <= len(order.lines) <= MAX_LINES:
-        return refuse("/lines", f"An order has 1 to {MAX_LINES} lines; this one has {len(order.lines)}.")
-    for index, line in enumerate(order.lines):
-        if not 1 <= line.quantity <= MAX_QUANTITY:
-            return refuse(f"/lines/{index}/quantity", f"Order 1 to {MAX_QUANTITY} units, not {line.quantity}.")
-        if not 0 <= line.unit_price_minor <= MAX_MINOR:
-            return refuse(f"/lines/{index}/unit_price_minor", f"A price is 0 to {MAX_MINOR} minor units.")
-    for name in ("shipping_minor", "tax_minor", "discount_minor", "total_minor"):
-        if not 0 <= getattr(order, name) <= MAX_MINOR:
-            return refuse(f"/{name}", f"{name} is 0 to {MAX_MINOR} minor units, not {getattr(order, name)}.")
-    for name, instant in (("promised_at", order.promised_at), ("ship_by_at", order.ship_by_at)):
-        if instant is not None and instant.tzinfo is None:
-            return refuse(f"/{name}", NEEDS_OFFSET)
-        if instant is not None and (wrong := year_fault(instant)):
-            return refuse(f"/{name}", wrong)
-    if not order.external_id or not order.channel:
-        return refuse("/external_id", "Name the order: channel and external_id must not be empty.")
-    if wrong := email_fault(order.ship_to.email):
-        return refuse("/ship_to/email", wrong)
-    if order.customer is not None and (wrong := email_fault(order.customer.email)):
-        return refuse("/customer/email", wrong)
-    if holds_nul(_encode(order)):
-        return refuse("", "Text must not contain the character U+0000; leave it out.")
-    return None
-
-
-def _no_channel(order: NewOrder, channel: Channel | None) -> str:
-    if channel is None:
-        return f"There is no channel {order.channel!r}; create it with PUT /v1/channels."
-    return f"No network serves the channel {order.channel!r}; name it in a network with PUT /v1/networks."
-
-
-def _price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
-    if order.currency != channel.currency:
-        detail = f"The channel {order.channel!r} sells in {channel.currency}, not in {order.currency}."
-        return _refuse(order, Refusal.WRONG_CURRENCY, detail, "/currency")
-    goods = sum(line.quantity * line.unit_price_minor for line in order.lines)
-    total = goods + order.shipping_minor + order.tax_minor - order.discount_minor
-    if total < 0:
-        detail = (
-            f"The discount of {order.discount_minor} is more than lines, shipping and tax together; "
-            f"it can be {total + order.discount_minor} at most."
-        )
-        return _refuse(order, Refusal.WRONG_TOTAL, detail, "/discount_minor")
-    if total != order.total_minor:
-        detail = (
-            f"Lines {goods} + shipping {order.shipping_minor} + tax {order.tax_minor} - discount {order.discount_minor} "
-            f"make {total}, not {order.total_minor}."
-        )
-        return _refuse(order, Refusal.WRONG_TOTAL, detail, "/total_minor")
-    if total > MAX_MINOR:
-        return _refuse(
-            order, Refusal.WRONG_TOTAL, f"An order is worth at most {MAX_MINOR} minor units.", "/total_minor"
-        )
-    return None
-
-
-def _sku_fault(order: NewOrder, skus: Mapping[str, Sku]) -> OrderRefused | None:
-    for index, line in enumerate(order.lines):
-        sku = skus.get(line.sku)
-        if sku is None or not sku.active:
-            said = "does not exist; create it with PUT /v1/skus" if sku is None else "is no longer sold"
-            return _refuse(order, Refusal.UNKNOWN_SKU, f"The SKU {line.sku!r} {said}.", f"/lines/{index}/sku")
-    return None
-
-
 async def _held(
     tx: Tx,
     orders: Sequence[NewOrder],
@@ -348,15 +199,11 @@ async def _held(
         claimed = found.get(hold_id)
         if claimed is None or claimed.channel_id != channels[index][0].channel_id:
             detail = holds.unknown(orders[index].channel, hold_id)
-            outcomes[index] = _refuse(orders[index], Refusal.UNKNOWN_HOLD, detail, "/hold_id")
+            outcomes[index] = refuse(orders[index], Refusal.UNKNOWN_HOLD, detail, "/hold_id")
         elif claimed.units and claimed.hold_id not in taken:
             held[index] = claimed
             taken.add(claimed.hold_id)
     return held
-
-
-def _refuse(order: NewOrder, reason: Refusal, detail: str, pointer: str) -> OrderRefused:
-    return OrderRefused(order.external_id, reason, detail, pointer)
 
 
 # -- the plan ------------------------------------------------------------------------------------------------------------
@@ -387,9 +234,9 @@ async def _plan(
 ) -> tuple[list[PlannedOrder], Shelf, _Locked | None]:
     flow_version = await tx.plans.active(tx)
     ids = new_ids(at, 2 * len(chosen))
-    early: _Early | None = None
+    early: Early | None = None
     if locked is not None:
-        early = await _claim_early(tx, orders, chosen, channels, digests, ids, network, beside, at)
+        early = await claim_early(tx, orders, chosen, channels, digests, ids, network, beside, at)
     closed = {channel_id: network.closed(channel_id, at) for channel_id in {channels[i][0].channel_id for i in chosen}}
     asked = []
     for place_in_batch, index in enumerate(chosen):
@@ -405,19 +252,19 @@ async def _plan(
         for place_in_batch, (index, decision) in enumerate(zip(chosen, decisions, strict=True))
         if not decision.refused and place_in_batch not in hopeless.orders
     ]
-    wanted = _wanted_customers(orders, accepted, channels)
+    wanted = wanted_customers(orders, accepted, channels)
     if early is None:
-        customers = (await _customers(tx, wanted, at))[0]
+        customers = (await customers_of(tx, wanted, at))[0]
     else:
         customers = dict(early.customers)
         id_of = dict(zip(chosen, ids[::2], strict=True))
-        await _give_back(tx, early, {id_of[index] for index in accepted}, wanted)
+        await forget_unused(tx, early, {id_of[index] for index in accepted}, wanted)
     planned = []
     for place_in_batch, (index, request, decision) in enumerate(zip(chosen, decided.requests, decisions, strict=True)):
         order = orders[index]
         if place_in_batch in hopeless.orders:
             said = hopeless.orders[place_in_batch]
-            outcomes[index] = _refuse(order, Refusal.CANNOT_SHIP, said.detail, said.pointer)
+            outcomes[index] = refuse(order, Refusal.CANNOT_SHIP, said.detail, said.pointer)
             continue
         if decision.refused:
             outcomes[index] = _short_outcome(order, decision)
@@ -447,69 +294,6 @@ async def _plan(
             )
         )
     return planned, decided.shelf, None if locked is None else replace(locked, claimed=True)
-
-
-class _Early(Struct, frozen=True):
-    """Keys and customers that were claimed before it is known which orders are accepted."""
-
-    keys: Mapping[UUID, tuple[int, str]]  # order id -> (channel id, external id)
-    customers: Mapping[tuple[int, str], UUID]
-    new_customers: frozenset[UUID]
-
-
-async def _claim_early(
-    tx: Tx,
-    orders: Sequence[NewOrder],
-    chosen: Sequence[int],
-    channels: Mapping[int, tuple[Channel, Serving]],
-    digests: Mapping[int, bytes],
-    ids: Sequence[UUID],
-    network: NetworkFacts,
-    beside: Sequence[NewOrder],
-    at: datetime,
-) -> _Early:
-    """Customers and keys before days and stock, as everywhere. Raises ``Raced`` where somebody else has sent an order meanwhile."""
-    wanted = _wanted_customers(orders, chosen, channels)
-    keys = {
-        (channels[index][0].channel_id, orders[index].external_id): (ids[2 * place_in_batch], digests[index])
-        for place_in_batch, index in enumerate(chosen)
-    }
-    own = {order_id for order_id, _ in keys.values()}
-    for order, order_id in zip(beside, new_ids(at, len(beside)), strict=True):
-        channel = network.channels.get(order.channel)
-        if channel is not None:
-            keys.setdefault((channel.channel_id, order.external_id), (order_id, b""))
-            if order.customer is not None:
-                wanted.setdefault((channel.seller_id, order.customer.external_id), order.customer)
-    customers, new = await _customers(tx, wanted, at)
-    ordered = sorted(keys)
-    claimed = await sql.claim_keys(
-        tx,
-        channel_ids=[key[0] for key in ordered],
-        external_ids=[key[1] for key in ordered],
-        order_ids=[keys[key][0] for key in ordered],
-        digests=[keys[key][1] for key in ordered],
-    )
-    mine = {row["order_id"] for row in claimed}
-    if not own <= mine:
-        raise Raced([])
-    return _Early({order_id: key for key, (order_id, _) in keys.items() if order_id in mine}, customers, new)
-
-
-async def _give_back(
-    tx: Tx, early: _Early, accepted: Collection[UUID], wanted: Mapping[tuple[int, str], NewCustomer]
-) -> None:
-    """What was claimed for orders that are refused is nobody's."""
-    if refused := {order_id: key for order_id, key in early.keys.items() if order_id not in accepted}:
-        await sql.forget_keys(
-            tx,
-            order_ids=list(refused),
-            channel_ids=[channel_id for channel_id, _ in refused.values()],
-            external_ids=[external_id for _, external_id in refused.values()],
-        )
-    used = {early.customers[key] for key in wanted}
-    if unused := sorted(early.new_customers - used):
-        await sql.forget_customers(tx, customer_ids=unused)
 
 
 def _request(
@@ -569,16 +353,6 @@ async def _decide(
     async def decisions_of(requests: Sequence[Request]) -> list[Decision]:
         return await decide_aside(requests, shelf.free, network, policy, used, shelf.book, outlook)
 
-    async def hopeless_of(requests: Sequence[Request], decisions: Sequence[Decision]) -> NeverServed:
-        if not any(decision.short or decision.dropped or not decision.legs for decision in decisions):
-            return never_served(requests, decisions, network, policy.for_request)
-        return await aside(
-            lambda network, policy: never_served(requests, decisions, network, chosen_by(policy)),
-            requests,
-            network,
-            policy,
-        )
-
     decisions = await decisions_of(requests)
     if any(not d.legs or d.short or d.dropped for d in decisions):
         if locked is None:
@@ -586,17 +360,17 @@ async def _decide(
                 raise Raced([])
         elif locked.lapsed.units:
             await holds.let_lapse(tx, locked.lapsed, at=at)
-            locked.lapsed.units.clear()
+            locked.lapsed.units.clear()  # also for the orders that come later in this transaction
             shelf = await on_shelf(tx, sku_ids, at=at, lock=True)
             decisions = await decisions_of(requests)
-    hopeless = await hopeless_of(requests, decisions)
+    hopeless = await never_served(requests, decisions, network, policy)
     if any(decisions[index].legs for index in hopeless.orders):  # what they would have taken, others may have
         requests = [
             replace(request, short_policy=ShortPolicy.REFUSE) if index in hopeless.orders else request
             for index, request in enumerate(requests)
         ]
         decisions = await decisions_of(requests)
-        hopeless = await hopeless_of(requests, decisions)
+        hopeless = await never_served(requests, decisions, network, policy)
     if shelf.claimed:
         decisions = [
             _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
@@ -616,310 +390,9 @@ def _with_claims(decision: Decision, request: Request, shelf: Shelf) -> Decision
 def _short_outcome(order: NewOrder, decision: Decision) -> OrderRefused:
     if decision.stopped_by_fences:
         detail = "There is stock, but no location that has it can ship to this address now."
-        return _refuse(order, Refusal.CANNOT_SHIP, detail, "/ship_to")
+        return refuse(order, Refusal.CANNOT_SHIP, detail, "/ship_to")
     line_no = next(iter(decision.short), next(iter(decision.dropped), 1))
     line = order.lines[line_no - 1]
     missing = decision.short.get(line_no, line.quantity)
     detail = f"Of {line.quantity} units of {line.sku!r}, {missing} cannot be had now; order fewer, or try again later."
-    return _refuse(order, Refusal.OUT_OF_STOCK, detail, f"/lines/{line_no - 1}/quantity")
-
-
-def _wanted_customers(
-    orders: Sequence[NewOrder], chosen: Sequence[int], channels: Mapping[int, tuple[Channel, Serving]]
-) -> dict[tuple[int, str], NewCustomer]:
-    wanted: dict[tuple[int, str], NewCustomer] = {}
-    for index in chosen:
-        customer = orders[index].customer
-        if customer is not None:
-            wanted.setdefault((channels[index][0].seller_id, customer.external_id), customer)
-    return wanted
-
-
-async def _customers(
-    tx: Tx, wanted: Mapping[tuple[int, str], NewCustomer], at: datetime
-) -> tuple[dict[tuple[int, str], UUID], frozenset[UUID]]:
-    """Who they are, and which of them are new."""
-    if not wanted:
-        return {}, frozenset()
-    keys = sorted(wanted)
-    names = {"seller_ids": [key[0] for key in keys], "external_ids": [key[1] for key in keys]}
-    known = {
-        (row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)
-    }
-    came: frozenset[UUID] = frozenset()
-    if new := [key for key in keys if key not in known]:
-        rows = await sql.claim_customers(
-            tx,
-            seller_ids=[key[0] for key in new],
-            external_ids=[key[1] for key in new],
-            customer_ids=new_ids(at, len(new)),
-            names=[wanted[key].name for key in new],
-            emails=[wanted[key].email for key in new],
-            phones=[wanted[key].phone for key in new],
-            at=at,
-        )
-        came = frozenset(row["customer_id"] for row in rows)
-        known = {
-            (row["seller_id"], row["external_id"]): row["customer_id"] for row in await sql.known_customers(tx, **names)
-        }
-    return known, came
-
-
-# -- the writing ---------------------------------------------------------------------------------------------------------
-
-
-async def write(
-    tx: Tx,
-    planned: Sequence[PlannedOrder],
-    network: NetworkFacts,
-    shelf: Shelf | None = None,
-    *,
-    at: datetime,
-    held: bool = False,
-) -> dict[UUID, str]:
-    """Everything that placement writes, stock last. Returns each order's status. Raises ``Raced`` to be planned again.
-
-    ``shelf`` is what the plans were made on; with ``held``, that and the orders' keys are this transaction's already.
-    """
-    if not planned:
-        return {}
-    if not held:
-        by_key = sorted(planned, key=lambda plan: (plan.channel.channel_id, plan.order.external_id))
-        claimed = await sql.claim_keys(
-            tx,
-            channel_ids=[plan.channel.channel_id for plan in by_key],
-            external_ids=[plan.order.external_id for plan in by_key],
-            order_ids=[plan.order_id for plan in by_key],
-            digests=[plan.digest for plan in by_key],
-        )
-        if len(claimed) < len(planned):
-            raise Raced([])
-    rows = await sql.write_orders(
-        tx, **_order_columns(planned), **_line_columns(planned), **_allocation_columns(planned), at=at
-    )
-    await sourcing_sql.record_decisions(
-        tx,
-        order_ids=[plan.order_id for plan in planned],
-        cause_ids=[plan.event_id for plan in planned],
-        profile_versions=[plan.decision.profile_version for plan in planned],
-        explanations=[_encode(plan.decision.explanation).decode() for plan in planned],
-        at=at,
-    )
-    await record(tx, [event for plan in planned for event in _events(plan, at)])
-    await capacity.claim(
-        tx,
-        network,
-        [
-            claim
-            for plan in planned
-            for leg in plan.decision.legs
-            for claim in capacity.claims_of(network, plan.order_id, leg)
-        ],
-    )
-    await kit_ledger.freeze(
-        tx,
-        {
-            (plan.order_id, line_no): parts
-            for plan in planned
-            for line_no, parts in enumerate(plan.parts, 1)
-            if parts and line_no not in plan.decision.dropped
-        },
-    )
-    if turned := {plan.hold_id: plan.order_id for plan in planned if plan.held and plan.hold_id is not None}:
-        await holds.turn(tx, turned, at=at)
-    book, claimed_units = (None, _NOTHING) if shelf is None else (shelf.book, shelf.claimed)
-    keep: dict[Position, int] = defaultdict(int)
-    moves: list[StockMove] = []
-    for plan in planned:
-        if plan.decision.short:
-            waiting.change(tx, _waiting(plan), {} if shelf is None else shelf.seen, at=at)
-        serving = plan.channel.network
-        assert serving is not None
-        channel_id = plan.channel.channel_id
-        if plan.held and plan.hold_id is not None:
-            moves += holds.let_go(plan.hold_id, plan.held, plan.event_id)
-        for leg in plan.decision.legs:
-            buffer = serving.buffers[leg.location_id]
-            for units in leg.units:
-                for sku_id, _ in plan.parts[units.line_no - 1] or ((units.sku_id, 1),):
-                    if book is not None:
-                        buffer = book.buffer(serving, channel_id, sku_id, network.locations[leg.location_id])[0]
-                    if stays := buffer + claimed_units.get((sku_id, leg.location_id), 0):
-                        keep[sku_id, leg.location_id] = max(keep[sku_id, leg.location_id], stays)
-                moves.append(
-                    StockMove(
-                        units.sku_id,
-                        leg.location_id,
-                        plan.event_id,
-                        MoveKind.RESERVED,
-                        reserved_delta=units.quantity,
-                        order_id=plan.order_id,
-                        line_no=units.line_no,
-                        channel_id=channel_id,
-                    )
-                )
-    await stock.post(tx, moves, at=at, keep=keep, guarded=not held)
-    if waited_for := {
-        plan.sku_ids[line_no - 1]: plan.parts[line_no - 1] for plan in planned for line_no in plan.decision.short
-    }:
-        await kit_ledger.stand(tx, waited_for)  # what orders wait for stays what it is
-    return {row["order_id"]: row["status"] for row in rows}
-
-
-def _waiting(plan: PlannedOrder) -> dict[waiting.Waiter, int]:
-    """The units that wait, of kits their components."""
-    units: dict[waiting.Waiter, int] = defaultdict(int)
-    for line_no, quantity in plan.decision.short.items():
-        for sku_id, each in plan.parts[line_no - 1] or ((plan.sku_ids[line_no - 1], 1),):
-            units[sku_id, plan.channel.channel_id] += quantity * each
-    return units
-
-
-def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
-    decision = plan.decision
-    data: dict[str, Any] = {"channel": plan.channel.code, "total_minor": plan.order.total_minor}
-    short = [{"line_no": line_no, "quantity": units} for line_no, units in decision.short.items()]
-    if short:
-        data["backordered"] = short
-    if decision.dropped:
-        data["accepted_total_minor"] = plan.accepted_total_minor
-    yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
-    if decision.dropped:
-        yield Event(plan.order_id, new_id(at), "lines_dropped", at, _dropped(plan), plan.flow_version)
-    if short:
-        yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
-    if decision.endangered:
-        order = plan.order
-        yield from endangered(decision, order.promised_at, order.ship_by_at, plan.flow_version, at=at)
-    failed = [{"strategy": look.strategy, "why": look.passed} for look in decision.explanation.looks if look.failed]
-    if failed:
-        told = {"profile": decision.explanation.profile, "strategies": failed}
-        yield Event(plan.order_id, new_id(at), "condition_failed", at, told, plan.flow_version)
-
-
-def _dropped(plan: PlannedOrder) -> dict[str, Any]:
-    """The facts of the event: the lines with their amounts and why, and what is left of the total."""
-    lines = []
-    for line in plan.dropped_lines():
-        told = {**asdict(line), "amount_minor": plan.amounts[line.line_no - 1]}
-        if line.line_no in plan.never:
-            told["detail"] = plan.never[line.line_no]
-        lines.append(told)
-    return {"lines": lines, "accepted_total_minor": plan.accepted_total_minor}
-
-
-def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
-    orders = [plan.order for plan in planned]
-    addresses = [order.ship_to for order in orders]
-    ordered, backordered, cancelled = [], [], []
-    for plan in planned:
-        ordered.append(sum(line.quantity for line in plan.order.lines))
-        backordered.append(sum(plan.decision.short.values()))
-        cancelled.append(sum(plan.order.lines[line_no - 1].quantity for line_no in plan.decision.dropped))
-    return {
-        "order_ids": [plan.order_id for plan in planned],
-        "channel_ids": [plan.channel.channel_id for plan in planned],
-        "external_ids": [order.external_id for order in orders],
-        "customer_ids": [plan.customer_id for plan in planned],
-        "flow_versions": [plan.flow_version for plan in planned],
-        "currencies": [order.currency for order in orders],
-        "shipping": [order.shipping_minor for order in orders],
-        "tax": [order.tax_minor for order in orders],
-        "discount": [order.discount_minor for order in orders],
-        "total": [order.total_minor for order in orders],
-        "dropped": [plan.dropped_minor for plan in planned],
-        "promised_ats": [plan.promised_at for plan in planned],
-        "ship_by_ats": [order.ship_by_at for order in orders],
-        "types": [order.type for order in orders],
-        "service_levels": [order.service_level for order in orders],
-        "ordered": ordered,
-        "backordered": backordered,
-        "allocated": [o - b - c for o, b, c in zip(ordered, backordered, cancelled, strict=True)],
-        "cancelled": cancelled,
-        "names": [address.name for address in addresses],
-        "line1s": [address.line1 for address in addresses],
-        "line2s": [address.line2 for address in addresses],
-        "cities": [address.city for address in addresses],
-        "regions": [address.region for address in addresses],
-        "postal_codes": [address.postal_code.strip() for address in addresses],
-        "countries": [address.country for address in addresses],
-        "emails": [address.email for address in addresses],
-        "phones": [address.phone for address in addresses],
-        "provider": BUILT_IN_PROVIDER,
-    }
-
-
-_LINE_COLUMNS = (
-    "line_order_ids",
-    "line_cause_ids",
-    "line_nos",
-    "line_sku_ids",
-    "line_ordered",
-    "line_prices",
-    "line_amounts",
-    "line_backordered",
-    "line_allocated",
-    "line_cancelled",
-    "line_drop_reasons",
-    "line_groups",
-)
-
-
-def _line_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
-    rows = []
-    for plan in planned:
-        short, dropped = plan.decision.short, plan.decision.dropped
-        for line_no, (line, sku_id, amount) in enumerate(
-            zip(plan.order.lines, plan.sku_ids, plan.amounts, strict=True), 1
-        ):
-            backordered = short.get(line_no, 0)
-            cancelled = line.quantity if line_no in dropped else 0
-            rows.append(
-                (
-                    plan.order_id,
-                    plan.event_id,
-                    line_no,
-                    sku_id,
-                    line.quantity,
-                    line.unit_price_minor,
-                    amount,
-                    backordered,
-                    line.quantity - backordered - cancelled,
-                    cancelled,
-                    plan.drop_reason(line_no) if cancelled else None,
-                    line.group,
-                )
-            )
-    return dict(zip(_LINE_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))
-
-
-_ALLOCATION_COLUMNS = (
-    "allocation_order_ids",
-    "allocation_line_nos",
-    "allocation_location_ids",
-    "allocation_sku_ids",
-    "allocation_quantities",
-    "allocation_service_ids",
-    "allocation_ship_bys",
-    "allocation_promises",
-)
-
-
-def _allocation_columns(planned: Sequence[PlannedOrder]) -> dict[str, list[Any]]:
-    rows = [
-        (
-            plan.order_id,
-            units.line_no,
-            leg.location_id,
-            units.sku_id,
-            units.quantity,
-            leg.service_id,
-            leg.ship_by_at,
-            leg.promised_at,
-        )
-        for plan in planned
-        for leg in plan.decision.legs
-        for units in leg.units
-    ]
-    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(_ALLOCATION_COLUMNS)
-    return {name: list(column) for name, column in zip(_ALLOCATION_COLUMNS, columns, strict=True)}
+    return refuse(order, Refusal.OUT_OF_STOCK, detail, f"/lines/{line_no - 1}/quantity")

@@ -22,7 +22,7 @@ from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, skus_of, unknown_level
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY
 from ordino.orders.never import never_served
-from ordino.sourcing.aside import aside, chosen_by, decide_aside
+from ordino.sourcing.aside import decide_aside
 from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
 from ordino.sourcing.outlook import outlook_for
@@ -125,12 +125,7 @@ async def preview(tx: Tx, wanted: PreviewRequest, *, at: datetime) -> Preview:
     shelf = await on_shelf(tx, sku_ids, at=at, decides=False)
     outlook = await outlook_for(tx, chosen.looks_ahead, sku_ids)
     [decision] = await decide_aside([request], shelf.free, network, chosen, used, shelf.book, outlook)
-    hopeless = await aside(
-        lambda network, chosen: never_served([request], [decision], network, chosen_by(chosen)),
-        [request],
-        network,
-        chosen,
-    )
+    hopeless = await never_served([request], [decision], network, chosen)
     if hopeless.orders:
         refused = replace(request, short_policy=ShortPolicy.REFUSE)
         [decision] = await decide_aside([refused], shelf.free, network, chosen, used, shelf.book, outlook)

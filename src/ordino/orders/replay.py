@@ -80,9 +80,8 @@ async def _replayed(
     used: dict[tuple[int, date], tuple[int, int]],
     comparison: Comparison,
 ) -> None:
-    network = comparison.network = (
-        await facts(tx)
-    ).apart()  # for the thread that decides; of the same moment as the rules
+    # Of the same moment as the rules, and for the thread that decides.
+    network = comparison.network = (await facts(tx)).apart()
     orders = {row["order_id"]: OrderRow(**row) for row in rows}
     decided = {
         row["order_id"]: (row["cause_id"], _decode(row["explanation"]))

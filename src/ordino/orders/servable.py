@@ -19,8 +19,8 @@ from ordino.orders import ledger
 from ordino.orders.asking import asked_of
 from ordino.orders.exceptions import NOT_SERVABLE, clear, open_line_exceptions
 from ordino.orders.model import LineRow, OrderRow
+from ordino.orders.never import never_served_lines
 from ordino.sourcing.model import Decision, Request
-from ordino.sourcing.never import never
 from ordino.sourcing.versions import Profiles, profiles
 
 sql = statements("ordino.orders")
@@ -59,11 +59,8 @@ async def judge_short(
     at: datetime,
 ) -> None:
     """What sourcing found no location for, and can find none for. The orders must be locked."""
-    hopeless: dict[Key, str] = {}
-    for request, decision in zip(requests, decisions, strict=True):
-        if decision.short:
-            found = never(request, network, policy.for_request, decision.short)
-            hopeless |= {(request.request_id, line_no): one.detail for line_no, one in found.items()}
+    short = [(request, d.short) for request, d in zip(requests, decisions, strict=True) if d.short]
+    hopeless = await never_served_lines(short, network, policy)
     await open_line_exceptions(tx, NOT_SERVABLE, hopeless, orders, at=at)
 
 
@@ -91,11 +88,9 @@ async def _hopeless(tx: Tx, orders: Mapping[UUID, OrderRow], network: NetworkFac
         if channel.network is None:
             said = f"No network serves the channel {channel.code!r}; name it in a network with PUT /v1/networks."
             found |= {(order.order_id, line_no): said for line_no in idle[order.order_id]}
-    policy = await profiles(tx)
-    for request in await asked_of(tx, served, _of(lines, idle), network):
-        bad = never(request, network, policy.for_request, idle[request.request_id])
-        found |= {(request.request_id, line_no): one.detail for line_no, one in bad.items()}
-    return found
+    requests = await asked_of(tx, served, _of(lines, idle), network)
+    asked = [(request, idle[request.request_id]) for request in requests]
+    return found | await never_served_lines(asked, network, await profiles(tx))
 
 
 def _of(lines: Mapping[Key, LineRow], idle: Mapping[UUID, set[int]]) -> dict[Key, LineRow]:

@@ -65,31 +65,26 @@ async def source_anew(tx: Tx, positions: Sequence[tuple[int, int]], *, at: datet
     """Free units of these positions (SKU id, location id) until nothing is missing, as far as orders without work go."""
     keys = list(dict.fromkeys(positions))
     owners = {key: await sql.reserved_at(tx, sku_id=key[0], location_id=key[1]) for key in keys}
-    if not any(owners.values()):
-        owners = {}
-    held = await _hold(tx, owners, at)
+    held = await _hold(tx, {key: rows for key, rows in owners.items() if rows}, at)
     for key in keys:
-        mine = [row["order_id"] for row in owners.get(key, ())]
-        await _source_anew(
-            tx, key, owners.get(key, ()), {order_id: held[order_id] for order_id in mine if order_id in held}, at
-        )
+        orders = {row["order_id"]: held[row["order_id"]] for row in owners[key] if row["order_id"] in held}
+        await _source_anew(tx, key, owners[key], orders, at)
 
 
 async def _hold(tx: Tx, owners: Mapping[tuple[int, int], Sequence[Any]], at: datetime) -> dict[UUID, OrderRow]:
     """Everything of all positions that may move, in the order of ``core/locks.py``: orders, holds, days, stock. What changed before
     that is looked at again afterwards.
     """
+    if not owners:
+        return {}
     rows = [row for some in owners.values() for row in some]
     orders = await ledger.lock(tx, [row["order_id"] for row in rows if row["expires_at"] is None])
     carts = {row["order_id"] for row in rows if row["expires_at"] is not None}
     lapsed = await holds.lock_lapsed(tx, (), at=at, beside=sorted(carts))
     assert not lapsed.units, "no SKUs were asked for"
     await capacity.hold_claims(tx, await facts(tx), list(orders), at=at)
-    lines = await ledger.lines(tx, orders)
-    parts = await ledger.lines_of_kits(tx, {key: line.sku_id for key, line in lines.items()})
-    skus = {sku_id for key, line in lines.items() for sku_id, _ in parts.get(key) or ((line.sku_id, 1),)}
-    skus |= {sku_id for units in (await holds.units_of(tx, carts)).values() for sku_id, _ in units}
-    await stock.hold(tx, skus | {sku_id for sku_id, _ in owners})
+    of_carts = {sku_id for units in (await holds.units_of(tx, carts)).values() for sku_id, _ in units}
+    await stock.hold(tx, await ledger.skus_of(tx, orders) | of_carts | {sku_id for sku_id, _ in owners})
     return orders
 
 

@@ -19,12 +19,13 @@ from ordino.sourcing.steps import Unknown, steps_of
 LONGEST = 1000
 BUDGET = 20_000
 BUDGET_A_LINE = 150
-"""So many steps, about a microsecond each, may one condition take on an order."""
+"""One condition may take ``BUDGET`` steps on an order, of about a microsecond each, and ``BUDGET_A_LINE`` more for each line."""
 IN_ALL = 10
 """So many times the budget of one condition may all conditions of a profile take on an order together."""
 SMALL = 20
+"""A condition that takes too long even on an order of so many lines is refused when it is written."""
 MOST_ORDER_LINES = 5000
-"""No order has more lines."""
+"""No order has more lines: ``MAX_LINES`` of the stage ``orders``, which comes later."""
 MOST_OPERATORS = 150  # deeper expressions would exhaust the evaluator's stack
 _OPERATOR = re.compile(r"[-+*/%<>=!&|?:,.\[({]")
 

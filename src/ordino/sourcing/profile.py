@@ -10,10 +10,9 @@ whose day of shipping is full.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,11 +38,8 @@ class Condition(Protocol):
     def steps(self, lines: int) -> float:
         """So many steps does it take at most on an order of so many lines, about a microsecond each."""
 
-    def holds(self, facts: Mapping[str, Any]) -> bool | str:
-        """Whether it holds; the sentence why that cannot be told, where the expression fails on this order."""
-
     def answer(self, asked: Asked) -> bool | str:
-        """The same, of an order that several conditions ask about."""
+        """Whether it holds for an order; the sentence why that cannot be told, where the expression fails on this order."""
 
 
 class Scope(Struct, frozen=True):

@@ -94,7 +94,7 @@ async def take_kept(tx: Tx, tracking_numbers: Collection[str], held: Collection[
 
 
 async def take_matched(tx: Tx, tracking_numbers: Collection[str], *, at: datetime) -> None:
-    """The same, by whoever has not locked the orders behind these numbers yet: orders go first."""
+    """As ``take_kept``, for a caller that has not locked the orders behind these numbers: they are locked here, first."""
     behind = await behind_numbers(tx, tracking_numbers)
     held = await orders_ledger.lock(tx, {order_id for parcel in behind.values() for order_id, _ in parcel})
     await take_kept(tx, tracking_numbers, held, at=at)

@@ -29,14 +29,10 @@ async def report_short(tx: Tx, positions: Sequence[tuple[int, int]], *, at: date
     lots = await lot_tracked(tx, {key[0] for key in positions})
     keys = list(dict.fromkeys(positions))
     # One position after the other: all that any of them takes is held before the first.
-    work = {key: await sql.open_work_at(tx, sku_id=key[0], location_id=key[1]) for key in keys}
-    seen = {row["order_id"] for rows in work.values() for row in rows}
-    orders = await orders_ledger.lock(tx, seen)
-    lines = await orders_ledger.lines(tx, orders)
-    kits = await orders_ledger.lines_of_kits(tx, {key: line.sku_id for key, line in lines.items()})
-    skus = {sku_id for key, line in lines.items() for sku_id, _ in kits.get(key) or ((line.sku_id, 1),)}
+    seen = [row for key in keys for row in await sql.open_work_at(tx, sku_id=key[0], location_id=key[1])]
+    orders = await orders_ledger.lock(tx, {row["order_id"] for row in seen})
     await capacity.hold_claims(tx, await facts(tx), list(orders), at=at)
-    await stock.hold(tx, skus | {sku_id for sku_id, _ in keys})
+    await stock.hold(tx, await orders_ledger.skus_of(tx, orders) | {sku_id for sku_id, _ in keys})
     for key in keys:
         rows = await sql.open_work_at(tx, sku_id=key[0], location_id=key[1])
         rows = [row for row in rows if row["order_id"] in orders]

@@ -24,7 +24,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.ids import new_ids
 from ordino.network.facts import facts
 from ordino.orders import place as placement
-from ordino.orders.place import PlannedOrder
+from ordino.orders.planned import PlannedOrder, write
 
 CLIENTS = 256
 FLOOR_BATCH = 256
@@ -131,10 +131,10 @@ async def _write(database: Database, batches: list[list[PlannedOrder]], seconds:
         for batch in waiting:
             at = database.clock.now()
 
-            async def write(tx: Tx, batch: list[PlannedOrder] = batch, at: datetime = at) -> None:
-                await placement.write(tx, batch, await facts(tx), at=at)
+            async def write_batch(tx: Tx, batch: list[PlannedOrder] = batch, at: datetime = at) -> None:
+                await write(tx, batch, await facts(tx), at=at)
 
-            await database.transact(write)
+            await database.transact(write_batch)
             written += len(batch)
             if time.perf_counter() - started > seconds:
                 return
