@@ -41,6 +41,35 @@ def test_a_process_that_cannot_run_is_given_up_with_a_sentence() -> None:
     assert "ended 4 times in a row, the last time with status 3" in said[-1]
 
 
+RUNG = dedent("""
+    import signal, sys, threading, time
+    from ordino.api.processes import Bell
+
+    bell, rung = {"Bell": Bell, "Event": threading.Event}[sys.argv[1]](), 0
+
+    def ring(*_):
+        global rung
+        rung += 1
+        bell.set()
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    while rung < 20_000:
+        bell.wait(1)
+        bell.clear()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    bell.wait(0)
+    print("answered")
+""")
+
+
+@pytest.mark.parametrize(("kind", "answers"), [("Bell", True), ("Event", False)])
+def test_a_server_that_is_told_to_stop_just_when_it_begins_to_wait_stops(kind: str, answers: bool) -> None:
+    """The negative control waits for itself while it is told again and again, until it has no room left."""
+    done = subprocess.run([sys.executable, "-c", RUNG, kind], capture_output=True, text=True, timeout=600, check=False)
+    assert ("answered" in done.stdout) is answers, done.stderr
+
+
 def test_a_process_that_waits_for_something_else_is_never_given_up() -> None:
     command = [sys.executable, "-c", BROKEN, str(free_port()), "75"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:

@@ -105,6 +105,6 @@ async def test_decided_at_once_the_same_orders_hold_up_the_others(
     """The negative control."""
     monkeypatch.setattr(aside, "AT_ONCE", 1e12)
     await activate(client, "control", [FALSE.format(n=n) for n in range(5)])
-    many = {"orders": [order_body(f"control-{n}", lines=15) for n in range(150)]}
+    many = {"orders": [order_body(f"control-{n}", lines=15) for n in range(450)]}
     _, took = await meanwhile(client, client.post("/v1/orders", json=many))
     assert took > HEALTH_SECONDS

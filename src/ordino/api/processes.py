@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from granian.log import logger
@@ -29,11 +30,37 @@ class ProcessGivenUp(OrdinoError):
         )
 
 
+class Bell:
+    """An event that signal handlers may set. ``threading.Event`` may not be: a handler that sets it just when its own thread begins
+    to wait for it waits for itself, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()  # its ``put`` may interrupt itself
+
+    def set(self) -> None:
+        """Wake who waits, or the next who will."""
+        self._rings.put(None)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it is set, or as long as that. It stays set."""
+        with suppress(queue.Empty):
+            self._rings.get(timeout=seconds)
+            self._rings.put(None)
+
+    def clear(self) -> None:
+        """It is not set any more."""
+        with suppress(queue.Empty):
+            while True:
+                self._rings.get_nowait()
+
+
 class Processes(MPServer):
     """Replaces Granian's own loop, which ends everything when one process ends twice within seconds."""
 
     def __init__(self, target: str, **options: Any) -> None:
         super().__init__(target, **options)
+        self.main_loop_interrupt = Bell()  # type: ignore[assignment]
         self._patience = [Patience() for _ in range(self.workers)]
         self._due: dict[int, float] = {}
         self._given_up: ProcessGivenUp | None = None

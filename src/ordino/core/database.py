@@ -68,10 +68,13 @@ class Last(Protocol):
 
 
 class Tx:
-    """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start."""
+    """An open transaction: what verbs are given. ``careful`` after a race was lost: what is decided on is held from the start.
+    ``positions`` are those that the stock's ledger holds: SKU id -> location ids.
+    """
 
     __slots__ = (
-        "actor", "careful", "changed", "connection", "facts", "given", "held", "kept", "last", "lent", "plans", "revisions",
+        "actor", "careful", "changed", "connection", "facts", "given", "held", "kept", "last", "lent", "plans", "positions",
+        "revisions",
     )  # fmt: skip
 
     def __init__(self, lent: Lent, plans: Plans, kept: dict[str, tuple[int, Any]], *, careful: bool = False) -> None:
@@ -87,6 +90,7 @@ class Tx:
         self.given: dict[str, int] = {}
         self.revisions: dict[str, int] | None = None
         self.last: dict[str, Last] = {}
+        self.positions: dict[int, set[int]] = {}
 
     async def fetch(self, query: str, /, *args: Any) -> list[Record]:
         self.lent.asked_at = monotonic()

@@ -9,6 +9,8 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from asyncpg import Record
+
 from ordino.core.database import Raced, Tx
 from ordino.core.statements import statements
 from ordino.inventory import detail, expiry, kits, shortfalls, waiting
@@ -37,6 +39,9 @@ async def post(
     lots = await expiry.lot_tracked(tx, (m.sku_id for m in moves))
     if arriving := sorted({(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0}):
         await sql.open_positions(tx, sku_ids=[k[0] for k in arriving], location_ids=[k[1] for k in arriving])
+        for sku_id, location_id in arriving:
+            if sku_id in tx.positions:
+                tx.positions[sku_id].add(location_id)
     await _record(tx, moves, at)
     await detail.keep(tx, moves, at)
     await _hold(tx, moves)
@@ -178,17 +183,40 @@ async def _balance(
     return first
 
 
-async def hold(tx: Tx, sku_ids: Collection[int]) -> None:
-    """Every position of these SKUs stays as it is until the transaction ends, but for what this transaction does."""
-    if sku_ids:
-        await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids)))
+async def hold(tx: Tx, sku_ids: Collection[int]) -> list[Record]:
+    """Every position of these SKUs stays as it is until the transaction ends, but for what this transaction does. Returns those
+    that it had not held yet.
+
+    What is held is not held again: a position that somebody has opened meanwhile would be locked after others that come later.
+    """
+    if not (new := sorted(set(sku_ids) - tx.positions.keys())):
+        return []
+    rows = await sql.lock_positions(tx, sku_ids=new)
+    tx.positions |= {sku_id: set() for sku_id in new}
+    for row in rows:
+        tx.positions[row["sku_id"]].add(row["location_id"])
+    return rows
+
+
+async def _held(tx: Tx, sku_ids: Collection[int]) -> list[Record]:
+    """The positions of these SKUs, which are held now. Raises ``Raced`` if somebody has opened one since those of its SKU were
+    held.
+    """
+    before = [sku_id for sku_id in set(sku_ids) if sku_id in tx.positions]
+    rows = await hold(tx, sku_ids)
+    if not before:
+        return rows
+    again = await sql.positions(tx, sku_ids=before)
+    if opened := [key for row in again if (key := (row["sku_id"], row["location_id"]))[1] not in tx.positions[key[0]]]:
+        raise Raced(opened)
+    return [*rows, *again]
 
 
 async def free(tx: Tx, sku_ids: Sequence[int], *, at: datetime, lock: bool = False) -> dict[int, dict[int, int]]:
     """SKU id -> location id -> units on hand, not reserved and not of expired lots; positions without free units are left out."""
     units: dict[int, dict[int, int]] = defaultdict(dict)
     if lock:
-        for row in await sql.lock_positions(tx, sku_ids=sorted(set(sku_ids))):
+        for row in await _held(tx, sku_ids):
             if row["on_hand"] > row["reserved"]:
                 units[row["sku_id"]][row["location_id"]] = row["on_hand"] - row["reserved"]
     else:

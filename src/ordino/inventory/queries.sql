@@ -27,6 +27,10 @@ WHERE s.sku_id = any(:sku_ids::int[]) AND s.on_hand > s.reserved - coalesce(l.qu
 SELECT sku_id, location_id, on_hand, reserved, picked FROM inventory.stock
 WHERE sku_id = any(:sku_ids::int[]) ORDER BY sku_id, location_id FOR NO KEY UPDATE;
 
+-- name: positions
+-- Every position of these SKUs, as this transaction sees it.
+SELECT sku_id, location_id, on_hand, reserved FROM inventory.stock WHERE sku_id = any(:sku_ids::int[]);
+
 -- name: open_positions
 -- A position begins empty; one that is there already stays.
 INSERT INTO inventory.stock (sku_id, location_id, on_hand, reserved, picked)
