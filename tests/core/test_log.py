@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import database_before, finish, new_database, run_revisions
+from ordino.api.server import load_stages
 from ordino.core import log
 from ordino.core.database import Database, Tx
 from ordino.core.embedded import EmbeddedPostgres
@@ -223,6 +226,21 @@ async def test_log_2_an_orders_events_come_as_they_happened_whatever_clocks_say(
     )  # the clock would have it otherwise
 
 
+async def test_log_2_what_one_transaction_records_call_by_call_comes_in_that_order(database: Database) -> None:
+    start, order = await end_of(database), uuid4()
+    events = [event(order, at=AT - timedelta(hours=n), n=n) for n in range(20)]
+
+    async def run(tx: Tx) -> None:
+        for one in events:
+            await record(tx, [one])
+
+    await database.transact(run)
+    assert await sequence(database, limit=7) == 7
+    await sequenced(database)
+    found, _ = await rest(database, start)
+    assert [one.data["n"] for one in found] == list(range(20))
+
+
 async def test_a_set_is_read_page_by_page_from_any_place(database: Database) -> None:
     start = await end_of(database)
     events = [event(uuid4(), n=n) for n in range(10)]
@@ -393,6 +411,20 @@ def test_kinds_that_nobody_writes_are_refused_with_those_that_there_are(monkeypa
         known_kinds([])
     assert known_kinds(["stock_received", "stock_received"]) == ["stock_received"]
     assert known_kinds(None) is None
+
+
+def test_every_kind_that_is_recorded_is_declared() -> None:
+    """Nobody could follow another one."""
+    load_stages()
+    recorded = {
+        call.args[2].value
+        for path in Path(log.__file__).parent.parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Event"
+        if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)
+    }
+    assert len(recorded) > 20
+    assert recorded <= KINDS.keys()
 
 
 Step = tuple[str, int]

@@ -13,7 +13,8 @@ with times of the past. Positions are given afterwards, and only to what is seen
 LOG-2 holds because a verb records what happens to an order while it holds the order. Whoever has the order next records after the
 first has committed: if the sequencer sees the second set, it sees the first one, too, and sets that it sees at once are put in the
 order in which they were written. That is where PostgreSQL's write-ahead log was (``written``), and not its clock, which may be
-set back. Within a set, events keep the order in which they were recorded.
+set back. (Places in the log of one server compare; a database on several servers needs another order in ``waiting_sets``.) Within
+a set, events keep the order in which they were recorded, which is not that of their ids.
 
 Events from before the log have no set. They are its position 0, and are read subject by subject.
 """
@@ -49,7 +50,7 @@ END = 2**31 - 1
 NIL = UUID(int=0)
 SETS_AT_ONCE = 10_000
 """So many sets get their positions in one transaction."""
-SCANNED = 20_000
+SCANNED = 5_000
 """So many events are looked at for one page where only some kinds are asked for. A page may hold none, and its cursor goes on."""
 LOOK_SECONDS = 0.1
 """How often a process looks for the head while somebody waits for it."""
@@ -281,12 +282,12 @@ async def sequence(database: Database, *, limit: int = SETS_AT_ONCE) -> int:
             if new["strays"]:
                 await sql.adopt_events(tx, set_id=set_id, limit=limit)
             # A statement of its own: it sees what was committed when the log was held already.
-            [given] = await sql.position_sets(tx, head=held["head"], limit=limit)
-            sets: int = given["sets"]
+            sets = [row["set_id"] for row in await sql.waiting_sets(tx, limit=limit)]
             if sets:
-                drained_at = held["at"] if sets < limit else None
-                await sql.move_head(tx, head=held["head"] + sets, drained_at=drained_at)
-            return sets
+                await sql.position_sets(tx, head=held["head"], set_ids=sets)
+                drained_at = held["at"] if len(sets) < limit else None
+                await sql.move_head(tx, head=held["head"] + len(sets), drained_at=drained_at)
+            return len(sets)
         return 0
 
     return await database.transact(run)

@@ -14,8 +14,9 @@ SELECT log_id, head, last_before FROM core.log_head;
 
 -- name: anything_new
 -- Is there anything without a position: sets, or events that the version before the log has written?
-SELECT EXISTS (SELECT 1 FROM core.event_sets WHERE position IS NULL) AS sets,
-       EXISTS (SELECT 1 FROM core.events WHERE set_id = '00000000-0000-0000-0000-000000000000') AS strays;
+SELECT (SELECT set_id FROM core.event_sets WHERE position IS NULL ORDER BY written, set_id LIMIT 1) IS NOT NULL AS sets,
+       (SELECT set_id FROM core.events WHERE set_id = '00000000-0000-0000-0000-000000000000' ORDER BY set_id, place LIMIT 1) IS NOT NULL
+           AS strays;
 
 -- name: hold_log
 -- The log for the rest of the transaction; no row back means that another worker gives positions at this moment.
@@ -36,8 +37,8 @@ INSERT INTO core.event_sets (set_id, events, written)
 SELECT :set_id::uuid, count(*), '0/0' FROM adopted HAVING count(*) > 0
 RETURNING events;
 
--- name: position_sets
--- Committed sets get the next positions, in the order in which they were written. What was written at a place that the server has not
+-- name: waiting_sets
+-- Committed sets without a position, in the order in which they were written. What was written at a place that the server has not
 -- reached was written by another one, from which this database was restored, and comes first.
 WITH present AS (
     SELECT pg_current_wal_insert_lsn() AS reached
@@ -47,13 +48,13 @@ WITH present AS (
     UNION ALL
     (SELECT set_id, written, 1 FROM core.event_sets
      WHERE position IS NULL AND written <= (SELECT reached FROM present) ORDER BY written, set_id LIMIT :limit::int)
-), numbered AS (
-    SELECT set_id, row_number() OVER (ORDER BY turn, written, set_id) AS n FROM waiting ORDER BY n LIMIT :limit::int
-), given AS (
-    UPDATE core.event_sets s SET position = :head::bigint + n.n FROM numbered n WHERE s.set_id = n.set_id
-    RETURNING s.set_id
 )
-SELECT count(*) AS sets FROM given;
+SELECT set_id FROM waiting ORDER BY turn, written, set_id LIMIT :limit::int;
+
+-- name: position_sets
+-- These sets get the next positions, in this order.
+UPDATE core.event_sets s SET position = :head::bigint + i.n
+FROM unnest(:set_ids::uuid[]) WITH ORDINALITY AS i (set_id, n) WHERE s.set_id = i.set_id;
 
 -- name: move_head
 -- So far the log goes now. ``drained_at``: everything that was committed then has its position.
