@@ -25,7 +25,9 @@ from ordino.core.errors import Invalid
 from ordino.core.events import KINDS, Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.log import END, NIL, Cursor, Head, Logged, head, known_kinds, read, read_cursor, sequence, written
+from ordino.core.statements import Statement, statements
 
+SQL = statements("ordino.core")
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 
 
@@ -155,6 +157,61 @@ async def test_log_3_two_sequencers_at_once_leave_no_gap_and_no_double(database:
     found, _ = await rest(database, start, limit=7)
     assert sorted(one.id for one in found) == sorted(id for ids in recorded for id in ids)
     assert [one.cursor.position for one in found] == list(range(start.position + 1, start.position + 121))
+
+
+class Unheld:
+    """The statements, as if the log were never held; ``pause`` stops one sequencer after it has looked for sets."""
+
+    def __init__(self) -> None:
+        self.looked, self.go_on = asyncio.Event(), asyncio.Event()
+        self.first = True
+
+    def __getattr__(self, name: str) -> Any:
+        found: Statement = getattr(SQL, name)
+        if name == "hold_log":
+            return Statement(name, found.text.removesuffix("FOR NO KEY UPDATE SKIP LOCKED"))
+        return self._pausing if name == "waiting_sets" and self.first else found
+
+    async def _pausing(self, tx: Tx, **values: Any) -> Any:
+        self.first = False
+        rows = await SQL.waiting_sets(tx, **values)
+        self.looked.set()
+        await self.go_on.wait()
+        return rows
+
+
+@pytest.mark.parametrize("unheld", [False, True], ids=["held", "negative control"])
+async def test_log_3_a_slow_sequencer_and_a_fast_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, unheld: bool
+) -> None:
+    start, pausing = await end_of(database), Unheld()
+    if not unheld:
+        monkeypatch.setattr(Unheld, "__getattr__", lambda self, name: self._pausing if name == "waiting_sets" and self.first else getattr(SQL, name))  # fmt: skip
+    monkeypatch.setattr(log, "sql", pausing)
+    ids = []
+    for n in range(3):
+        one = event(uuid4(), n=n)
+        ids.append(one.id)
+        await happen(database, one)
+        if n == 0:
+            slow = asyncio.create_task(sequence(database))
+            await pausing.looked.wait()
+        if n == 1:
+            assert await sequence(database) == (2 if unheld else 0)
+            first, cursor = await rest(database, start)
+            pausing.go_on.set()
+            assert await slow == 1
+    await sequenced(database)
+    found, _ = await rest(database, cursor)
+    told = [one.id for one in [*first, *found]]
+    assert (told == ids) is not unheld  # without the lock, a position is given twice, and its second event is missed
+    if unheld:
+        await database.pool.execute(
+            "UPDATE core.event_sets s SET position = $1 + n FROM (SELECT set_id, row_number() OVER (ORDER BY written) AS n FROM "
+            "core.event_sets WHERE position > $1) i WHERE s.set_id = i.set_id",
+            start.position,
+        )
+        await database.pool.execute("UPDATE core.log_head SET head = $1", start.position + 3)
 
 
 async def test_log_3_a_sequencer_that_dies_in_its_transaction_has_given_nothing(

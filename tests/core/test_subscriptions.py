@@ -23,7 +23,7 @@ from ordino.core.events import KINDS, Event, record
 from ordino.core.ids import new_ids
 from ordino.core.log import Logged, head, sequence
 from ordino.core.reactions import Registry, Worker
-from ordino.core.statements import statements
+from ordino.core.statements import Statement, statements
 from ordino.core.subscriptions import AWAY_IN_A_ROW, NewSubscription, Subscription, subscribe
 from ordino.flows.versions import vocabulary
 
@@ -127,6 +127,26 @@ async def test_sub_1_several_workers_share_and_do_everything_once(fresh: Databas
     assert sorted(done) == list(range(300))
     for start in (0, 100, 200):  # each writer's own, in order
         assert [n for n in done if start <= n < start + 100] == list(range(start, start + 100))
+
+
+class Unheld:
+    """The statements, as if no subscription were ever held."""
+
+    def __getattr__(self, name: str) -> Statement:
+        found: Statement = getattr(sql, name)
+        if name == "hold_subscription":
+            return Statement(name, found.text.replace("$1", ":name").removesuffix("FOR NO KEY UPDATE SKIP LOCKED"))
+        return found
+
+
+async def test_sub_1_without_the_lock_work_is_done_twice(fresh: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control."""
+    monkeypatch.setattr(module, "sql", Unheld())
+    await happen(fresh, range(20))
+    await sequence(fresh)
+    workers = [Worker(fresh, registry=marking(str(n), pause_seconds=0.3)) for n in range(2)]
+    await asyncio.gather(*(worker.followers.run_until_idle() for worker in workers))
+    assert len(await marks(fresh)) > 20
 
 
 async def test_sub_1_a_killed_worker_loses_nothing_and_nothing_is_done_twice(
