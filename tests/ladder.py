@@ -50,6 +50,8 @@ TAKES: dict[str, tuple[str, Keys]] = {
     "begin_feed": ("request", said("feed")),
     "claim_set": ("request", said("feed")),
     "hold_duty": ("duty", said("name")),
+    "hold_log": ("log", only),
+    "hold_subscription": ("subscription", said("name")),
     "lock_transfers": ("document", seen("transfer_id")),
     "lock_sheet": ("document", seen("sheet_id")),
     "share_counting": ("counting", only),
@@ -207,7 +209,8 @@ ONE = frozenset(
         "claim_key", "keep_answer", "revoke_api_key", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
         "take_numbers", "pause_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
         "write_rule", "drop_rule", "begin_feed", "claim_set", "keep_set", "end_feed", "write_plan", "move_line",
-        "recover_shortfall", "write_bin", "forget_tries", "resolve_exception",
+        "recover_shortfall", "write_bin", "forget_tries", "resolve_exception", "move_head", "make_subscription", "say_kinds",
+        "move_subscription", "drop_subscription",
     }
 )  # fmt: skip
 """Statements that change one row of a kind."""
@@ -227,6 +230,7 @@ TURNS: dict[str, str] = (
     | dict.fromkeys(
         ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted"), "a duty: one worker at a time"
     )
+    | dict.fromkeys(("adopt_events", "position_sets"), "whoever gives positions holds the log (hold_log)")
     | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent"), "whoever took the reactions has them for itself")
     | dict.fromkeys(
         ("move_detail", "record_detail_moves", "move_unavailable", "let_in_unavailable", "recount_shortfalls", "resolve_shortfalls"),

@@ -34,14 +34,65 @@ CREATE TABLE core.counters (
 );
 INSERT INTO core.counters (name) VALUES ('seller'), ('channel'), ('sku'), ('location'), ('network'), ('service'), ('change');
 
--- Everything that happened; an order's timeline is the events whose subject it is.
+-- Everything that happened; an order's timeline is the events whose subject it is. ``set_id`` is the set that an event was recorded in,
+-- at ``place``: NULL is from before the log, and the default is what a program writes that does not know sets.
 CREATE TABLE core.events (
     subject_id uuid NOT NULL,
     id uuid NOT NULL,
     kind text NOT NULL,
     at timestamptz NOT NULL,
     data jsonb NOT NULL,
+    set_id uuid DEFAULT '00000000-0000-0000-0000-000000000000',
+    place int,
     CONSTRAINT events_pk PRIMARY KEY (subject_id, id)
+);
+CREATE INDEX events_by_set ON core.events (set_id, place) WHERE set_id IS NOT NULL;
+
+-- The log: events that were recorded together, and the position that they got after their commit. ``written`` is where the server's
+-- write-ahead log was: unlike its clock, that never goes back.
+CREATE TABLE core.event_sets (
+    set_id uuid NOT NULL,
+    events int NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    written pg_lsn NOT NULL DEFAULT pg_current_wal_insert_lsn(),
+    position bigint,
+    CONSTRAINT event_sets_pk PRIMARY KEY (set_id),
+    CONSTRAINT a_set_has_events CHECK (events > 0),
+    CONSTRAINT the_log_begins_at_1 CHECK (position >= 1)
+);
+CREATE INDEX event_sets_waiting ON core.event_sets (written, set_id) WHERE position IS NULL;
+CREATE INDEX event_sets_in_order ON core.event_sets (position) WHERE position IS NOT NULL;
+
+-- How far the log goes: one row, which whoever gives positions holds. ``log_id`` is in every cursor, ``last_before`` the last subject that
+-- has events from before the log. Whatever was committed at ``drained_at`` has its position.
+CREATE TABLE core.log_head (
+    one boolean NOT NULL DEFAULT true,
+    log_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    head bigint NOT NULL DEFAULT 0,
+    last_before uuid,
+    drained_at timestamptz,
+    CONSTRAINT log_head_pk PRIMARY KEY (one),
+    CONSTRAINT there_is_one_log CHECK (one)
+);
+INSERT INTO core.log_head DEFAULT VALUES;
+
+-- Who follows the log, of which kinds (NULL: all), and how far each has come: everything up to this place of this position; of what
+-- is from before the log, up to this event.
+CREATE TABLE core.subscriptions (
+    name text NOT NULL,
+    reader text NOT NULL,
+    kinds text[],
+    position bigint NOT NULL,
+    place int NOT NULL,
+    subject_id uuid,
+    event_id uuid,
+    created_at timestamptz NOT NULL,
+    moved_at timestamptz,
+    CONSTRAINT subscriptions_pk PRIMARY KEY (name),
+    CONSTRAINT who_reads_a_subscription CHECK (reader IN ('stage', 'program')),
+    CONSTRAINT a_subscription_has_a_place CHECK (position >= 0 AND place >= 0),
+    CONSTRAINT only_before_the_log_an_event_is_named CHECK ((subject_id IS NULL) = (event_id IS NULL)
+        AND (subject_id IS NULL OR position = 0))
 );
 
 -- What is still to be done about what happened. A row leaves in the transaction that does the work.

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from ordino.cli.bench import world
 from ordino.core import keys
 from ordino.core.database import Database
+from ordino.core.events import Event, record
+from ordino.core.log import sequence
 
+AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOO_LONG = "/v1/availability"
 """A thousand SKUs of any characters make a URL that the HTTP server refuses by itself, before the application sees it."""
 CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance,status_code_conformance"
@@ -31,6 +36,9 @@ async def test_answers_are_those_of_the_document(
 ) -> None:
     if not await database.pool.fetchval("SELECT count(*) FROM catalog.skus"):
         await world.fill(database_url, skus=100)
+    await database.transact(lambda tx: record(tx, [Event(uuid4(), uuid4(), "stock_received", AT, {}, 0)]))
+    while await sequence(database):  # else whoever reads the events would wait for the first one
+        pass
     _, token = await database.transact(lambda tx: keys.make(tx, "anybody", ["admin"], at=database.clock.now()))
     async with world.serving(database_url, tmp_path) as server:
         run = await asyncio.create_subprocess_exec(

@@ -88,6 +88,7 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
     drafted = await client.post("/v1/sourcing/profiles", content=profile)
     assert drafted.status_code == 201, drafted.text
     assert (await client.post(f"/v1/sourcing/profiles/{drafted.json()['version']}/activation")).status_code == 200
+    assert (await client.post("/v1/subscriptions", json={"name": seen})).status_code == 201
 
     of_code = {
         "sellers": world.seller, "channels": world.channel, "skus": sku, "kits": kit, "locations": location,
@@ -108,6 +109,7 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
         "/v1/incoming/{document}": {"document": seen},
         "/v1/orders/{order_id}/sourcing/why_not/{location}": {"order_id": order_id, "location": location},
         "/v1/locations/{location}/fulfillment_orders": {"location": location},
+        "/v1/subscriptions/{name}/events": {"name": seen},
     }
     said = {"network": world.network, "at": at.isoformat()}
     asks = {"/v1/availability/{sku}": ["network"], "/v1/availability/{sku}/future": ["network"]}
@@ -119,6 +121,12 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
             assert answer.status_code == 200, (template, written, answer.text)
     deletes = {f"/v1/{noun}/{{code}}": {"code": seen} for noun in ("closures", "carrier_pickups", "buffers", "channel_allocations", "low_stock_levels")}  # fmt: skip
     deletes["/v1/capacity_days/{location}/2030-01-02"] = {"location": location}
+    posts = {"/v1/subscriptions/{name}/acknowledgments": {"name": seen}}
+    read = await client.get(path_of("/v1/subscriptions/{name}/events", name=seen))
+    for template, names in posts.items():
+        answer = await client.post(path_of(template, **names), json={"cursor": read.json()["next"]})
+        assert answer.status_code == 200, (template, answer.text)
+    deletes["/v1/subscriptions/{name}"] = {"name": seen}
     for template, names in deletes.items():
         answer = await client.delete(path_of(template, **names))
         assert answer.status_code < 300, (template, answer.text)
@@ -128,6 +136,7 @@ async def test_a_code_with_a_slash_is_read_back_by_every_path_that_names_it(
     held = (
         set(gets)
         | set(deletes)
+        | set(posts)
         | {"/v1/sourcing/profiles/{name}/retirement", "/schema/{path}", "/v1/kpis/{name}/orders"}
     )
     routes = {plain(route.path_format) for route in application(database_url).routes if ":str}" in route.path}

@@ -25,6 +25,7 @@ from ordino.cli.commands import app
 from ordino.cli.running import prepare
 from ordino.core.database import Database
 from ordino.core.ids import new_id
+from ordino.core.log import sequence
 from ordino.flows.document import packaged
 from ordino.flows.versions import flow_plans
 from ordino.tracking.model import Kind, TrackingEvent
@@ -220,6 +221,27 @@ def of_orders(ordino: Terminal, on: On, world: World) -> None:
     ordino("kpis", "orders", "perfect_order_rate")
 
 
+def of_events(ordino: Terminal, on: On) -> None:
+    while on(sequence):
+        pass
+    told = ordino("events", "follow", "--kind", "order_placed", "--after", "beginning", "--once", "--json")
+    events = [json.loads(line) for line in told.splitlines()]
+    assert {event["kind"] for event in events} == {"order_placed"}
+    assert events[1]["subject_id"] in ordino("events", "follow", "--after", events[0]["cursor"], "--once")
+    ordino("events", "follow", "--kind", "order_plcaed", "--once", status=1)
+    ordino("events", "follow", "--after", "garbage", "--once", status=1)
+    ordino("events", "subscribe", "lake", "--kind", "order_placed")
+    page = json.loads(ordino("events", "read", "lake", "--most", 1, "--json"))
+    assert [event["id"] for event in page["events"]] == [events[0]["id"]]
+    assert page["next"] in ordino("events", "read", "lake", "--most", 1)
+    assert "lake is" in ordino("events", "acknowledge", "lake", page["next"])
+    [one] = json.loads(ordino("events", "subscriptions", "--json"))
+    assert (one["name"], one["kinds"], one["cursor"]) == ("lake", ["order_placed"], page["next"])
+    assert "a program" in ordino("events", "subscriptions")
+    assert "Nobody follows as lake" in ordino("events", "unsubscribe", "lake")
+    ordino("events", "unsubscribe", "lake", status=1)
+
+
 def of_dead_letters(ordino: Terminal, on: On) -> None:
     now = datetime.now(UTC)
     letter_id = new_id(now)
@@ -250,6 +272,7 @@ def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Pa
     of_stock(ordino, world, tmp_path)
     of_sourcing(ordino, on, world, tmp_path)
     of_orders(ordino, on, world)
+    of_events(ordino, on)
     of_dead_letters(ordino, on)
     assert "holds" in ordino("verify")
     assert ordino.ran | set(ELSEWHERE) == set(commands())

@@ -256,7 +256,7 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     ),
     "every_order_was_placed": (
         f"DELETE FROM core.events WHERE subject_id = {_of('allocated')} AND kind = 'order_placed'",
-        set(),
+        {"sets_have_their_events"},
     ),
     "allocations_hold_what_is_allocated": (
         f"""UPDATE orders.allocations SET sku_id = sku_id + 1 WHERE order_id = {_of("allocated")} AND line_no = 1""",
@@ -488,6 +488,21 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"UPDATE inventory.moves SET line_no = 3 WHERE order_id = {_of('returned')} AND line_no = 1 AND kind = 'returned'",
         set(),
     ),
+    "positions_have_no_gap": ("UPDATE core.event_sets SET position = 7", set()),
+    "sets_have_their_events": ("UPDATE core.event_sets SET events = events + 1", set()),
+    "sets_get_their_positions": (
+        f"""INSERT INTO core.events VALUES ({_NO_CAUSE}, {_NO_CAUSE}, 'stock_received', now(), '{{}}', {_NO_CAUSE}, 1);
+            INSERT INTO core.event_sets (set_id, events, recorded_at) VALUES ({_NO_CAUSE}, 1, now() - interval '1 hour')""",
+        set(),
+    ),
+    "what_is_from_before_the_log_is_read": (
+        f"INSERT INTO core.events VALUES ({_NO_CAUSE}, {_NO_CAUSE}, 'stock_received', now(), '{{}}', NULL, NULL)",
+        set(),
+    ),
+    "subscriptions_are_within_the_log": (
+        "INSERT INTO core.subscriptions (name, reader, position, place, created_at) VALUES ('ahead', 'program', 7, 0, now())",
+        set(),
+    ),
     "sku_codes_lead_to_their_skus": ("UPDATE catalog.sku_codes SET code = 'renamed' WHERE sku_id = 5", set()),
     "customer_keys_lead_to_their_customers": (
         f"INSERT INTO orders.customers (customer_id, seller_id, external_id, since) VALUES ({_NO_CAUSE}, 1, 'nobody', now())",
@@ -516,6 +531,27 @@ async def test_honest_ledgers_are_clean(filled_url: str) -> None:
         report = await verify(database)
     assert report.broken == []
     assert report.orders == ORDERS
+
+
+async def test_events_that_wait_for_a_worker_are_a_notice_and_no_fault(filled_url: str) -> None:
+    new = "01990000-0000-7000-8000-0000000000ff"
+    async with await Database.open(filled_url, pool_size=2) as database:
+        assert (await verify(database)).notices == []
+        await database.pool.execute(
+            f"INSERT INTO core.events VALUES ('{new}', '{new}', 'x', now(), '{{}}', '{new}', 1)"
+        )
+        await database.pool.execute("UPDATE core.log_head SET drained_at = now() - interval '1 hour'")
+        await database.pool.execute(
+            f"INSERT INTO core.event_sets (set_id, events, recorded_at) VALUES ('{new}', 1, now() - interval '2 minutes')"
+        )
+        report = await verify(database)
+        assert report.clean
+        [notice] = report.notices
+        assert "1 sets of events have no place in it yet" in notice
+        assert "Start `ordino work`." in notice
+        await database.pool.execute(f"DELETE FROM core.events WHERE id = '{new}'")
+        await database.pool.execute(f"DELETE FROM core.event_sets WHERE set_id = '{new}'")
+        await database.pool.execute("UPDATE core.log_head SET drained_at = now()")
 
 
 async def test_one_connection_is_enough(filled_url: str) -> None:
@@ -576,7 +612,7 @@ async def test_a_million_orders_are_proven_in_a_minute(database_url: str) -> Non
         tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
         named = ", ".join(f"{schema}.{row['tablename']}" for row in tables if row["tablename"] != "short_reasons")
         await connection.execute(f"TRUNCATE {named} CASCADE")
-    await connection.execute("TRUNCATE core.events")
+    await connection.execute("TRUNCATE core.events, core.event_sets; UPDATE core.log_head SET head = 0")
     await fill(connection, orders=1_000_000)
     await connection.close()
     async with await Database.open(database_url) as database:

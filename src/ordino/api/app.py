@@ -34,10 +34,12 @@ from ordino.api.batchers import batchers_on
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
+from ordino.api.events import event_routes
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, OrdinoError
 from ordino.core.http import NO_NUL, Problem, problem, render
+from ordino.core.log import HeadWatch
 from ordino.core.readiness import Readiness
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
@@ -83,6 +85,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         placing = {"Orders that are being placed": lambda: batchers.placer.stalled_seconds}
         app.state.readiness = Readiness(database, placing)
         app.state.key_ring = KeyRing(database, trust)
+        app.state.head_watch = HeadWatch(database)
         try:
             yield
         finally:
@@ -96,6 +99,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             document.viewer_script,
             *dead_letter_routes,
             get_effects,
+            *event_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],
         dependencies={"database": Provide(_database, sync_to_thread=False)},

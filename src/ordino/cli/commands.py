@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from ordino.api.server import address_of, refuse_taken_port
 from ordino.cli import running, signals
 from ordino.cli.demo.baskets import ORDINARY_MONTH
+from ordino.cli.events import events_app
 from ordino.cli.kpis import kpis_app
 from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
@@ -41,6 +42,7 @@ app.command(stock_app)
 app.command(sourcing_app)
 app.command(orders_app)
 app.command(kpis_app)
+app.command(events_app)
 
 console = Console()
 SLOW_SECONDS = 60

@@ -36,6 +36,12 @@ SETTINGS = """
     SET LOCAL enable_nestloop = off;  -- whole tables are joined, whatever the planner believes of their sizes
     SET LOCAL max_parallel_workers_per_gather = 0;  -- the connections are the parallel part
 """
+WAITING = """
+    SELECT count(*) AS sets, min(recorded_at) AS since FROM core.event_sets CROSS JOIN core.log_head
+    WHERE position IS NULL AND recorded_at < clock_timestamp() - interval '1 minute'
+      AND (drained_at IS NULL OR recorded_at >= drained_at - interval '1 minute')
+"""
+"""Sets of events for which nobody has given positions yet. That breaks nothing: a worker will."""
 LONGEST_SECONDS = 24 * 3600.0
 """A check of a large database takes long, and is not cut: it ends by itself or with its command."""
 Reader = Any  # asyncpg.Connection, or what a pool lends of it
@@ -78,12 +84,15 @@ class Finding(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """All findings, in the order of ``verify.sql``; ``clean`` when every one of them holds."""
+    """All findings, in the order of ``verify.sql``; ``clean`` when every one of them holds. ``notices`` say what breaks no promise
+    and should be known.
+    """
 
     clean: bool
     orders: int
     seconds: float
     findings: list[Finding]
+    notices: list[str] = []
 
     @property
     def broken(self) -> list[Finding]:
@@ -116,11 +125,22 @@ async def verify(database: Database, *, rows: int = 20, connections: int = CONNE
             await reader.execute(SETTINGS)
             readers.append(reader)
         orders = await first.fetchval("SELECT count(*) FROM orders.orders", timeout=LONGEST_SECONDS)
+        waiting_sets = await first.fetchrow(WAITING, timeout=LONGEST_SECONDS)
         async with asyncio.TaskGroup() as group:
             for reader in readers:
                 group.create_task(_work(reader, waiting, findings, rows))
     told = [findings[check.name] for check in CHECKS]
-    return Report(all(finding.holds for finding in told), orders, time.perf_counter() - started, told)
+    clean = all(finding.holds for finding in told)
+    return Report(clean, orders, time.perf_counter() - started, told, _notices(waiting_sets))
+
+
+def _notices(waiting: Any) -> list[str]:
+    if not waiting["sets"]:
+        return []
+    return [
+        f"Whoever follows the event log waits for a worker: {waiting['sets']:,} sets of events have no place in it yet, the oldest "
+        f"since {waiting['since']:%Y-%m-%d %H:%M} UTC. Start `ordino work`."
+    ]
 
 
 async def examine(reader: Reader, *, rows: int = 20) -> list[Finding]:
@@ -191,6 +211,8 @@ def render(report: Report, console: Console) -> None:
             )
         if finding.count > len(finding.rows):
             console.print(f"  … and {finding.count - len(finding.rows):,} more", highlight=False)
+    for notice in report.notices:
+        console.print(escape(notice), highlight=False, soft_wrap=True)
     console.print(
         "[green]Every promise holds.[/]" if report.clean else f"[bold red]{len(report.broken)} checks failed.[/]"
     )

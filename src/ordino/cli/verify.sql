@@ -914,3 +914,38 @@ WHERE (s.code = c.code) IS NOT TRUE;
 SELECT customer_id, c.seller_id || ' ' || c.external_id AS found, k.seller_id || ' ' || k.external_id AS expected
 FROM orders.customers c FULL JOIN orders.customer_keys k USING (customer_id)
 WHERE (c.seller_id = k.seller_id AND c.external_id = k.external_id) IS NOT TRUE;
+
+-- the event log ------------------------------------------------------------------------------------------------------------
+
+-- name: positions_have_no_gap
+-- LOG-3: The positions of the log are 1, 2, 3 and so on up to its head, each that of one set of events.
+SELECT position, position AS found, before + 1 AS expected
+FROM (SELECT position, lag(position, 1, 0::bigint) OVER (ORDER BY position) AS before FROM core.event_sets WHERE position IS NOT NULL) p
+WHERE position <> before + 1
+UNION ALL
+SELECT head, head, last FROM core.log_head CROSS JOIN (SELECT coalesce(max(position), 0) AS last FROM core.event_sets) s
+WHERE head <> last;
+
+-- name: sets_have_their_events
+-- LOG-3: A set has the events that it was recorded with, each at its place, and every event of the log has its set.
+SELECT set_id, coalesce(e.events, 0) AS found, coalesce(s.events, 0) AS expected
+FROM core.event_sets s
+FULL JOIN (SELECT set_id, count(*) AS events, min(place) AS first, max(place) AS last, sum(place) AS places FROM core.events
+           WHERE set_id <> '00000000-0000-0000-0000-000000000000' GROUP BY set_id) e USING (set_id)
+WHERE s.set_id IS NULL OR e.set_id IS NULL OR e.events <> s.events OR e.first <> 1 OR e.last <> s.events
+   OR e.places <> s.events::bigint * (s.events + 1) / 2 OR e.places IS NULL;
+
+-- name: sets_get_their_positions
+-- LOG-1: When a worker last gave positions to everything that was new, it left no set without one.
+SELECT e.set_id, e.recorded_at AS found, h.drained_at AS expected FROM core.event_sets e CROSS JOIN core.log_head h
+WHERE e.position IS NULL AND e.recorded_at < h.drained_at - interval '1 minute';
+
+-- name: what_is_from_before_the_log_is_read
+-- LOG-1: Events from before the log belong to subjects that were there before it: readers look no further.
+SELECT e.subject_id, e.id AS event_id, h.last_before AS expected FROM core.events e CROSS JOIN core.log_head h
+WHERE e.set_id IS NULL AND (h.last_before IS NULL OR e.subject_id > h.last_before);
+
+-- name: subscriptions_are_within_the_log
+-- SUB-3: No subscription has read further than the log goes.
+SELECT s.name, s.position AS found, h.head AS expected FROM core.subscriptions s CROSS JOIN core.log_head h
+WHERE s.position > h.head OR (s.subject_id IS NOT NULL AND (h.last_before IS NULL OR s.subject_id > h.last_before));

@@ -1,7 +1,8 @@
 """Facts, and what is to follow from them.
 
 A verb records its events in the transaction that makes them true; what the event's flow says should follow is
-enqueued in the same transaction. ``ordino.core.reactions`` runs it after the commit.
+enqueued in the same transaction. ``ordino.core.reactions`` runs it after the commit. The events of one call are a set, which gets
+its position in the log once it is committed (``ordino.core.log``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ordino.core.ids import new_ids
+from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
     data = [_encode(event.data).decode() for event in events]
     await sql.record_events(
         tx,
+        set_id=new_id(events[0].at),
+        events=len(events),
         subject_ids=[e.subject_id for e in events],
         ids=[e.id for e in events],
         kinds=[e.kind for e in events],

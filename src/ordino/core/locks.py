@@ -28,6 +28,8 @@ class Rung(NamedTuple):
 LADDER = (
     Rung("request", "key", "A repeat waits for the first before it does anything."),
     Rung("duty", "name", "One worker at a time; the others pass it over and never wait."),
+    Rung("log", "", "One worker at a time gives positions; the others pass it over, and nobody waits."),
+    Rung("subscription", "name", "One worker at a time follows for it; the others pass it over and never wait."),
     Rung("reaction", "id", "Taken with SKIP LOCKED: nobody ever waits for one."),
     Rung("document", "id", "Transfers and count sheets are to their lines what orders are to theirs."),
     Rung(

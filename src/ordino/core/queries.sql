@@ -1,7 +1,139 @@
 -- name: record_events
--- Facts are only ever added.
-INSERT INTO core.events (subject_id, id, kind, at, data)
-SELECT * FROM unnest(:subject_ids::uuid[], :ids::uuid[], :kinds::text[], :ats::timestamptz[], :data::jsonb[]);
+-- Facts are only ever added: those of one call are a set, which has no position in the log until it is committed.
+WITH noted AS (
+    INSERT INTO core.event_sets (set_id, events) VALUES (:set_id::uuid, :events::int)
+)
+INSERT INTO core.events (subject_id, id, kind, at, data, set_id, place)
+SELECT subject_id, id, kind, at, data, :set_id::uuid, place
+FROM unnest(:subject_ids::uuid[], :ids::uuid[], :kinds::text[], :ats::timestamptz[], :data::jsonb[])
+    WITH ORDINALITY AS e (subject_id, id, kind, at, data, place);
+
+-- name: log_head
+-- Whose log this is, its last position, and the last subject that has events from before the log.
+SELECT log_id, head, last_before FROM core.log_head;
+
+-- name: anything_new
+-- Is there anything without a position: sets, or events that the version before the log has written?
+SELECT (SELECT set_id FROM core.event_sets WHERE position IS NULL ORDER BY written, set_id LIMIT 1) IS NOT NULL AS sets,
+       (SELECT set_id FROM core.events WHERE set_id = '00000000-0000-0000-0000-000000000000' ORDER BY set_id, place LIMIT 1) IS NOT NULL
+           AS strays;
+
+-- name: hold_log
+-- The log for the rest of the transaction; no row back means that another worker gives positions at this moment.
+SELECT head, clock_timestamp() AS at FROM core.log_head FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: adopt_events
+-- What the version before the log has written while both ran becomes a set, which comes before whatever else has no position.
+WITH strays AS (
+    SELECT subject_id, id, row_number() OVER (ORDER BY at, id)::int AS place
+    FROM (SELECT subject_id, id, at FROM core.events WHERE set_id = '00000000-0000-0000-0000-000000000000'
+          ORDER BY at, id LIMIT :limit::int) AS oldest
+), adopted AS (
+    UPDATE core.events e SET set_id = :set_id::uuid, place = s.place FROM strays s
+    WHERE e.subject_id = s.subject_id AND e.id = s.id
+    RETURNING e.id
+)
+INSERT INTO core.event_sets (set_id, events, written)
+SELECT :set_id::uuid, count(*), '0/0' FROM adopted HAVING count(*) > 0
+RETURNING events;
+
+-- name: waiting_sets
+-- Committed sets without a position, in the order in which they were written. What was written at a place that the server has not
+-- reached was written by another one, from which this database was restored, and comes first.
+WITH present AS (
+    SELECT pg_current_wal_insert_lsn() AS reached
+), waiting AS (
+    (SELECT set_id, written, 0 AS turn FROM core.event_sets
+     WHERE position IS NULL AND written > (SELECT reached FROM present) ORDER BY written, set_id LIMIT :limit::int)
+    UNION ALL
+    (SELECT set_id, written, 1 FROM core.event_sets
+     WHERE position IS NULL AND written <= (SELECT reached FROM present) ORDER BY written, set_id LIMIT :limit::int)
+)
+SELECT set_id FROM waiting ORDER BY turn, written, set_id LIMIT :limit::int;
+
+-- name: position_sets
+-- These sets get the next positions, in this order.
+UPDATE core.event_sets s SET position = :head::bigint + i.n
+FROM unnest(:set_ids::uuid[]) WITH ORDINALITY AS i (set_id, n) WHERE s.set_id = i.set_id;
+
+-- name: move_head
+-- So far the log goes now. ``drained_at``: everything that was committed then has its position.
+UPDATE core.log_head SET head = :head::bigint, drained_at = coalesce(:drained_at::timestamptz, drained_at) WHERE one;
+
+-- name: sets_after
+-- The sets from a position on, in order.
+SELECT position, set_id, events, recorded_at FROM core.event_sets
+WHERE position >= :position::bigint ORDER BY position LIMIT :limit::int;
+
+-- name: events_of_sets
+-- The events of some sets, in order, from a place of the first set on; of some kinds, or of all.
+SELECT s.n, e.place, e.subject_id, e.id, e.kind, e.at, e.data
+FROM unnest(:set_ids::uuid[]) WITH ORDINALITY AS s (set_id, n)
+JOIN core.events e ON e.set_id = s.set_id AND e.set_id IS NOT NULL
+WHERE (s.n > 1 OR e.place > :place::int)
+  AND (CAST(:kinds AS text[]) IS NULL OR e.kind = any(CAST(:kinds AS text[])))
+ORDER BY s.n, e.place LIMIT :limit::int;
+
+-- name: events_before_the_log
+-- Events from before the log, subject by subject.
+SELECT subject_id, id, kind, at, data FROM core.events
+WHERE set_id IS NULL AND (subject_id, id) > (:subject_id::uuid, :id::uuid) AND subject_id <= :last::uuid
+ORDER BY subject_id, id LIMIT :limit::int;
+
+-- name: events_by_id
+-- Some events, with their places in the log.
+SELECT e.subject_id, e.id, e.kind, e.at, e.data, s.position, e.place, s.events, s.recorded_at
+FROM unnest(:subject_ids::uuid[], :ids::uuid[]) AS i (subject_id, id)
+JOIN core.events e ON e.subject_id = i.subject_id AND e.id = i.id /* on shards: AND e.subject_id = any(:subject_ids::uuid[]) */
+LEFT JOIN core.event_sets s ON s.set_id = e.set_id
+ORDER BY s.position NULLS FIRST, e.place, e.subject_id, e.id;
+
+-- name: make_subscription
+-- Who follows the log, and from where: its beginning, or its end as it is now. No row back means that the name is taken.
+INSERT INTO core.subscriptions (name, reader, kinds, position, place, created_at)
+SELECT :name::text, :reader::text, CAST(:kinds AS text[]), CASE WHEN :from_now::boolean THEN head ELSE 0 END,
+       CASE WHEN :from_now::boolean THEN 2147483647 ELSE 0 END, :at::timestamptz
+FROM core.log_head
+ON CONFLICT (name) DO NOTHING RETURNING name;
+
+-- name: subscriptions
+-- Who follows the log, and how far each has come.
+SELECT s.name, s.reader, s.kinds, s.position, s.place, s.subject_id, s.event_id, s.created_at, s.moved_at,
+       greatest(0, h.head - s.position + CASE s.place WHEN 2147483647 THEN 0 ELSE 1 END) AS sets_behind
+FROM core.subscriptions s CROSS JOIN core.log_head h
+WHERE :name::text IS NULL OR s.name = :name::text
+ORDER BY s.name;
+
+-- name: subscriptions_behind
+-- Which of these subscriptions have something to read.
+SELECT s.name FROM core.subscriptions s CROSS JOIN core.log_head h
+WHERE s.name = any(:names::text[]) AND s.reader = 'stage' AND (s.position < h.head OR s.place < 2147483647)
+ORDER BY s.name;
+
+-- name: hold_subscription
+-- A subscription for the rest of the transaction; no row back means that another worker is at it.
+SELECT position, place, subject_id, event_id FROM core.subscriptions
+WHERE name = :name::text AND reader = 'stage' FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: say_kinds
+-- What a stage follows now.
+UPDATE core.subscriptions SET kinds = CAST(:kinds AS text[])
+WHERE name = :name::text AND reader = 'stage' AND kinds IS DISTINCT FROM CAST(:kinds AS text[]);
+
+-- name: move_subscription
+-- So far a subscription has come; it goes forward only. No row back means that it is there or further already.
+UPDATE core.subscriptions SET position = :position::bigint, place = :place::int, subject_id = :subject_id::uuid,
+    event_id = :event_id::uuid, moved_at = :at::timestamptz
+WHERE name = :name::text
+  AND (position, place, coalesce(subject_id, '00000000-0000-0000-0000-000000000000'),
+       coalesce(event_id, '00000000-0000-0000-0000-000000000000'))
+    < (:position::bigint, :place::int, coalesce(:subject_id::uuid, '00000000-0000-0000-0000-000000000000'),
+       coalesce(:event_id::uuid, '00000000-0000-0000-0000-000000000000'))
+RETURNING name;
+
+-- name: drop_subscription
+-- Nobody follows under this name any more.
+DELETE FROM core.subscriptions WHERE name = :name::text AND reader = 'program' RETURNING name;
 
 -- name: enqueue
 -- What follows from the facts, in the transaction that made them true.

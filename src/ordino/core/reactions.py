@@ -41,6 +41,7 @@ from ordino.core.effects import (
 from ordino.core.errors import Away, NotYet
 from ordino.core.outage import Outage
 from ordino.core.statements import statements
+from ordino.core.subscriptions import Follow, Followers, Start, Subscription, subscription
 
 __all__ = ["Duty", "Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 
@@ -73,6 +74,7 @@ class Registry:
         self.effects: dict[str, Effect] = {}
         self.options: dict[str, frozenset[str]] = {}
         self.duties: dict[str, tuple[float, Duty]] = {}
+        self.subscriptions: dict[str, Subscription] = {}
 
     def duty(self, name: str, *, every_seconds: float) -> Callable[[Duty], Duty]:
         """Done every so often while there is a worker, whoever it is, and once at least after all were away."""
@@ -91,6 +93,21 @@ class Registry:
             assert name not in self.names, f"two reactions are named {name}"
             self.reactions[name] = run
             self.options[name] = frozenset(options)
+            return run
+
+        return register
+
+    def subscription(
+        self, name: str, *, kinds: Sequence[str] | None = None, start: Start = "beginning"
+    ) -> Callable[[Follow], Follow]:
+        """Follows the event log (``core.subscriptions``): every event of these kinds, or of all, from the beginning or from the
+        moment at which the subscription is first there. Raises ``Invalid`` for a kind that no stage has declared yet.
+        """
+
+        def register(run: Follow) -> Follow:
+            assert name not in self.names, f"two reactions are named {name}"
+            self.subscriptions[name] = subscription(name, kinds, start, run)
+            self.reactions[name] = self.subscriptions[name].try_again
             return run
 
         return register
@@ -153,6 +170,9 @@ class Worker:
         self._known_duties: set[str] = set()
         self._lost: dict[str, int] = {}
         self._outage = Outage()
+        self.followers = Followers(
+            database, registry.subscriptions, outage=self._outage, batch_size=batch_size, poll_seconds=poll_seconds
+        )
         self.calls = {
             kind: Calls(
                 database,
@@ -185,7 +205,10 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. A database that is away is waited for."""
         await asyncio.gather(
-            self._react_until(stop), self._wake_until(stop), *(calls.run(stop) for calls in self.calls.values())
+            self._react_until(stop),
+            self._wake_until(stop),
+            self.followers.run(stop),
+            *(calls.run(stop) for calls in self.calls.values()),
         )
 
     async def _react_until(self, stop: asyncio.Event) -> None:
@@ -305,7 +328,7 @@ class Worker:
     async def run_until_idle(self) -> int:
         """Run until nothing is due at the clock's present. Returns how many were taken up."""
         total = 0
-        while taken := await self.run_due():
+        while taken := await self.run_due() + await self.followers.run_until_idle():
             total += taken
         return total
 

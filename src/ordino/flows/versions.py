@@ -38,8 +38,9 @@ class FlowView(Struct, frozen=True):
 
 
 def vocabulary() -> Vocabulary:
-    """Every event and reaction that the loaded stages know."""
-    reactions = {name: registry.options.get(name, frozenset()) for name in registry.names}
+    """Every event and reaction that the loaded stages know. Subscriptions follow the log, whatever a flow says."""
+    names = registry.names - registry.subscriptions.keys()
+    reactions = {name: registry.options.get(name, frozenset()) for name in names}
     return Vocabulary(frozenset(KINDS), reactions)
 
 

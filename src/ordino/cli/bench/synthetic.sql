@@ -100,13 +100,23 @@ SELECT order_id, ('01980000-0000-7000-8' || lpad(step::text, 3, '0') || '-00' ||
 FROM drawn JOIN ways USING (fate);
 
 -- name: events
--- One event a step, as the timeline shows them.
-INSERT INTO core.events (subject_id, id, kind, at, data)
+-- One event a step, as the timeline shows them, recorded in sets of a thousand orders.
+INSERT INTO core.events (subject_id, id, kind, at, data, set_id, place)
 SELECT order_id, ('01980000-0000-7000-8' || lpad(step::text, 3, '0') || '-00' || tail)::uuid,
        CASE step WHEN 1 THEN 'order_placed' WHEN 2 THEN CASE fate WHEN 'cancelled' THEN 'units_cancelled' ELSE 'fulfillment_picked' END
            WHEN 3 THEN 'fulfillment_packed' WHEN 4 THEN 'shipment_shipped' WHEN 5 THEN 'shipment_delivered' ELSE 'return_received' END,
-       placed_at + step * interval '5 hours', '{}'
+       placed_at + step * interval '5 hours', '{}', ('01980000-0000-7000-8fff-' || lpad(to_hex(n / 1000), 12, '0'))::uuid,
+       row_number() OVER (PARTITION BY n / 1000 ORDER BY n, step)
 FROM drawn JOIN ways USING (fate) WHERE line_no = 1;
+
+-- name: sets
+-- The sets have their positions.
+INSERT INTO core.event_sets (set_id, events, position)
+SELECT set_id, count(*), row_number() OVER (ORDER BY set_id) FROM core.events GROUP BY set_id;
+
+-- name: head
+-- So far the log goes.
+UPDATE core.log_head SET head = (SELECT max(position) FROM core.event_sets), drained_at = clock_timestamp();
 
 -- name: allocations
 -- Units leave the row when they are picked.

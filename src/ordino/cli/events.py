@@ -1,0 +1,164 @@
+"""``ordino events``: everything that happens, as it happens, and who follows it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
+from ordino.cli import running
+from ordino.cli.terminal import Json, console, on_database, sent, show
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Invalid
+
+events_app = App(name="events", help="Everything that happens, in order, and who follows it.")
+AT_ONCE = 1000
+MOST = 10_000
+
+Kinds = Annotated[
+    list[str] | None, Parameter(name="--kind", help="Only this kind; say it again for more.", negative="")
+]
+
+
+@events_app.command
+def follow(
+    *,
+    kind: Kinds = None,
+    after: Annotated[str, Parameter(help="A cursor, `beginning` or `now`.")] = "now",
+    once: Annotated[bool, Parameter(help="End after the last event instead of waiting.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="One JSON document a line.", negative="")] = False,
+) -> None:
+    """Print events as they are recorded, until it is stopped. The cursor to go on with is said at the end."""
+    from time import monotonic
+
+    from ordino.api.events import EventPage, shown
+    from ordino.core.log import HeadWatch, head, known_kinds, read, read_cursor
+
+    async def run(database: Database) -> None:
+        kinds = known_kinds(kind, pointer="--kind")
+        cursor = read_cursor(after, await database.read(head), pointer="--after")
+        watch, stop = HeadWatch(database), await running.stopped()
+        while not stop.is_set():
+            page = await database.read(lambda tx, cursor=cursor: read(tx, cursor, kinds=kinds, limit=AT_ONCE))  # type: ignore[misc]
+            cursor = page.next
+            told: EventPage = shown(page, await watch.head())
+            for event in told.events:
+                _print(event, json=json)
+            sys.stdout.flush()
+            if not page.more:
+                if once:
+                    break
+                await watch.beyond(cursor, monotonic() + 0.5)
+        print(f"ordino: go on with --after {shown(page, await watch.head()).next}", file=sys.stderr)
+
+    on_database(run)
+
+
+def _print(event: object, *, json: bool) -> None:
+    from ordino.api.events import EventView
+
+    assert isinstance(event, EventView), "it is an event"
+    if json:
+        sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+        return
+    facts = msgspec.json.encode(event.data).decode()
+    sys.stdout.write(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.kind}  {event.subject_id}  {facts}\n")
+
+
+@events_app.command(name="subscriptions")
+def list_subscriptions(*, json: Json = False) -> None:
+    """Who follows the events, and how far each has come."""
+    from ordino.core.subscriptions import subscriptions
+
+    found = on_database(lambda database: database.read(subscriptions))
+
+    def table() -> Table:
+        table = Table("name", "read by", Column("kinds", overflow="fold"), "sets behind", "moved")
+        for one in found:
+            moved = f"{one.moved_at:%Y-%m-%d %H:%M}" if one.moved_at else ""
+            reader = "a program" if one.reader == "program" else "Ordino"
+            table.add_row(one.name, reader, ", ".join(one.kinds or ["all"]), f"{one.sets_behind:,}", moved)
+        return table
+
+    show(found, table, json=json)
+
+
+@events_app.command
+def subscribe(
+    name: str,
+    *,
+    kind: Kinds = None,
+    start: Annotated[
+        str, Parameter(help="`beginning`: everything that ever happened; `now`: what is new.")
+    ] = "beginning",
+) -> None:
+    """Follow the events under a name, under which Ordino remembers how far the reader has come."""
+    from ordino.core.reactions import registry
+    from ordino.core.subscriptions import NewSubscription, SubscriptionView
+    from ordino.core.subscriptions import subscribe as follow_as
+
+    wanted: NewSubscription = sent({"name": name, "kinds": kind, "start": start}, NewSubscription)
+
+    async def run(database: Database) -> SubscriptionView:
+        at = database.clock.now()
+        return await database.transact(lambda tx: follow_as(tx, wanted, registry.subscriptions, at=at))
+
+    made = on_database(run)
+    console.print(
+        f"{made.name} follows {', '.join(made.kinds or ['all kinds of events'])}.", markup=False, soft_wrap=True
+    )
+
+
+@events_app.command(name="read")
+def read_events(name: str, *, most: int = 100, json: Json = False) -> None:
+    """What a subscription has to read next. Reading moves nothing; `ordino events acknowledge` does."""
+    from ordino.api.events import EventPage, shown
+    from ordino.core.log import head
+    from ordino.core.subscriptions import read_next
+
+    if not 1 <= most <= MOST:
+        raise Invalid(f"Ask for 1 to {MOST} events at once.")
+
+    async def read(tx: Tx) -> EventPage:
+        return shown(await read_next(tx, name, most), await head(tx))
+
+    page = on_database(lambda database: database.read(read))
+
+    def table() -> Group:
+        table = Table("at", "kind", Column("subject", min_width=36), Column("facts", overflow="fold"))
+        for event in page.events:
+            facts = msgspec.json.encode(event.data).decode()
+            table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S}", event.kind, str(event.subject_id), Text(facts))
+        return Group(table, Text(f"Once they are done: ordino events acknowledge {name} {page.next}"))
+
+    show(page, table, json=json)
+
+
+@events_app.command
+def acknowledge(name: str, cursor: str) -> None:
+    """Everything up to the cursor is done: that of an event, or the `next` of a page."""
+    from ordino.core.subscriptions import Acknowledgment, SubscriptionView
+    from ordino.core.subscriptions import acknowledge as done
+
+    told: Acknowledgment = sent({"cursor": cursor}, Acknowledgment)
+
+    async def run(database: Database) -> SubscriptionView:
+        at = database.clock.now()
+        return await database.transact(lambda tx: done(tx, name, told, at=at))
+
+    now = on_database(run)
+    console.print(f"{now.name} is {now.sets_behind:,} sets of events behind.", markup=False)
+
+
+@events_app.command
+def unsubscribe(name: str) -> None:
+    """Follow no longer under a name. The events stay."""
+    from ordino.core.subscriptions import unsubscribe as drop
+
+    dropped = on_database(lambda database: database.transact(lambda tx: drop(tx, name)))
+    console.print(f"Nobody follows as {dropped.name} any more.", markup=False)
