@@ -185,6 +185,8 @@ ALONE: dict[str, str] = {
     "hold_due": "passes over what others have",
     "hold_one": "passes over what others have",
     "lease_due": "passes over what others have",
+    "renew_leases": "passes over what others have",
+    "write_accounts": "passes over what others have",
     "expired_holds": "passes over what others have",
     "hold_revision": "by its name, where it has a place; else whoever changes such facts takes nothing that is in the order",
     "share_revision": "by its name, where it has a place",
@@ -207,7 +209,7 @@ ALONE: dict[str, str] = {
 ONE = frozenset(
     {
         "claim_key", "keep_answer", "revoke_api_key", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
-        "take_numbers", "pause_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
+        "take_numbers", "pause_account", "resume_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
         "write_rule", "drop_rule", "begin_feed", "claim_set", "keep_set", "end_feed", "write_plan", "move_line",
         "recover_shortfall", "write_bin", "forget_tries", "resolve_exception", "move_head", "make_subscription", "say_kinds",
         "move_subscription", "drop_subscription",

@@ -95,7 +95,9 @@ CREATE TABLE core.subscriptions (
         AND (subject_id IS NULL OR position = 0))
 );
 
--- What is still to be done about what happened. A row leaves in the transaction that does the work.
+-- What is still to be done about what happened. A row leaves in the transaction that does the work. ``due_at`` is the business's time;
+-- ``wait_until``, ``waiting_since`` and ``leased_until`` are the time of this database, whatever the business's clock says. ``account``
+-- is whom an effect calls, once that is known.
 CREATE TABLE core.reactions (
     bucket smallint NOT NULL,
     id uuid NOT NULL,
@@ -108,10 +110,16 @@ CREATE TABLE core.reactions (
     lease uuid,
     last_error text,
     dead_at timestamptz,
+    wait_until timestamptz,
+    waiting_since timestamptz,
+    leased_until timestamptz,
+    failure text,
+    account text,
     CONSTRAINT reactions_pk PRIMARY KEY (bucket, id),
-    CONSTRAINT a_bucket_is_one_of_64 CHECK (bucket BETWEEN 0 AND 63)
+    CONSTRAINT a_bucket_is_one_of_64 CHECK (bucket BETWEEN 0 AND 63),
+    CONSTRAINT how_reactions_fail CHECK (failure IN ('refused', 'answer_lost', 'unavailable', 'fault', 'not_written_down'))
 ) WITH (fillfactor = 80);
-CREATE INDEX reactions_due ON core.reactions (kind, due_at) WHERE dead_at IS NULL;
+CREATE INDEX reactions_due ON core.reactions (kind, due_at, coalesce(wait_until, '-infinity')) WHERE dead_at IS NULL;
 CREATE INDEX reactions_dead ON core.reactions (dead_at) WHERE dead_at IS NOT NULL;
 CREATE INDEX reactions_leased ON core.reactions (kind, subject_id) WHERE lease IS NOT NULL;
 

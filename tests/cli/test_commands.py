@@ -257,7 +257,14 @@ async def test_a_worker_says_which_effects_it_takes_and_effects_are_listed(
         await work.until("said what it takes", lambda: "It does not take `send`. Set ORDINO_SMTP_URL" in work.said())
         assert "This worker takes these effects: authorize, capture, refund, void." in work.said()
         assert await work.stop(signal.SIGTERM) == 0
-    status, shown = told("effects", ORDINO_DATABASE_URL=database_url, COLUMNS="80")
+    status, shown = told("work", "--effects", "authorize,capturee", ORDINO_DATABASE_URL=database_url)
+    assert status == 1
+    assert "--effects='authorize,capturee' does not fit: `capturee` is no effect" in shown
+    assert "authorize, capture, refund, send, void" in shown
+    for words in ("work", "up"):
+        status, shown = told(words, ORDINO_DATABASE_URL=database_url, ORDINO_EFFECTS="pay", ORDINO_PORT=str(listening))
+        assert (status, "ORDINO_EFFECTS='pay' does not fit" in shown) == (1, True)
+    status, shown = told("effects", ORDINO_DATABASE_URL=database_url, COLUMNS="120")
     assert status == 0
     assert all(kind in shown for kind in ("authorize", "capture", "refund", "send", "void"))
     status, shown = told("effects", "--json", ORDINO_DATABASE_URL=database_url)
@@ -265,3 +272,20 @@ async def test_a_worker_says_which_effects_it_takes_and_effects_are_listed(
     environment = {"ORDINO_SMTP_URL": "smtp://127.0.0.1:25", "ORDINO_SMTP_SENDER": "a@b.co, eve@x.yz"}
     status, shown = told("work", ORDINO_DATABASE_URL=database_url, **environment)
     assert (status, "ORDINO_SMTP_SENDER" in shown) == (1, True)
+
+
+async def test_a_worker_takes_the_effects_that_it_is_told_to(database_url: str, listening: int, output: Path) -> None:
+    with running(
+        "work", "--effects", "capture", output=output, port=listening, ORDINO_DATABASE_URL=database_url
+    ) as work:
+        await work.until("said what it takes", lambda: "It leaves these to other workers" in work.said())
+        assert "This worker takes these effects: capture." in work.said()
+        assert await work.stop(signal.SIGTERM) == 0
+
+
+async def test_a_worker_of_reactions_only_says_so(database_url: str, listening: int, output: Path) -> None:
+    with running(
+        "work", output=output, port=listening, ORDINO_DATABASE_URL=database_url, ORDINO_EFFECTS="none"
+    ) as work:
+        await work.until("said what it takes", lambda: "This worker takes these effects: none." in work.said())
+        assert await work.stop(signal.SIGTERM) == 0

@@ -23,6 +23,7 @@ from ordino.cli import commands as commands_module
 from ordino.cli import main, terminal
 from ordino.cli.commands import app
 from ordino.cli.running import prepare
+from ordino.core.accounts import pause
 from ordino.core.database import Database
 from ordino.core.ids import new_id
 from ordino.core.log import sequence
@@ -253,7 +254,19 @@ def of_dead_letters(ordino: Terminal, on: On) -> None:
     assert str(letter_id) in ordino("dead-letters", "list")
     [letter] = json.loads(ordino("dead-letters", "list", "--json"))
     assert (letter["id"], letter["subject_id"], letter["attempts"]) == (str(letter_id), str(letter_id), 12)
+    assert letter["what_happened"] is None
     assert "is due now" in ordino("dead-letters", "replay", letter_id)
+
+
+def of_effects(ordino: Terminal, on: On) -> None:
+    server, now = "mail server x:25", datetime.now(UTC)
+    on(lambda database: database.transact(lambda tx: pause(tx, server, "It is away.", at=now, tried=False)))
+    shown = ordino("effects")
+    assert all(word in shown for word in ("capture", server, "It is away."))
+    [paused] = json.loads(ordino("effects", "--json"))["paused_accounts"]
+    assert (paused["account"], paused["failures"]) == (server, 1)
+    assert f"The {server} is tried by the next call." in ordino("effects", "resume", server)
+    ordino("effects", "resume", "nobody", status=1)
 
 
 def test_every_command_that_shows_a_table_can_answer_with_json() -> None:
@@ -274,6 +287,7 @@ def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Pa
     of_orders(ordino, on, world)
     of_events(ordino, on)
     of_dead_letters(ordino, on)
+    of_effects(ordino, on)
     assert "holds" in ordino("verify")
     assert ordino.ran | set(ELSEWHERE) == set(commands())
 

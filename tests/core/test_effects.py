@@ -1,4 +1,4 @@
-"""EFF-1 to EFF-5: a call is leased while it runs, settled by itself, and judged by what failed."""
+"""EFF-1 to EFF-6: a call is leased while it runs, settled by itself, and judged by what failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,31 +19,20 @@ import pytest
 from msgspec import structs
 
 from ordino.core import accounts
-from ordino.core.clock import SimulatedClock
+from ordino.core.clock import SimulatedClock, WallClock
 from ordino.core.database import Database, Tx
-from ordino.core.effects import ASK_SECONDS, SETTLE_SECONDS
 from ordino.core.errors import AccountUnavailable, Away, NotYet, Refused, Unavailable
-from ordino.core.events import Event, Plans, Step, record
-from ordino.core.ids import new_ids
-from ordino.core.reactions import Effect, Registry, Task, Worker
+from ordino.core.leases import Leases
+from ordino.core.reactions import Task, Worker
 from ordino.core.statements import statements
+from outside import AT, Call, at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
 
-AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 sql = statements("ordino.core")
-Call = Callable[[Task, Any], Awaitable[Any]]
 
 
 @pytest.fixture
 async def queue(database_url: str) -> AsyncIterator[Database]:
-    async def load(tx: Tx, version: int) -> dict[str, tuple[Step, ...]]:
-        return {"called": (Step("call"),), "other": (Step("other"),), "happened": (Step("mark"),)}
-
-    async with await Database.open(database_url, plans=Plans(load), clock=SimulatedClock(AT)) as database:
-        await database.pool.execute("CREATE TABLE IF NOT EXISTS marks (id uuid UNIQUE, at timestamptz)")
-        await database.pool.execute(
-            "TRUNCATE marks; TRUNCATE core.reactions; TRUNCATE core.events; TRUNCATE core.paused_accounts;"
-            "TRUNCATE core.taken_effects"
-        )
+    async with queue_of(database_url) as database:
         yield database
 
 
@@ -53,105 +42,48 @@ def wall() -> SimulatedClock:
     return SimulatedClock(datetime(2026, 11, 29, 1, 0, tzinfo=UTC))
 
 
-async def happen(database: Database, kind: str, count: int) -> list[UUID]:
-    ids = new_ids(AT, count)
-    await database.transact(lambda tx: record(tx, [Event(i, i, kind, AT, {"n": n}, 1) for n, i in enumerate(ids)]))
-    return ids
-
-
-async def echo(task: Task, request: Any) -> Any:
-    """A call that is answered at once, with what was asked."""
-    return request
-
-
-def calling(call: Call, *, spoiled: int | None = None, **more: Any) -> Effect:
-    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Any]:
-        return [task.data["n"] for task in tasks]
-
-    async def settle(tx: Tx, answers: Sequence[tuple[Task, Any]], at: datetime) -> None:
-        for task, _ in answers:
-            if task.data["n"] == spoiled:
-                raise ValueError("this answer cannot be settled")
-            await tx.execute("INSERT INTO marks VALUES ($1, $2)", task.event_id, at)
-
-    return Effect(ask, call, settle, **more)
-
-
-def registry_of(**effects: Effect) -> Registry:
-    registry = Registry()
-    for kind, effect in effects.items():
-        registry.effect(kind, effect)
-    return registry
-
-
-async def marks(database: Database) -> set[UUID]:
-    return {row["id"] for row in await database.pool.fetch("SELECT id FROM marks")}
-
-
-async def left(database: Database) -> list[Any]:
-    rows: list[Any] = await database.pool.fetch("SELECT * FROM core.reactions ORDER BY (data->>'n')::int")
-    return rows
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - the database is asked, and nothing tells when it changes
-            await asyncio.sleep(0.02)
-
-
-async def test_eff_1_a_lease_outlasts_the_call_however_short_it_is_set(queue: Database) -> None:
-    worker = Worker(queue, registry=registry_of(call=calling(echo, call_seconds=40)), lease_seconds=15)
-    assert worker.calls["call"].lease_seconds == ASK_SECONDS + 40 + SETTLE_SECONDS
-
-
-async def test_eff_1_two_workers_call_each_once_though_calls_are_slow_and_leases_short(queue: Database) -> None:
-    called: Counter[UUID] = Counter()
-
+def slow(called: Counter[UUID], seconds: float) -> Call:
     async def call(task: Task, request: Any) -> Any:
         called[task.id] += 1
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(seconds)
         return request
 
-    ids = await happen(queue, "called", 60)
-    registry = registry_of(call=calling(call, at_once=4))
-    stop = asyncio.Event()
-    workers = [Worker(queue, registry=registry, lease_seconds=0.1, poll_seconds=0.02) for _ in range(2)]
-    running = [asyncio.create_task(worker.run(stop)) for worker in workers]
+    return call
+
+
+async def test_eff_1_two_workers_call_each_once_though_calls_take_several_leases(queue: Database) -> None:
+    called: Counter[UUID] = Counter()
+    ids = await happen(queue, "called", 12)
+    registry = registry_of(call=calling(slow(called, 5), at_once=6))
+    workers = [Worker(queue, registry=registry, lease_seconds=2, poll_seconds=0.02, wall=WallClock()) for _ in range(2)]
 
     async def all_done() -> bool:
         return not await left(queue)
 
-    await until(all_done)
-    stop.set()
-    await asyncio.gather(*running)
+    async with at_work(*workers):
+        await until(all_done)
     assert await marks(queue) == set(ids)
     assert set(called.values()) == {1}
 
 
-async def test_eff_1_calls_happen_twice_where_leases_are_shorter(
-    queue: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The negative control: the length of the lease is what keeps a call from happening twice."""
+async def test_eff_1_calls_happen_twice_without_the_heartbeat(queue: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: renewing the lease is what keeps a call that takes longer from happening twice."""
     called: Counter[UUID] = Counter()
 
-    async def call(task: Task, request: Any) -> Any:
-        called[task.id] += 1
-        await asyncio.sleep(0.5)
-        return request
+    async def nothing(leases: Leases) -> None: ...
 
-    await happen(queue, "called", 4)
-    workers = [Worker(queue, registry=registry_of(call=calling(call)), poll_seconds=0.02) for _ in range(2)]
-    for worker in workers:
-        worker.calls["call"].lease_seconds = 0.05
-    stop = asyncio.Event()
-    running = [asyncio.create_task(worker.run(stop)) for worker in workers]
+    monkeypatch.setattr(Leases, "renew", nothing)
+    await happen(queue, "called", 2)
+    registry = registry_of(call=calling(slow(called, 3)))
+    workers = [
+        Worker(queue, registry=registry, lease_seconds=0.5, poll_seconds=0.02, wall=WallClock()) for _ in range(2)
+    ]
 
     async def is_called_twice() -> bool:
         return max(called.values(), default=0) > 1
 
-    await until(is_called_twice)
-    stop.set()
-    await asyncio.gather(*running)
+    async with at_work(*workers):
+        await until(is_called_twice)
 
 
 async def test_eff_1_a_jump_of_the_business_clock_ends_no_lease(queue: Database, wall: SimulatedClock) -> None:
@@ -185,12 +117,12 @@ async def test_eff_1_what_a_killed_worker_held_is_called_by_another_when_the_lea
     ids = await happen(queue, "called", 6)
     script = f"""
 import asyncio, sys
-sys.path[:0] = {[*sys.path, os.path.dirname(__file__)]!r}
+sys.path[:0] = {sys.path!r}
 from datetime import datetime
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
 from ordino.core.reactions import Worker
-from test_effects import calling, registry_of
+from outside import calling, registry_of
 async def call(task, request):
     print("calling", flush=True)
     await asyncio.sleep(60)
@@ -210,7 +142,8 @@ asyncio.run(main())
     other = Worker(queue, registry=registry_of(call=calling(echo)), wall=wall)
     await other.run_until_idle()
     assert len(await marks(queue)) == 4  # what the first one held is passed over
-    wall.advance_to(wall.now() + timedelta(seconds=other.calls["call"].lease_seconds + 1))
+    assert {row["due_at"] for row in await left(queue)} == {AT}
+    wall.advance_to(wall.now() + timedelta(seconds=61))
     await other.run_until_idle()
     assert await marks(queue) == set(ids)
 
@@ -280,7 +213,10 @@ async def test_eff_3_a_call_that_hangs_is_ended_at_its_limit_and_tried_again(que
     assert time.monotonic() - began < 30
     [row] = await left(queue)
     assert (row["lease"], row["dead_at"], row["attempts"]) == (None, None, 1)
-    assert row["last_error"] == "Unavailable: There was no answer within 0.2 seconds."
+    assert row["failure"] == "answer_lost"
+    assert row["last_error"] == (
+        "There was no answer within 0.2 seconds. It may have been done; it is called again with the same key."
+    )
 
 
 async def test_eff_3_an_answer_that_cannot_be_settled_touches_no_other(queue: Database) -> None:
@@ -498,7 +434,8 @@ async def test_eff_4_a_database_that_is_lost_before_the_call_counts_no_attempt(q
     effect = calling(echo, account=lambda request: "mail server")
     worker = Worker(queue, registry=registry_of(call=structs.replace(effect, ask=lost) if step == "ask" else effect))
     if step == "gate":
-        worker.calls["call"]._gate = lost  # type: ignore[method-assign]
+        worker.calls["call"].turns.gate = lost  # type: ignore[method-assign]
+        await queue.transact(lambda tx: accounts.pause(tx, "mail server", "It is away.", at=AT, tried=False))
     await happen(queue, "called", 5)
     await worker.run_due()
     assert len(asked) == 1  # not one by one
@@ -509,8 +446,6 @@ async def test_eff_5_an_outage_after_the_call_makes_no_second_call(
     queue: Database, wall: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lease ends while the database is away: the answer is kept, and settled when it is back."""
-    monkeypatch.setattr("ordino.core.effects.SETTLE_SECONDS", 0.5)
-    monkeypatch.setattr("ordino.core.effects.ASK_SECONDS", 0.5)
     called: list[UUID] = []
     away = False
 

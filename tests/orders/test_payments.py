@@ -16,7 +16,7 @@ from ordino.aftercare.refunds import refund
 from ordino.connect.payments import register
 from ordino.connect.payments.manual import ManualProvider
 from ordino.core import accounts
-from ordino.core.clock import SimulatedClock, WallClock
+from ordino.core.clock import Clock, SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import AccountUnavailable, Unavailable
 from ordino.core.events import Event, Plans, Step, record
@@ -59,14 +59,14 @@ async def world(database: Database) -> World:
     return await small_world(database, stock={("sku-1", "loc-1"): 1000})
 
 
-async def run(database: Database, *kinds: str, seconds: int = 0) -> None:
+async def run(database: Database, *kinds: str, seconds: int = 0, wall: Clock | None = None) -> None:
     """Everything of these kinds that is due by then, one batch a kind, in this order."""
     assert isinstance(database.clock, SimulatedClock)
     database.clock.advance_to(database.clock.now() + timedelta(seconds=seconds))
     for kind in kinds:
         registry = Registry()
         registry.effect(kind, getattr(payments, kind))
-        await Worker(database, registry=registry).run_due()
+        await Worker(database, registry=registry, wall=wall).run_due()
 
 
 async def call_off(database: Database, order_id: UUID, quantity: int) -> None:
@@ -244,18 +244,19 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
     there = await placed(database, world.order("there", 1), AT)
     gone = [await placed(database, world.order(f"provider away {n}", 1), AT) for n in range(5)]
     await database.pool.execute("UPDATE orders.payments SET provider = 'away' WHERE order_id = ANY($1)", gone)
-    await run(database, "authorize")
+    wall = SimulatedClock(AT)
+    await run(database, "authorize", wall=wall)
     assert (await money(database, there))["authorized"] == 1000
     assert len(calls) == 5
     for _ in range(3):
-        await run(database, "authorize", seconds=60)
-    assert len(calls) == 5  # the machine's clock says that the pause goes on
+        await run(database, "authorize", seconds=60, wall=wall)
+    assert len(calls) == 5  # the wall's clock says that the pause goes on
     rows = await database.pool.fetch("SELECT attempts, last_error FROM core.reactions WHERE kind = 'authorize'")
-    assert {tuple(row) for row in rows} == {(0, "Nothing is sent to the payment provider away for now.")}
+    assert {tuple(row) for row in rows} == {(0, "The provider is away. Check its status page.")}
     monkeypatch.setitem(payments.providers, "away", ManualProvider())
-    await database.transact(lambda tx: accounts.try_again(tx, at=WallClock().now()))
+    await database.transact(lambda tx: accounts.try_again(tx, at=wall.now()))
     for _ in range(3):
-        await run(database, "authorize", seconds=600)
+        await run(database, "authorize", seconds=600, wall=wall)
     assert [(await money(database, order_id))["authorized"] for order_id in gone] == [1000] * 5
     assert await database.read(accounts.paused) == []
     await assert_clean(database)

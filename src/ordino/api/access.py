@@ -24,7 +24,7 @@ from ordino.core.http import CALLER
 
 KEPT_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/health", "/ready"})
-ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters", "/v1/sourcing/profiles")
+ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters", "/v1/effects", "/v1/sourcing/profiles")
 THIS_MACHINE = "this machine"
 RANKS = {"read": 0, "write": 1, "admin": 2}
 

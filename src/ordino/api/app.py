@@ -33,7 +33,7 @@ from ordino.api.access import KeyRing, Pace, access
 from ordino.api.batchers import batchers_on
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
-from ordino.api.effects import get_effects
+from ordino.api.effects import effect_routes
 from ordino.api.events import event_routes
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.database import Database
@@ -98,7 +98,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             document.viewer(),
             document.viewer_script,
             *dead_letter_routes,
-            get_effects,
+            *effect_routes,
             *event_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import NotFound
+from ordino.core.failures import MEANS, Failure
 from ordino.core.http import answer_once, described
 from ordino.core.statements import statements
 
@@ -21,7 +23,9 @@ sql = statements("ordino.core")
 
 
 class DeadLetter(Struct, frozen=True):
-    """A reaction that failed too often, with its last error."""
+    """A reaction that failed too often, with its last error. ``failure`` is the code of how it failed, and ``what_happened`` says
+    it in words: whether what a call asked for may have been done.
+    """
 
     id: UUID
     kind: str
@@ -31,6 +35,8 @@ class DeadLetter(Struct, frozen=True):
     attempts: int
     last_error: str
     dead_at: datetime
+    failure: Failure | None
+    what_happened: str | None
 
 
 class DeadLetters(Struct, frozen=True):
@@ -48,10 +54,23 @@ class Replayed(Struct, frozen=True):
 async def dead_letters(tx: Tx, limit: int) -> list[DeadLetter]:
     """Oldest first."""
     rows = await sql.dead_letters(tx, limit=limit)
-    names = DeadLetter.__struct_fields__
-    return [
-        DeadLetter(**{**{name: row[name] for name in names}, "data": msgspec.json.decode(row["data"])}) for row in rows
-    ]
+    return [_letter(row) for row in rows]
+
+
+def _letter(row: Record) -> DeadLetter:
+    failure = None if row["failure"] is None else Failure(row["failure"])
+    return DeadLetter(
+        id=row["id"],
+        kind=row["kind"],
+        subject_id=row["subject_id"],
+        event_id=row["event_id"],
+        data=msgspec.json.decode(row["data"]),
+        attempts=row["attempts"],
+        last_error=row["last_error"],
+        dead_at=row["dead_at"],
+        failure=failure,
+        what_happened=None if failure is None else MEANS[failure],
+    )
 
 
 async def replay(tx: Tx, id: UUID, *, at: datetime) -> Replayed:

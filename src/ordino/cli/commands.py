@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from ordino.api.server import address_of, refuse_taken_port
 from ordino.cli import running, signals
 from ordino.cli.demo.baskets import ORDINARY_MONTH
+from ordino.cli.effects import effects_app
 from ordino.cli.events import events_app
 from ordino.cli.kpis import kpis_app
 from ordino.cli.orders import orders_app
@@ -37,6 +38,7 @@ letters_app = App(name="dead-letters", help="Reactions that failed too often.")
 flows_app = App(name="flows", help="The documents that say what follows what.")
 app.command(keys_app)
 app.command(letters_app)
+app.command(effects_app)
 app.command(flows_app)
 app.command(stock_app)
 app.command(sourcing_app)
@@ -125,17 +127,28 @@ def serve() -> None:
 
 
 @app.command
-def work() -> None:
+def work(
+    *,
+    effects: Annotated[
+        str | None,
+        Parameter(
+            help="Which calls to providers and mail servers to take, such as authorize,capture; none for reactions only; "
+            "without it what ORDINO_EFFECTS says, else all that this process is configured for."
+        ),
+    ] = None,
+) -> None:
     """Run reactions on the database of ORDINO_DATABASE_URL. As many workers as wanted may run."""
     end_with_starter()
     settings = Settings.from_environment()
     running.load_stages()
+    said, variable = (settings.effects, "ORDINO_EFFECTS") if effects is None else (effects, "--effects")
+    taken = running.effects_of(said, variable=variable)
     running.calm_collector()
     with running.database_url(settings) as url:
-        running.run(_work(settings, url))
+        running.run(_work(settings, url, taken))
 
 
-async def _work(settings: Settings, url: str) -> None:
+async def _work(settings: Settings, url: str, effects: frozenset[str]) -> None:
     from ordino.core.reactions import Worker
     from ordino.core.rows import Limits
     from ordino.inventory.folder import Folder
@@ -150,6 +163,7 @@ async def _work(settings: Settings, url: str) -> None:
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             idempotency_days=settings.idempotency_days,
+            effects=effects,
         )
         for sentence in worker.introduction():
             console.print(sentence, soft_wrap=True, highlight=False)
@@ -273,26 +287,6 @@ def list_keys(*, json: Json = False) -> None:
     show(found, table, json=json)
 
 
-@app.command(name="effects")
-def show_effects(*, json: Json = False) -> None:
-    """Which calls to providers and mail servers workers take, what waits for a worker, and which accounts are paused."""
-    from ordino.api.effects import effects
-
-    found = on_database(lambda database: database.read(lambda tx: effects(tx, at=database.clock.now())))
-
-    def table() -> Table:
-        table = Table("effect", "taken by a worker", "due", "since")
-        for effect in found.effects:
-            since = f"{effect.due_since:%Y-%m-%d %H:%M}" if effect.due_since else ""
-            table.add_row(effect.kind, "yes" if effect.taken else "no", str(effect.due), since)
-        return table
-
-    show(found, table, json=json)
-    for pause in () if json else found.paused_accounts:
-        words = f"The {pause.account} has been failing since {pause.failing_since:%Y-%m-%d %H:%M} UTC. {pause.reason}"
-        console.print(words, soft_wrap=True, markup=False)
-
-
 @letters_app.command(name="list")
 def list_letters(*, limit: int = 100, json: Json = False) -> None:
     """What failed too often, oldest first."""
@@ -302,10 +296,17 @@ def list_letters(*, limit: int = 100, json: Json = False) -> None:
 
     def table() -> Table:
         table = Table(
-            Column("id", min_width=36), "reaction", Column("subject", overflow="fold"), "attempts", "last error"
+            Column("id", min_width=36),
+            "reaction",
+            Column("subject", overflow="fold"),
+            "attempts",
+            "what happened",
+            "last error",
         )
         for letter in found:
-            table.add_row(str(letter.id), letter.kind, str(letter.subject_id), str(letter.attempts), letter.last_error)
+            happened = letter.what_happened or ""
+            subject, attempts = str(letter.subject_id), str(letter.attempts)
+            table.add_row(str(letter.id), letter.kind, subject, attempts, happened, letter.last_error)
         return table
 
     show(found, table, json=json)

@@ -19,10 +19,10 @@ from ordino.cli import signals
 from ordino.core.clock import WallClock
 from ordino.core.database import Database
 from ordino.core.embedded import START_SECONDS, DirectoryInUse, EmbeddedPostgres, Holder, holder_of
-from ordino.core.errors import OrdinoError
+from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.migrations import migrate, pending_on
 from ordino.core.patience import Patience
-from ordino.core.settings import Settings
+from ordino.core.settings import BadSetting, Settings
 from ordino.core.watch import Watch
 
 log = logging.getLogger("ordino.running")
@@ -31,6 +31,7 @@ __all__ = [
     "again",
     "calm_collector",
     "database_url",
+    "effects_of",
     "end_by_exception",
     "load_stages",
     "named",
@@ -70,6 +71,20 @@ def refuse_bad_settings(settings: Settings) -> None:
     trust_of(settings)
     if settings.smtp_url is not None:
         server_of(settings.smtp_url, settings.smtp_sender)
+    if settings.effects is not None:
+        load_stages()
+        effects_of(settings.effects, variable="ORDINO_EFFECTS")
+
+
+def effects_of(text: str | None, *, variable: str) -> frozenset[str]:
+    """The effects that a worker is to take. Raises ``BadSetting``, with the list, for names that there are not."""
+    from ordino.core.reactions import registry
+    from ordino.core.taken import chosen_effects
+
+    try:
+        return chosen_effects(text, registry.effects)
+    except Invalid as error:
+        raise BadSetting(variable, text or "", error.detail.removesuffix(".")) from error
 
 
 def refuse_held_directory(settings: Settings) -> None:

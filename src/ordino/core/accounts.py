@@ -1,7 +1,8 @@
 """Accounts of the world outside that fail for everybody: a mail server that is away, a provider that refuses the key.
 
 Nothing is sent to a paused account. When its pause ends, one call tries it: it is served again, or paused for twice as long, from
-five seconds up to five minutes. The time of a pause is the machine's, whatever the clock of the business says.
+five seconds up to five minutes, and for as long as the account itself asks for (``Retry-After``), up to a day. A person may end a
+pause. The time of a pause is the database's, whatever the clock of the business says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from ordino.core.database import Tx
+from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
@@ -58,14 +60,19 @@ async def gate(tx: Tx, names: Collection[str], *, at: datetime, try_seconds: flo
     return Gate(closed=closed, tried=tried)
 
 
-async def pause(tx: Tx, account: str, reason: str, *, at: datetime, tried: bool) -> datetime:
-    """Pause an account, and say until when. What fails while it is paused does not prolong the pause, unless it was to try it."""
+async def pause(
+    tx: Tx, account: str, reason: str, *, at: datetime, tried: bool, not_before: datetime | None = None
+) -> datetime:
+    """Pause an account until ``not_before`` at least, and say until when. What fails while it is paused does not prolong the pause,
+    unless it was to try it or the account itself asks for a longer one.
+    """
     rows = await sql.pause_account(
         tx,
         account=account,
         reason=reason,
         at=at,
         tried=tried,
+        not_before=not_before or at,
         first_seconds=FIRST_SECONDS,
         longest_seconds=LONGEST_SECONDS,
     )
@@ -82,3 +89,18 @@ async def served(tx: Tx, names: Collection[str]) -> None:
 async def try_again(tx: Tx, *, at: datetime) -> None:
     """Whoever starts may have brought other settings: every pause ends now."""
     await sql.end_pauses(tx, at=at)
+
+
+async def resume_now(tx: Tx, account: str) -> PausedAccount:
+    """The same, by the database's time. Raises ``NotFound``."""
+    [row] = await sql.database_time(tx)
+    return await resume(tx, account, at=row["at"])
+
+
+async def resume(tx: Tx, account: str, *, at: datetime) -> PausedAccount:
+    """A person ends a pause: the next call tries the account now. Raises ``NotFound``."""
+    for row in await sql.resume_account(tx, account=account, at=at):
+        return PausedAccount(**row)
+    names = ", ".join(f"`{pause.account}`" for pause in await paused(tx))
+    said = f"Paused are {names}." if names else "No account is paused."
+    raise NotFound(f"There is no paused account {account!r}. {said}")

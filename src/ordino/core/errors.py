@@ -11,6 +11,7 @@
     └── Unavailable        a dependency is away; try again (503)
         ├── NotYet         something that must come first is still to be done; a reaction waits for it
         ├── AccountUnavailable  a mail server or provider fails for everybody; nothing is sent there for a while
+        ├── AnswerLost     a call was sent and its answer is not known: it may have been done; it is called again with the same key
         └── Away           the database is away; nothing was changed (503)
             └── OutcomeUnknown   it did not answer the commit: send the request again with the same key (503)
 
@@ -91,11 +92,15 @@ class TimedOut(Refused):
 
 
 class Unavailable(OrdinoError):
-    """A dependency is away, or too busy; the same request may pass later."""
+    """A dependency is away, or too busy; the same request may pass later: not before ``retry_after_seconds``, if it said so."""
 
     status = 503
     code = "unavailable"
     title = "Try again later"
+
+    def __init__(self, detail: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Away(Unavailable):
@@ -142,3 +147,11 @@ class AccountUnavailable(Unavailable):
     """
 
     code = "account_unavailable"
+
+
+class AnswerLost(Unavailable):
+    """A call to the world outside was sent, and no answer can be read: the time limit passed, the connection was cut, or what came
+    is garbage. It may have been done. It is called again with the same idempotency key. The message says what happened.
+    """
+
+    code = "answer_lost"

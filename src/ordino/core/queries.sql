@@ -147,45 +147,89 @@ SELECT id, kind, at, data FROM core.events WHERE subject_id = :subject_id::uuid 
 
 -- name: hold_due
 -- Due reactions of one kind, locked for the rest of the transaction; what another worker holds is passed over.
-SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts
+SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts, failure, waiting_since
 FROM core.reactions
-WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL
-  AND bucket = any(CAST(:buckets AS smallint[]))
+WHERE kind = :kind::text AND due_at <= :at::timestamptz AND coalesce(wait_until, '-infinity') <= :wall_at::timestamptz
+  AND dead_at IS NULL AND bucket = any(CAST(:buckets AS smallint[]))
 ORDER BY due_at, id
 LIMIT :limit::int
 FOR UPDATE SKIP LOCKED;
 
 -- name: hold_one
 -- One reaction, if nobody else has it and it is still to be done.
-SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts
+SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts, failure, waiting_since
 FROM core.reactions
 WHERE bucket = :bucket::smallint AND id = :id::uuid AND dead_at IS NULL AND due_at <= :at::timestamptz
+  AND coalesce(wait_until, '-infinity') <= :wall_at::timestamptz
 FOR UPDATE SKIP LOCKED;
 
 -- name: lease_due
--- Take due reactions while they are called: until the lease ends, by the clock of the machine, only its holder may finish them.
+-- Take due reactions while they are called: until the lease ends, by the database's clock, only its holder may finish them. What
+-- calls one of ``passed_over`` accounts stays.
 WITH due AS (
     SELECT bucket, id FROM core.reactions
-    WHERE kind = :kind::text AND due_at <= :at::timestamptz AND dead_at IS NULL AND lease IS NULL
+    WHERE kind = :kind::text AND due_at <= :at::timestamptz AND coalesce(wait_until, '-infinity') <= :wall_at::timestamptz
+      AND dead_at IS NULL AND lease IS NULL
+      AND (account IS NULL OR account <> all(CAST(:passed_over AS text[])))
       AND bucket = any(CAST(:buckets AS smallint[]))
     ORDER BY due_at, id
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
 )
-UPDATE core.reactions r SET due_at = :until::timestamptz, lease = :lease::uuid, attempts = attempts + 1
+UPDATE core.reactions r SET lease = :lease::uuid, leased_until = :until::timestamptz, wait_until = NULL, attempts = attempts + 1
 FROM due WHERE r.bucket = due.bucket AND r.id = due.id
-RETURNING r.bucket, r.id, r.kind, r.subject_id, r.event_id, r.due_at, r.data, r.attempts;
+RETURNING r.bucket, r.id, r.kind, r.subject_id, r.event_id, r.due_at, r.data, r.attempts, r.failure, r.waiting_since;
+
+-- name: without_account
+-- Due effects of one kind of which nobody has found out yet whom they call. Nobody holds them.
+SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts, failure, waiting_since
+FROM core.reactions
+WHERE kind = :kind::text AND due_at <= :at::timestamptz AND coalesce(wait_until, '-infinity') <= :wall_at::timestamptz
+  AND dead_at IS NULL AND lease IS NULL AND account IS NULL
+ORDER BY due_at, id
+LIMIT :limit::int;
+
+-- name: write_accounts
+-- Whom these effects call. What somebody has taken up meanwhile is passed over.
+WITH found AS (
+    SELECT r.bucket, r.id, f.account
+    FROM core.reactions r
+    JOIN unnest(:buckets::smallint[], :ids::uuid[], :accounts::text[]) AS f (bucket, id, account) USING (bucket, id)
+    WHERE r.lease IS NULL AND r.account IS NULL /* on shards: AND r.bucket = any(:buckets::smallint[]) */
+    ORDER BY r.bucket, r.id
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE core.reactions r SET account = f.account FROM found f WHERE r.bucket = f.bucket AND r.id = f.id;
+
+-- name: renew_leases
+-- The holder still calls these: their leases end later. What is being settled at this moment is passed over; a row that is not
+-- returned was not renewed.
+WITH held AS (
+    SELECT r.bucket, r.id
+    FROM core.reactions r
+    JOIN unnest(:buckets::smallint[], :ids::uuid[], :leases::uuid[]) AS h (bucket, id, lease) USING (bucket, id, lease)
+    WHERE r.lease IS NOT NULL /* on shards: AND r.bucket = any(:buckets::smallint[]) */
+    ORDER BY r.bucket, r.id
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE core.reactions r SET leased_until = :until::timestamptz
+FROM held h WHERE r.bucket = h.bucket AND r.id = h.id
+RETURNING r.id;
 
 -- name: free_expired
--- Whoever held these is gone: they are due now. What somebody settles at this moment is passed over.
+-- Whoever held these is gone: they are due, and what they asked for may have been done. What somebody settles at this moment is
+-- passed over. Leases of before ``leased_until`` end at ``due_at``.
 WITH expired AS (
     SELECT bucket, id FROM core.reactions
-    WHERE lease IS NOT NULL AND due_at <= :wall_at::timestamptz
+    WHERE lease IS NOT NULL AND coalesce(leased_until, due_at) <= :wall_at::timestamptz
     ORDER BY bucket, id
     FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE core.reactions r SET lease = NULL, due_at = :at::timestamptz
-FROM expired e WHERE r.bucket = e.bucket AND r.id = e.id;
+UPDATE core.reactions r
+SET lease = NULL, leased_until = NULL, failure = 'answer_lost', last_error = :error::text,
+    due_at = CASE WHEN r.leased_until IS NULL THEN :at::timestamptz ELSE r.due_at END
+FROM expired e WHERE r.bucket = e.bucket AND r.id = e.id
+RETURNING r.id;
 
 -- name: finish
 -- What is done leaves. Ids are unique across buckets.
@@ -201,17 +245,22 @@ WHERE r.bucket = d.bucket AND r.id = d.id AND r.lease = d.lease /* on shards: AN
 RETURNING r.id;
 
 -- name: postpone
--- What is not done is due again later, or is put aside for a person. Whoever has taken it over decides for themselves.
+-- What is not done waits, or is put aside for a person. Without a new error the last one stays. Whoever has taken it over decides
+-- for themselves.
 UPDATE core.reactions r
-SET attempts = p.attempts, due_at = p.due_at, last_error = p.error, dead_at = p.dead_at, lease = NULL
-FROM unnest(:buckets::smallint[], :ids::uuid[], :leases::uuid[], :attempts::int[], :due_ats::timestamptz[], :errors::text[],
-            :dead_ats::timestamptz[]) AS p (bucket, id, lease, attempts, due_at, error, dead_at)
+SET attempts = p.attempts, wait_until = p.wait_until, dead_at = p.dead_at, lease = NULL, leased_until = NULL,
+    waiting_since = CASE WHEN p.error IS NULL THEN r.waiting_since ELSE coalesce(r.waiting_since, :wall_at::timestamptz) END,
+    failure = CASE WHEN p.error IS NULL THEN r.failure ELSE p.failure END,
+    last_error = coalesce(p.error, r.last_error), account = coalesce(p.account, r.account)
+FROM unnest(:buckets::smallint[], :ids::uuid[], :leases::uuid[], :attempts::int[], :wait_untils::timestamptz[], :errors::text[],
+            :failures::text[], :accounts::text[], :dead_ats::timestamptz[])
+     AS p (bucket, id, lease, attempts, wait_until, error, failure, account, dead_at)
 WHERE r.bucket = p.bucket AND r.id = p.id AND r.lease IS NOT DISTINCT FROM p.lease
   /* on shards: AND r.bucket = any(:buckets::smallint[]) */;
 
 -- name: dead_letters
 -- What needs a person, oldest first.
-SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts, last_error, dead_at
+SELECT bucket, id, kind, subject_id, event_id, due_at, data, attempts, last_error, dead_at, failure
 FROM core.reactions WHERE dead_at IS NOT NULL ORDER BY dead_at, id LIMIT :limit::int;
 
 -- name: replay
@@ -221,18 +270,26 @@ WITH dead AS (
     ORDER BY bucket, id
     FOR NO KEY UPDATE
 )
-UPDATE core.reactions r SET dead_at = NULL, attempts = 0, due_at = :at::timestamptz, lease = NULL
+UPDATE core.reactions r
+SET dead_at = NULL, attempts = 0, due_at = :at::timestamptz, wait_until = NULL, waiting_since = NULL, lease = NULL,
+    leased_until = NULL, failure = NULL, account = NULL
 FROM dead d WHERE r.bucket = d.bucket AND r.id = d.id
 RETURNING r.id;
 
 -- name: due_kinds
--- Which of these kinds have something due, and the oldest due time of each: one look into the index a kind.
-SELECT k.kind, r.due_at
+-- The oldest due time of each of these kinds, NULL where nothing is due: one look into the index a kind. And what time it is here.
+SELECT k.kind, r.due_at, clock_timestamp() AS database_at
 FROM unnest(:kinds::text[]) AS k (kind)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT due_at FROM core.reactions
-    WHERE kind = k.kind AND due_at <= :at::timestamptz AND dead_at IS NULL AND lease IS NULL ORDER BY due_at LIMIT 1
-) AS r;
+    WHERE kind = k.kind AND due_at <= :at::timestamptz AND coalesce(wait_until, '-infinity') <= :wall_at::timestamptz
+      AND dead_at IS NULL AND lease IS NULL
+    ORDER BY due_at LIMIT 1
+) AS r ON true;
+
+-- name: database_time
+-- The time of the database, which leases, waits and pauses are told by.
+SELECT clock_timestamp() AS at;
 
 -- name: revisions
 -- How often the slow-changing facts have changed.
@@ -327,15 +384,27 @@ SELECT account, failing_since, paused_until, failures, reason FROM core.paused_a
 SELECT paused_until FROM core.paused_accounts WHERE account = :account::text;
 
 -- name: pause_account
--- An account fails: for a while nothing is sent to it, each time twice as long. What fails meanwhile changes nothing.
+-- An account fails: for a while nothing is sent to it, each time twice as long, and until ``not_before`` at least. What fails
+-- meanwhile changes nothing, unless the account asks for a longer pause.
 INSERT INTO core.paused_accounts AS p (account, failing_since, paused_until, failures, reason)
-VALUES (:account::text, :at::timestamptz, :at::timestamptz + make_interval(secs => :first_seconds::int), 1, :reason::text)
+VALUES (:account::text, :at::timestamptz,
+        greatest(:at::timestamptz + make_interval(secs => :first_seconds::int), :not_before::timestamptz), 1, :reason::text)
 ON CONFLICT (account) DO UPDATE
-SET paused_until = :at::timestamptz
-        + make_interval(secs => least(:longest_seconds::int, :first_seconds::int * power(2, least(p.failures, 20)))),
-    failures = p.failures + 1, reason = excluded.reason
-WHERE p.paused_until <= :at::timestamptz OR :tried::boolean
+SET paused_until = greatest(
+        CASE WHEN p.paused_until <= :at::timestamptz OR :tried::boolean
+             THEN :at::timestamptz
+                  + make_interval(secs => least(:longest_seconds::int, :first_seconds::int * power(2, least(p.failures, 20))))
+             ELSE p.paused_until END,
+        :not_before::timestamptz),
+    failures = p.failures + CASE WHEN p.paused_until <= :at::timestamptz OR :tried::boolean THEN 1 ELSE 0 END,
+    reason = excluded.reason
+WHERE p.paused_until <= :at::timestamptz OR :tried::boolean OR p.paused_until < :not_before::timestamptz
 RETURNING paused_until;
+
+-- name: resume_account
+-- A person says: try this account now. One call does.
+UPDATE core.paused_accounts SET paused_until = least(paused_until, :at::timestamptz) WHERE account = :account::text
+RETURNING account, failing_since, paused_until, failures, reason;
 
 -- name: try_accounts
 -- The first to come tries an account whose pause is over; the others wait until that is done.
@@ -376,8 +445,18 @@ SELECT kind, seen_at FROM core.taken_effects ORDER BY kind;
 SELECT k.kind, min(r.due_at) AS since, count(*) AS tasks
 FROM unnest(:kinds::text[]) AS k (kind)
 JOIN core.reactions r ON r.kind = k.kind
-WHERE r.due_at <= :at::timestamptz AND r.dead_at IS NULL AND r.lease IS NULL
+WHERE r.due_at <= :at::timestamptz AND coalesce(r.wait_until, '-infinity') <= :wall_at::timestamptz AND r.dead_at IS NULL
+  AND r.lease IS NULL
 GROUP BY k.kind ORDER BY k.kind;
+
+-- name: failing
+-- How many of these kinds failed in which way and are tried again, and how many are being called.
+SELECT k.kind, r.failure, count(*) FILTER (WHERE r.failure IS NOT NULL AND r.lease IS NULL) AS tasks,
+       count(*) FILTER (WHERE r.lease IS NOT NULL) AS calling
+FROM unnest(:kinds::text[]) AS k (kind)
+JOIN core.reactions r ON r.kind = k.kind
+WHERE r.dead_at IS NULL
+GROUP BY k.kind, r.failure ORDER BY k.kind, r.failure;
 
 -- name: try_to_write
 -- A write that says nothing, to see that writing works: each process has its row, and some share one.

@@ -10,6 +10,9 @@ REA-4  What has failed ``max_attempts`` times is kept, with its last error, unti
 Two kinds. ``reaction`` runs in one transaction with its own leaving of the queue. ``effect`` calls the world outside
 (``ordino.core.effects``): it holds a lease instead of row locks, calls with the reaction's id as idempotency key, and then
 settles its rows and its leaving in one transaction.
+
+Two clocks. A reaction is due by the business's clock. How long it waits after that, because it failed or waits for another, is wall
+time (``ordino.core.clock``).
 """
 
 from __future__ import annotations
@@ -17,18 +20,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from asyncpg import Record
 
 from ordino.core import accounts
-from ordino.core.clock import Clock, WallClock
+from ordino.core.calls import Calls
+from ordino.core.clock import Clock, CountedClock, SimulatedClock, elapsed_seconds
 from ordino.core.database import Database, Tx
 from ordino.core.effects import (
+    ERROR_CHARACTERS,
     EVERY_BUCKET,
-    Calls,
     Effect,
     Later,
     Task,
@@ -36,12 +40,14 @@ from ordino.core.effects import (
     postpone,
     tasks_of,
     wait_seconds,
-    words_of,
 )
 from ordino.core.errors import Away, NotYet
+from ordino.core.failures import WORKER_GONE, retry_after_seconds, words_of
 from ordino.core.outage import Outage
 from ordino.core.statements import statements
 from ordino.core.subscriptions import Follow, Followers, Start, Subscription, subscription
+from ordino.core.taken import not_taken
+from ordino.core.turns import Shared
 
 __all__ = ["Duty", "Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 
@@ -54,8 +60,6 @@ AWAY_IN_A_ROW = 10
 """So often a batch may lose the database that it had reached. After that it may be the batch that does it, as one that makes
 PostgreSQL run out of memory, and it is run one by one.
 """
-GONE_SECONDS = 300
-"""Who has not said for so long that it takes an effect takes it no more."""
 
 
 Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
@@ -125,23 +129,12 @@ registry = Registry()
 """Where every stage's ``reactions.py`` registers what it can do."""
 
 
-def gone_since(at: datetime) -> datetime:
-    """Workers that were not there since then are gone."""
-    return at - timedelta(seconds=GONE_SECONDS)
-
-
-async def not_taken(tx: Tx, registry: Registry, *, at: datetime) -> list[tuple[str, datetime, int]]:
-    """Effects that are due although no worker takes them: the kind, since when, and how many."""
-    seen = {row["kind"]: row["seen_at"] for row in await sql.taken_effects(tx)}
-    kinds = sorted(kind for kind in registry.effects if kind not in seen or seen[kind] < gone_since(at))
-    return [tuple(row) for row in await sql.waiting_since(tx, kinds=kinds, at=at)] if kinds else []
-
-
 class Worker:
     """Runs what is due. As many as wanted may work on one database.
 
-    Of the effects it takes those that this process is configured for. ``wall`` is the clock of leases and pauses: calls take the
-    time of the machine, whatever the business's clock says.
+    Of the effects it takes those that this process is configured for, and of these only ``effects``, where they are named. ``wall``
+    is the clock of leases, waits and pauses: the database's, unless the business's clock is set by hand, as in a simulation, where
+    all time is that.
     """
 
     def __init__(
@@ -156,6 +149,7 @@ class Worker:
         max_attempts: int = 12,
         idempotency_days: int = 7,
         wall: Clock | None = None,
+        effects: Collection[str] | None = None,
     ) -> None:
         self.database = database
         self.registry = registry
@@ -164,7 +158,9 @@ class Worker:
         self.poll_seconds = poll_seconds
         self.max_attempts = max_attempts
         self.idempotency_days = idempotency_days
-        self.wall = wall or WallClock()
+        self._counted = CountedClock()
+        simulated = database.clock if isinstance(database.clock, SimulatedClock) else None
+        self.wall: Clock = wall or simulated or self._counted
         self._tidy_at = 0.0
         self._duty_at: dict[str, float] = {}
         self._known_duties: set[str] = set()
@@ -173,20 +169,22 @@ class Worker:
         self.followers = Followers(
             database, registry.subscriptions, outage=self._outage, batch_size=batch_size, poll_seconds=poll_seconds
         )
-        self.calls = {
-            kind: Calls(
-                database,
-                kind,
-                effect,
-                wall=self.wall,
-                batch_size=batch_size,
-                lease_seconds=lease_seconds,
-                max_attempts=max_attempts,
-                outage=self._outage,
-            )
+        self._chosen = frozenset(registry.effects if effects is None else effects)
+        taken = {
+            kind: effect
             for kind, effect in registry.effects.items()
-            if effect.lacking() is None
+            if kind in self._chosen and effect.lacking() is None
         }
+        shared = Shared(
+            database,
+            taken,
+            wall=self.wall,
+            batch_size=batch_size,
+            lease_seconds=lease_seconds,
+            max_attempts=max_attempts,
+            outage=self._outage,
+        )
+        self.calls = {kind: Calls(kind, effect, shared) for kind, effect in taken.items()}
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -195,11 +193,15 @@ class Worker:
 
     def introduction(self) -> list[str]:
         """Which effects this worker takes, and what it lacks for the others: a sentence each."""
-        lacking = {kind: effect.lacking() for kind, effect in sorted(self.registry.effects.items())}
+        lacking = {
+            kind: effect.lacking() for kind, effect in sorted(self.registry.effects.items()) if kind in self._chosen
+        }
         taken = ", ".join(sorted(self.calls)) or "none"
+        others = ", ".join(sorted(self.registry.effects.keys() - self._chosen))
         return [
             f"This worker takes these effects: {taken}.",
             *(f"It does not take `{kind}`. {why}" for kind, why in lacking.items() if why is not None),
+            *([f"It leaves these to other workers: {others}."] if others else []),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -214,6 +216,7 @@ class Worker:
     async def _react_until(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
+                await self._tell_wall()
                 done = await self._run_due(frozenset(self.registry.reactions))
                 await self.run_duties()
                 if time.monotonic() >= self._tidy_at:
@@ -231,6 +234,7 @@ class Worker:
         told_at = None
         while not stop.is_set():
             try:
+                await self._tell_wall()
                 if told_at is None:
                     await self.database.transact(lambda tx: accounts.try_again(tx, at=self.wall.now()))
                 if told_at is None or time.monotonic() >= told_at + TELL_SECONDS:
@@ -249,28 +253,43 @@ class Worker:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), self.poll_seconds)
 
+    async def _tell_wall(self) -> None:
+        """Know the database's time, where this worker goes by it."""
+        if self.wall is self._counted and not self._counted.is_fresh:
+            told_at = elapsed_seconds()
+            [row] = await self.database.read(sql.database_time)
+            self._counted.tell(row["at"], told_at=told_at)
+
     async def _tell(self) -> None:
         """That this worker is there, and what waits for a worker that is not."""
-        at = self.wall.now()
+        at, wall_at = self.database.clock.now(), self.wall.now()
         if self.calls:
-            await self.database.transact(lambda tx: sql.take_effects(tx, kinds=sorted(self.calls), at=at))
-        for kind, since, count in await self.database.read(lambda tx: not_taken(tx, self.registry, at=at)):
+            await self.database.transact(lambda tx: sql.take_effects(tx, kinds=sorted(self.calls), at=wall_at))
+        for kind, since, count in await self.database.read(
+            lambda tx: not_taken(tx, self.registry.effects, at=at, wall_at=wall_at)
+        ):
+            start = "Start `ordino work`." if kind in self._chosen else f"Start `ordino work --effects {kind}`."
             log.warning(
                 "%d due since %s, and no worker takes them: `%s`. %s",
                 count,
                 f"{since:%Y-%m-%d %H:%M} UTC",
                 kind,
-                self.registry.effects[kind].lacking() or "Start `ordino work`.",
+                self.registry.effects[kind].lacking() or start,
             )
 
     async def _free_expired(self) -> None:
         at, wall_at = self.database.clock.now(), self.wall.now()
-        await self.database.transact(lambda tx: sql.free_expired(tx, at=at, wall_at=wall_at))
+        rows = await self.database.transact(lambda tx: sql.free_expired(tx, at=at, wall_at=wall_at, error=WORKER_GONE))
+        if rows:
+            log.warning("%d calls are taken over from a worker that is gone; they may have been done", len(rows))
 
     async def _due(self, at: datetime, kinds: frozenset[str]) -> list[Record]:
         if not kinds:
             return []
-        return await self.database.read(lambda tx: sql.due_kinds(tx, at=at, kinds=sorted(kinds)))
+        wall_at, told_at = self.wall.now(), elapsed_seconds()
+        rows = await self.database.read(lambda tx: sql.due_kinds(tx, at=at, wall_at=wall_at, kinds=sorted(kinds)))
+        self._counted.tell(rows[0]["database_at"], told_at=told_at)  # a machine that was suspended has lost count
+        return [row for row in rows if row["due_at"] is not None]
 
     async def run_duties(self, *, all: bool = False) -> None:
         """Do what it is time for (or everything). A duty that another worker has in hand is passed over, and one that fails is
@@ -306,6 +325,7 @@ class Worker:
         """Run everything due now, one batch of each kind, ``lanes`` kinds side by side, oldest first, and calls to their end.
         Returns how many were taken up.
         """
+        await self._tell_wall()
         if self.calls:
             await self._free_expired()
         return await self._run_due(self.kinds)
@@ -338,7 +358,10 @@ class Worker:
 
         async def batch(tx: Tx) -> None:
             held.clear()
-            held[:] = tasks_of(await sql.hold_due(tx, kind=kind, at=at, limit=self.batch_size, buckets=EVERY_BUCKET))
+            rows = await sql.hold_due(
+                tx, kind=kind, at=at, wall_at=self.wall.now(), limit=self.batch_size, buckets=EVERY_BUCKET
+            )
+            held[:] = tasks_of(rows)
             if held:
                 await run(tx, held, at)
                 await self._finish(tx, held)
@@ -365,7 +388,8 @@ class Worker:
 
     async def _react_alone(self, task: Task, run: Reaction, at: datetime) -> None:
         async def one(tx: Tx) -> None:
-            held = tasks_of(await sql.hold_one(tx, bucket=task.bucket, id=task.id, at=at))
+            wall_at = self.wall.now()
+            held = tasks_of(await sql.hold_one(tx, bucket=task.bucket, id=task.id, at=at, wall_at=wall_at))
             if held:
                 await run(tx, held, at)
                 await self._finish(tx, held)
@@ -386,11 +410,13 @@ class Worker:
         await sql.finish(tx, buckets=[t.bucket for t in tasks], ids=[t.id for t in tasks])
 
     async def _fail(self, task: Task, attempts: int, error: BaseException, at: datetime) -> None:
+        wall_at = self.wall.now()
         if isinstance(error, NotYet):
             words = words_of(error)
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
-            due_at = at + timedelta(seconds=wait_seconds(task.id, at))
-            later = Later(attempts=attempts - 1, due_at=due_at, error=words[:2000])
+            seconds = max(wait_seconds(task, wall_at), retry_after_seconds(error))
+            until = wall_at + timedelta(seconds=seconds)
+            later = Later(attempts=attempts - 1, wait_until=until, error=words[:ERROR_CHARACTERS])
         else:
-            later = failed(task, attempts, error, at, max_attempts=self.max_attempts)
-        await self.database.transact(lambda tx: postpone(tx, [(task, None, later)]))
+            later = failed(task, attempts, error, at, wall_at=wall_at, max_attempts=self.max_attempts)
+        await self.database.transact(lambda tx: postpone(tx, [(task, None, later)], wall=self.wall))

@@ -144,11 +144,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long an idle worker waits before it looks for due reactions again.")
     ] = 0.2
     lease_seconds: Annotated[
-        Seconds,
+        Annotated[float, Meta(ge=5, le=3600)],
         Meta(
-            description="How long a call outside stays with its worker at least; longer where the call may take longer."
+            description="How long after a worker is lost others take up its calls to providers and mail servers; a worker that is "
+            "there renews its leases every third of that, however long a call takes."
         ),
     ] = 60.0
+    effects: Annotated[
+        str | None,
+        Meta(
+            description="Which calls to providers and mail servers a worker takes, separated by commas, such as "
+            "`authorize,capture`; `none` for reactions only; without it all that it is configured for."
+        ),
+    ] = None
     max_attempts: Annotated[
         AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")
     ] = 12

@@ -29,9 +29,10 @@ from msgspec import Meta, Struct
 
 from ordino.core.codes import ShortCode
 from ordino.core.database import Database, Tx
-from ordino.core.effects import Task, words_of
+from ordino.core.effects import Task
 from ordino.core.errors import Away, Conflict, Fault, NotFound
 from ordino.core.events import Due, enqueue
+from ordino.core.failures import words_of
 from ordino.core.log import (
     BEGINNING,
     NIL,

@@ -33,7 +33,6 @@ from ordino.orders.model import OrderRefused
 from ordino.orders.place import place
 
 sql = statements("ordino.insights")
-core_sql = statements("ordino.core")
 
 PATIENCE = timedelta(days=75)
 BATCH = 500
@@ -61,9 +60,7 @@ class Crew(Worker):
 
     async def run_due(self) -> int:
         at = self.database.clock.now() - self.behind
-        due = {
-            row["kind"] for row in await self.database.read(lambda tx: core_sql.due_kinds(tx, at=at, kinds=self.crew))
-        }
+        due = {row["kind"] for row in await self._due(at, frozenset(self.crew))}
         taken = 0
         for kind in self.crew:
             if kind in due:

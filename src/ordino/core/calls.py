@@ -1,0 +1,365 @@
+"""What a worker calls: takes up tasks of one kind of effect, calls, and settles each by itself (EFF-1 to EFF-7)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from ordino.core import accounts
+from ordino.core.accounts import OPEN, Gate
+from ordino.core.batcher import Batcher
+from ordino.core.clock import elapsed_seconds
+from ordino.core.database import Tx
+from ordino.core.effects import (
+    ERROR_CHARACTERS,
+    EVERY_BUCKET,
+    Effect,
+    Later,
+    Outcome,
+    Task,
+    failed,
+    postpone,
+    tasks_of,
+    wait_seconds,
+)
+from ordino.core.errors import AccountUnavailable, AnswerLost, Away, NotYet, Refused, Unavailable
+from ordino.core.failures import MAY_HAVE_BEEN_DONE, Failure, failure_of, retry_after_seconds, words_of
+from ordino.core.ids import new_id
+from ordino.core.leases import Held
+from ordino.core.statements import statements
+from ordino.core.turns import Asked, Shared, Turn, Turns
+
+sql = statements("ordino.core")
+log = logging.getLogger("ordino.reactions")
+ALL_FAIL = 3
+"""So many tasks in a row that an account does not serve, and none that it serves: then it is the account that fails."""
+LATE = "The lease ended before the call could begin; it is called again."
+Now = Callable[[], datetime]
+"""Asked for the business's time."""
+
+
+class Calls:
+    """What one worker has in hand of one kind of effect."""
+
+    def __init__(self, kind: str, effect: Effect, shared: Shared) -> None:
+        self.kind = kind
+        self.effect = effect
+        self.shared = shared
+        self.database = shared.database
+        self.wall = shared.wall
+        self.wake = asyncio.Event()
+        self.turns = Turns(kind, effect, shared)
+        self._ending = False
+        self._running: set[asyncio.Task[None]] = set()
+        self._unserved: dict[str | None, set[UUID]] = {}
+        self._settler: Batcher[Outcome, None] = Batcher(self._write, size=shared.batch_size)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Call what is due, whenever woken, until told to stop; calls under way are ended first."""
+        while not stop.is_set():
+            await self.wake.wait()
+            self.wake.clear()
+            try:
+                while not stop.is_set() and await self.take(self.database.clock.now):
+                    await self._room()
+            except Exception as error:
+                self.shared.outage.note(error, f"taking up {self.kind}")
+        self._ending = True
+        await self.end()
+
+    async def end(self) -> None:
+        """Wait until everything in hand is settled."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def take(self, now: Now) -> int:
+        """Lease as many tasks as can be called now, and begin to call. Returns how many were taken up."""
+        room = self.turns.places.free(elapsed_seconds())
+        if room <= 0:
+            return 0
+        gate, passed_over = OPEN, list[str]()
+        if self.effect.one_account is not None:
+            gate, room = await self.turns.one_account(self.effect.one_account(), room)
+            if room <= 0:
+                return 0
+        elif self.turns.several:
+            gate, passed_over = await self.turns.look()
+        at, wall_at, asked_at = now(), self.wall.now(), elapsed_seconds()
+        lease, until = new_id(at), wall_at + timedelta(seconds=self.shared.leases.seconds)
+        rows = await self.database.transact(
+            lambda tx: sql.lease_due(
+                tx,
+                kind=self.kind,
+                at=at,
+                wall_at=wall_at,
+                until=until,
+                lease=lease,
+                limit=room,
+                passed_over=passed_over,
+                buckets=EVERY_BUCKET,
+            )
+        )
+        held = self.shared.leases.hold(tasks_of(rows), lease, asked_at=asked_at)
+        if held:
+            await self._begin(held, gate, now)
+        return len(held)
+
+    async def _room(self) -> None:
+        """Wait until a task can be taken up."""
+        while not self.turns.places.free(now := elapsed_seconds()):
+            seconds = self.turns.places.wait_seconds(now)
+            if self._running:
+                await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(seconds or 0)
+
+    async def _begin(self, held: Sequence[Held], gate: Gate, now: Now) -> None:
+        begun = 0
+        try:
+            requests = await self._ask([one.task for one in held], now())
+            asked = [self.turns.asked(one, request) for one, request in zip(held, requests, strict=True)]
+            names = {one.account for one in asked if one.account is not None}
+            if self.turns.several and names & gate.closed.keys():
+                try:
+                    gate = await self.turns.gate(sorted(names))
+                except Unavailable as error:
+                    asked = [Asked(held=one, request=error) for one in held]
+            if gate.tried:
+                random.shuffle(asked)  # no task is the one that tries its account every time
+            turns = self.turns.give(asked, gate)
+            for one, turn in zip(asked, turns, strict=True):
+                running = asyncio.create_task(self._do(one, turn, now))
+                begun += 1
+                self._running.add(running)
+                running.add_done_callback(self._running.discard)
+        finally:
+            for left in held if not begun else ():
+                self.shared.leases.drop(left)
+        if any(one.account is not None and turn.in_seconds is None for one, turn in zip(asked, turns, strict=True)):
+            await self._find_accounts(now())
+
+    async def _find_accounts(self, at: datetime) -> None:
+        """Find out whom the next tasks call: those whose account has no room are passed over, and others come to their turn."""
+        wall_at = self.wall.now()
+        tasks = tasks_of(
+            await self.database.read(
+                lambda tx: sql.without_account(tx, kind=self.kind, at=at, wall_at=wall_at, limit=self.shared.batch_size)
+            )
+        )
+        if not tasks:
+            return
+        found = []
+        for task, request in zip(tasks, await self._ask(tasks, at), strict=True):
+            asked = self.turns.asked(Held(task, task.id, 0.0), request)
+            if asked.account is not None:
+                found.append((task, asked.account))
+        await self.database.transact(
+            lambda tx: sql.write_accounts(
+                tx,
+                buckets=[task.bucket for task, _ in found],
+                ids=[task.id for task, _ in found],
+                accounts=[account for _, account in found],
+            )
+        )
+
+    async def _ask(self, tasks: Sequence[Task], at: datetime) -> list[Any]:
+        """A request a task. Where asking for all of them fails, each is asked for alone, and the error stands for its request."""
+        try:
+            requests = list(await self.database.read(lambda tx: self.effect.ask(tx, tasks, at)))
+            if len(requests) != len(tasks):
+                raise ValueError(f"{self.kind} asks {len(requests)} requests for {len(tasks)} tasks")
+            return requests
+        except Exception as error:
+            if len(tasks) == 1 or isinstance(error, Away):
+                return [error] * len(tasks)
+            log.warning("%s: %d tasks could not be looked at together: %s", self.kind, len(tasks), words_of(error))
+        return [request for task in tasks for request in await self._ask([task], at)]
+
+    async def _do(self, asked: Asked, turn: Turn, now: Now) -> None:
+        try:
+            try:
+                outcome = await self._outcome(asked, turn, now)
+            finally:
+                self.turns.leave(turn, asked.account, called=True)
+            await self._settle(outcome, asked.held, now)
+        finally:
+            self.turns.leave(turn, asked.account, called=False)
+            self.shared.leases.drop(asked.held)
+            if self.turns.crowded:
+                self.wake.set()
+
+    async def _settle(self, outcome: Outcome, held: Held, now: Now) -> None:
+        """Write it down. While the database is away it is kept, even if the lease ends: whoever is first when it is back has it."""
+        task = outcome.task
+        settle: Callable[[Outcome], Awaitable[object]] = self._settler.submit
+        while True:
+            try:
+                await settle(outcome)
+                return
+            except Unavailable as error:
+                self.shared.outage.note(error, f"writing down {task.kind} for {task.subject_id}")
+                if self._ending and not held.is_good:
+                    break
+                settle = self._write_alone  # it waits for no other, and no other for it
+                await asyncio.sleep(random.uniform(0.2, 1))
+            except Exception as error:
+                if outcome.later is not None:
+                    log.exception("%s for %s could not be put off", task.kind, task.subject_id)
+                    break
+                outcome = self._not_written_down(outcome, error, now)
+        log.error("%s for %s was not settled; it is taken up again when its lease ends", task.kind, task.subject_id)
+
+    def _not_written_down(self, outcome: Outcome, error: Exception, now: Now) -> Outcome:
+        """It was called and answered, and the answer cannot be settled: it is called once more. After that it is for a person."""
+        task = outcome.task
+        log.error(
+            "%s for %s was answered, and the answer cannot be settled", task.kind, task.subject_id, exc_info=error
+        )
+        later = failed(
+            task,
+            task.attempts,
+            error,
+            now(),
+            wall_at=self.wall.now(),
+            max_attempts=self.shared.max_attempts,
+            failure=Failure.NOT_WRITTEN_DOWN,
+            for_good=task.failure == Failure.NOT_WRITTEN_DOWN,
+        )
+        words = f"It was answered, and the answer could not be written down. {words_of(error)}"
+        later = msgspec.structs.replace(later, error=words[:ERROR_CHARACTERS])
+        return msgspec.structs.replace(outcome, answer=None, later=later)
+
+    async def _outcome(self, asked: Asked, turn: Turn, now: Now) -> Outcome:
+        task, request, account = asked.held.task, asked.request, asked.account
+        if isinstance(request, Exception):
+            return self._failed(asked, request, now)
+        if request is None:
+            return Outcome(task=task, lease=asked.held.lease, at=now())
+        if turn.in_seconds is None:
+            if account not in turn.gate.closed:
+                return self._put_off(asked, now, error=None)
+            words = f"Nothing is sent to the {account} for now."
+            return self._put_off(asked, now, error=words, failure=Failure.UNAVAILABLE)
+        if task.attempts > self.shared.max_attempts:
+            return self._given_up(asked, now)
+        if turn.in_seconds > 0:
+            await asyncio.sleep(turn.in_seconds)
+        if not asked.held.is_good:  # the last look before the call
+            return self._put_off(asked, now, error=LATE)
+        return await self._call(asked, turn, now)
+
+    async def _call(self, asked: Asked, turn: Turn, now: Now) -> Outcome:
+        task, account, serves = asked.held.task, asked.account, asked.account if turn.trying else None
+        try:
+            async with asyncio.timeout(self.effect.call_seconds) as limit:
+                answer = await self.effect.call(task, asked.request)
+        except Exception as error:
+            if isinstance(error, AccountUnavailable) and account is not None:
+                return await self._pause(asked, turn, error, now)
+            if limit.expired():
+                error = AnswerLost(
+                    f"There was no answer within {self.effect.call_seconds:g} seconds. {MAY_HAVE_BEEN_DONE}"
+                )
+            outcome = self._failed(asked, error, now, called=True)
+            if not isinstance(error, Refused):
+                return outcome
+            self._unserved.pop(account, None)  # it refuses this one, and so it is there
+            return msgspec.structs.replace(outcome, serves=serves)
+        self._unserved.pop(account, None)
+        return Outcome(task=task, lease=asked.held.lease, at=now(), answer=answer, serves=serves)
+
+    async def _pause(self, asked: Asked, turn: Turn, error: AccountUnavailable, now: Now) -> Outcome:
+        """The account is paused: what calls it is passed over until the pause ends, and needs not wait by itself."""
+        at, reason, account = self.wall.now(), words_of(error), asked.account or ""
+        not_before = at + timedelta(seconds=retry_after_seconds(error))
+        try:
+            until = await self.database.transact(
+                lambda tx: accounts.pause(tx, account, reason, at=at, tried=turn.trying, not_before=not_before)
+            )
+        except Unavailable:
+            return self._put_off(asked, now, error=reason, failure=Failure.UNAVAILABLE, seconds=accounts.FIRST_SECONDS)
+        log.warning("the %s is paused for %.0f seconds: %s", account, max(0.0, (until - at).total_seconds()), reason)
+        return self._put_off(asked, now, error=reason, failure=Failure.UNAVAILABLE)
+
+    def _put_off(
+        self, asked: Asked, now: Now, *, error: str | None, failure: Failure | None = None, seconds: float = 0
+    ) -> Outcome:
+        """It has not failed: it keeps as many attempts as before its lease."""
+        task = asked.held.task
+        until = self.wall.now() + timedelta(seconds=seconds * random.uniform(1, 1.1)) if seconds else None
+        later = Later(
+            attempts=max(0, task.attempts - 1),
+            wait_until=until,
+            error=None if error is None else error[:ERROR_CHARACTERS],
+            failure=failure,
+            account=asked.account if self.turns.several else None,
+        )
+        return Outcome(task=task, lease=asked.held.lease, at=now(), later=later)
+
+    def _given_up(self, asked: Asked, now: Now) -> Outcome:
+        """Every attempt took its worker with it, or found no end: a person looks before there is another."""
+        task = asked.held.task
+        words = f"It was called {task.attempts - 1} times, and no worker lived to write down an answer. It may have been done."
+        log.error("%s for %s is given up: %s", task.kind, task.subject_id, words)
+        later = Later(attempts=task.attempts - 1, error=words, failure=Failure.ANSWER_LOST, dead_at=now())
+        return Outcome(task=task, lease=asked.held.lease, at=now(), later=later)
+
+    def _failed(self, asked: Asked, error: Exception, now: Now, *, called: bool = False) -> Outcome:
+        task, words, wall_at = asked.held.task, words_of(error), self.wall.now()
+        failure = failure_of(error, called=called)
+        whole = isinstance(error, AccountUnavailable) or (called and self._fails_for_all(asked, failure))
+        if isinstance(error, NotYet) or (isinstance(error, Away) and not called) or whole:
+            log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
+            seconds = max(wait_seconds(task, wall_at), retry_after_seconds(error))
+            return self._put_off(asked, now, error=words, failure=failure, seconds=seconds)
+        later = failed(
+            task,
+            task.attempts,
+            error,
+            now(),
+            wall_at=wall_at,
+            max_attempts=self.shared.max_attempts,
+            failure=failure,
+        )
+        return Outcome(task=task, lease=asked.held.lease, at=now(), later=later)
+
+    def _fails_for_all(self, asked: Asked, failure: Failure | None) -> bool:
+        """Is it the account that fails, call by call? So it is once it has failed several tasks, and served none since."""
+        if failure not in (Failure.UNAVAILABLE, Failure.ANSWER_LOST):
+            return False
+        unserved = self._unserved.setdefault(asked.account, set())
+        if len(unserved) < ALL_FAIL:
+            unserved.add(asked.held.task.id)
+        return len(unserved) >= ALL_FAIL
+
+    async def _write(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
+        await self.database.transact(lambda tx: self._write_in(tx, outcomes))
+        return [None] * len(outcomes)
+
+    async def _write_alone(self, outcome: Outcome) -> None:
+        await self._write([outcome])
+
+    async def _write_in(self, tx: Tx, outcomes: Sequence[Outcome]) -> None:
+        done = [outcome for outcome in outcomes if outcome.later is None]
+        if done:
+            rows = await sql.finish_leased(
+                tx,
+                buckets=[one.task.bucket for one in done],
+                ids=[one.task.id for one in done],
+                leases=[one.lease for one in done],
+            )
+            mine = {row["id"] for row in rows}
+            kept = [one for one in done if one.task.id in mine and one.answer is not None]
+            if kept:
+                at = max(one.at for one in kept)
+                await self.effect.settle(tx, [(one.task, one.answer) for one in kept], at)
+        await accounts.served(tx, {one.serves for one in outcomes if one.serves is not None})
+        put_off = [(one.task, one.lease, one.later) for one in outcomes if one.later is not None]
+        await postpone(tx, put_off, wall=self.wall)
