@@ -34,6 +34,7 @@ from ordino.api.batchers import batchers_on
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import get_effects
+from ordino.api.jobs import job_routes
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, OrdinoError
@@ -96,6 +97,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             document.viewer_script,
             *dead_letter_routes,
             get_effects,
+            *job_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],
         dependencies={"database": Provide(_database, sync_to_thread=False)},

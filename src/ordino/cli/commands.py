@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from ordino.api.server import address_of, refuse_taken_port
 from ordino.cli import running, signals
 from ordino.cli.demo.baskets import ORDINARY_MONTH
+from ordino.cli.jobs import jobs_app, show_schedule
 from ordino.cli.kpis import kpis_app
 from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
@@ -41,6 +42,8 @@ app.command(stock_app)
 app.command(sourcing_app)
 app.command(orders_app)
 app.command(kpis_app)
+app.command(jobs_app)
+app.command(show_schedule, name="schedule")
 
 console = Console()
 SLOW_SECONDS = 60
@@ -137,7 +140,6 @@ async def _work(settings: Settings, url: str) -> None:
     from ordino.core.reactions import Worker
     from ordino.core.rows import Limits
     from ordino.inventory.folder import Folder
-    from ordino.orders.reevaluate import again_and_again
 
     async with running.opened(settings, url) as database:
         worker = Worker(
@@ -148,6 +150,7 @@ async def _work(settings: Settings, url: str) -> None:
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             idempotency_days=settings.idempotency_days,
+            settings=settings,
         )
         for sentence in worker.introduction():
             console.print(sentence, soft_wrap=True, highlight=False)
@@ -156,10 +159,6 @@ async def _work(settings: Settings, url: str) -> None:
         if settings.feed_directory is not None:
             folder = Folder(database, settings.feed_directory, limits=Limits.of(settings))
             tasks.append(running.again("the feed folder", lambda: folder.watch(stop), stop))
-        if every_seconds := 60.0 * settings.reevaluate_minutes:
-            tasks.append(
-                running.again("the reevaluation", lambda: again_and_again(database, every_seconds, stop), stop)
-            )
         tell_ready()
         await asyncio.gather(*tasks)
 
