@@ -74,6 +74,9 @@ TAKES: dict[str, tuple[str, Keys]] = {
     "lock_serials": ("serial number", seen("sku_id", "serial")),
     "open_shortfalls": ("shortfall", only),
     "lock_shortfall": ("shortfall", only),
+    "advance_job": ("job", said("job_id")),
+    "keep_step": ("job", said("job_id")),
+    "end_job": ("job", said("job_id")),
     "lock_waiting": ("waiting", only),
     "more_waiting": ("waiting", only),
     "fewer_waiting": ("waiting", only),
@@ -188,6 +191,10 @@ ALONE: dict[str, str] = {
     "renew_leases": "passes over what others have",
     "write_accounts": "passes over what others have",
     "expired_holds": "passes over what others have",
+    "lease_duty": "passes over what others have",
+    "set_intervals": "passes over what others have",
+    "lease_job": "passes over what others have",
+    "forget_job_rows": "of a job that is over: nobody else changes them, and one worker at a time forgets",
     "hold_revision": "by its name, where it has a place; else whoever changes such facts takes nothing that is in the order",
     "share_revision": "by its name, where it has a place",
     "hold_flows": "whoever changes flows takes nothing else",
@@ -210,6 +217,8 @@ ONE = frozenset(
     {
         "claim_key", "keep_answer", "revoke_api_key", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
         "take_numbers", "pause_account", "resume_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
+        "lease_duty", "renew_duty", "end_duty", "fail_duty", "let_go_duty", "count_job_rows", "renew_job", "advance_job", "keep_step", "end_job", "let_go_job", "cancel_job", "revoke_job",
+        "begin_to_forget", "forget_job",
         "write_rule", "drop_rule", "begin_feed", "claim_set", "keep_set", "end_feed", "write_plan", "move_line",
         "recover_shortfall", "write_bin", "forget_tries", "resolve_exception", "move_head", "make_subscription", "say_kinds",
         "move_subscription", "drop_subscription",
@@ -233,6 +242,7 @@ TURNS: dict[str, str] = (
         ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted"), "a duty: one worker at a time"
     )
     | dict.fromkeys(("adopt_events", "position_sets"), "whoever gives positions holds the log (hold_log)")
+    | dict.fromkeys(("settle_job_rows", "forget_inputs"), "the job is leased, or over before it began: one transaction at a time")
     | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent"), "whoever took the reactions has them for itself")
     | dict.fromkeys(
         ("move_detail", "record_detail_moves", "move_unavailable", "let_in_unavailable", "recount_shortfalls", "resolve_shortfalls"),

@@ -146,12 +146,79 @@ CREATE TABLE core.api_keys (
     CONSTRAINT api_keys_are_unique UNIQUE (hash)
 );
 
--- What some worker does again and again, and when it did so last.
+-- Recurring work: when a worker did it last by the business's clock (``done_at``), and by that of the database, when it is due next,
+-- how it went, and who is at it. ``lease`` is of work that outlasts a transaction.
 CREATE TABLE core.duties (
     name text NOT NULL,
     done_at timestamptz NOT NULL,
+    every_seconds double precision,
+    next_at timestamptz,
+    begun_at timestamptz,
+    took_seconds double precision,
+    failures int NOT NULL DEFAULT 0,
+    failed_at timestamptz,
+    last_error text,
+    lease uuid,
+    leased_until timestamptz,
     CONSTRAINT duties_pk PRIMARY KEY (name)
 );
+
+-- What people have started and wait for. Its times are of the database's clock. ``cursor`` says how far a job without rows has come;
+-- ``tries`` counts how often it was taken up since it last got on.
+CREATE TABLE core.jobs (
+    job_id uuid NOT NULL,
+    kind text NOT NULL,
+    parameters jsonb NOT NULL,
+    came_from text,
+    state text NOT NULL,
+    started_by text,
+    created_at timestamptz NOT NULL,
+    starts_at timestamptz NOT NULL,
+    begun_at timestamptz,
+    served_at timestamptz,
+    finished_at timestamptz,
+    has_rows boolean NOT NULL,
+    total bigint,
+    done bigint NOT NULL DEFAULT 0,
+    refused bigint NOT NULL DEFAULT 0,
+    cursor jsonb,
+    result jsonb,
+    error_code text,
+    error text,
+    tries int NOT NULL DEFAULT 0,
+    lease uuid,
+    leased_until timestamptz,
+    CONSTRAINT jobs_pk PRIMARY KEY (job_id),
+    CONSTRAINT a_job_changes_its_state_by_an_exit CHECK (
+        coalesce(came_from, '') || ' ' || state IN (
+            ' queued', 'queued running', 'queued cancelled', 'running cancelling', 'running done', 'running failed',
+            'cancelling cancelled', 'cancelling done', 'cancelling failed')),
+    CONSTRAINT a_job_has_done_no_more_than_there_is CHECK (refused BETWEEN 0 AND done),
+    CONSTRAINT a_job_that_has_ended_says_when CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'cancelled', 'failed'))),
+    CONSTRAINT only_a_job_that_was_begun_is_leased CHECK (lease IS NULL OR state IN ('running', 'cancelling'))
+) WITH (fillfactor = 80);
+CREATE INDEX jobs_unfinished ON core.jobs (kind) WHERE state IN ('queued', 'running', 'cancelling');
+CREATE INDEX jobs_finished ON core.jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+-- What a job is to do, row by row, and what became of each: NULL is still to be done. ``input`` is forgotten with the outcome. Of a job
+-- that writes a file, its lines.
+CREATE TABLE core.job_rows (
+    job_id uuid NOT NULL,
+    row_no bigint NOT NULL,
+    subject text NOT NULL,
+    input jsonb,
+    outcome text,
+    code text,
+    detail text,
+    pointer text,
+    output jsonb,
+    CONSTRAINT job_rows_pk PRIMARY KEY (job_id, row_no),
+    CONSTRAINT a_row_is_of_a_job FOREIGN KEY (job_id) REFERENCES core.jobs,
+    CONSTRAINT what_becomes_of_a_row CHECK (outcome IN ('ok', 'refused')),
+    CONSTRAINT a_refused_row_says_why CHECK ((outcome IS NOT DISTINCT FROM 'refused') = (code IS NOT NULL AND detail IS NOT NULL))
+);
+CREATE INDEX job_rows_open ON core.job_rows (job_id, row_no) WHERE outcome IS NULL;
+CREATE INDEX job_rows_refused ON core.job_rows (job_id, row_no) WHERE outcome = 'refused';
 
 -- Accounts of the world outside (a mail server, a payment provider) that fail for everybody: nothing is sent there for a while.
 CREATE TABLE core.paused_accounts (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from cyclopts import App
 
@@ -27,6 +28,7 @@ from ordino.core.accounts import pause
 from ordino.core.database import Database
 from ordino.core.ids import new_id
 from ordino.core.log import sequence
+from ordino.core.reactions import Worker
 from ordino.flows.document import packaged
 from ordino.flows.versions import flow_plans
 from ordino.tracking.model import Kind, TrackingEvent
@@ -269,6 +271,52 @@ def of_effects(ordino: Terminal, on: On) -> None:
     ordino("effects", "resume", "nobody", status=1)
 
 
+def of_jobs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
+    names = [one["kind"] for one in json.loads(ordino("jobs", "kinds", "--json"))]
+    assert {"cancel_orders", "export_orders", "import_orders", "replay_profile", "release_orders"} <= set(names)
+    order_id = on(lambda database: placed(database, world.order("by a job"), datetime.now(UTC)))
+    orders = f'orders=[{{"order_id": "{order_id}"}}, {{"channel": "{world.channel}", "external_id": "nobody"}}]'
+    begun = json.loads(ordino("jobs", "start", "cancel_orders", orders, "reason=fraud", "--json"))
+    assert (begun["state"], begun["total"], begun["started_by"]) == ("queued", 2, "ordino jobs")
+    ordino("jobs", "start", "cancel_orders", "reason", status=1)
+    ordino("jobs", "start", "dance", status=1)
+    later = json.loads(
+        ordino(
+            "jobs",
+            "start",
+            "release_orders",
+            "--delay-seconds",
+            300,
+            "--body",
+            "-",
+            "--json",
+            body={"orders": [{"order_id": str(order_id)}]},
+        )
+    )
+    assert "is cancelled" in ordino("jobs", "revoke", later["job_id"])
+    rows = tmp_path / "orders.ndjson"
+    rows.write_bytes(b"\n".join(msgspec.json.encode(world.order(f"of a file {n}")) for n in range(3)))
+    imported = json.loads(ordino("jobs", "start", "import_orders", "--rows", rows, "--json"))
+    assert "is being cancelled" not in ordino("jobs", "show", begun["job_id"])
+    stopped = json.loads(
+        ordino("jobs", "start", "export_orders", "since=2026-01-01T00:00:00Z", "until=2027-01-01T00:00:00Z", "--json")
+    )
+    assert "is cancelled" in ordino("jobs", "cancel", stopped["job_id"])
+    on(lambda database: Worker(database).jobs.run_until_idle())
+    assert "is done: 2 of 2 done, 1 of them refused" in ordino("jobs", "show", begun["job_id"])
+    assert "unknown_order" in ordino("jobs", "rows", begun["job_id"], "--outcome", "refused")
+    assert [one["job_id"] for one in json.loads(ordino("jobs", "list", "--kind", "import_orders", "--json"))] == [
+        imported["job_id"]
+    ]
+    file = tmp_path / "result.ndjson"
+    ordino("jobs", "result", imported["job_id"], "--to", file)
+    assert len(file.read_text().splitlines()) == 3
+    assert ordino("jobs", "result", imported["job_id"]) == file.read_text()
+    on(lambda database: Worker(database).run_duties())
+    assert "expire_holds" in ordino("schedule")
+    assert {"reevaluate", "forget_jobs"} <= {one["name"] for one in json.loads(ordino("schedule", "--json"))}
+
+
 def test_every_command_that_shows_a_table_can_answer_with_json() -> None:
     shown = 0
     for name in commands():
@@ -288,6 +336,7 @@ def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Pa
     of_events(ordino, on)
     of_dead_letters(ordino, on)
     of_effects(ordino, on)
+    of_jobs(ordino, on, world, tmp_path)
     assert "holds" in ordino("verify")
     assert ordino.ran | set(ELSEWHERE) == set(commands())
 

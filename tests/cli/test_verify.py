@@ -57,10 +57,25 @@ _LOST_AND_FOUND = f"""
     UPDATE orders.orders SET cancelled = cancelled + delivered, delivered = 0, shipping_refunded_minor = shipping_charged_minor
         WHERE order_id = {_of("delivered")}"""
 
+# A sound job of two rows, one of them refused.
+_JOB = f"""
+    INSERT INTO core.jobs (job_id, kind, parameters, came_from, state, created_at, starts_at, finished_at, has_rows, total, done, refused)
+        VALUES ({_NO_CAUSE}, 'cancel_orders', '{{}}', 'running', 'done', now(), now(), now(), true, 2, 2, 1);
+    INSERT INTO core.job_rows (job_id, row_no, subject, outcome, code, detail)
+        VALUES ({_NO_CAUSE}, 1, 'one', 'ok', NULL, NULL), ({_NO_CAUSE}, 2, 'two', 'refused', 'too_late', 'It is shipped.')"""
+
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
     "reasons_are_codes": (
         f"UPDATE orders.moves SET reason = 'Ada is ill' WHERE order_id = {_of('cancelled')} AND to_state = 'cancelled'",
+        set(),
+    ),
+    "jobs_count_their_rows": (
+        f"{_JOB}; UPDATE core.job_rows SET outcome = 'ok', code = NULL, detail = NULL WHERE row_no = 2",
+        set(),
+    ),
+    "done_jobs_have_done_everything": (
+        f"{_JOB}; INSERT INTO core.job_rows (job_id, row_no, subject) VALUES ({_NO_CAUSE}, 3, 'three')",
         set(),
     ),
     "stock_is_the_sum_of_its_moves": (

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -27,6 +29,8 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters", "/v1/effects", "/v1/sourcing/profiles")
 THIS_MACHINE = "this machine"
 RANKS = {"read": 0, "write": 1, "admin": 2}
+SCOPES: ContextVar[frozenset[str]] = ContextVar("scopes", default=frozenset(RANKS))
+"""What the caller's key may do. A handler whose body says what is asked for looks here; this machine may do everything."""
 
 
 class KeyRing:
@@ -119,6 +123,7 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
         if (why := why_not_here(scope, ring.trust)) is None:
             ACTOR.set(THIS_MACHINE)
             CALLER.set(THIS_MACHINE)
+            SCOPES.set(frozenset(RANKS))
             return None
         return Forbidden(
             "There is no API key yet, and without one Ordino answers programs on this machine only. This request is not answered: "
@@ -131,11 +136,18 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
         )
         error.status = 401
         return error
-    needed = _needed(scope["method"], scope["path"])
-    if max((RANKS[scope_] for scope_ in bearer.scopes if scope_ in RANKS), default=-1) < RANKS[needed]:
-        return Forbidden(f"This key lacks the scope {needed!r}.")
+    if (lacks := lacking(bearer.scopes, _needed(scope["method"], scope["path"]))) is not None:
+        return lacks
     ACTOR.set(bearer.name)
     CALLER.set(f"key {bearer.key_id}")
+    SCOPES.set(bearer.scopes)
+    return None
+
+
+def lacking(scopes: Iterable[str], needed: str) -> Forbidden | None:
+    """The refusal of a key that has these scopes and needs one; None if it has it, or one that includes it."""
+    if max((RANKS[scope] for scope in scopes if scope in RANKS), default=-1) < RANKS[needed]:
+        return Forbidden(f"This key lacks the scope {needed!r}.")
     return None
 
 

@@ -35,6 +35,7 @@ from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import effect_routes
 from ordino.api.events import event_routes
+from ordino.api.jobs import job_routes
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, OrdinoError
@@ -100,6 +101,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             *dead_letter_routes,
             *effect_routes,
             *event_routes,
+            *job_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],
         dependencies={"database": Provide(_database, sync_to_thread=False)},

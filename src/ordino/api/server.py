@@ -30,11 +30,14 @@ class PortTaken(OrdinoError):
 
 
 def load_stages() -> None:
-    """Make every reaction known, for flows are checked against them."""
+    """Make every reaction known, for flows are checked against them, and every kind of job."""
     import ordino.aftercare.reactions
+    import ordino.core.dead_letters
     import ordino.inventory.reactions
+    import ordino.orders.jobs
     import ordino.orders.reactions
     import ordino.tracking.reactions
+    import ordino.warehouse.jobs
     import ordino.warehouse.reactions  # noqa: F401
     from ordino.connect import payments
 

@@ -20,6 +20,7 @@ from ordino.cli import running, signals
 from ordino.cli.demo.baskets import ORDINARY_MONTH
 from ordino.cli.effects import effects_app
 from ordino.cli.events import events_app
+from ordino.cli.jobs import jobs_app, show_schedule
 from ordino.cli.kpis import kpis_app
 from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
@@ -45,6 +46,8 @@ app.command(sourcing_app)
 app.command(orders_app)
 app.command(kpis_app)
 app.command(events_app)
+app.command(jobs_app)
+app.command(show_schedule, name="schedule")
 
 console = Console()
 SLOW_SECONDS = 60
@@ -152,7 +155,6 @@ async def _work(settings: Settings, url: str, effects: frozenset[str]) -> None:
     from ordino.core.reactions import Worker
     from ordino.core.rows import Limits
     from ordino.inventory.folder import Folder
-    from ordino.orders.reevaluate import again_and_again
 
     async with running.opened(settings, url) as database:
         worker = Worker(
@@ -164,6 +166,7 @@ async def _work(settings: Settings, url: str, effects: frozenset[str]) -> None:
             max_attempts=settings.max_attempts,
             idempotency_days=settings.idempotency_days,
             effects=effects,
+            settings=settings,
         )
         for sentence in worker.introduction():
             console.print(sentence, soft_wrap=True, highlight=False)
@@ -172,10 +175,6 @@ async def _work(settings: Settings, url: str, effects: frozenset[str]) -> None:
         if settings.feed_directory is not None:
             folder = Folder(database, settings.feed_directory, limits=Limits.of(settings))
             tasks.append(running.again("the feed folder", lambda: folder.watch(stop), stop))
-        if every_seconds := 60.0 * settings.reevaluate_minutes:
-            tasks.append(
-                running.again("the reevaluation", lambda: again_and_again(database, every_seconds, stop), stop)
-            )
         tell_ready()
         await asyncio.gather(*tasks)
 

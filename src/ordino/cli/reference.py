@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ordino.api.server import load_stages
+from ordino.core import jobs
 from ordino.core.events import KINDS, Step
 from ordino.core.settings import describe
 from ordino.flows.document import packaged, parse
@@ -30,13 +31,14 @@ def states() -> str:
     parts = [
         "# States, and what follows what\n",
         _MADE,
-        "\nUnits, fulfillment orders and parcels leave a state by one of its exits and by no other: the verbs assert it, "
-        "and of units a constraint of the database, too.\n",
+        "\nUnits, fulfillment orders, parcels and jobs leave a state by one of its exits and by no other: the verbs assert it, "
+        "and of units and jobs a constraint of the database, too.\n",
     ]
     for title, exits in (
         ("A unit of an order line", orders.EXITS),
         ("A fulfillment order", warehouse.EXITS),
         ("A parcel", tracking.EXITS),
+        ("A job", jobs.EXITS),
     ):
         parts.append(f"## {title}\n\n{_diagram(exits)}\n")
     parts.append(

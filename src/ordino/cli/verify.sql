@@ -901,6 +901,24 @@ FROM (SELECT order_id, line_no, sum(refund_minor) AS refund_minor FROM aftercare
 JOIN orders.lines l USING (order_id, line_no)
 WHERE r.refund_minor > l.refunded_minor;
 
+-- jobs -----------------------------------------------------------------------------------------------------------------
+
+-- name: jobs_count_their_rows
+-- JOB-2: A job has done as many rows as have an outcome, and has refused as many as were refused.
+SELECT job_id, json_build_object('done', j.done, 'refused', j.refused) AS found,
+       json_build_object('done', coalesce(r.done, 0), 'refused', coalesce(r.refused, 0)) AS expected
+FROM (SELECT job_id, done, refused FROM core.jobs WHERE has_rows) j
+LEFT JOIN (SELECT job_id, count(outcome) AS done, count(*) FILTER (WHERE outcome = 'refused') AS refused
+           FROM core.job_rows GROUP BY job_id) r USING (job_id)
+WHERE j.done <> coalesce(r.done, 0) OR j.refused <> coalesce(r.refused, 0);
+
+-- name: done_jobs_have_done_everything
+-- JOB-3: A job that is done has an outcome for every row.
+SELECT job_id, j.done AS found, coalesce(j.total, 0) + coalesce(o.open, 0) AS expected
+FROM (SELECT job_id, done, total FROM core.jobs WHERE state = 'done') j
+LEFT JOIN (SELECT job_id, count(*) AS open FROM core.job_rows WHERE outcome IS NULL GROUP BY job_id) o USING (job_id)
+WHERE j.done IS DISTINCT FROM j.total OR o.open > 0;
+
 -- look-ups -------------------------------------------------------------------------------------------------------------
 
 -- name: sku_codes_lead_to_their_skus

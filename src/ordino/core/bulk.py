@@ -95,7 +95,7 @@ class Kind(Generic[Thing]):
                 raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
             rows = rows_of(request, self.type)
             return Response(await self.load(rows, database, lax=media_type == CSV), status_code=200)
-        body = await _whole(request)
+        body = await whole(request)
         items, alone = await apart(self._items, body)
         plain = await apart(is_plain, body)
 
@@ -230,7 +230,7 @@ def rows_of(request: Request[Any, Any, Any], type_: type[Struct], *, decode: boo
     )
 
 
-async def _whole(request: Request[Any, Any, Any]) -> bytes:
+async def whole(request: Request[Any, Any, Any]) -> bytes:
     """The body, which must fit into memory."""
     parts: list[bytes] = []
     size = 0

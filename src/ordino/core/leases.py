@@ -1,25 +1,32 @@
-"""What a worker has in hand: leases that are short, and renewed for as long as a call takes.
+"""Leases: what outlasts a transaction is one worker's as long as that renews its lease.
 
-LEA-1  A lease is renewed every third of its length while its task is in hand. It is compared by the database's clock only.
-LEA-2  A worker knows until when its leases hold at least, by a clock that nobody sets. After that it begins no call: another
-       worker may have taken the task.
+LEA-1  A lease is renewed every third of its length while its work goes on. It is compared by the database's clock only, so workers
+       whose clocks differ agree on when it ends, and the business's clock does not matter.
+LEA-2  A worker knows until when its leases hold at least, by a clock that nobody sets, from before it asked for them. After that
+       it begins no call, and stops its job or recurring work: another worker may have taken it.
+
+A worker that was suspended finds out late. What a job or recurring work does on the database is therefore fenced: its last
+statement in each transaction asks for the lease, and without it nothing is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from ordino.core.clock import Clock, elapsed_seconds
 from ordino.core.database import Database
 from ordino.core.effects import Task
+from ordino.core.errors import OrdinoError, Unavailable
 from ordino.core.outage import Outage
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
+T = TypeVar("T")
 SAFE_SHARE = 0.9
 """A holder stops counting on a lease a tenth before its end: clocks are read over the network."""
 TRY_AGAIN_SECONDS = 1.0
@@ -98,3 +105,47 @@ class Leases:
                 except Exception as error:
                     self._outage.note(error, "renewing leases")
                     pause_seconds = min(self.seconds / 3, TRY_AGAIN_SECONDS)
+
+
+class LeaseLost(OrdinoError):
+    """Another worker has taken the work over, or may have."""
+
+    def __init__(self) -> None:
+        super().__init__("The lease could not be renewed in time; another worker goes on.")
+
+
+async def while_leased(
+    work: Callable[[], Awaitable[T]], renew: Callable[[], Awaitable[bool]], *, seconds: float, since: float
+) -> T:
+    """Do ``work`` under a lease of so many ``seconds`` that was asked for at ``since``, in ``elapsed_seconds``. Every third of that
+    time it is renewed; ``renew`` says False where it is another's. Work is cancelled, and ``LeaseLost`` raised, once the lease is
+    lost.
+    """
+    ends = since + seconds
+    working = asyncio.ensure_future(work())
+    try:
+        while True:
+            await asyncio.wait({working}, timeout=max(0.0, min(seconds / 3, ends - elapsed_seconds())))
+            if working.done():
+                return working.result()
+            asked = elapsed_seconds()
+            if asked >= ends:
+                raise LeaseLost
+            if await _renewed(renew, ends - asked):
+                ends = asked + seconds
+    finally:
+        if not working.done():
+            working.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await working
+
+
+async def _renewed(renew: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Whether the lease goes on from now; False where the database did not say. Raises ``LeaseLost``."""
+    try:
+        async with asyncio.timeout(seconds):
+            if not await renew():
+                raise LeaseLost
+        return True
+    except (Unavailable, TimeoutError):
+        return False

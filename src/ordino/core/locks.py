@@ -76,5 +76,10 @@ LADDER = (
         "",
         "A SKU that gets its first stock, or that orders wait for, can no longer become a kit: said once that is written.",
     ),
+    Rung(
+        "job",
+        "id",
+        "A job's progress is written with its rows, once they are done; who asks for it holds nothing else.",
+    ),
     Rung("waiting", "SKU, channel", "Gathered in the transaction, and written once, right before the commit."),
 )

@@ -357,19 +357,239 @@ SELECT key_id, name, scopes FROM core.api_keys WHERE hash = :hash::bytea AND rev
 -- Has there ever been a key? None is ever deleted.
 SELECT EXISTS (SELECT FROM core.api_keys) AS is_there;
 
--- name: know_duty
--- A duty that nobody has done yet.
-INSERT INTO core.duties (name, done_at) VALUES (:name::text, to_timestamp(0)) ON CONFLICT (name) DO NOTHING;
+-- name: know_duties
+-- Recurring work that nobody has done yet.
+INSERT INTO core.duties (name, done_at) SELECT name, to_timestamp(0) FROM unnest(:names::text[]) AS n (name) ORDER BY name
+ON CONFLICT (name) DO NOTHING;
 
--- name: take_turn
--- A row comes back if nobody has done this since then: it is ours.
-UPDATE core.duties SET done_at = :at::timestamptz WHERE name = :name::text AND done_at <= :since::timestamptz RETURNING name;
+-- name: set_intervals
+-- How often it is to be done from now on; what is due later than that becomes due sooner. What is being done says so itself.
+WITH other AS (
+    SELECT d.name, n.every_seconds
+    FROM core.duties d JOIN unnest(:names::text[], CAST(:intervals AS double precision[])) AS n (name, every_seconds) USING (name)
+    WHERE d.every_seconds IS DISTINCT FROM n.every_seconds
+    ORDER BY d.name
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+UPDATE core.duties d
+SET every_seconds = o.every_seconds,
+    next_at = CASE WHEN d.next_at IS NOT NULL THEN least(d.next_at, now() + make_interval(secs => o.every_seconds)) END
+FROM other o WHERE d.name = o.name;
+
+-- name: duty_times
+-- In how many seconds each of these is due, or its lease ends.
+SELECT name, extract(epoch FROM coalesce(greatest(next_at, leased_until), now()) - now())::float8 AS in_seconds
+FROM core.duties WHERE name = any(CAST(:names AS text[]));
 
 -- name: hold_duty
--- A duty for the rest of the transaction; no row back means that another worker is at it.
-UPDATE core.duties d SET done_at = :at::timestamptz
-FROM (SELECT name, done_at FROM core.duties WHERE name = :name::text FOR NO KEY UPDATE SKIP LOCKED) AS was
-WHERE d.name = was.name RETURNING was.done_at AS since;
+-- Recurring work for the rest of the transaction, if it is due (or is to be done anyway); no row back means that another worker is at
+-- it, or has just done it.
+SELECT name, done_at AS since FROM core.duties
+WHERE name = :name::text AND (:anyway::boolean OR next_at IS NULL OR next_at <= now()) AND (lease IS NULL OR leased_until <= now())
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: lease_duty
+-- Recurring work for as long as the lease is renewed, if it is due (or is to be done anyway) and nobody else is at it.
+WITH due AS (
+    SELECT name, done_at FROM core.duties
+    WHERE name = :name::text AND (:anyway::boolean OR next_at IS NULL OR next_at <= now()) AND (lease IS NULL OR leased_until <= now())
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE core.duties d
+SET lease = :lease::uuid, leased_until = now() + make_interval(secs => :lease_seconds::float8), begun_at = now()
+FROM due WHERE d.name = due.name RETURNING due.done_at AS since;
+
+-- name: renew_duty
+-- The lease goes on; no row back means that another worker has taken the work over.
+UPDATE core.duties SET leased_until = now() + make_interval(secs => :lease_seconds::float8)
+WHERE name = :name::text AND lease = :lease::uuid RETURNING name;
+
+-- name: end_duty
+-- It was done, and is due again one interval after it was begun.
+UPDATE core.duties
+SET done_at = :at::timestamptz, begun_at = CASE WHEN lease IS NULL THEN now() ELSE begun_at END, every_seconds = :every_seconds::float8,
+    next_at = CASE WHEN lease IS NULL THEN now() ELSE begun_at END + make_interval(secs => :every_seconds::float8),
+    took_seconds = :took_seconds::float8, failures = 0, lease = NULL, leased_until = NULL
+WHERE name = :name::text AND lease IS NOT DISTINCT FROM :lease::uuid RETURNING name;
+
+-- name: fail_duty
+-- It failed, says why, and is tried again one interval later.
+UPDATE core.duties
+SET begun_at = CASE WHEN lease IS NULL THEN now() ELSE begun_at END, next_at = now() + make_interval(secs => :every_seconds::float8),
+    took_seconds = :took_seconds::float8, failures = failures + 1, failed_at = now(), last_error = :error::text,
+    lease = NULL, leased_until = NULL
+WHERE name = :name::text AND lease IS NOT DISTINCT FROM :lease::uuid;
+
+-- name: let_go_duty
+-- Whoever was at it stops in the middle: it is as due as before.
+UPDATE core.duties SET lease = NULL, leased_until = NULL WHERE name = :name::text AND lease = :lease::uuid;
+
+-- name: duties
+-- All recurring work, and how it went last.
+SELECT name, every_seconds, next_at, begun_at AS last_run_at, took_seconds, failures, failed_at, last_error,
+       lease IS NOT NULL AND leased_until > now() AS running
+FROM core.duties ORDER BY name;
+
+-- name: start_job
+-- A job, to begin after so many seconds.
+INSERT INTO core.jobs (job_id, kind, parameters, state, started_by, created_at, starts_at, has_rows, total)
+VALUES (:job_id::uuid, :kind::text, :parameters::jsonb, 'queued', :started_by::text, now(),
+        now() + make_interval(secs => :delay_seconds::float8), :has_rows::boolean, :total::bigint);
+
+-- name: add_job_rows
+-- What a job is to do, or has to show. A row that cannot be done is refused from the start.
+INSERT INTO core.job_rows (job_id, row_no, subject, input, outcome, code, detail, pointer, output)
+SELECT :job_id::uuid, r.row_no, r.subject, r.input, r.outcome, r.code, r.detail, r.pointer, r.output
+FROM unnest(:row_nos::bigint[], :subjects::text[], :inputs::jsonb[], :outcomes::text[], :codes::text[], :details::text[],
+            :pointers::text[], :outputs::jsonb[]) AS r (row_no, subject, input, outcome, code, detail, pointer, output);
+
+-- name: count_job_rows
+-- A job's rows are all there.
+UPDATE core.jobs SET total = :total::bigint, done = :done::bigint, refused = :done::bigint
+WHERE job_id = :job_id::uuid AND state = 'queued';
+
+-- name: due_jobs
+-- Which of these kinds have a job that is to be begun or gone on with.
+SELECT DISTINCT kind FROM core.jobs
+WHERE kind = any(CAST(:kinds AS text[])) AND state IN ('queued', 'running', 'cancelling') AND starts_at <= now()
+  AND (lease IS NULL OR leased_until <= now());
+
+-- name: lease_job
+-- Of these kinds, the job that has waited the longest since it was last served. Until the lease ends, nobody else has it.
+WITH due AS (
+    SELECT job_id FROM core.jobs
+    WHERE kind = any(CAST(:kinds AS text[])) AND state IN ('queued', 'running', 'cancelling') AND starts_at <= now()
+      AND (lease IS NULL OR leased_until <= now())
+    ORDER BY coalesce(served_at, starts_at), job_id
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE core.jobs j
+SET lease = :lease::uuid, leased_until = now() + make_interval(secs => :lease_seconds::float8), served_at = now(), tries = tries + 1,
+    begun_at = coalesce(begun_at, now()), came_from = CASE state WHEN 'queued' THEN 'queued' ELSE came_from END,
+    state = CASE state WHEN 'queued' THEN 'running' ELSE state END
+FROM due WHERE j.job_id = due.job_id
+RETURNING j.job_id, j.kind, j.parameters, j.state, j.started_by, j.total, j.done, j.cursor, j.tries;
+
+-- name: renew_job
+-- The lease goes on; no row back means that another worker has taken the job over.
+UPDATE core.jobs SET leased_until = now() + make_interval(secs => :lease_seconds::float8)
+WHERE job_id = :job_id::uuid AND lease = :lease::uuid RETURNING state;
+
+-- name: open_job_rows
+-- What is still to be done, in order.
+SELECT row_no, subject, input FROM core.job_rows
+WHERE job_id = :job_id::uuid AND outcome IS NULL ORDER BY row_no LIMIT :limit::int;
+
+-- name: settle_job_rows
+-- What became of rows, in the transaction that did it.
+UPDATE core.job_rows r
+SET outcome = o.outcome, code = o.code, detail = o.detail, pointer = o.pointer, output = o.output, input = NULL
+FROM unnest(:row_nos::bigint[], :outcomes::text[], :codes::text[], :details::text[], :pointers::text[], :outputs::jsonb[])
+     AS o (row_no, outcome, code, detail, pointer, output)
+WHERE r.job_id = :job_id::uuid AND r.row_no = o.row_no;
+
+-- name: advance_job
+-- So many rows more are done; no row back means that another worker has taken the job over.
+UPDATE core.jobs SET done = done + :done::bigint, refused = refused + :refused::bigint, tries = 0
+WHERE job_id = :job_id::uuid AND lease = :lease::uuid RETURNING state, total, done;
+
+-- name: keep_step
+-- A job without rows has come so far; no row back means that another worker has taken it over.
+UPDATE core.jobs
+SET done = done + :done::bigint, cursor = :cursor::jsonb, tries = 0,
+    total = CASE WHEN :finished::boolean THEN done + :done::bigint ELSE greatest(:total::bigint, done + :done::bigint) END
+WHERE job_id = :job_id::uuid AND lease = :lease::uuid RETURNING state, total, done;
+
+-- name: end_job
+-- The job is over. Nobody takes it up again.
+UPDATE core.jobs
+SET came_from = state, state = :state::text, finished_at = now(), result = :result::jsonb, error_code = :error_code::text,
+    error = :error::text, cursor = NULL, lease = NULL, leased_until = NULL
+WHERE job_id = :job_id::uuid AND lease = :lease::uuid RETURNING job_id;
+
+-- name: let_go_job
+-- Whoever comes next goes on with it.
+UPDATE core.jobs SET lease = NULL, leased_until = NULL WHERE job_id = :job_id::uuid AND lease = :lease::uuid;
+
+-- name: cancel_job
+-- One that has not begun never does; one that runs ends between two rows.
+UPDATE core.jobs
+SET came_from = state, state = CASE state WHEN 'queued' THEN 'cancelled' ELSE 'cancelling' END,
+    finished_at = CASE state WHEN 'queued' THEN now() END
+WHERE job_id = :job_id::uuid AND state IN ('queued', 'running') RETURNING state;
+
+-- name: revoke_job
+-- It never begins; no row back means that it has begun already, or is over.
+UPDATE core.jobs SET came_from = state, state = 'cancelled', finished_at = now()
+WHERE job_id = :job_id::uuid AND state = 'queued' RETURNING state;
+
+-- name: forget_inputs
+-- What will not be done any more need not be known.
+UPDATE core.job_rows SET input = NULL WHERE job_id = :job_id::uuid AND outcome IS NULL AND input IS NOT NULL;
+
+-- name: list_jobs
+-- Jobs, newest first, a page at a time.
+SELECT job_id, kind, parameters, state, started_by, created_at, starts_at, begun_at, finished_at, total, done, refused, error_code, error
+FROM core.jobs
+WHERE job_id < :before::uuid AND (:state::text IS NULL OR state = :state::text) AND (:kind::text IS NULL OR kind = :kind::text)
+ORDER BY job_id DESC LIMIT :limit::int;
+
+-- name: job
+-- One job.
+SELECT job_id, kind, parameters, state, started_by, created_at, starts_at, begun_at, finished_at, total, done, refused, error_code, error
+FROM core.jobs WHERE job_id = :job_id::uuid;
+
+-- name: job_result
+-- What a job came to.
+SELECT kind, state, has_rows, result FROM core.jobs WHERE job_id = :job_id::uuid;
+
+-- name: job_rows
+-- What became of a job's rows, in order, a page at a time.
+SELECT row_no, subject, coalesce(outcome, 'open') AS outcome, code, detail, pointer, output FROM core.job_rows
+WHERE job_id = :job_id::uuid AND row_no > :after::bigint
+ORDER BY row_no LIMIT :limit::int;
+
+-- name: job_rows_refused
+-- Those that were refused.
+SELECT row_no, subject, outcome, code, detail, pointer, output FROM core.job_rows
+WHERE job_id = :job_id::uuid AND row_no > :after::bigint AND outcome = 'refused'
+ORDER BY row_no LIMIT :limit::int;
+
+-- name: job_rows_ok
+-- Those that were done.
+SELECT row_no, subject, outcome, code, detail, pointer, output FROM core.job_rows
+WHERE job_id = :job_id::uuid AND row_no > :after::bigint AND outcome = 'ok'
+ORDER BY row_no LIMIT :limit::int;
+
+-- name: job_rows_open
+-- Those that are still to be done, or never will be.
+SELECT row_no, subject, 'open' AS outcome, code, detail, pointer, output FROM core.job_rows
+WHERE job_id = :job_id::uuid AND row_no > :after::bigint AND outcome IS NULL
+ORDER BY row_no LIMIT :limit::int;
+
+-- name: old_jobs
+-- Jobs that were over so many days ago, the oldest first.
+SELECT job_id FROM core.jobs WHERE finished_at < now() - make_interval(days => :days::int) ORDER BY finished_at, job_id LIMIT :limit::int;
+
+-- name: begin_to_forget
+-- From now on its rows no longer count.
+UPDATE core.jobs SET has_rows = false WHERE job_id = :job_id::uuid AND has_rows;
+
+-- name: forget_job_rows
+-- Rows of a job that is over, as many at once as a statement should.
+WITH old AS (
+    SELECT job_id, row_no FROM core.job_rows WHERE job_id = :job_id::uuid ORDER BY row_no LIMIT :limit::int FOR UPDATE
+)
+DELETE FROM core.job_rows r USING old o WHERE r.job_id = o.job_id AND r.row_no = o.row_no RETURNING r.row_no;
+
+-- name: forget_job
+-- A job that is over and has no rows left.
+DELETE FROM core.jobs WHERE job_id = :job_id::uuid;
+
+-- name: dead_letter_ids
+-- What failed too often, of one kind or of all.
+SELECT id FROM core.reactions WHERE dead_at IS NOT NULL AND (:kind::text IS NULL OR kind = :kind::text) ORDER BY dead_at, id;
 
 -- name: set_revision
 -- What has been seen of a revision.

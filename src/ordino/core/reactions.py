@@ -23,6 +23,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from asyncpg import Record
 
@@ -43,17 +44,26 @@ from ordino.core.effects import (
 )
 from ordino.core.errors import Away, NotYet
 from ordino.core.failures import WORKER_GONE, retry_after_seconds, words_of
+from ordino.core.job_runner import JobRunner
+from ordino.core.jobs import JobKind
 from ordino.core.outage import Outage
+from ordino.core.schedule import Duty, Interval, InTransaction, OnDatabase, Schedule
+from ordino.core.settings import Settings
 from ordino.core.statements import statements
 from ordino.core.subscriptions import Follow, Followers, Start, Subscription, subscription
 from ordino.core.taken import not_taken
 from ordino.core.turns import Shared
 
-__all__ = ["Duty", "Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
+__all__ = ["Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
-TIDY_SECONDS = 3600
+TIDY_SECONDS, FORGET_SECONDS = 3600, 60
+TIDIES = {
+    "forget_answers": "Forget the answers to requests that nobody will send again.",
+    "forget_jobs": "Forget jobs that were over long ago, with their rows.",
+}
+"""What every worker does besides what stages register."""
 TELL_SECONDS = 60
 """So often a worker says which effects it takes, and what waits for another."""
 AWAY_IN_A_ROW = 10
@@ -66,10 +76,6 @@ Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
 """Runs in the transaction in which its tasks leave the queue."""
 
 
-Duty = Callable[[Tx, datetime, datetime], Awaitable[None]]
-"""What is done again and again, by one worker at a time, in one transaction: it is told when it was done last, and the time."""
-
-
 class Registry:
     """Reactions by name: what a flow may ask for."""
 
@@ -77,18 +83,43 @@ class Registry:
         self.reactions: dict[str, Reaction] = {}
         self.effects: dict[str, Effect] = {}
         self.options: dict[str, frozenset[str]] = {}
-        self.duties: dict[str, tuple[float, Duty]] = {}
         self.subscriptions: dict[str, Subscription] = {}
+        self.duties: dict[str, Duty] = {}
+        self.jobs: dict[str, JobKind] = {}
 
-    def duty(self, name: str, *, every_seconds: float) -> Callable[[Duty], Duty]:
-        """Done every so often while there is a worker, whoever it is, and once at least after all were away."""
+    def duty(self, name: str, *, every_seconds: Interval) -> Callable[[InTransaction], InTransaction]:
+        """Done every so often while there is a worker, in one transaction, whoever it is (``core.schedule``)."""
 
-        def register(run: Duty) -> Duty:
-            assert name not in self.duties, f"two duties are named {name}"
-            self.duties[name] = (every_seconds, run)
+        def register(run: InTransaction) -> InTransaction:
+            self._add_duty(Duty(name=name, every_seconds=every_seconds, in_transaction=run))
             return run
 
         return register
+
+    def leased_duty(self, name: str, *, every_seconds: Interval) -> Callable[[OnDatabase], OnDatabase]:
+        """Done every so often while there is a worker, under a lease, for as long as it takes."""
+
+        def register(run: OnDatabase) -> OnDatabase:
+            self._add_duty(Duty(name=name, every_seconds=every_seconds, on_database=run))
+            return run
+
+        return register
+
+    @property
+    def recurring(self) -> dict[str, str]:
+        """All recurring work, and a sentence that says what it does."""
+        return {name: duty.sentence for name, duty in self.duties.items()} | TIDIES
+
+    def _add_duty(self, duty: Duty) -> None:
+        assert duty.name not in self.duties, f"two duties are named {duty.name}"
+        self.duties[duty.name] = duty
+
+    def job(self, kind: JobKind) -> JobKind:
+        """A kind of job that people may start (``core.jobs``)."""
+        assert kind.name not in self.jobs, f"two kinds of job are named {kind.name}"
+        assert (kind.do is None) is not (kind.step is None), f"{kind.name} does rows or takes steps"
+        self.jobs[kind.name] = kind
+        return kind
 
     def reaction(self, name: str, *, options: Sequence[str] = ()) -> Callable[[Reaction], Reaction]:
         """``options`` are what a flow must say of it besides the delay."""
@@ -150,6 +181,7 @@ class Worker:
         idempotency_days: int = 7,
         wall: Clock | None = None,
         effects: Collection[str] | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.database = database
         self.registry = registry
@@ -161,14 +193,15 @@ class Worker:
         self._counted = CountedClock()
         simulated = database.clock if isinstance(database.clock, SimulatedClock) else None
         self.wall: Clock = wall or simulated or self._counted
-        self._tidy_at = 0.0
-        self._duty_at: dict[str, float] = {}
-        self._known_duties: set[str] = set()
         self._lost: dict[str, int] = {}
         self._outage = Outage()
         self.followers = Followers(
             database, registry.subscriptions, outage=self._outage, batch_size=batch_size, poll_seconds=poll_seconds
         )
+        settings = settings or Settings()
+        beside: dict[str, Any] = {"settings": settings, "poll_seconds": poll_seconds, "outage": self._outage}
+        self.jobs = JobRunner(database, registry.jobs, **beside)
+        self.schedule = Schedule(database, {**registry.duties, **self._own_duties()}, **beside)
         self._chosen = frozenset(registry.effects if effects is None else effects)
         taken = {
             kind: effect
@@ -210,6 +243,8 @@ class Worker:
             self._react_until(stop),
             self._wake_until(stop),
             self.followers.run(stop),
+            self.schedule.run(stop),
+            self.jobs.run(stop),
             *(calls.run(stop) for calls in self.calls.values()),
         )
 
@@ -218,10 +253,6 @@ class Worker:
             try:
                 await self._tell_wall()
                 done = await self._run_due(frozenset(self.registry.reactions))
-                await self.run_duties()
-                if time.monotonic() >= self._tidy_at:
-                    await self.tidy()
-                    self._tidy_at = time.monotonic() + TIDY_SECONDS
                 self._outage.over()
             except Exception as error:
                 self._outage.note(error, "looking for reactions")
@@ -292,34 +323,22 @@ class Worker:
         return [row for row in rows if row["due_at"] is not None]
 
     async def run_duties(self, *, all: bool = False) -> None:
-        """Do what it is time for (or everything). A duty that another worker has in hand is passed over, and one that fails is
-        tried again when its time comes. Raises ``Away``, and then it is due as soon as the database is there.
-        """
-        for name, (every_seconds, duty) in self.registry.duties.items():
-            if not all and time.monotonic() < self._duty_at.get(name, 0.0):
-                continue
-            self._duty_at[name] = time.monotonic() + every_seconds
-            at = self.database.clock.now()
+        """Do the recurring work that is due (or all of it). Raises ``Away``: it is due as soon as the database is there."""
+        await self.schedule.run_due(all=all)
 
-            async def run(tx: Tx, name: str = name, duty: Duty = duty, at: datetime = at) -> None:
-                for row in await sql.hold_duty(tx, name=name, at=at):
-                    await duty(tx, row["since"], at)
+    def _own_duties(self) -> dict[str, Duty]:
+        """What every worker tidies up."""
 
-            try:
-                if name not in self._known_duties:
-                    await self.database.transact(lambda tx, name=name: sql.know_duty(tx, name=name))  # type: ignore[misc]
-                    self._known_duties.add(name)
-                await self.database.transact(run)
-            except Away:
-                self._duty_at[name] = 0.0
-                raise
-            except Exception:
-                log.exception("the duty %s failed; it is tried again", name)
+        async def forget_answers(tx: Tx, since: datetime, at: datetime) -> None:
+            await sql.forget_answers(tx, before=at - timedelta(days=self.idempotency_days))
 
-    async def tidy(self) -> None:
-        """Forget answers that nobody will ask for again."""
-        before = self.database.clock.now() - timedelta(days=self.idempotency_days)
-        await self.database.transact(lambda tx: sql.forget_answers(tx, before=before))
+        async def forget_jobs(tx: Tx, since: datetime, at: datetime) -> None:
+            await self.jobs.forget(tx)
+
+        return {
+            "forget_answers": Duty(name="forget_answers", every_seconds=TIDY_SECONDS, in_transaction=forget_answers),
+            "forget_jobs": Duty(name="forget_jobs", every_seconds=FORGET_SECONDS, in_transaction=forget_jobs),
+        }
 
     async def run_due(self) -> int:
         """Run everything due now, one batch of each kind, ``lanes`` kinds side by side, oldest first, and calls to their end.

@@ -157,6 +157,17 @@ class Settings(Struct, frozen=True, kw_only=True):
             "`authorize,capture`; `none` for reactions only; without it all that it is configured for."
         ),
     ] = None
+    job_lanes: Annotated[AtLeastOne, Meta(description="How many jobs a worker runs side by side at most.")] = 4
+    job_lease_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long a job or a piece of recurring work stays with a worker that no longer answers; a worker at work "
+            "renews this lease."
+        ),
+    ] = 30.0
+    job_days: Annotated[
+        AtLeastOne, Meta(description="For how many days a job that is over is kept, with its rows and its result.")
+    ] = 30
     max_attempts: Annotated[
         AtLeastOne, Meta(description="How often a reaction is tried before it goes to the dead-letter list.")
     ] = 12

@@ -480,6 +480,11 @@ WHERE placed_at >= :after_at::timestamptz AND placed_at < :until::timestamptz
   AND (placed_at, order_id) > (:after_at::timestamptz, :after_id::uuid) AND channel_id = any(:channel_ids::int[])
 ORDER BY placed_at, order_id LIMIT :limit::int;
 
+-- name: count_placed
+-- How many orders were placed within some time.
+SELECT count(*) AS orders FROM orders.orders
+WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND channel_id = any(:channel_ids::int[]);
+
 -- name: free_before
 -- What was free of some SKUs before a time, by the moves.
 SELECT sku_id, location_id, sum(on_hand_delta - reserved_delta)::bigint AS free FROM inventory.moves
@@ -650,6 +655,37 @@ WHERE order_id = :order_id::uuid AND kind = 'ship_to';
 -- The order that a channel knows under this id.
 SELECT k.order_id FROM orders.order_keys k JOIN catalog.channels c USING (channel_id)
 WHERE c.code = :channel::text AND k.external_id = :external_id::text;
+
+-- name: orders_by_keys
+-- The orders that channels know under these ids.
+SELECT c.code AS channel, k.external_id, k.order_id
+FROM unnest(:channels::text[], :external_ids::text[]) AS n (channel, external_id)
+JOIN catalog.channels c ON c.code = n.channel
+JOIN orders.order_keys k ON k.channel_id = c.channel_id AND k.external_id = n.external_id;
+
+-- name: count_exported
+-- How many orders an export writes.
+SELECT count(*) AS orders FROM orders.orders
+WHERE placed_at >= :since::timestamptz AND placed_at < :until::timestamptz AND channel_id = any(:channel_ids::int[])
+  AND (:status::text IS NULL OR status = :status::text);
+
+-- name: export_orders
+-- Orders placed within some time, oldest first, a page at a time, as they are listed.
+SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at,
+       coalesce(o.last_promised_at, o.promised_at) AS last_promised_at, o.ship_by_at, o.currency, o.total_minor,
+       o.total_minor - o.dropped_minor AS accepted_total_minor
+FROM orders.orders o JOIN catalog.channels c USING (channel_id)
+WHERE o.placed_at >= :after_at::timestamptz AND o.placed_at < :until::timestamptz
+  AND (o.placed_at, o.order_id) > (:after_at::timestamptz, :after_id::uuid) AND o.channel_id = any(:channel_ids::int[])
+  AND (:status::text IS NULL OR o.status = :status::text)
+ORDER BY o.placed_at, o.order_id LIMIT :limit::int;
+
+-- name: export_lines
+-- Lines of orders with the codes of their SKUs.
+SELECT l.order_id, l.line_no, k.code AS sku, l.ordered, l.unit_price_minor, l.amount_minor, l.backordered, l.allocated, l.picked, l.packed,
+       l.shipped, l.delivered, l.returned, l.cancelled
+FROM orders.lines l JOIN catalog.skus k USING (sku_id)
+WHERE l.order_id = any(:order_ids::uuid[]) ORDER BY l.order_id, l.line_no;
 
 -- name: list_orders
 -- Orders, newest first, a page at a time.

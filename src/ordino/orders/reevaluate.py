@@ -24,7 +24,8 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
-from ordino.core.outage import Outage
+from ordino.core.reactions import registry
+from ordino.core.settings import Settings
 from ordino.core.statements import statements
 from ordino.inventory import holds
 from ordino.inventory import ledger as stock
@@ -46,9 +47,7 @@ from ordino.sourcing.versions import profiles
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
-core_sql = statements("ordino.core")
 log = logging.getLogger("ordino.orders")
-POLL_SECONDS = 30.0
 _encode = msgspec.json.Encoder().encode
 
 SET = 100
@@ -124,26 +123,14 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
     return run
 
 
-async def again_and_again(database: Database, every_seconds: float, stop: asyncio.Event) -> None:
-    """Until told to stop. Of several workers, one at a time does it."""
-    name = "reevaluate"
-    outage = Outage()
-    while not stop.is_set():
-        at = database.clock.now()
-        try:
-            await database.transact(lambda tx: core_sql.know_duty(tx, name=name))
-            turn = await database.transact(
-                lambda tx, at=at: core_sql.take_turn(tx, name=name, at=at, since=at - timedelta(seconds=every_seconds))  # type: ignore[misc]
-            )
-            if turn:
-                await reevaluate(database, at=at)
-            outage.over()
-        except Exception as error:
-            outage.note(error, "deciding tentative orders anew")
-        try:
-            await asyncio.wait_for(stop.wait(), min(every_seconds, POLL_SECONDS))
-        except TimeoutError:
-            continue
+def _interval(settings: Settings) -> float | None:
+    return 60.0 * settings.reevaluate_minutes or None
+
+
+@registry.leased_duty("reevaluate", every_seconds=_interval)
+async def reevaluate_again(database: Database, since: datetime, at: datetime) -> None:
+    """Decide orders anew, together, that are not released yet."""
+    await reevaluate(database, at=at)
 
 
 async def reevaluations(tx: Tx, before: UUID = LAST, limit: int = 100) -> list[Reevaluated]:

@@ -11,11 +11,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from asyncpg import Record
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ordino.core.database import Database, Tx
@@ -28,7 +29,7 @@ from ordino.orders import ledger
 from ordino.orders.asking import asked_of
 from ordino.orders.model import OrderRow
 from ordino.sourcing.aside import decide_aside
-from ordino.sourcing.compare import Comparison, Outcome, Report, outcome
+from ordino.sourcing.compare import Comparison, Outcome, Report, Sums, outcome
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.document import parse
 from ordino.sourcing.model import Decision, Explanation, Outlook, Request
@@ -46,31 +47,108 @@ _outcome = msgspec.json.Decoder(Outcome).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class Span(Struct, frozen=True, kw_only=True):
+    """A candidate's document, and the orders placed from ``since`` until before ``until``, of one channel or of all."""
+
+    document: str
+    since: datetime
+    until: datetime
+    channel: str | None = None
+
+
+class Taken(NamedTuple):
+    """What the candidate has taken on of one day of a limited location."""
+
+    location_id: int
+    day: date
+    orders: int
+    units: int
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a replay has come, as a value that can be kept: it goes on after the last order that it has seen."""
+
+    after_at: datetime
+    after_id: UUID = NIL
+    seen: int = 0
+    used: list[Taken] = []
+    sums: Sums = msgspec.field(default_factory=Sums)
+
+
 async def replay(
     database: Database, document: str, since: datetime, until: datetime, *, channel: str | None = None, most: int = MOST
 ) -> Report:
     """What the orders placed from ``since`` until before ``until`` would have come to. Raises ``Invalid`` for a faulty document."""
-    if since.tzinfo is None or until.tzinfo is None or until <= since:
+    span = Span(document=document, since=since, until=until, channel=channel)
+    await check_span(database, span)
+    progress: Progress | None = None
+    while True:
+        left = most - (progress.seen if progress else 0)
+        progress, report = await advance(database, span, progress, limit=min(AT_ONCE, left))
+        if report is not None:
+            return report
+
+
+async def check_span(source: Database | Tx, span: Span) -> None:
+    """Raises ``Invalid`` for a time without an offset, an unknown channel and a faulty document."""
+    if span.since.tzinfo is None or span.until.tzinfo is None or span.until <= span.since:
         raise Invalid("Say from when until when, each with its offset, as in 2026-11-01T00:00:00Z.")
-    profile = parse(document, await database.read(vocabulary))
+
+    async def check(tx: Tx) -> None:
+        parse(span.document, await vocabulary(tx))
+        if span.channel is not None and span.channel not in (await facts(tx)).channels:
+            raise Invalid(f"There is no channel {span.channel!r}.")
+
+    await (source.read(check) if isinstance(source, Database) else check(source))
+
+
+async def count(tx: Tx, span: Span) -> int:
+    """How many orders a replay looks at."""
+    channel_ids = _channel_ids(await facts(tx), span)
+    [row] = await sql.count_placed(tx, since=span.since, until=span.until, channel_ids=channel_ids)
+    orders: int = row["orders"]
+    return orders
+
+
+async def advance(
+    database: Database, span: Span, progress: Progress | None, *, limit: int | None = None
+) -> tuple[Progress, Report | None]:
+    """Decide the next orders of the span, ``limit`` at most. The report comes once there are no more."""
+    limit = AT_ONCE if limit is None else limit
+    before = progress or Progress(after_at=span.since)
+    profile = parse(span.document, await database.read(vocabulary))
     network = await database.read(facts)
-    if channel is not None and channel not in network.channels:
-        raise Invalid(f"There is no channel {channel!r}.")
-    comparison = Comparison(profile.name, network)
-    channels = [one.channel_id for code, one in network.channels.items() if channel in (None, code)]
-    after_at, after_id, seen = since, NIL, 0
-    used: dict[tuple[int, date], tuple[int, int]] = {}
-    while seen < most:
+    # What is added up belongs to the caller, who may try the same step again.
+    sums = msgspec.convert(msgspec.to_builtins(before.sums), Sums)
+    comparison = Comparison(profile.name, network, sums)
+    rows: Sequence[Record] = ()
+    if limit > 0:
         rows = await database.read(
-            lambda tx, at=after_at, i=after_id, left=most - seen: sql.placed_orders(  # type: ignore[misc]
-                tx, after_at=at, after_id=i, until=until, channel_ids=channels, limit=min(AT_ONCE, left)
+            lambda tx: sql.placed_orders(
+                tx,
+                after_at=before.after_at,
+                after_id=before.after_id,
+                until=span.until,
+                channel_ids=_channel_ids(network, span),
+                limit=limit,
             )
         )
-        if not rows:
-            break
-        await database.read(lambda tx, rows=rows: _replayed(tx, rows, profile, used, comparison))  # type: ignore[misc]
-        after_at, after_id, seen = rows[-1]["placed_at"], rows[-1]["order_id"], seen + len(rows)
-    return comparison.report()
+    if not rows:
+        return before, comparison.report()
+    used = {(one.location_id, one.day): (one.orders, one.units) for one in before.used}
+    await database.read(lambda tx: _replayed(tx, rows, profile, used, comparison))
+    now = Progress(
+        after_at=rows[-1]["placed_at"],
+        after_id=rows[-1]["order_id"],
+        seen=before.seen + len(rows),
+        used=[Taken(*place, *taken) for place, taken in used.items()],
+        sums=comparison.sums,
+    )
+    return now, None
+
+
+def _channel_ids(network: NetworkFacts, span: Span) -> list[int]:
+    return [one.channel_id for code, one in network.channels.items() if span.channel in (None, code)]
 
 
 async def _replayed(

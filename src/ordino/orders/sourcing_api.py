@@ -18,19 +18,18 @@ from ordino.core.batcher import Batcher
 from ordino.core.bulk import Limit
 from ordino.core.codes import Code
 from ordino.core.database import Database
-from ordino.core.errors import Invalid
 from ordino.core.http import JSON, Batch, Body, answer_once, apart, as_error, decode, described, encode
 from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
 from ordino.orders.capacity import CapacityView, capacity_of
 from ordino.orders.exceptions import ExceptionView, Resolve, Resolved, exceptions, resolve
+from ordino.orders.jobs import document_of
 from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, foresee, load_outlook
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest
 from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
 from ordino.orders.replay import replay, shadow_report
 from ordino.sourcing.compare import Report
-from ordino.sourcing.versions import profile as profile_view
 
 PREVIEWS = msgspec.json.Decoder(PreviewRequest)
 OUTLOOKS = Body("positions", PositionOutlook)
@@ -180,15 +179,10 @@ REPLAYS = msgspec.json.Decoder(ReplayRequest)
 )
 async def post_replay(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Report:
     """Against the stock as it then was: cost, splits, distance, on-time, fill rate and load beside what happened, and the orders
-    that differ. Nothing is changed.
+    that differ. Nothing is changed. A longer span is a job of the kind `replay_profile`.
     """
     wanted = decode(await request.body(), REPLAYS)
-    if (wanted.document is None) == (wanted.profile_version is None):
-        raise Invalid("Name a candidate by `document` or by `profile_version`, one of the two.")
-    document = wanted.document
-    if document is None:
-        version = wanted.profile_version or 0
-        document = (await database.read(lambda tx: profile_view(tx, version))).document
+    document = await database.read(lambda tx: document_of(tx, wanted.document, wanted.profile_version))
     return await replay(database, document, wanted.since, wanted.until, channel=wanted.channel, most=wanted.most)
 
 

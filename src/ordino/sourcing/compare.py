@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from ordino.network.facts import NetworkFacts
@@ -92,45 +93,55 @@ class Report(Struct):
     costs: list[CurrencyCosts]
 
 
-class Comparison:
-    """Adds up, order by order."""
+class Sums(Struct):
+    """What a comparison has added up so far: a value that can be kept, and gone on with later. Pairs are before and after."""
 
-    def __init__(self, profile: str, network: NetworkFacts) -> None:
+    orders: int = 0
+    units: int = 0
+    differ: int = 0
+    told: int = 0
+    sides: tuple[Side, Side] = msgspec.field(default_factory=lambda: (Side(load={}), Side(load={})))
+    given: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    km: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
+    in_time: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    differences: list[Difference] = []
+    costs: dict[str, CurrencyCosts] = {}
+
+
+class Comparison:
+    """Adds up, order by order, to ``sums`` where a part has been added up before."""
+
+    def __init__(self, profile: str, network: NetworkFacts, sums: Sums | None = None) -> None:
         self._profile = profile
         self.network = network
-        self._orders = self._units = self._differ = self._told = 0
-        self._sides = (Side(load={}), Side(load={}))
-        self._given = [0, 0]
-        self._km = [0.0, 0.0]
-        self._in_time = [0, 0]
-        self._differences: list[Difference] = []
-        self._costs: dict[str, CurrencyCosts] = {}
+        self.sums = sums or Sums()
 
     def add(self, order_id: UUID, wanted: int, promised_at: datetime | None, before: Outcome, after: Outcome) -> None:
-        self._orders += 1
-        self._units += wanted
-        self._told += promised_at is not None
-        costs = self._costs.setdefault(after.currency, CurrencyCosts(after.currency))
+        sums = self.sums
+        sums.orders += 1
+        sums.units += wanted
+        sums.told += promised_at is not None
+        costs = sums.costs.setdefault(after.currency, CurrencyCosts(after.currency))
         costs.orders += 1
         costs.before_minor += before.cost_minor
         costs.after_minor += after.cost_minor
         for place, one in enumerate((before, after)):
-            side = self._sides[place]
+            side = sums.sides[place]
             given = sum(units for _, units in one.plan)
-            self._given[place] += given
-            self._km[place] += one.km
+            sums.given[place] += given
+            sums.km[place] += one.km
             side.packages += len(one.plan)
             side.split_orders += len(one.plan) > 1
             side.filled_orders += given == wanted
             if promised_at is not None and one.arrives_at is not None and one.arrives_at <= promised_at:
-                self._in_time[place] += 1
+                sums.in_time[place] += 1
             for location_id, _ in one.plan:
                 code = self.network.locations[location_id].code
                 side.load[code] = side.load.get(code, 0) + 1
         if Counter(dict(before.plan)) != Counter(dict(after.plan)):
-            self._differ += 1
-            if len(self._differences) < DIFFERENCES:
-                self._differences.append(
+            sums.differ += 1
+            if len(sums.differences) < DIFFERENCES:
+                sums.differences.append(
                     Difference(order_id, self._codes(before), self._codes(after), before.cost_minor, after.cost_minor)
                 )
 
@@ -138,29 +149,30 @@ class Comparison:
         return {self.network.locations[n].code: units for n, units in one.plan}
 
     def report(self) -> Report:
-        costs = sorted(self._costs.values(), key=lambda one: (-one.orders, one.currency))
+        sums = self.sums
+        costs = sorted(sums.costs.values(), key=lambda one: (-one.orders, one.currency))
         if costs:
-            before, after = self._sides
+            before, after = sums.sides
             before.cost_minor, after.cost_minor = costs[0].before_minor, costs[0].after_minor
-        for place, side in enumerate(self._sides):
-            if self._orders:
+        for place, side in enumerate(sums.sides):
+            if sums.orders:
                 side.cost_per_order_minor = round(side.cost_minor / costs[0].orders, 1)
-                side.fill_rate = round(side.filled_orders / self._orders, 4)
-                side.unit_fill_rate = round(self._given[place] / max(1, self._units), 4)
+                side.fill_rate = round(side.filled_orders / sums.orders, 4)
+                side.unit_fill_rate = round(sums.given[place] / max(1, sums.units), 4)
             if side.packages:
-                side.km_per_package = round(self._km[place] / side.packages, 1)
-            if self._told:
-                side.on_time_rate = round(self._in_time[place] / self._told, 4)
+                side.km_per_package = round(sums.km[place] / side.packages, 1)
+            if sums.told:
+                side.on_time_rate = round(sums.in_time[place] / sums.told, 4)
             side.load = dict(sorted(side.load.items(), key=lambda item: (-item[1], item[0])))
-        before, after = self._sides
+        before, after = sums.sides
         return Report(
             self._profile,
-            self._orders,
-            self._units,
-            self._differ,
+            sums.orders,
+            sums.units,
+            sums.differ,
             before.cost_minor - after.cost_minor,
             before,
             after,
-            self._differences,
+            sums.differences,
             costs,
         )

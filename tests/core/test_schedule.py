@@ -1,0 +1,343 @@
+"""SCH-1 to SCH-4: recurring work is done by one worker at a time, when it is due by the clock of the database."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from ordino.core.clock import Clock, SimulatedClock, elapsed_seconds
+from ordino.core.database import Database, Tx
+from ordino.core.errors import Away
+from ordino.core.leases import LeaseLost, while_leased
+from ordino.core.reactions import Registry, Worker
+from ordino.core.schedule import DutyView, Schedule, schedule
+from ordino.core.settings import Settings
+
+AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
+SOON = Settings(job_lease_seconds=0.6)
+
+
+class Hurrying:
+    """A business whose clock runs 600 times as fast as the machine's."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start, self._begun = start, datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self._start + 600 * (datetime.now(UTC) - self._begun)
+
+
+@pytest.fixture(autouse=True)
+async def nothing_known(database: Database) -> None:
+    await database.pool.execute("TRUNCATE core.duties")
+
+
+async def told_of(database: Database, registry: Registry, name: str) -> DutyView:
+    return next(one for one in await database.read(lambda tx: schedule(tx, registry.recurring)) if one.name == name)
+
+
+async def make_due(database: Database, name: str, seconds_ago: float = 0.0) -> None:
+    await database.pool.execute(
+        "UPDATE core.duties SET next_at = now() - make_interval(secs => $2) WHERE name = $1", name, seconds_ago
+    )
+
+
+async def test_sch_1_a_duty_is_done_by_one_worker_at_a_time_and_told_since_when(database: Database) -> None:
+    registry, at_it, most, told = Registry(), 0, 0, []
+
+    @registry.duty("look", every_seconds=0)
+    async def look(tx: Tx, since: datetime, at: datetime) -> None:
+        nonlocal at_it, most
+        at_it += 1
+        most = max(most, at_it)
+        await asyncio.sleep(0.02)
+        at_it -= 1
+        told.append((since, at))
+
+    workers = [Worker(database, registry=registry) for _ in range(4)]
+    for _ in range(3):
+        await asyncio.gather(*(worker.run_duties() for worker in workers))
+    assert most == 1
+    assert told[0][0] < AT - timedelta(days=365)  # never before
+    assert [since for since, _ in told[1:]] == [at for _, at in told[:-1]]
+
+
+async def test_a_duty_waits_for_its_time_and_survives_its_failures(database: Database) -> None:
+    registry, done = Registry(), []
+
+    @registry.duty("rare", every_seconds=3600)
+    async def rare(tx: Tx, since: datetime, at: datetime) -> None:
+        done.append("rare")
+
+    @registry.duty("broken", every_seconds=0)
+    async def broken(tx: Tx, since: datetime, at: datetime) -> None:
+        done.append("broken")
+        raise RuntimeError("not today")
+
+    @registry.duty("sound", every_seconds=0)
+    async def sound(tx: Tx, since: datetime, at: datetime) -> None:
+        done.append("sound")
+
+    worker = Worker(database, registry=registry)
+    for _ in range(2):
+        await worker.run_duties()
+    assert done == ["rare", "broken", "sound", "broken", "sound"]
+    await worker.run_duties(all=True)
+    assert done[-3:] == ["rare", "broken", "sound"]
+
+
+async def test_sch_1_several_workers_do_it_no_more_often_than_one(database: Database) -> None:
+    registry, done = Registry(), []
+
+    @registry.duty("hourly", every_seconds=3600)
+    async def hourly(tx: Tx, since: datetime, at: datetime) -> None:
+        done.append("in a transaction")
+
+    @registry.leased_duty("long", every_seconds=3600)
+    async def long(database: Database, since: datetime, at: datetime) -> None:
+        done.append("on the database")
+
+    workers = [Worker(database, registry=registry) for _ in range(3)]
+    for _ in range(2):
+        await asyncio.gather(*(worker.run_duties() for worker in workers))
+    assert sorted(done) == ["in a transaction", "on the database"]
+    later = Worker(database, registry=registry)  # one that was started since
+    await later.run_duties()
+    assert len(done) == 2
+
+
+@pytest.mark.parametrize("leased", [False, True])
+async def test_sch_2_what_was_missed_is_done_once(database: Database, leased: bool) -> None:
+    registry, done = Registry(), []
+    if leased:
+
+        @registry.leased_duty("hourly", every_seconds=3600)
+        async def long(database: Database, since: datetime, at: datetime) -> None:
+            done.append(at)
+    else:
+
+        @registry.duty("hourly", every_seconds=3600)
+        async def hourly(tx: Tx, since: datetime, at: datetime) -> None:
+            done.append(at)
+
+    await Worker(database, registry=registry).run_duties()
+    await make_due(database, "hourly", 5 * 3600)
+    for _ in range(3):
+        await Worker(database, registry=registry).run_duties()
+    assert len(done) == 2
+    view = await told_of(database, registry, "hourly")
+    assert view.last_run_at is not None
+    assert view.next_at == view.last_run_at + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("clock", [Hurrying(AT), SimulatedClock(AT)], ids=["600 times as fast", "a day at once"])
+async def test_sch_2_intervals_are_of_the_machine_and_what_is_told_of_the_business(
+    database_url: str, clock: Clock
+) -> None:
+    registry, told = Registry(), []
+
+    @registry.duty("often", every_seconds=30)
+    async def often(tx: Tx, since: datetime, at: datetime) -> None:
+        told.append((since, at))
+
+    async with await Database.open(database_url, clock=clock) as database:
+        await Worker(database, registry=registry).run_duties()
+        if isinstance(clock, SimulatedClock):
+            clock.advance_to(AT + timedelta(days=1))
+        else:
+            await asyncio.sleep(0.2)  # two minutes of the business
+        await Worker(database, registry=registry).run_duties()
+        assert len(told) == 1
+        await make_due(database, "often")
+        await Worker(database, registry=registry).run_duties()
+        assert len(told) == 2
+        assert told[1][0] == told[0][1] >= AT
+        assert told[1][1] - told[0][1] >= timedelta(seconds=60)
+
+
+async def test_sch_3_whoever_died_holds_it_until_the_lease_ends_and_no_longer(database: Database) -> None:
+    registry, told = Registry(), []
+
+    @registry.leased_duty("long", every_seconds=3600)
+    async def long(database: Database, since: datetime, at: datetime) -> None:
+        told.append(since)
+
+    await Worker(database, registry=registry).run_duties()
+    await database.pool.execute(
+        "UPDATE core.duties SET next_at = now(), lease = gen_random_uuid(), leased_until = now() + interval '1 hour'"
+        " WHERE name = 'long'"
+    )
+    await Worker(database, registry=registry).run_duties()
+    assert len(told) == 1
+    assert (await told_of(database, registry, "long")).running
+    await database.pool.execute("UPDATE core.duties SET leased_until = now() WHERE name = 'long'")
+    await Worker(database, registry=registry).run_duties()
+    assert len(told) == 2
+    assert not (await told_of(database, registry, "long")).running
+
+
+async def test_sch_3_a_worker_that_is_told_to_stop_leaves_long_work_to_the_others_at_once(database: Database) -> None:
+    registry, begun, ended = Registry(), asyncio.Event(), []
+
+    @registry.leased_duty("long", every_seconds=3600)
+    async def long(database: Database, since: datetime, at: datetime) -> None:
+        first = not begun.is_set()
+        begun.set()
+        await asyncio.sleep(3600 if first else 0)
+        ended.append(since)
+
+    stop = asyncio.Event()
+    working = asyncio.create_task(Worker(database, registry=registry).schedule.run(stop))
+    await begun.wait()
+    stop.set()
+    async with asyncio.timeout(60):
+        await working
+    assert ended == []
+    await Worker(database, registry=registry).run_duties()
+    assert len(ended) == 1
+
+
+async def long_work(database: Database, *, workers: int = 2) -> int:
+    """How many of some workers did work that lasts three times as long as its lease."""
+    registry, done = Registry(), []
+
+    @registry.leased_duty("long", every_seconds=3600)
+    async def long(database: Database, since: datetime, at: datetime) -> None:
+        done.append(since)
+        await asyncio.sleep(1.8)
+
+    async def work() -> None:
+        schedule = Schedule(database, registry.duties, settings=SOON)
+        for _ in range(12):
+            await schedule.run_due(wait=False)
+            await asyncio.sleep(0.1)
+        await schedule.run_due()
+
+    await asyncio.gather(*(work() for _ in range(workers)))
+    return len(done)
+
+
+async def test_sch_1_a_lease_is_renewed_while_the_work_goes_on(database: Database) -> None:
+    assert await long_work(database) == 1
+
+
+async def test_without_the_renewal_two_workers_would_be_at_it(database: Database) -> None:
+    async def forgetful(work: Any, renew: Any, *, seconds: float, since: float) -> Any:
+        return await work()
+
+    with patch("ordino.core.schedule.while_leased", forgetful):
+        assert await long_work(database) == 2
+
+
+@pytest.mark.parametrize("answer", ["another's", "away", "silent"])
+async def test_lea_2_work_is_stopped_once_its_lease_cannot_be_renewed(answer: str) -> None:
+    stopped = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            stopped.set()
+
+    async def renew() -> bool:
+        if answer == "away":
+            raise Away("The database is away.")
+        if answer == "silent":
+            await asyncio.sleep(3600)
+        return False
+
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(LeaseLost):
+        await while_leased(work, renew, seconds=0.3, since=elapsed_seconds())
+    assert stopped.is_set()
+    assert loop.time() - began < 3
+
+
+@pytest.mark.parametrize("leased", [False, True])
+async def test_sch_4_a_failure_is_kept_and_tried_again_at_the_next_time(database: Database, leased: bool) -> None:
+    registry, tries, fails = Registry(), [], True
+
+    def attempt() -> None:
+        tries.append(1)
+        if fails:
+            raise RuntimeError("the disk is full\x00")
+
+    if leased:
+
+        @registry.leased_duty("broken", every_seconds=3600)
+        async def long(database: Database, since: datetime, at: datetime) -> None:
+            attempt()
+    else:
+
+        @registry.duty("broken", every_seconds=3600)
+        async def broken(tx: Tx, since: datetime, at: datetime) -> None:
+            await tx.execute("SELECT 1")
+            attempt()
+
+    for times in (1, 2):
+        for _ in range(3):
+            await Worker(database, registry=registry).run_duties()
+        view = await told_of(database, registry, "broken")
+        assert (len(tries), view.failures, view.last_error) == (times, times, "RuntimeError: the disk is full")
+        assert view.failed_at is not None
+        assert view.next_at is not None
+        assert view.next_at > view.failed_at
+        await make_due(database, "broken")
+    fails = False
+    await Worker(database, registry=registry).run_duties()
+    view = await told_of(database, registry, "broken")
+    assert (len(tries), view.failures, view.last_error) == (3, 0, "RuntimeError: the disk is full")
+    assert view.took_seconds is not None
+
+
+async def test_how_often_may_come_from_a_setting_and_none_is_never(database: Database) -> None:
+    registry, done = Registry(), []
+
+    @registry.duty("set", every_seconds=lambda settings: 60.0 * settings.reevaluate_minutes or None)
+    async def often(tx: Tx, since: datetime, at: datetime) -> None:
+        """Look around.
+
+        Closely.
+        """
+        done.append(at)
+
+    def worker(minutes: int) -> Worker:
+        return Worker(database, registry=registry, settings=Settings(reevaluate_minutes=minutes))
+
+    assert (await told_of(database, registry, "set")).next_at is None
+    await worker(0).run_duties()
+    assert done == []
+    assert (await told_of(database, registry, "set")).every_seconds is None
+    await worker(60).run_duties()
+    view = await told_of(database, registry, "set")
+    assert (len(done), view.every_seconds, view.sentence) == (1, 3600.0, "Look around.")
+    await worker(1).run_duties()  # not done yet, but due sooner than before
+    sooner = await told_of(database, registry, "set")
+    assert (len(done), sooner.every_seconds) == (1, 60.0)
+    assert view.next_at is not None
+    assert sooner.next_at is not None
+    assert sooner.next_at < view.next_at - timedelta(minutes=58)
+
+
+async def test_what_an_older_version_wrote_down_is_gone_on_with(database: Database) -> None:
+    registry, told = Registry(), []
+    await database.pool.execute("INSERT INTO core.duties (name, done_at) VALUES ('old', $1)", AT)
+
+    @registry.duty("old", every_seconds=3600)
+    async def old(tx: Tx, since: datetime, at: datetime) -> None:
+        told.append(since)
+
+    await Worker(database, registry=registry).run_duties()
+    assert told == [AT]
+
+
+async def test_every_worker_tidies_up_in_the_same_way(database: Database) -> None:
+    await Worker(database, registry=Registry()).run_duties()
+    shown = await database.read(lambda tx: schedule(tx, {}))
+    assert [one.name for one in shown] == ["forget_answers", "forget_jobs"]
+    assert all(one.last_run_at is not None and one.failures == 0 for one in shown)
