@@ -217,7 +217,7 @@ TURNS: dict[str, str] = (
         (
             "write_sellers", "write_channels", "write_locations", "write_networks", "clear_members", "clear_channel_networks",
             "write_carrier_services", "clear_lanes", "clear_rates", "clear_zones", "write_postal_codes", "write_pickups",
-            "write_capacity_days", "write_exchange_rates",
+            "write_capacity_days", "write_exchange_rates", "forget_reopened",
         ),
         "whoever changes the network takes turns (hold_revision)",
     )

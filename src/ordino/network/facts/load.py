@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.statements import statements
+from ordino.core.upserts import NETWORK_PARTS
 from ordino.network.exchange import all_rates
 from ordino.network.facts.closed import Closures
 from ordino.network.facts.model import CapacityDays, Channel, Channels, Closed, Location, Pickups, Serving
@@ -18,7 +21,15 @@ from ordino.network.facts.places import PostalCodes
 from ordino.network.postal import beginning
 from ordino.network.rates import Service, Zone
 
+Part = TypeVar("Part")
 sql = statements("ordino.network")
+core_sql = statements("ordino.core")
+
+
+REOPENED_KEPT = 1000
+"""What has become of closures is told to whoever has kept them for at most so many revisions of them."""
+OTHERS = "network"
+"""In the numbers of facts: what the whole has counted beyond its parts."""
 
 
 async def facts(tx: Tx) -> NetworkFacts:
@@ -27,18 +38,61 @@ async def facts(tx: Tx) -> NetworkFacts:
 
 
 async def _load(tx: Tx) -> NetworkFacts:
-    return NetworkFacts.of(
-        Parts(
-            locations=await _locations(tx),
-            services=await _services(tx),
-            channels=await _channels(tx),
-            postal_codes=await _postal_codes(tx),
-            closures=await _closures(tx),
-            pickups=await _pickups(tx),
-            capacity_days=await _capacity_days(tx),
-            rates=await all_rates(tx),
-        )
+    """What has changed since the process read the network last is read, and the rest is kept with all that was found out about it.
+
+    All parts are of one moment: the number of the whole is the same before and after they are read (``core.kept``).
+    """
+    numbers = await _numbers(tx)
+    before: NetworkFacts | None = kept.last(tx, "network")
+    if before is None or before.numbers.get(OTHERS) != numbers[OTHERS]:
+        before = None
+    reading = _Reading(tx, numbers, before)
+    parts = Parts(
+        locations=await reading.part("locations", lambda parts: parts.locations, _locations),
+        services=await reading.part("carrier_services", lambda parts: parts.services, _services),
+        channels=await reading.part("channels", lambda parts: parts.channels, _channels),
+        postal_codes=await reading.part("postal_codes", lambda parts: parts.postal_codes, _postal_codes),
+        closures=await reading.closures(),
+        pickups=await reading.part("carrier_pickups", lambda parts: parts.pickups, _pickups),
+        capacity_days=await reading.part("capacity_days", lambda parts: parts.capacity_days, _capacity_days),
+        rates=await reading.part("exchange_rates", lambda parts: parts.rates, all_rates),
     )
+    return NetworkFacts.of(parts, before, numbers)
+
+
+async def _numbers(tx: Tx) -> dict[str, int]:
+    """The revisions of the parts as this transaction sees them, and under ``OTHERS`` what the whole has counted beyond them."""
+    seen = tx.revisions
+    if seen is None or "network" in tx.changed:
+        seen = {row["name"]: row["number"] for row in await core_sql.revisions(tx)}
+    numbers = {part: seen[part] for part in NETWORK_PARTS}
+    return {**numbers, OTHERS: seen["network"] - sum(numbers.values())}
+
+
+class _Reading(Struct, frozen=True):
+    """One look at the network; ``before`` is what was kept of it, if its parts may be kept on."""
+
+    tx: Tx
+    numbers: Mapping[str, int]
+    before: NetworkFacts | None
+
+    async def part(self, name: str, of: Callable[[Parts], Part], read: Callable[[Tx], Awaitable[Part]]) -> Part:
+        """The part that was kept, if it has not changed; else as it is read now."""
+        if self.before is not None and self.before.numbers[name] == self.numbers[name]:
+            return of(self.before.parts)
+        return await read(self.tx)
+
+    async def closures(self) -> Closures:
+        """There are many, and they come and go: of those that were kept, only what is different is read."""
+        now, since = self.numbers["closures"], None if self.before is None else self.before.numbers["closures"]
+        if self.before is None or since is None or now - since > REOPENED_KEPT:
+            return await _closures(self.tx)
+        known = self.before.parts.closures
+        if now == since:
+            return known
+        rows = await sql.closures_since(self.tx, number=since)
+        written = [Closed(*tuple(row)[:-1]) for row in rows if row["counts"]]
+        return known.changed(written, [row["code"] for row in rows if not row["counts"]])
 
 
 async def _locations(tx: Tx) -> Mapping[int, Location]:
