@@ -227,7 +227,7 @@ TURNS: dict[str, str] = (
     | dict.fromkeys(
         ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted"), "a duty: one worker at a time"
     )
-    | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent"), "whoever took the reactions has them for itself")
+    | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent", "take_unjudged"), "whoever took the reactions has them for itself")
     | dict.fromkeys(
         ("move_detail", "record_detail_moves", "move_unavailable", "let_in_unavailable", "recount_shortfalls", "resolve_shortfalls"),
         "the positions are held",

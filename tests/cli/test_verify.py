@@ -488,6 +488,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"UPDATE inventory.moves SET line_no = 3 WHERE order_id = {_of('returned')} AND line_no = 1 AND kind = 'returned'",
         set(),
     ),
+    "what_is_kept_for_shadows_is_to_be_judged": (
+        f"INSERT INTO sourcing.unjudged (unjudged_id, orders, at, format, seen) VALUES ({_NO_CAUSE}, 1, now(), 1, '')",
+        set(),
+    ),
     "sku_codes_lead_to_their_skus": ("UPDATE catalog.sku_codes SET code = 'renamed' WHERE sku_id = 5", set()),
     "customer_keys_lead_to_their_customers": (
         f"INSERT INTO orders.customers (customer_id, seller_id, external_id, since) VALUES ({_NO_CAUSE}, 1, 'nobody', now())",

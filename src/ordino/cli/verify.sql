@@ -901,6 +901,16 @@ FROM (SELECT order_id, line_no, sum(refund_minor) AS refund_minor FROM aftercare
 JOIN orders.lines l USING (order_id, line_no)
 WHERE r.refund_minor > l.refunded_minor;
 
+-- shadows --------------------------------------------------------------------------------------------------------------
+
+-- name: what_is_kept_for_shadows_is_to_be_judged
+-- SRC-8: What shadow profiles are still to judge has the reaction that judges it.
+SELECT unjudged_id, orders AS found, 0 AS expected
+FROM (SELECT unjudged_id, orders FROM sourcing.unjudged) u
+LEFT JOIN (SELECT DISTINCT subject_id AS unjudged_id, true AS queued FROM core.reactions WHERE kind = 'judge_shadows') r
+    USING (unjudged_id)
+WHERE queued IS NULL;
+
 -- look-ups -------------------------------------------------------------------------------------------------------------
 
 -- name: sku_codes_lead_to_their_skus
