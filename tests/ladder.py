@@ -231,7 +231,7 @@ TURNS: dict[str, str] = (
         (
             "write_sellers", "write_channels", "write_locations", "write_networks", "clear_members", "clear_channel_networks",
             "write_carrier_services", "clear_lanes", "clear_rates", "clear_zones", "write_postal_codes", "write_pickups",
-            "write_capacity_days", "write_exchange_rates",
+            "write_capacity_days", "write_exchange_rates", "forget_reopened",
         ),
         "whoever changes the network takes turns (hold_revision)",
     )
@@ -243,7 +243,7 @@ TURNS: dict[str, str] = (
     )
     | dict.fromkeys(("adopt_events", "position_sets"), "whoever gives positions holds the log (hold_log)")
     | dict.fromkeys(("settle_job_rows", "forget_inputs"), "the job is leased, or over before it began: one transaction at a time")
-    | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent"), "whoever took the reactions has them for itself")
+    | dict.fromkeys(("finish", "finish_leased", "postpone", "mark_sent", "take_unjudged"), "whoever took the reactions has them for itself")
     | dict.fromkeys(
         ("move_detail", "record_detail_moves", "move_unavailable", "let_in_unavailable", "recount_shortfalls", "resolve_shortfalls"),
         "the positions are held",

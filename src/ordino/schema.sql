@@ -16,7 +16,8 @@ CREATE SCHEMA flows;
 
 -- How often the slow-changing facts (network, flows, profiles, ...) have changed: what a process keeps of them is good for one
 -- number. 'promises' counts changes that touch what may be promised of any SKU, 'published' those that the feed has told; 'retired'
--- counts changes of what is no longer sold, 'retired_published' those that the feed has told.
+-- counts changes of what is no longer sold, 'retired_published' those that the feed has told. 'network' counts every change of a part
+-- of the network, and each part counts its own.
 CREATE TABLE core.revisions (
     name text NOT NULL,
     number bigint NOT NULL,
@@ -24,7 +25,8 @@ CREATE TABLE core.revisions (
 );
 INSERT INTO core.revisions (name, number) VALUES ('network', 0), ('flows', 0), ('profiles', 0), ('rules', 0), ('kits', 0),
     ('promises', 0), ('published', 0), ('counting', 0), ('tracking', 0), ('retired', 1), ('retired_published', 0), ('goods', 0),
-    ('looked_at', 0), ('seen_by_warehouse', 0);
+    ('looked_at', 0), ('seen_by_warehouse', 0), ('locations', 0), ('carrier_services', 0), ('channels', 0), ('postal_codes', 0),
+    ('closures', 0), ('carrier_pickups', 0), ('capacity_days', 0), ('exchange_rates', 0);
 
 -- Integer keys handed out in blocks, so that no growing table needs a sequence.
 CREATE TABLE core.counters (
@@ -473,11 +475,20 @@ CREATE TABLE network.closures (
     starts_at timestamptz NOT NULL,
     ends_at timestamptz,
     reason text NOT NULL,
+    number bigint NOT NULL DEFAULT 0,  -- the revision of closures in which it was written last
     CONSTRAINT closures_pk PRIMARY KEY (code),
     CONSTRAINT a_location_is_closed FOREIGN KEY (location_id) REFERENCES network.locations,
     CONSTRAINT a_location_is_closed_for_a_channel FOREIGN KEY (channel_id) REFERENCES catalog.channels,
     CONSTRAINT a_closure_ends_after_it_starts CHECK (ends_at > starts_at),
     CONSTRAINT a_closure_lies_within_the_calendar CHECK (isfinite(starts_at) AND isfinite(ends_at))
+);
+CREATE INDEX closures_by_number ON network.closures (number);
+
+-- Closures that were taken back lately, so that whoever keeps closures does not have to read all of them again.
+CREATE TABLE network.reopened (
+    code text NOT NULL,
+    number bigint NOT NULL,            -- the revision of closures in which it was taken back
+    CONSTRAINT reopened_pk PRIMARY KEY (code)
 );
 
 -- When a carrier collects at a location; where a service has none, its parcels leave at the cut-off.
@@ -1004,6 +1015,18 @@ CREATE TABLE sourcing.shadows (
     CONSTRAINT shadows_pk PRIMARY KEY (order_id, version)
 );
 CREATE INDEX shadows_by_version ON sourcing.shadows (version, order_id);
+
+-- What sets of orders were decided on while shadows were on: a reaction decides on it with every shadow, and deletes it.
+CREATE TABLE sourcing.unjudged (
+    unjudged_id uuid NOT NULL,
+    orders int NOT NULL,               -- how many the set has
+    at timestamptz NOT NULL,
+    format smallint NOT NULL,
+    seen bytea NOT NULL,               -- as the format says (orders/shadows.py)
+    CONSTRAINT unjudged_pk PRIMARY KEY (unjudged_id)
+);
+-- It is compressed already.
+ALTER TABLE sourcing.unjudged ALTER COLUMN seen SET STORAGE EXTERNAL;
 
 -- Runs that looked for better plans for orders that nobody works on yet, and what they saved.
 CREATE TABLE sourcing.reevaluations (

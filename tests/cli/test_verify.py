@@ -518,6 +518,10 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         "INSERT INTO core.subscriptions (name, reader, position, place, created_at) VALUES ('ahead', 'program', 7, 0, now())",
         set(),
     ),
+    "what_is_kept_for_shadows_is_to_be_judged": (
+        f"INSERT INTO sourcing.unjudged (unjudged_id, orders, at, format, seen) VALUES ({_NO_CAUSE}, 1, now(), 1, '')",
+        set(),
+    ),
     "sku_codes_lead_to_their_skus": ("UPDATE catalog.sku_codes SET code = 'renamed' WHERE sku_id = 5", set()),
     "customer_keys_lead_to_their_customers": (
         f"INSERT INTO orders.customers (customer_id, seller_id, external_id, since) VALUES ({_NO_CAUSE}, 1, 'nobody', now())",

@@ -16,8 +16,8 @@ from ordino.core import kept
 from ordino.core.database import Database, Tx
 from ordino.core.statements import statements
 from ordino.inventory.rules import Buffer, RuleKind, book, general, upsert_buffers
-from ordino.network import facts as facts_module
 from ordino.network.facts import facts
+from ordino.network.facts import load as facts_load
 from ordino.network.model import Location, Member, Network
 from ordino.network.read import locations as read_locations
 from ordino.network.upsert import upsert_locations, upsert_networks
@@ -149,7 +149,7 @@ async def opened_while_read(database: Database, prefix: str, monkeypatch: pytest
     """A location opens after the locations were read, and before the networks are."""
     world, place = await prepared(database, prefix)
     change, check = grows(world, place)
-    real, opened = facts_module.sql, False
+    real, opened = facts_load.sql, False
 
     class Between:
         def __getattr__(self, name: str) -> Any:
@@ -162,7 +162,7 @@ async def opened_while_read(database: Database, prefix: str, monkeypatch: pytest
                 await database.transact(lambda other: change(other, 1))
             return await real.all_networks(tx)
 
-    monkeypatch.setattr(facts_module, "sql", Between())
+    monkeypatch.setattr(facts_load, "sql", Between())
     await database.pool.execute("UPDATE core.revisions SET number = number + 1 WHERE name = 'network'")
     return check
 

@@ -182,6 +182,12 @@ async def test_a_closed_location_promises_nothing(database: Database, world: Wor
         AT,
     )
     assert sure(refused, NotUpserted).pointer == "/ends_at"
+    early = Closure(
+        code=outage.code, location=world.location, ends_at=AT + timedelta(hours=1), reason="it starts later"
+    )
+    [refused] = await in_one(database, upsert_closures, [early], AT)
+    assert "end it after that, or send `starts_at`" in sure(refused, NotUpserted).detail
+    assert await database.read(lambda tx: closures(tx, [outage.code])) == [stocktake]
 
 
 async def test_rules_that_say_nothing_or_too_much_are_refused(database: Database, world: World) -> None:

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from holidays import country_holidays
 
-from ordino.network import facts as facts_module
 from ordino.network.facts import Location, NetworkFacts
+from ordino.network.facts.calendar import days_off, is_holiday
+from ordino.network.facts.tariff import REMEMBERED
 from ordino.network.rates import Service, Zone
 
 WEEKDAYS = frozenset({1, 2, 3, 4, 5})
@@ -99,7 +100,8 @@ def test_facts_that_are_apart_share_nothing_that_changes() -> None:
     shared = network()
     apart = shared.apart()
     before = asked(shared, 1, 0)
-    assert not any((apart._destinations, apart._ship_by, apart._arrivals, apart.places.routes))
+    assert all((shared.calendar.left, shared.calendar.arrived, shared.places.routes))
+    assert not any((apart.calendar.left, apart.calendar.arrived, apart.places.routes))
     assert asked(apart, 1, 0) == before
     priced, own = shared.priced_in("USD", MONDAY), apart.priced_in("USD", MONDAY)
     assert (priced, own) == (shared, apart)  # nothing to convert: themselves, not each other
@@ -113,13 +115,13 @@ def test_a_year_of_holidays_is_there_as_a_whole_or_not_at_all() -> None:
     calendar = country_holidays("US", years=range(2019, 2031))
     for year in range(2020, 2030):
         every = {date(year, 1, 1) + timedelta(days=n) for n in range(366)}
-        off = {day for day in every if facts_module._is_holiday("US", day)}
+        off = {day for day in every if is_holiday("US", day)}
         assert off == {day for day in every if day in calendar}
-        assert isinstance(facts_module._days_off("US", year), frozenset)
+        assert isinstance(days_off("US", year), frozenset)
 
 
 def test_what_is_remembered_is_bounded() -> None:
     shared = network()
-    for n in range(3 * facts_module.REMEMBERED):
+    for n in range(3 * REMEMBERED):
         shared.remember(("x", n), shared, object)
-    assert len(shared._remembered) <= facts_module.REMEMBERED
+    assert len(shared.tariff.remembered) <= REMEMBERED

@@ -122,5 +122,5 @@ async def test_every_promise_has_the_cut_off_of_its_own_day_whatever_threads_thi
     assert set(done) == set(acts)
     shared = await database.read(facts)
     assert owned  # each thread had facts of its own, whatever was written
-    assert len({id(one._ship_by) for one in (*owned, shared)}) == len(owned) + 1
+    assert len({id(one.calendar.left) for one in (*owned, shared)}) == len(owned) + 1
     await assert_clean(database)

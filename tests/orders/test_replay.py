@@ -1,4 +1,4 @@
-"""Candidates on past orders, against the stock as it then was, and as shadows of the live profiles; nothing is changed."""
+"""Candidates on past orders, against the stock as it then was; nothing is changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ordino.inventory.adjust import Receipt, receive
 from ordino.inventory.holds import Held, HoldLine, NewHold, hold
 from ordino.orders.model import Placed
 from ordino.orders.place import place
-from ordino.orders.replay import replay, shadow_report
+from ordino.orders.replay import replay
 from ordino.orders.sourcing_api import routes
 from ordino.sourcing import versions
 from ordino.sourcing.document import packaged
-from steps import assert_clean, client, in_one
+from steps import client, in_one
 from world import PLACES, World, small_world
 
 MONDAY = datetime(2027, 3, 1, 15, 0, tzinfo=UTC)
@@ -139,25 +139,6 @@ async def test_what_came_later_was_not_there_then(database: Database) -> None:
     far = ONLY_FAR.format(location="sc-loc-5")
     report = await replay(database, far, MONDAY, MONDAY + timedelta(hours=1), channel=world.channel)
     assert (report.orders, report.after.filled_orders, report.after.load) == (2, 1, {"sc-loc-5": 1})
-
-
-async def test_a_shadow_decides_beside_the_live_profile_and_changes_nothing(database: Database) -> None:
-    world = await small_world(database, prefix="sd-", locations=5, skus=1, stock=10)
-    text = ONLY_FAR.format(location=world.locations[4])
-    version = await database.transact(lambda tx: versions.draft(tx, text, at=MONDAY))
-    await put(database, world, 1, MONDAY)
-    await database.transact(lambda tx: versions.shadow(tx, version, on=True))
-    for _ in range(3):
-        await put(database, world, 1, MONDAY)
-    [refused] = await in_one(database, place, [world.order("too-many", 1000)], MONDAY)
-    assert not isinstance(refused, Placed)
-    await database.transact(lambda tx: versions.shadow(tx, version, on=False))
-    await put(database, world, 1, MONDAY)
-    report = await database.read(lambda tx: shadow_report(tx, version))
-    assert (report.profile, report.orders, report.differ) == ("far", 3, 3)
-    assert report.before.load == {world.locations[0]: 3}
-    assert report.after.load == {world.locations[4]: 3}
-    await assert_clean(database)
 
 
 async def test_what_cannot_be_replayed_is_refused(database: Database) -> None:

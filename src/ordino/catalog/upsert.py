@@ -76,7 +76,7 @@ async def upsert_sellers(tx: Tx, sellers: Sequence[Seller], *, at: datetime) -> 
         ]
 
     outcomes = await in_rounds(sellers, code=lambda seller: seller.code, fault=_seller_fault, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, "channels")
     return outcomes
 
 
@@ -117,7 +117,7 @@ async def upsert_channels(tx: Tx, channels: Sequence[Channel], *, at: datetime) 
         return [outcomes[code] for code in codes]
 
     outcomes = await in_rounds(channels, code=lambda channel: channel.code, fault=lambda channel: None, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, "channels")
     return outcomes
 
 

@@ -289,7 +289,7 @@ def replay(
 @sourcing_app.command
 def report(version: int, *, json: Json = False) -> None:
     """How a version that was tried on live orders compares."""
-    from ordino.orders.replay import shadow_report
+    from ordino.orders.shadows import shadow_report
 
     found = on_database(lambda database: database.read(lambda tx: shadow_report(tx, version)))
     show(found, lambda: report_tables(found, "live"), json=json)

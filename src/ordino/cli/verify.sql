@@ -919,6 +919,16 @@ FROM (SELECT job_id, done, total FROM core.jobs WHERE state = 'done') j
 LEFT JOIN (SELECT job_id, count(*) AS open FROM core.job_rows WHERE outcome IS NULL GROUP BY job_id) o USING (job_id)
 WHERE j.done IS DISTINCT FROM j.total OR o.open > 0;
 
+-- shadows --------------------------------------------------------------------------------------------------------------
+
+-- name: what_is_kept_for_shadows_is_to_be_judged
+-- SRC-8: What shadow profiles are still to judge has the reaction that judges it.
+SELECT unjudged_id, orders AS found, 0 AS expected
+FROM (SELECT unjudged_id, orders FROM sourcing.unjudged) u
+LEFT JOIN (SELECT DISTINCT subject_id AS unjudged_id, true AS queued FROM core.reactions WHERE kind = 'judge_shadows') r
+    USING (unjudged_id)
+WHERE queued IS NULL;
+
 -- look-ups -------------------------------------------------------------------------------------------------------------
 
 -- name: sku_codes_lead_to_their_skus

@@ -49,6 +49,14 @@ async def current(tx: Tx, name: str, load: Callable[[Tx], Awaitable[T]]) -> T:
     return facts
 
 
+def last(tx: Tx, name: str) -> Any | None:
+    """The facts called ``name`` that the process has kept last, whether or not they still stand; None if there are none. What is
+    loaded anew may share with them whatever has not changed since.
+    """
+    found = tx.kept.get(name)
+    return found[1].facts if found is not None and isinstance(found[1], _Kept) else None
+
+
 async def _look(tx: Tx, name: str, load: Load) -> None:
     """Make ``tx.facts`` and ``tx.revisions`` hold all that the process knows, and ``name``, as of one moment.
 

@@ -159,6 +159,14 @@ async def take_ids(tx: Tx, name: str, codes: Sequence[str]) -> dict[str, int]:
     return {code: first + place for place, code in enumerate(codes)}
 
 
+NETWORK_PARTS = (
+    "locations", "carrier_services", "channels", "postal_codes", "closures", "carrier_pickups", "capacity_days", "exchange_rates",
+)  # fmt: skip
+"""What the network is made of: each part has a revision of its own beside that of the whole. Channels are read with their sellers
+and networks, carrier services with their zones, rates and lanes.
+"""
+
+
 async def hold_network(tx: Tx) -> None:
     """Changes of the network take turns: what this transaction reads of it stands until the commit. Readers do not wait."""
     await kept.hold(tx, "network")
@@ -169,14 +177,23 @@ async def share_network(tx: Tx) -> None:
     await kept.share(tx, "network")
 
 
-async def network_changed(tx: Tx, outcomes: Iterable[Outcome], *, promises: bool = False) -> None:
-    """Everybody who keeps facts of the network reads them again, if anything was written. ``promises``: what may be promised
-    may have changed with it, and is published anew.
+async def network_changed(tx: Tx, outcomes: Iterable[Outcome], part: str, *, promises: bool = False) -> None:
+    """Everybody who keeps facts of the network reads this part of them again, if anything was written. ``promises``: what may be
+    promised may have changed with it, and is published anew.
     """
     if wrote(outcomes):
-        await kept.changed(tx, "network")
-        if promises:
-            await kept.changed(tx, "promises")
+        await part_changed(tx, part, promises=promises)
+
+
+async def part_changed(tx: Tx, part: str, *, promises: bool = False) -> None:
+    """A part of the network is different in this transaction, which holds the network. The whole counts with its parts, one by one:
+    what it has counted beyond them was written by a version of Ordino that knows no parts, and then all of them are read again.
+    """
+    assert part in NETWORK_PARTS, f"the network has no part {part}"
+    await kept.changed(tx, part)
+    await kept.changed(tx, "network")
+    if promises:
+        await kept.changed(tx, "promises")
 
 
 _ERRORS: dict[Reason, type[Refused]] = {Reason.INVALID: Invalid, Reason.UNKNOWN: Refused, Reason.CONFLICT: Conflict}

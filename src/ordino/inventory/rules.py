@@ -239,6 +239,16 @@ Position = tuple[int, int]
 """(SKU id, location id)"""
 
 
+class Pages(Struct, frozen=True, array_like=True):
+    """What a book says, as it can be kept outside of memory."""
+
+    general: General
+    of_skus: Mapping[int, Mapping[str, Sequence[Rule]]]
+    categories: Mapping[int, str]
+    on_hand: Mapping[Position, int]
+    reserved: Mapping[Position, Mapping[int, int]]
+
+
 class Book:
     """The rules for some SKUs, with all that they need to know of them."""
 
@@ -257,6 +267,15 @@ class Book:
         self._reserved = reserved
         self._found: dict[tuple[object, ...], Rule | None] = {}
         self.allocates = RuleKind.ALLOCATION in general.kinds
+
+    @classmethod
+    def of(cls, pages: Pages) -> Book:
+        """The book that had these pages."""
+        return cls(pages.general, pages.of_skus, pages.categories, pages.on_hand, pages.reserved)
+
+    @property
+    def pages(self) -> Pages:
+        return Pages(self._general, self._of_skus, self._categories, self.on_hand, self._reserved)
 
     def buffer(
         self, serving: Serving, channel_id: int | None, sku_id: int, location: Location

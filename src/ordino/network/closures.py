@@ -7,14 +7,24 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ordino.core import kept
 from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
 from ordino.core.times import NEEDS_OFFSET, Instant
-from ordino.core.upserts import NotUpserted, Outcome, Reason, Text, hold_network, in_rounds, network_changed, outcome
+from ordino.core.upserts import (
+    NotUpserted,
+    Outcome,
+    Reason,
+    Text,
+    hold_network,
+    in_rounds,
+    network_changed,
+    outcome,
+    part_changed,
+)
 from ordino.network.facts import facts
+from ordino.network.facts.load import REOPENED_KEPT
 
 sql = statements("ordino.network")
 
@@ -38,14 +48,21 @@ class Reopened(Struct, frozen=True):
     code: str
 
 
-async def upsert_closures(tx: Tx, closures: Sequence[Closure], *, at: datetime) -> list[Outcome]:
+async def upsert_closures(tx: Tx, wanted: Sequence[Closure], *, at: datetime) -> list[Outcome]:
     """Each by its code. What is not released leaves the location within seconds of the closure's begin (``orders/leave.py``)."""
-    if not closures:
+    if not wanted:
         return []
     await hold_network(tx)
     network = await facts(tx)
 
     async def one(closure: Closure) -> Outcome:
+        if closure.starts_at is None and closure.ends_at is not None:
+            for known in await closures(tx, [closure.code]):
+                if known.starts_at is not None and closure.ends_at <= known.starts_at:
+                    detail = (
+                        f"This closure starts at {known.starts_at.isoformat()}; end it after that, or send `starts_at`."
+                    )
+                    return NotUpserted(closure.code, Reason.INVALID, detail, "/ends_at")
         location_id = network.location_ids.get(closure.location)
         if location_id is None:
             detail = f"There is no location {closure.location!r}; create it with PUT /v1/locations."
@@ -79,8 +96,8 @@ async def upsert_closures(tx: Tx, closures: Sequence[Closure], *, at: datetime) 
             )
         return None
 
-    outcomes = await in_rounds(closures, code=lambda closure: closure.code, fault=fault, apply=apply)
-    await network_changed(tx, outcomes, promises=True)
+    outcomes = await in_rounds(wanted, code=lambda closure: closure.code, fault=fault, apply=apply)
+    await network_changed(tx, outcomes, "closures", promises=True)
     return outcomes
 
 
@@ -89,8 +106,8 @@ async def reopen(tx: Tx, code: str) -> Reopened:
     await hold_network(tx)
     if not await sql.drop_closure(tx, code=code):
         raise NotFound(f"There is no closure {code!r}.")
-    await kept.changed(tx, "network")
-    await kept.changed(tx, "promises")
+    await sql.forget_reopened(tx, keep=REOPENED_KEPT)
+    await part_changed(tx, "closures", promises=True)
     return Reopened(code)
 
 

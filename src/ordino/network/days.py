@@ -8,12 +8,20 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ordino.core import kept
 from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, NotFound
 from ordino.core.statements import statements
-from ordino.core.upserts import NotUpserted, Outcome, Reason, hold_network, in_rounds, network_changed, outcome
+from ordino.core.upserts import (
+    NotUpserted,
+    Outcome,
+    Reason,
+    hold_network,
+    in_rounds,
+    network_changed,
+    outcome,
+    part_changed,
+)
 from ordino.network.facts import facts
 from ordino.network.model import LocalTime, WorkingDays
 
@@ -88,7 +96,7 @@ async def upsert_carrier_pickups(tx: Tx, pickups: Sequence[CarrierPickup], *, at
         return _outcomes([pickup.code for pickup in batch], refused, {row["code"]: row["new"] for row in rows})
 
     outcomes = await in_rounds(pickups, code=lambda pickup: pickup.code, fault=_sound, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, "carrier_pickups")
     return outcomes
 
 
@@ -119,7 +127,7 @@ async def drop_pickup(tx: Tx, code: str) -> Dropped:
     await hold_network(tx)
     if not await sql.drop_pickup(tx, code=code):
         raise NotFound(f"There is no carrier pickup {code!r}.")
-    await kept.changed(tx, "network")
+    await part_changed(tx, "carrier_pickups")
     return Dropped(code)
 
 
@@ -149,7 +157,7 @@ async def upsert_capacity_days(tx: Tx, days: Sequence[CapacityDay], *, at: datet
         return _outcomes([day.code for day in batch], refused, written)
 
     outcomes = await in_rounds(days, code=lambda day: day.code, fault=_sound, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, "capacity_days")
     return outcomes
 
 
@@ -168,5 +176,5 @@ async def drop_capacity_day(tx: Tx, location: str, ship_on: date) -> Dropped:
     location_id = (await facts(tx)).location_id(location)
     if not await sql.drop_capacity_day(tx, location_id=location_id, ship_on=ship_on):
         raise NotFound(f"Nothing is said of {location!r} on {ship_on.isoformat()}.")
-    await kept.changed(tx, "network")
+    await part_changed(tx, "capacity_days")
     return Dropped(f"{location}/{ship_on.isoformat()}")

@@ -112,7 +112,7 @@ async def upsert_exchange_rates(tx: Tx, rates: Sequence[ExchangeRate], *, at: da
         ]
 
     outcomes = await in_rounds(rates, code=lambda one: one.code, fault=rate_fault, apply=apply)
-    await network_changed(tx, outcomes, promises=True)
+    await network_changed(tx, outcomes, "exchange_rates", promises=True)
     return outcomes
 
 

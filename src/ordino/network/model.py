@@ -4,6 +4,7 @@ NET-1  A channel is served by at most one network.
 NET-2  Every change is seen by everybody who keeps facts of the network, from its commit on.
 NET-3  Every zone has a rate, every lane a zone.
 NET-4  Costs of different currencies are never compared or added: they are converted by the exchange rate of the day, or stay apart.
+NET-5  Facts of which only what has changed was read again are the same as those that are read whole.
 """
 
 from __future__ import annotations

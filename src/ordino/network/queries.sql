@@ -272,20 +272,29 @@ ORDER BY location_id, ship_on;
 -- closures ---------------------------------------------------------------------------------------------------------
 
 -- name: write_closure
--- A row comes back if it is new or differed; without a beginning, what is closed stays closed since then.
-INSERT INTO network.closures AS c (code, location_id, channel_id, starts_at, ends_at, reason)
+-- A row comes back if it is new or differed; without a beginning, what is closed stays closed since then. The network is held.
+INSERT INTO network.closures AS c (code, location_id, channel_id, starts_at, ends_at, reason, number)
 VALUES (:code::text, :location_id::int, :channel_id::int, coalesce(:starts_at::timestamptz, :at::timestamptz), :ends_at::timestamptz,
-        :reason::text)
+        :reason::text, (SELECT number + 1 FROM core.revisions WHERE name = 'closures'))
 ON CONFLICT (code) DO UPDATE
 SET location_id = excluded.location_id, channel_id = excluded.channel_id, starts_at = coalesce(:starts_at::timestamptz, c.starts_at),
-    ends_at = excluded.ends_at, reason = excluded.reason
+    ends_at = excluded.ends_at, reason = excluded.reason, number = excluded.number
 WHERE (c.location_id, c.channel_id, c.starts_at, c.ends_at, c.reason) IS DISTINCT FROM
       (excluded.location_id, excluded.channel_id, coalesce(:starts_at::timestamptz, c.starts_at), excluded.ends_at, excluded.reason)
 RETURNING c.code, c.xmax = 0 AS new;
 
 -- name: drop_closure
--- The location is open again.
-DELETE FROM network.closures WHERE code = :code::text RETURNING code;
+-- The location is open again; those who keep closures hear of it. The network is held.
+WITH dropped AS (DELETE FROM network.closures WHERE code = :code::text RETURNING code)
+INSERT INTO network.reopened AS r (code, number)
+SELECT d.code, v.number + 1 FROM dropped d CROSS JOIN core.revisions v WHERE v.name = 'closures'
+ON CONFLICT (code) DO UPDATE SET number = excluded.number
+RETURNING r.code;
+
+-- name: forget_reopened
+-- Who keeps closures from so many revisions ago reads all of them again.
+DELETE FROM network.reopened r USING core.revisions v
+WHERE v.name = 'closures' AND r.number <= v.number - :keep::int;
 
 -- name: closures
 -- Some closures as they were sent, by code.
@@ -302,6 +311,16 @@ SELECT code FROM network.closures WHERE code > :after::text ORDER BY code LIMIT 
 SELECT code, location_id, channel_id, greatest(starts_at, '1989-12-31 00:00Z'::timestamptz) AS starts_at,
        CASE WHEN ends_at < '2201-01-02 00:00Z' THEN ends_at END AS ends_at, reason
 FROM network.closures WHERE starts_at < '2201-01-02 00:00Z' AND (ends_at > '1989-12-31 00:00Z') IS NOT FALSE;
+
+-- name: closures_since
+-- What has become of closures after a revision of them: each as it stands, or that it is none to calculate with any more.
+SELECT code, location_id, channel_id, greatest(starts_at, '1989-12-31 00:00Z'::timestamptz) AS starts_at,
+       CASE WHEN ends_at < '2201-01-02 00:00Z' THEN ends_at END AS ends_at, reason,
+       starts_at < '2201-01-02 00:00Z' AND (ends_at > '1989-12-31 00:00Z') IS NOT FALSE AS counts
+FROM network.closures WHERE number > :number::bigint
+UNION ALL
+SELECT code, NULL, NULL, NULL, NULL, NULL, false FROM network.reopened
+WHERE number > :number::bigint AND code NOT IN (SELECT code FROM network.closures WHERE number > :number::bigint);
 
 -- name: binned
 -- Which of these locations have bins.

@@ -70,7 +70,7 @@ async def upsert_locations(tx: Tx, locations: Sequence[Location], *, at: datetim
         return [refused.get(location.code) or done[location.code] for location in everything]
 
     outcomes = await in_rounds(locations, code=lambda location: location.code, fault=location_fault, apply=apply)
-    await network_changed(tx, outcomes, promises=True)
+    await network_changed(tx, outcomes, "locations", promises=True)
     return outcomes
 
 
@@ -107,7 +107,7 @@ async def upsert_networks(tx: Tx, networks: Sequence[Network], *, at: datetime) 
         return outcomes
 
     outcomes = await in_rounds(networks, code=lambda network: network.code, fault=network_fault, apply=apply)
-    await network_changed(tx, outcomes, promises=True)
+    await network_changed(tx, outcomes, "channels", promises=True)
     return outcomes
 
 
@@ -176,7 +176,7 @@ async def upsert_carrier_services(tx: Tx, services: Sequence[CarrierService], *,
         ]
 
     outcomes = await in_rounds(services, code=lambda service: service.code, fault=service_fault, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, "carrier_services")
     return outcomes
 
 
@@ -260,5 +260,5 @@ async def upsert_postal_codes(tx: Tx, postal_codes: Sequence[PostalCode], *, at:
         ]
 
     outcomes = await in_rounds(postal_codes, code=lambda place: place.code, fault=lambda place: None, apply=apply)
-    await network_changed(tx, outcomes)
+    await network_changed(tx, outcomes, "postal_codes")
     return outcomes

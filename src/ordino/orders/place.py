@@ -31,7 +31,7 @@ from ordino.orders.model import NewOrder, OrderRefused, Placed, Refusal
 from ordino.orders.never import NeverServed, never_served
 from ordino.orders.planned import PlannedOrder, write
 from ordino.orders.repeats import answer_repeats, digest_of
-from ordino.orders.replay import cast_shadows
+from ordino.orders.shadows import Seen, keep_for_shadows
 from ordino.sourcing.aside import decide_aside
 from ordino.sourcing.decide import stocked
 from ordino.sourcing.model import Decision, Request, ShortPolicy
@@ -376,7 +376,8 @@ async def _decide(
             _with_claims(decision, request, shelf) for decision, request in zip(decisions, requests, strict=True)
         ]
     if policy.shadows:
-        await cast_shadows(tx, policy, requests, decisions, network, (shelf.free, used, shelf.book, outlook), at)
+        seen = Seen(shelf.free, used, shelf.book, outlook)
+        await keep_for_shadows(tx, policy, requests, decisions, network, seen, at)
     return _Decided(requests, decisions, hopeless, shelf)
 
 

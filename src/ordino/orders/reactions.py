@@ -18,7 +18,7 @@ from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory import waiting
-from ordino.orders import exceptions, ledger, look_again, payments, reevaluate, shortfalls  # noqa: F401 - two register their own duty
+from ordino.orders import exceptions, ledger, look_again, payments, reevaluate, shadows, shortfalls  # noqa: F401 - some register what they do
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.called_off import CalledOff
 from ordino.orders.model import LineRow, State

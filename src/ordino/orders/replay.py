@@ -1,4 +1,4 @@
-"""Past orders under a candidate profile, against the stock as it then was; and candidates that run as shadows of the live ones.
+"""Past orders under a candidate profile, against the stock as it then was.
 
 Each order is decided as of the moment before its own decision: what was free then is worked out from the moves. One decision
 does not change the stock of the next, for what the others took is what happened. Rules, closures and the network are those of
@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -28,14 +28,13 @@ from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger
 from ordino.orders.asking import asked_of
 from ordino.orders.model import OrderRow
-from ordino.sourcing.aside import decide_aside
 from ordino.sourcing.compare import Comparison, Outcome, Report, Sums, outcome
 from ordino.sourcing.decide import decide, stocked
 from ordino.sourcing.document import parse
 from ordino.sourcing.model import Decision, Explanation, Outlook, Request
 from ordino.sourcing.outlook import outlook_for
 from ordino.sourcing.profile import Profile
-from ordino.sourcing.versions import Profiles, by_version, vocabulary
+from ordino.sourcing.versions import vocabulary
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
@@ -43,8 +42,6 @@ AT_ONCE = 1000
 MOST = 1_000_000
 NIL = UUID(int=0)
 _decode = msgspec.json.Decoder(Explanation).decode
-_outcome = msgspec.json.Decoder(Outcome).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -275,50 +272,3 @@ class _History:
                 key = (move["sku_id"], move["location_id"])
                 held[key] = held.get(key, 0) + move["delta"]
         return held
-
-
-# -- shadows -----------------------------------------------------------------------------------------------------------------
-
-
-async def cast_shadows(
-    tx: Tx,
-    policy: Profiles,
-    requests: Sequence[Request],
-    decisions: Sequence[Decision],
-    network: NetworkFacts,
-    seen: tuple[Any, Any, Any, Any],
-    at: datetime,
-) -> None:
-    """What each candidate would have decided on what the live profiles have ``seen`` (stock, capacity, rules, outlook), written
-    down beside what they did.
-    """
-    placed = [n for n, decision in enumerate(decisions) if not decision.refused]
-    if not placed or not policy.shadows:
-        return
-    stock, used, rules, outlook = seen
-    rows: list[tuple[int, UUID, int, str, str]] = []
-    for profile in policy.shadows:
-        would = await decide_aside(requests, stock, network, profile, used, rules, outlook, tell=False)
-        for n in placed:
-            wanted = sum(need.quantity for need in requests[n].needs)
-            live, other = (outcome(one[n], requests[n], network) for one in (decisions, would))
-            rows.append(
-                (profile.version, requests[n].request_id, wanted, _encode(live).decode(), _encode(other).decode())
-            )
-    versions, order_ids, wanted_, lives, others = (list(column) for column in zip(*rows, strict=True))
-    await sourcing_sql.record_shadows(
-        tx, versions=versions, order_ids=order_ids, wanted=wanted_, lives=lives, shadows=others, at=at
-    )
-
-
-async def shadow_report(tx: Tx, version: int) -> Report:
-    """The live profiles (before) beside a candidate (after), over all orders that it was a shadow of. Raises ``NotFound``."""
-    profile, network = await by_version(tx, version), await facts(tx)
-    comparison = Comparison(profile.name, network)
-    after = NIL
-    while rows := await sourcing_sql.shadows(tx, version=version, after=after, limit=10_000):
-        for row in rows:
-            live, other = _outcome(row["live"]), _outcome(row["shadow"])
-            comparison.add(row["order_id"], row["wanted"], live.arrives_at, live, other)
-        after = rows[-1]["order_id"]
-    return comparison.report()

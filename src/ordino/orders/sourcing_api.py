@@ -28,7 +28,8 @@ from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, fores
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest
 from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
-from ordino.orders.replay import replay, shadow_report
+from ordino.orders.replay import replay
+from ordino.orders.shadows import shadow_report
 from ordino.sourcing.compare import Report
 
 PREVIEWS = msgspec.json.Decoder(PreviewRequest)

@@ -8,6 +8,7 @@ SRC-5  A decision never takes more of a location's day than it has left, in orde
 SRC-6  What belongs together under the strategy comes from one location.
 SRC-7  Ranked, a decision uses the fewest locations, and of as many locations those that rank highest; in rank order, no location
        gives a unit that a better ranked one still has.
+SRC-8  What a set of orders was decided on is kept until every shadow has decided on it once, and no longer: it has its reaction.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ShortPolicy(StrEnum):
     DROP = "drop"  # lines that cannot be filled whole are dropped
 
 
-class Need(Struct, frozen=True, gc=False):
+class Need(Struct, frozen=True, gc=False, array_like=True):
     """Units of one line. ``grams`` and ``cubic_mm`` are of one unit; ``excluded`` are locations that have failed it before.
 
     Kits are assembled where they are picked: all components of one come from the same location. Their components are what parcels
@@ -69,7 +70,7 @@ class Need(Struct, frozen=True, gc=False):
         return tidy([(grams + 1, cubic_mm, heavier), (grams, cubic_mm, count - heavier)])
 
 
-class Request(Struct, frozen=True, gc=False):
+class Request(Struct, frozen=True, gc=False, array_like=True):
     """One order's question. ``promised_at`` is what the buyer was told, ``ship_by_at`` by when the channel wants it shipped: a plan
     that keeps both goes before any that does not.
     """

@@ -86,9 +86,22 @@ WHERE order_id = any(:order_ids::uuid[]) ORDER BY order_id, at, cause_id;
 -- name: record_shadows
 -- What candidates would have made of these orders.
 INSERT INTO sourcing.shadows (order_id, version, wanted, live, shadow, at)
-SELECT s.order_id, s.version, s.wanted, s.live, s.shadow, :at::timestamptz
-FROM unnest(:order_ids::uuid[], :versions::int[], :wanted::bigint[], :lives::json[], :shadows::json[])
-    AS s (order_id, version, wanted, live, shadow);
+SELECT s.order_id, s.version, s.wanted, s.live, s.shadow, s.at
+FROM unnest(:order_ids::uuid[], :versions::int[], :wanted::bigint[], :lives::json[], :shadows::json[], :ats::timestamptz[])
+    AS s (order_id, version, wanted, live, shadow, at);
+
+-- name: keep_unjudged
+-- What a set of orders was decided on, until the shadows have decided on it, too.
+INSERT INTO sourcing.unjudged (unjudged_id, orders, at, format, seen)
+VALUES (:unjudged_id::uuid, :orders::int, :at::timestamptz, :format::smallint, :seen::bytea);
+
+-- name: unjudged_orders
+-- Of how many orders these sets are, the oldest first.
+SELECT unjudged_id, orders FROM sourcing.unjudged WHERE unjudged_id = any(:ids::uuid[]) ORDER BY at, unjudged_id;
+
+-- name: take_unjudged
+-- These sets are judged in this transaction, and go.
+DELETE FROM sourcing.unjudged WHERE unjudged_id = any(:ids::uuid[]) RETURNING unjudged_id, at, format, seen;
 
 -- name: shadows
 -- One page of what a candidate would have made of orders.
