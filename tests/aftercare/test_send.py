@@ -17,6 +17,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from ordino.aftercare import send
 from ordino.aftercare.model import Template
 from ordino.aftercare.reactions import message
+from ordino.connect.mail import smtp
 from ordino.core import accounts
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
@@ -102,12 +103,12 @@ async def listening(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
     use(monkeypatch, f"smtp://{where}")
     yield where
     serving.close()
-    send.server.cache_clear()
+    smtp.server.cache_clear()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("ORDINO_SMTP_URL", url)
-    send.server.cache_clear()
+    smtp.server.cache_clear()
 
 
 async def written(database: Database, world: World, *recipients: str) -> list[UUID]:
@@ -332,10 +333,10 @@ async def test_a_server_that_puts_everybody_off_gives_up_nobody(
 
 
 def test_errors_of_a_conversation_are_judged_by_whom_they_concern() -> None:
-    to = send.server_of("smtp://mail.example:587", "orders@example.com")
+    to = smtp.server_of("smtp://mail.example:587", "orders@example.com")
 
     def kind(error: Exception) -> type[Exception]:
-        return type(send.judged(error, to, "ada@example.com"))
+        return type(smtp.judged(error, to, "ada@example.com"))
 
     def refused(code: int, words: str = "no") -> Exception:
         return aiosmtplib.SMTPRecipientsRefused([aiosmtplib.SMTPRecipientRefused(code, words, "ada@example.com")])
@@ -355,7 +356,7 @@ def test_errors_of_a_conversation_are_judged_by_whom_they_concern() -> None:
 @pytest.mark.parametrize("sender", ["a@b.co, eve@x.yz", "nobody", "a@b.co\nBcc: eve@x.yz", "Shop <>"])
 def test_a_sender_that_is_not_one_address_is_refused_at_the_start(sender: str) -> None:
     with pytest.raises(BadSetting, match=r"one address such as Shop <orders@example\.com> is expected"):
-        send.server_of("smtp://mail.example", sender)
+        smtp.server_of("smtp://mail.example", sender)
 
 
 async def test_messages_are_queued_where_another_process_sends_them(
@@ -363,7 +364,7 @@ async def test_messages_are_queued_where_another_process_sends_them(
 ) -> None:
     """Who writes a message and who sends it may be two workers with other settings."""
     monkeypatch.delenv("ORDINO_SMTP_URL")
-    send.server.cache_clear()
+    smtp.server.cache_clear()
     await written(database, world, "before@example.com")
     assert await queued(database) == []
     assert not worker_of(database).calls  # without a mail server it takes no messages

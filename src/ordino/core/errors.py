@@ -10,6 +10,7 @@
     │   └── Forbidden      no key, or a key without the scope (401, 403)
     └── Unavailable        a dependency is away; try again (503)
         ├── NotYet         something that must come first is still to be done; a reaction waits for it
+        ├── AnswerLost     it was asked and did not answer in words: it may have been done; the same key asks again
         ├── AccountUnavailable  a mail server or provider fails for everybody; nothing is sent there for a while
         └── Away           the database is away; nothing was changed (503)
             └── OutcomeUnknown   it did not answer the commit: send the request again with the same key (503)
@@ -91,11 +92,17 @@ class TimedOut(Refused):
 
 
 class Unavailable(OrdinoError):
-    """A dependency is away, or too busy; the same request may pass later."""
+    """A dependency is away, or too busy; the same request may pass later. ``retry_after_seconds`` is how long it wants to be left
+    alone, if it said so.
+    """
 
     status = 503
     code = "unavailable"
     title = "Try again later"
+
+    def __init__(self, detail: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Away(Unavailable):
@@ -134,6 +141,14 @@ class NotYet(Unavailable):
     """What has to come first is still to be done. A reaction that raises it is tried again later, and never given up."""
 
     code = "not_yet"
+
+
+class AnswerLost(Unavailable):
+    """Somebody outside was asked, and the answer did not come or cannot be read: it is not known whether it was done. The same call
+    with the same key is made again.
+    """
+
+    code = "answer_lost"
 
 
 class AccountUnavailable(Unavailable):

@@ -114,6 +114,7 @@ class Channel(Struct, frozen=True):
     short_policy: str
     network: Serving | None
     seller: str = ""
+    payment_provider: str = "manual"
 
 
 class Closed(Struct, frozen=True):
@@ -790,4 +791,5 @@ def _channel(row: Any, networks: Mapping[int, Serving]) -> Channel:
         short_policy=row["short_policy"],
         network=networks.get(row["network_id"]),
         seller=row["seller"],
+        payment_provider=row["payment_provider"],
     )
