@@ -15,6 +15,7 @@ from connect.acme import SECRET, Acme
 from connect.pages import acme_module
 from ordino.aftercare.model import NewRefund
 from ordino.aftercare.refunds import refund
+from ordino.api.dead_letters import dead_letters, replay
 from ordino.connect.http import Limits
 from ordino.core import accounts
 from ordino.core.clock import SimulatedClock, WallClock
@@ -133,6 +134,32 @@ async def test_what_was_not_done_is_done_later_however_long_that_takes(
     assert [await money(database, order_id) for order_id in orders] == [(1000, 0, 0, 0)] * 4
     assert [acme.of(order_id) for order_id in orders] == [[(1000, 0, 0, 0)]] * 4
     await assert_clean(database)
+
+
+async def test_what_failed_too_often_waits_for_a_person_and_is_done_once_when_it_is_tried_again(
+    database: Database, world: World, acme: Acme
+) -> None:
+    """An order alone at a provider that fails for an hour: it is given up in words that say what may have happened."""
+    order_id = await placed(database, paid(world.order("alone", 2)), AT)
+    acme.faults.append("lost")
+    await run(database, "authorize")
+    acme.always = "broken"
+    registry = Registry()
+    registry.effect("authorize", payments.authorize)
+    assert isinstance(database.clock, SimulatedClock)
+    for _ in range(12):
+        database.clock.advance_to(database.clock.now() + timedelta(hours=2))
+        await Worker(database, registry=registry).run_due()
+    [letter] = [one for one in await database.read(lambda tx: dead_letters(tx, 100)) if one.subject_id == order_id]
+    assert (
+        "answered 500, a failure of its own. It may have been done; it is asked again with the same key."
+        in letter.last_error
+    )
+    acme.always = None
+    await database.transact(lambda tx: replay(tx, letter.id, at=database.clock.now()))
+    await run(database, "authorize")
+    assert await money(database, order_id) == (2000, 0, 0, 0)
+    assert acme.of(order_id) == [(2000, 0, 0, 0)]
 
 
 async def test_a_provider_that_asks_for_a_pause_is_paused_and_counts_no_attempt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -295,6 +296,39 @@ async def test_an_order_sent_again_with_another_payment_is_another_order(
     await database.pool.execute("DELETE FROM orders.payment_tokens; DELETE FROM core.reactions")
 
 
+async def test_an_authorization_is_taken_over_once_however_often_its_order_comes_at_once(
+    database: Database, world: World, acme: Acme
+) -> None:
+    made = Authorization(reference="pi_789", amount_minor=1000)
+    order = paid(world.order("at once"), provider="acme", authorization=made)
+    outcomes = await asyncio.gather(*(put(database, order) for _ in range(6)))
+    assert [sure(one, Placed).repeated for one in outcomes].count(False) == 1
+    [order_id] = {sure(one, Placed).order_id for one in outcomes}
+    assert await money(database, order_id) == (1000, 0, 0, 0)
+    assert len(await events(database, order_id, "payment_authorized")) == 1
+    await assert_clean(database)
+
+
+async def test_what_the_version_before_writes_fits_the_new_tables(database: Database, world: World) -> None:
+    """It knows neither how an order is paid nor who moves a channel's money."""
+    await database.pool.execute(
+        "INSERT INTO catalog.channels (channel_id, code, name, seller_id, short_policy) "
+        "SELECT 9999, 'older', 'Older', seller_id, 'refuse' FROM catalog.sellers LIMIT 1"
+    )
+    kept = await database.pool.fetchrow("SELECT payment_provider FROM catalog.channels WHERE code = 'older'")
+    assert tuple(kept) == ("manual",)
+    order_id = await placed(database, world.order("older"), AT)
+    await database.pool.execute("DELETE FROM orders.payments WHERE order_id = $1", order_id)
+    await database.pool.execute(
+        "INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor, due_minor) "
+        "VALUES ($1, 'manual', 'USD', 0, 0, 0, 0, 1000)",
+        order_id,
+    )
+    await run(database, "authorize")
+    assert await money(database, order_id) == (1000, 0, 0, 0)
+    await assert_clean(database)
+
+
 async def test_payments_come_over_http_and_unknown_fields_are_refused(
     database: Database, database_url: str, world: World, acme: Acme
 ) -> None:
@@ -305,6 +339,10 @@ async def test_payments_come_over_http_and_unknown_fields_are_refused(
         order_id = answer.json()["order_id"]
         shown = (await client.get(f"/v1/orders/{order_id}")).json()["payment"]
         assert (shown["provider"], shown["method"], shown["status"]) == ("acme", "card", "pending")
+        kept = {**order_body("kept answer"), "payments": [payment]}
+        for _ in range(2):  # the first answer is kept, and told again
+            assert (await client.post("/v1/orders", json=kept, headers={"Idempotency-Key": "k"})).status_code == 201
+        assert TOKEN not in await everything(database)
         wrong = {"provider": "acme", "number": "4242424242424242", "amount_minor": 500}
         refused = await client.post("/v1/orders", json={**order_body("wrong"), "payments": [wrong]})
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "/payments/0/number")
