@@ -95,7 +95,7 @@ BEGINS: dict[str, tuple[str, Keys]] = {
 UNDER: dict[str, str] = dict.fromkeys(
     (
         "move_units", "give_back", "count_parts", "take_allocations", "release_allocations", "keep_allocations", "stop_keeping",
-        "exclude_locations", "count_tries", "want_stops", "move_money", "include_locations", "claim_capacity", "confirm_claims",
+        "exclude_locations", "count_tries", "want_stops", "move_money", "take_over", "forget_tokens", "include_locations", "claim_capacity", "confirm_claims",
         "drop_claims", "reduce_claims", "add_allocations", "tell_orders", "clear_exceptions", "move_lines", "write_shipments", "unpack",
         "write_parcels", "change_parcels", "mark_late", "tell_parcels", "write_return_lines", "mark_received", "write_refunds",
         "count_parcel_units", "open_parcel_exceptions", "open_work_exceptions", "open_exceptions",
@@ -239,7 +239,8 @@ TURNS: dict[str, str] = (
     | dict.fromkeys(("deactivate_flow", "activate_flow"), "whoever changes flows takes turns (hold_flows)")
     | dict.fromkeys(("clear_kits", "know_kits"), "the SKUs are held (hold_skus)")
     | dict.fromkeys(
-        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted"), "a duty: one worker at a time"
+        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted", "forget_idle_tokens"),
+        "a duty: one worker at a time",
     )
     | dict.fromkeys(("adopt_events", "position_sets"), "whoever gives positions holds the log (hold_log)")
     | dict.fromkeys(("settle_job_rows", "forget_inputs"), "the job is leased, or over before it began: one transaction at a time")

@@ -16,7 +16,7 @@ from ordino.core.statements import Statements
 SOURCE = Path(__file__).parent.parent / "src" / "ordino"
 LINE = [
     "core", "catalog", "network", "inventory", "sourcing", "orders", "warehouse", "supply", "tracking", "aftercare",
-    "insights", "flows", "connect", "console", "api", "cli",
+    "insights", "flows", "testing", "connect", "console", "api", "cli",
 ]  # fmt: skip
 EDGES = {"api", "cli", "console"}
 

@@ -45,8 +45,8 @@ from ordino.core.reactions import Worker
 from ordino.inventory.adjust import Adjustment, Count, Receipt, adjust, count, receive
 from ordino.orders.cancel import Cancellation, LineCancellation, cancel
 from ordino.orders.model import NewLine, NewOrder, Placed, Refusal
-from ordino.orders.payments import Approved, Declined, providers
 from ordino.orders.place import Outcome, place
+from ordino.orders.providers import Approved, Declined, PaymentCall, providers
 from ordino.tracking.model import Kind, TrackingEvent
 from ordino.tracking.take_events import take_events
 from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, PickLine, Ship
@@ -227,21 +227,21 @@ class MoodyProvider(ManualProvider):
         if self.dice.random() < 0.2:
             raise Unavailable("The provider does not answer.")
 
-    async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        self._take(key, amount_minor)
-        return await super().authorize(key, amount_minor, currency)
+    async def authorize(self, call: PaymentCall) -> Approved | Declined:
+        self._take(call.key, call.amount_minor)
+        return await super().authorize(call)
 
-    async def capture(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        self._take(key, amount_minor)
-        return await super().capture(key, amount_minor, currency)
+    async def capture(self, call: PaymentCall) -> Approved | Declined:
+        self._take(call.key, call.amount_minor)
+        return await super().capture(call)
 
-    async def void(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        self._take(key, amount_minor)
-        return await super().void(key, amount_minor, currency)
+    async def void(self, call: PaymentCall) -> Approved | Declined:
+        self._take(call.key, call.amount_minor)
+        return await super().void(call)
 
-    async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        self._take(key, amount_minor)
-        return await super().refund(key, amount_minor, currency)
+    async def refund(self, call: PaymentCall) -> Approved | Declined:
+        self._take(call.key, call.amount_minor)
+        return await super().refund(call)
 
 
 def _of(*kinds: str) -> st.SearchStrategy[tuple[str, int, int, int]]:

@@ -267,6 +267,7 @@ CREATE TABLE catalog.channels (
     name text NOT NULL,
     seller_id int NOT NULL,
     short_policy text NOT NULL,
+    payment_provider text NOT NULL DEFAULT 'manual',  -- of orders that name nobody else
     CONSTRAINT channels_pk PRIMARY KEY (channel_id),
     CONSTRAINT channel_codes_are_unique UNIQUE (code),
     CONSTRAINT a_channel_has_a_seller FOREIGN KEY (seller_id) REFERENCES catalog.sellers,
@@ -1324,12 +1325,22 @@ CREATE TABLE orders.payments (
         WHEN captured_minor + voided_minor = authorized_minor THEN 'captured'
         ELSE 'partially_captured' END) STORED,
     due_minor bigint,                  -- the order's total less what is no longer owed; NULL: it was placed before this was kept
+    method text,                       -- the channel's word for the way of paying
+    taken_over boolean NOT NULL DEFAULT false,  -- the authorization was made elsewhere
     CONSTRAINT payments_pk PRIMARY KEY (order_id),
     CONSTRAINT a_payment_is_for_an_order FOREIGN KEY (order_id) REFERENCES orders.orders,
     CONSTRAINT mon_1_never_capture_more_than_authorized CHECK (captured_minor + voided_minor BETWEEN 0 AND authorized_minor),
     CONSTRAINT mon_2_never_refund_more_than_captured CHECK (refunded_minor BETWEEN 0 AND captured_minor),
     CONSTRAINT amounts_are_not_negative CHECK (least(authorized_minor, voided_minor, captured_minor) >= 0)
 ) WITH (fillfactor = 70);
+
+-- Secrets of new orders, each until its money is authorized. They stand apart, so that no error about a payment shows one.
+CREATE TABLE orders.payment_tokens (
+    order_id uuid NOT NULL,
+    token text NOT NULL,
+    CONSTRAINT payment_tokens_pk PRIMARY KEY (order_id),
+    CONSTRAINT a_token_is_for_an_order FOREIGN KEY (order_id) REFERENCES orders.orders
+);
 
 -- One cause moves money in one way at most once.
 CREATE TABLE orders.payment_moves (

@@ -13,12 +13,12 @@ from uuid import uuid4
 import pytest
 from msgspec import structs
 
-from ordino.aftercare import send
 from ordino.aftercare.api import routes
 from ordino.aftercare.message import Fact, Line, render, units
 from ordino.aftercare.model import QUESTIONS, Answered, Answers, SurveyAnswer, SurveyRefusal, Template
 from ordino.aftercare.reactions import ask_survey, message
 from ordino.aftercare.survey import answer
+from ordino.connect.mail import smtp
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
 from ordino.core.money import amount
@@ -158,9 +158,9 @@ def test_amounts_and_units_in_words() -> None:
 @pytest.fixture
 def mail_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("ORDINO_SMTP_URL", "smtp://127.0.0.1:2525")
-    send.server.cache_clear()
+    smtp.server.cache_clear()
     yield "127.0.0.1"
-    send.server.cache_clear()
+    smtp.server.cache_clear()
 
 
 async def test_mail_leaves_the_outbox_once(
@@ -192,7 +192,7 @@ async def test_mail_leaves_the_outbox_once(
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     monkeypatch.setenv("ORDINO_SMTP_URL", f"smtp://127.0.0.1:{port}")
-    send.server.cache_clear()
+    smtp.server.cache_clear()
     order_id = await placed(database, order(world, "mailed"), AT)
     await react(database, message, order_id, "order_placed", AT, template="order_received")
     [task] = await database.pool.fetch("SELECT id FROM core.reactions WHERE kind = 'send'")

@@ -17,7 +17,6 @@ from ordino.aftercare.received_back.receive import receive_back
 from ordino.api.server import load_stages
 from ordino.catalog.model import Component, Kit, Sku
 from ordino.catalog.upsert import upsert_kits, upsert_skus
-from ordino.connect.payments import register
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict
@@ -59,7 +58,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         return FLOW
 
     load_stages()
-    register()
     async with await Database.open(database_url, plans=Plans(plan), clock=SimulatedClock(AT)) as opened:
         yield opened
 

@@ -39,8 +39,8 @@ from ordino.flows.versions import vocabulary
 from ordino.orders import ledger, payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
 from ordino.orders.model import NewLine, OrderRefused
-from ordino.orders.payments import Approved, Declined
 from ordino.orders.place import place
+from ordino.orders.providers import Approved, Declined, PaymentCall
 from ordino.tracking.model import Kind, TrackingEvent
 from ordino.tracking.reactions import watch_parcel
 from ordino.tracking.take_events import take_events
@@ -269,8 +269,8 @@ async def test_what_the_provider_declined_to_charge_is_not_refunded(
     await idle(database)
     assert (await money(database, order_id))[2] == 1000
 
-    async def decline(self: Any, key: str, amount_minor: int, currency: str) -> Declined:
-        return Declined("the card has expired")
+    async def decline(self: Any, call: PaymentCall) -> Declined:
+        return Declined("card_expired", "The card has expired.")
 
     with monkeypatch.context() as patch:
         patch.setattr(ManualProvider, "capture", decline)
@@ -298,9 +298,9 @@ async def test_a_refund_is_one_call_and_waits_for_the_charge(
     calls: list[int] = []
 
     class Counted(ManualProvider):
-        async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-            calls.append(amount_minor)
-            return Approved(key)
+        async def refund(self, call: PaymentCall) -> Approved | Declined:
+            calls.append(call.amount_minor)
+            return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Counted())
     order_id, _ = await shipped(database, world.order("waits", 1), AT)
@@ -387,9 +387,9 @@ async def test_free_lines_and_an_order_for_nothing_ask_no_provider(
     database: Database, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Strict(ManualProvider):
-        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-            assert amount_minor > 0, "a provider refuses to authorize nothing"
-            return await super().authorize(key, amount_minor, currency)
+        async def authorize(self, call: PaymentCall) -> Approved | Declined:
+            assert call.amount_minor > 0, "a provider refuses to authorize nothing"
+            return await super().authorize(call)
 
     monkeypatch.setitem(payments.providers, "manual", Strict())
     free = structs.replace(

@@ -16,7 +16,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from ordino.aftercare import send
 from ordino.aftercare.model import Template
+from ordino.aftercare.providers import OutgoingMessage, Sent, message_providers
 from ordino.aftercare.reactions import message
+from ordino.connect.mail import smtp
 from ordino.core import accounts
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
@@ -102,12 +104,12 @@ async def listening(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
     use(monkeypatch, f"smtp://{where}")
     yield where
     serving.close()
-    send.server.cache_clear()
+    smtp.server.cache_clear()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("ORDINO_SMTP_URL", url)
-    send.server.cache_clear()
+    smtp.server.cache_clear()
 
 
 async def written(database: Database, world: World, *recipients: str) -> list[UUID]:
@@ -332,10 +334,10 @@ async def test_a_server_that_puts_everybody_off_gives_up_nobody(
 
 
 def test_errors_of_a_conversation_are_judged_by_whom_they_concern() -> None:
-    to = send.server_of("smtp://mail.example:587", "orders@example.com")
+    to = smtp.server_of("smtp://mail.example:587", "orders@example.com")
 
     def kind(error: Exception) -> type[Exception]:
-        return type(send.judged(error, to, "ada@example.com"))
+        return type(smtp.judged(error, to, "ada@example.com"))
 
     def refused(code: int, words: str = "no") -> Exception:
         return aiosmtplib.SMTPRecipientsRefused([aiosmtplib.SMTPRecipientRefused(code, words, "ada@example.com")])
@@ -355,7 +357,50 @@ def test_errors_of_a_conversation_are_judged_by_whom_they_concern() -> None:
 @pytest.mark.parametrize("sender", ["a@b.co, eve@x.yz", "nobody", "a@b.co\nBcc: eve@x.yz", "Shop <>"])
 def test_a_sender_that_is_not_one_address_is_refused_at_the_start(sender: str) -> None:
     with pytest.raises(BadSetting, match=r"one address such as Shop <orders@example\.com> is expected"):
-        send.server_of("smtp://mail.example", sender)
+        smtp.server_of("smtp://mail.example", sender)
+
+
+class Pigeons:
+    """Another way for messages to leave."""
+
+    def __init__(self) -> None:
+        self.sent: list[OutgoingMessage] = []
+
+    def lacking(self) -> str | None:
+        return None
+
+    def account(self) -> str:
+        return "pigeon loft"
+
+    async def send(self, message: OutgoingMessage) -> Sent:
+        self.sent.append(message)
+        return Sent(message.key)
+
+
+async def test_messages_leave_by_the_provider_that_the_settings_choose(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loft = Pigeons()
+    monkeypatch.setitem(message_providers, "pigeon", loft)
+    monkeypatch.setattr(send, "chosen", lambda: "pigeon")
+    [order_id] = await written(database, world, "ada@example.com")
+    await worker_of(database).run_until_idle()
+    [message] = loft.sent
+    assert (message.order_id, message.template, message.recipient) == (order_id, "order_received", "ada@example.com")
+    assert send.account() == "pigeon loft"
+    assert await database.pool.fetchval("SELECT count(*) FROM aftercare.messages WHERE sent_at IS NULL") == 0
+
+
+async def test_a_message_provider_that_is_not_there_is_named_and_messages_stay(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "chosen", lambda: "pigeon")
+    await written(database, world, "ada@example.com")
+    assert await queued(database) == []
+    assert not worker_of(database).calls
+    assert send.lacking() == (
+        "There is no message provider 'pigeon' here; choose one of: smtp. `ordino adapters` says what is wrong with others."
+    )
 
 
 async def test_messages_are_queued_where_another_process_sends_them(
@@ -363,7 +408,7 @@ async def test_messages_are_queued_where_another_process_sends_them(
 ) -> None:
     """Who writes a message and who sends it may be two workers with other settings."""
     monkeypatch.delenv("ORDINO_SMTP_URL")
-    send.server.cache_clear()
+    smtp.server.cache_clear()
     await written(database, world, "before@example.com")
     assert await queued(database) == []
     assert not worker_of(database).calls  # without a mail server it takes no messages

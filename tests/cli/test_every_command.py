@@ -124,6 +124,11 @@ def of_the_machine(ordino: Terminal, tmp_path: Path) -> None:
     assert [(key["name"], key["scopes"]) for key in listed if key["key_id"] == key_id] == [("till", ["admin"])]
     ordino("keys", "revoke", key_id)
     assert {"send", "capture"} <= {one["kind"] for one in json.loads(ordino("effects", "--json"))["effects"]}
+    adapters = json.loads(ordino("adapters", "--json"))
+    assert {("payment_provider", "manual", "ordino"), ("carrier", "manual", "ordino")} <= {
+        (one["kind"], one["name"], one["package"]) for one in adapters if one["ready"]
+    }
+    assert "Set ORDINO_CHANNEL_DIRECTORY to a folder." in ordino("adapters")
     flow = tmp_path / "flow.yaml"
     flow.write_text(packaged())
     assert "reactions to" in ordino("flows", "validate", flow)

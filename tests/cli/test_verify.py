@@ -318,6 +318,15 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"UPDATE orders.payments SET currency = 'USD' WHERE order_id = {_of('delivered')}",
         set(),
     ),
+    "tokens_are_kept_until_the_money_is_authorized": (
+        f"INSERT INTO orders.payment_tokens VALUES ({_of('delivered')}, 'tok')",
+        set(),
+    ),
+    "what_was_taken_over_was_authorized": (
+        f"""DELETE FROM orders.payment_moves WHERE order_id = {_of("allocated")};
+            UPDATE orders.payments SET authorized_minor = 0, taken_over = true WHERE order_id = {_of("allocated")}""",
+        set(),
+    ),
     "payments_keep_within_their_bounds": (
         f"""ALTER TABLE orders.payments DROP CONSTRAINT mon_1_never_capture_more_than_authorized;
             UPDATE orders.payments SET voided_minor = 1 WHERE order_id = {_of("delivered")};

@@ -13,7 +13,6 @@ import pytest
 
 from ordino.aftercare.model import NewRefund, RefundRequested
 from ordino.aftercare.refunds import refund
-from ordino.connect.payments import register
 from ordino.connect.payments.manual import ManualProvider
 from ordino.core import accounts
 from ordino.core.clock import Clock, SimulatedClock
@@ -24,7 +23,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
-from ordino.orders.payments import Approved, Declined
+from ordino.orders.providers import Approved, Declined, PaymentCall
 from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, Ship, Shipped
 from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
@@ -49,7 +48,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     async def plan(tx: Tx, version: int) -> dict[str, tuple[Step, ...]]:
         return FLOW
 
-    register()
     async with await Database.open(database_url, plans=Plans(plan), clock=SimulatedClock(AT)) as opened:
         yield opened
 
@@ -112,11 +110,11 @@ async def test_an_authorization_that_is_asked_for_again_asks_for_the_same(
     asked: dict[str, list[int]] = {}
 
     class Silent(ManualProvider):
-        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-            asked.setdefault(key, []).append(amount_minor)
-            if len(asked[key]) == 1:
+        async def authorize(self, call: PaymentCall) -> Approved | Declined:
+            asked.setdefault(call.key, []).append(call.amount_minor)
+            if len(asked[call.key]) == 1:
                 raise Unavailable("The answer did not arrive.")
-            return Approved(key)
+            return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Silent())
     order_id = await placed(database, world.order("again", 3), AT)
@@ -186,10 +184,10 @@ async def test_an_authorization_that_comes_while_a_void_is_prepared_is_seen(
     asked, answer = asyncio.Event(), asyncio.Event()
 
     class Slow(ManualProvider):
-        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
+        async def authorize(self, call: PaymentCall) -> Approved | Declined:
             asked.set()
             await answer.wait()
-            return Approved(key)
+            return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Slow())
     authorization = asyncio.create_task(run(database, "authorize"))
@@ -236,8 +234,8 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
     calls: list[str] = []
 
     class Away(ManualProvider):
-        async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-            calls.append(key)
+        async def authorize(self, call: PaymentCall) -> Approved | Declined:
+            calls.append(call.key)
             raise AccountUnavailable("The provider is away. Check its status page.")
 
     monkeypatch.setitem(payments.providers, "away", Away())
@@ -270,12 +268,12 @@ async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_t
     both = [order_id, another]
     await database.pool.execute("UPDATE orders.payments SET provider = 'elsewhere' WHERE order_id = ANY($1)", both)
     with caplog.at_level(logging.WARNING):
-        await run(database, "authorize", seconds=700)
+        await run(database, "authorize", seconds=750)
     assert [said for said in caplog.messages if "'elsewhere'" in said] == [
         "This worker knows no payment provider 'elsewhere'; calls to it wait for a worker that does."
     ]
     for _ in range(20):
-        await run(database, "authorize", seconds=700)
+        await run(database, "authorize", seconds=750)
     row = await database.pool.fetchrow(
         "SELECT attempts, dead_at, last_error FROM core.reactions WHERE subject_id = $1 AND kind = 'authorize'",
         order_id,
@@ -284,7 +282,7 @@ async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_t
     assert "start one that does" in row["last_error"]
     payments.providers["elsewhere"] = ManualProvider()
     try:
-        await run(database, "authorize", seconds=700)
+        await run(database, "authorize", seconds=750)
     finally:
         del payments.providers["elsewhere"]
     assert [(await money(database, one))["authorized"] for one in both] == [1000, 1000]
@@ -303,11 +301,11 @@ async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_
     given: list[int] = []
 
     class Slow(ManualProvider):
-        async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-            given.append(amount_minor)
+        async def refund(self, call: PaymentCall) -> Approved | Declined:
+            given.append(call.amount_minor)
             begun.set()
             await answer.wait()
-            return Approved(key)
+            return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Slow())
     events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
@@ -319,7 +317,7 @@ async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_
     assert given == [800]
     answer.set()
     await first
-    await run(database, "refund", seconds=700)
+    await run(database, "refund", seconds=750)
     assert given == [800, 200]
     assert (await money(database, order_id))["refunded"] == 1000
 
@@ -337,11 +335,11 @@ async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlo
     given: list[int] = []
 
     class Slow(ManualProvider):
-        async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-            given.append(amount_minor)
+        async def refund(self, call: PaymentCall) -> Approved | Declined:
+            given.append(call.amount_minor)
             begun.set()
             await answer.wait()
-            return Approved(key)
+            return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Slow())
     events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
@@ -366,7 +364,7 @@ async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlo
     second_look_waits("other_calls")
     second_look_waits("money_of")
     await run(database, "refund")
-    await run(database, "refund", seconds=700)
+    await run(database, "refund", seconds=750)
     assert set(looks[:2]) == {"other_calls", "money_of"}
     assert given == [800, 200]
     assert (await money(database, order_id))["refunded"] == 1000

@@ -13,7 +13,7 @@ from msgspec import structs
 from ordino.core.database import Database
 from ordino.network.model import Member, Network
 from ordino.network.upsert import upsert_networks
-from ordino.orders.model import NewCustomer, NewOrder, OrderRefused, Placed, Refusal
+from ordino.orders.model import NewCustomer, NewOrder, NewPayment, OrderRefused, Placed, Refusal
 from ordino.orders.place import place
 from ordino.orders.repeats import digest_of
 from steps import assert_clean
@@ -104,7 +104,7 @@ def test_every_field_of_an_order_counts(world: World) -> None:
         "channel": "other", "external_id": "other", "currency": "EUR", "lines": order.lines * 2, "shipping_minor": 1,
         "tax_minor": 1, "discount_minor": 1, "total_minor": 1, "type": "pickup", "service_level": "fast",
         "promised_at": PROMISED, "ship_by_at": PROMISED, "hold_id": uuid4(), "customer": NewCustomer(external_id="d"),
-        "ship_to": structs.replace(order.ship_to, city="Elsewhere"),
+        "ship_to": structs.replace(order.ship_to, city="Elsewhere"), "payments": [NewPayment(amount_minor=1000)],
     }  # fmt: skip
     assert set(others) == set(NewOrder.__struct_fields__)
     digests = {digest_of(structs.replace(order, **{name: value})) for name, value in others.items()}

@@ -30,6 +30,7 @@ import ordino.tracking.api
 import ordino.warehouse.api
 from ordino.api import document, known, pages, ready
 from ordino.api.access import KeyRing, Pace, access
+from ordino.api.adapters import get_adapters
 from ordino.api.batchers import batchers_on
 from ordino.api.callers import trust_of
 from ordino.api.dead_letters import dead_letter_routes
@@ -102,6 +103,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             *effect_routes,
             *event_routes,
             *job_routes,
+            get_adapters,
             *(route for stage in STAGES for route in stage.routes),
         ],
         dependencies={"database": Provide(_database, sync_to_thread=False)},

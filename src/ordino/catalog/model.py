@@ -35,12 +35,15 @@ class Seller(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Channel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where orders come from. ``short_policy`` says what becomes of an order for more than there is."""
+    """Where orders come from. ``short_policy`` says what becomes of an order for more than there is. ``payment_provider`` is who
+    moves the money of orders that name nobody else.
+    """
 
     code: Code
     name: Text
     seller: Code
     short_policy: Literal["refuse", "backorder", "drop"] = "refuse"
+    payment_provider: Code = "manual"
 
 
 class Sku(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

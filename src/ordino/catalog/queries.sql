@@ -23,20 +23,22 @@ SELECT code, name, currency, locale, return_window_days FROM catalog.sellers WHE
 SELECT code FROM catalog.sellers WHERE code > :after::text ORDER BY code LIMIT :limit::int;
 
 -- name: channel_ids
--- The keys behind channels' codes, and whose they are.
-SELECT code, channel_id, seller_id FROM catalog.channels WHERE code = any(:codes::text[]);
+-- The keys behind channels' codes, whose they are, and who moves their money.
+SELECT code, channel_id, seller_id, payment_provider FROM catalog.channels WHERE code = any(:codes::text[]);
 
 -- name: write_channels
 -- A row comes back if it is new or differed.
-INSERT INTO catalog.channels AS c (channel_id, code, name, seller_id, short_policy)
-SELECT * FROM unnest(:channel_ids::int[], :codes::text[], :names::text[], :seller_ids::int[], :short_policies::text[])
-ON CONFLICT (channel_id) DO UPDATE SET name = excluded.name, short_policy = excluded.short_policy
-WHERE (c.name, c.short_policy) IS DISTINCT FROM (excluded.name, excluded.short_policy)
+INSERT INTO catalog.channels AS c (channel_id, code, name, seller_id, short_policy, payment_provider)
+SELECT * FROM unnest(:channel_ids::int[], :codes::text[], :names::text[], :seller_ids::int[], :short_policies::text[],
+                     :payment_providers::text[])
+ON CONFLICT (channel_id) DO UPDATE
+SET name = excluded.name, short_policy = excluded.short_policy, payment_provider = excluded.payment_provider
+WHERE (c.name, c.short_policy, c.payment_provider) IS DISTINCT FROM (excluded.name, excluded.short_policy, excluded.payment_provider)
 RETURNING c.code;
 
 -- name: channels
 -- Some channels, by code.
-SELECT c.code, c.name, s.code AS seller, c.short_policy
+SELECT c.code, c.name, s.code AS seller, c.short_policy, c.payment_provider
 FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) WHERE c.code = any(:codes::text[]) ORDER BY c.code;
 
 -- name: channel_codes_after

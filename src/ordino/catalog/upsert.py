@@ -31,6 +31,8 @@ sql = statements("ordino.catalog")
 SellerCheck = Callable[[Tx, Mapping[str, str], datetime], Awaitable[Mapping[str, NotUpserted]]]
 SELLER_CHECKS: list[SellerCheck] = []
 """Later stages that may refuse another currency of a seller: given seller -> new currency, they say what stands against it."""
+PROVIDER_CHECKS: list[Callable[[str], str | None]] = []
+"""Later stages that know payment providers: given a name, they say what stands against it, or None."""
 
 
 def _seller_fault(seller: Seller) -> Fault | None:
@@ -99,6 +101,8 @@ async def upsert_channels(tx: Tx, channels: Sequence[Channel], *, at: datetime) 
             elif channel.code in known and known[channel.code]["seller_id"] != sellers[channel.seller]:
                 detail = f"The channel {channel.code!r} belongs to another seller and stays there; make a new channel."
                 outcomes[channel.code] = NotUpserted(channel.code, Reason.CONFLICT, detail, "/seller")
+            elif wrong := _provider_fault(channel, known):
+                outcomes[channel.code] = NotUpserted(channel.code, Reason.UNKNOWN, wrong, "/payment_provider")
         sound = [channel for channel in batch if channel.code not in outcomes]
         ids = {code: row["channel_id"] for code, row in known.items()}
         ids |= await take_ids(tx, "channel", [channel.code for channel in sound if channel.code not in known])
@@ -109,6 +113,7 @@ async def upsert_channels(tx: Tx, channels: Sequence[Channel], *, at: datetime) 
             names=[channel.name for channel in sound],
             seller_ids=[sellers[channel.seller] for channel in sound],
             short_policies=[channel.short_policy for channel in sound],
+            payment_providers=[channel.payment_provider for channel in sound],
         )
         written = {row["code"] for row in rows}
         for channel in sound:
@@ -119,6 +124,13 @@ async def upsert_channels(tx: Tx, channels: Sequence[Channel], *, at: datetime) 
     outcomes = await in_rounds(channels, code=lambda channel: channel.code, fault=lambda channel: None, apply=apply)
     await network_changed(tx, outcomes, "channels")
     return outcomes
+
+
+def _provider_fault(channel: Channel, known: Mapping[str, Any]) -> str | None:
+    """What speaks against the channel's payment provider. One that it has already stays, though this process may not know it."""
+    if channel.code in known and known[channel.code]["payment_provider"] == channel.payment_provider:
+        return None
+    return next((wrong for check in PROVIDER_CHECKS if (wrong := check(channel.payment_provider))), None)
 
 
 async def upsert_skus(tx: Tx, skus: Sequence[Sku], *, at: datetime) -> list[Outcome]:

@@ -286,6 +286,24 @@ def list_keys(*, json: Json = False) -> None:
     show(found, table, json=json)
 
 
+@app.command(name="adapters")
+def show_adapters(*, json: Json = False) -> None:
+    """Which payment providers, message providers, carriers and channels are installed, and what each lacks."""
+    from ordino.core.adapters import adapters
+
+    running.load_stages()
+    found = adapters()
+
+    def table() -> Table:
+        table = Table("kind", "name", "package", "version", Column("ready", overflow="fold"))
+        for one in found:
+            ready = one.problem or one.lacking or "yes"
+            table.add_row(one.kind.replace("_", " "), one.name, one.package, one.version, ready)
+        return table
+
+    show(found, table, json=json)
+
+
 @letters_app.command(name="list")
 def list_letters(*, limit: int = 100, json: Json = False) -> None:
     """What failed too often, oldest first."""

@@ -65,8 +65,8 @@ def database_url(settings: Settings, *, alone: bool = False) -> Iterator[str]:
 
 def refuse_bad_settings(settings: Settings) -> None:
     """Raises ``BadSetting`` for what only the server or the worker reads. Their starter says it, instead of starting them again."""
-    from ordino.aftercare.send import server_of
     from ordino.api.callers import trust_of
+    from ordino.connect.mail.smtp import server_of
 
     trust_of(settings)
     if settings.smtp_url is not None:

@@ -456,10 +456,26 @@ LEFT JOIN (SELECT order_id, sum(amount_minor) AS amount_minor FROM orders.lines 
 WHERE o.total_minor IS DISTINCT FROM l.amount_minor + least(o.shipping_minor, o.total_minor);
 
 -- name: every_order_has_its_payment
--- MON-4: Every order has a payment in its currency, authorized for no more than it was accepted for.
+-- MON-4, MON-11: Every order has a payment in its currency, authorized for no more than it was accepted for; an authorization that was
+-- made elsewhere, for no more than its total.
 SELECT order_id, p.currency || ' ' || p.authorized_minor AS found, o.currency || ' ' || o.total_minor - o.dropped_minor AS expected
 FROM orders.orders o FULL JOIN orders.payments p USING (order_id)
-WHERE (o.currency = p.currency AND p.authorized_minor <= o.total_minor - o.dropped_minor) IS NOT TRUE;
+WHERE (o.currency = p.currency AND p.authorized_minor <= o.total_minor - CASE WHEN p.taken_over THEN 0 ELSE o.dropped_minor END) IS NOT TRUE;
+
+-- name: tokens_are_kept_until_the_money_is_authorized
+-- MON-10: A token is forgotten once it has done what it was sent for.
+SELECT order_id, p.authorized_minor AS found, 0 AS expected
+FROM orders.payment_tokens JOIN orders.payments p USING (order_id) WHERE p.authorized_minor > 0;
+
+-- name: what_was_taken_over_was_authorized
+-- MON-11: What an authorization that was taken over exceeds the order by is let go, once nothing of it waits.
+SELECT order_id, p.authorized_minor - p.voided_minor AS found, o.total_minor - o.dropped_minor AS expected
+FROM orders.payments p JOIN orders.orders o USING (order_id)
+LEFT JOIN (SELECT DISTINCT subject_id AS order_id FROM core.reactions WHERE kind = 'void') w USING (order_id)
+WHERE p.taken_over
+  AND (p.authorized_minor = 0
+       OR (w.order_id IS NULL AND o.dropped_minor > 0 AND p.authorized_minor - p.voided_minor > o.total_minor - o.dropped_minor
+           AND (SELECT count(*) FROM core.events e WHERE e.subject_id = p.order_id AND e.kind = 'payment_declined') = 0));
 
 -- name: payments_keep_within_their_bounds
 -- MON-1, MON-2: Captured and voided never exceed what was authorized, refunded never exceeds captured.

@@ -175,6 +175,17 @@ class Settings(Struct, frozen=True, kw_only=True):
         AtLeastOne,
         Meta(description="For how many days a repeat with the same Idempotency-Key gets the first answer at least."),
     ] = 7
+    message_provider: Annotated[str, Meta(description="The message provider that messages to customers leave by.")] = (
+        "smtp"
+    )
+    channel_directory: Annotated[
+        Path | None,
+        Meta(description="The folder of the channel `files`: it holds `orders` and `news`."),
+    ] = None
+    carrier_directory: Annotated[
+        Path | None,
+        Meta(description="The folder of the carrier `files`: it holds `bookings`, `cancellations` and `events`."),
+    ] = None
     smtp_url: Annotated[
         Annotated[str, Meta(pattern="^smtps?://")] | None,
         Meta(

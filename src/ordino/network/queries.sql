@@ -204,7 +204,7 @@ FROM network.networks n JOIN network.members m USING (network_id) GROUP BY n.net
 
 -- name: all_channels
 -- Every channel with its seller and the network that serves it.
-SELECT c.channel_id, c.code, c.seller_id, s.currency, s.return_window_days, c.short_policy, n.network_id, s.code AS seller
+SELECT c.channel_id, c.code, c.seller_id, s.currency, s.return_window_days, c.short_policy, n.network_id, s.code AS seller, c.payment_provider
 FROM catalog.channels c JOIN catalog.sellers s USING (seller_id) LEFT JOIN network.channel_networks n USING (channel_id);
 
 -- name: all_places

@@ -10,6 +10,7 @@ from ordino.core.emails import email_fault
 from ordino.core.http import holds_nul
 from ordino.core.times import NEEDS_OFFSET, year_fault
 from ordino.network.facts import Channel
+from ordino.orders import tenders
 from ordino.orders.asking import Sku
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, NewOrder, OrderRefused, Refusal
 
@@ -48,6 +49,8 @@ def fault_of(order: NewOrder) -> OrderRefused | None:
         return invalid("/ship_to/email", wrong)
     if order.customer is not None and (wrong := email_fault(order.customer.email)):
         return invalid("/customer/email", wrong)
+    if wrong_payment := tenders.shape_fault(order):
+        return invalid(wrong_payment.pointer, wrong_payment.detail)
     if holds_nul(_encode(order)):
         return invalid("", "Text must not contain the character U+0000; leave it out.")
     return None
@@ -81,6 +84,15 @@ def price_fault(order: NewOrder, channel: Channel) -> OrderRefused | None:
         return refuse(order, Refusal.WRONG_TOTAL, detail, "/total_minor")
     if total > MAX_MINOR:
         return refuse(order, Refusal.WRONG_TOTAL, f"An order is worth at most {MAX_MINOR} minor units.", "/total_minor")
+    return None
+
+
+def payment_fault(order: NewOrder) -> OrderRefused | None:
+    """A payment of another amount than the order's total, or through a provider that is not there."""
+    if fault := tenders.amount_fault(order):
+        return refuse(order, Refusal.WRONG_PAYMENT, fault.detail, fault.pointer)
+    if fault := tenders.provider_fault(order):
+        return refuse(order, Refusal.UNKNOWN_PAYMENT_PROVIDER, fault.detail, fault.pointer)
     return None
 
 

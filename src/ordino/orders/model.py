@@ -18,6 +18,10 @@ MON-7  Units that are no longer owed or were given back are the cancelled and re
 MON-8  With its last unit, all of a line's amount is charged or no longer owed, and all that was charged is given back; with an
        order's last unit cancelled, its shipping, too.
 MON-9  A unit that is lost or cancelled after parts of other units of its line came back is refunded its own share.
+MON-10 A payment's token is kept until the money is authorized, in one table that nothing shows, and in no event, log, explanation,
+       export or error.
+MON-11 No more is authorized than the order was accepted for, but where an authorization that was made elsewhere was taken over: it
+       is at most the order's total, and what exceeds the order is let go.
 CAP-1  What a limited location has taken on for a day is what orders claim of it, held and confirmed, in orders and in units.
 CAP-2  An order claims of a limited location what it has allocated or picked there at most, and confirms what is released or picked.
 EXC-1  A line with an open exception of what could not be sourced has failed somewhere.
@@ -31,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -109,6 +113,37 @@ class NewLine(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields
     group: Code | None = None
 
 
+class Authorization(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Money that the provider holds already, because the shop's checkout has asked it to. It is taken over without another call.
+
+    ``reference`` is the provider's, ``amount_minor`` what it holds.
+    """
+
+    reference: Text
+    amount_minor: Annotated[int, Meta(ge=1, le=MAX_MINOR)]
+
+
+class NewPayment(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an order is paid. ``provider`` is the channel's default if it is left out; ``method`` is the channel's word for the
+    way of paying. ``token`` is what the checkout got from the provider: the money is authorized with it, and then it is
+    forgotten. Or the money is authorized already (``authorization``).
+    """
+
+    amount_minor: Minor
+    provider: Code | None = None
+    method: Code | None = None
+    token: Annotated[str, Meta(min_length=1, max_length=4000, description="A secret; it is shown nowhere.")] | None = (
+        None
+    )
+    authorization: Authorization | None = None
+
+    def __repr__(self) -> str:
+        return f"NewPayment(amount_minor={self.amount_minor}, provider={self.provider!r}, method={self.method!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("amount_minor", self.amount_minor), ("provider", self.provider), ("method", self.method)]
+
+
 class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An order as a channel sends it. ``(channel, external_id)`` names it: sent again, it is answered and not placed again.
 
@@ -117,7 +152,8 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_field
     ``service_level`` and ``promised_at`` are what the buyer chose and was told (an option of POST /v1/promises): only services of
     that level are used, and a plan that arrives in time goes before any that does not. ``ship_by_at`` is by when the channel wants
     the order shipped, as marketplaces do: it is the deadline that on-time shipping is measured by, a plan that leaves by then goes
-    before any that does not, and the work is queued before it.
+    before any that does not, and the work is queued before it. ``payments`` is one entry for the whole total; without it, the order
+    is paid by its channel's ``payment_provider``.
     """
 
     channel: Code
@@ -135,6 +171,7 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_field
     service_level: Code | None = None
     promised_at: Annotated[datetime, Meta(tz=True)] | None = None
     ship_by_at: Annotated[datetime, Meta(tz=True)] | None = None
+    payments: Annotated[list[NewPayment], Meta(min_length=1, max_length=1)] | None = None
 
 
 class Refusal(StrEnum):
@@ -145,6 +182,8 @@ class Refusal(StrEnum):
     UNKNOWN_CHANNEL = "unknown_channel"  # No such channel, or no network serves it.
     WRONG_CURRENCY = "wrong_currency"  # The channel's seller sells in another currency.
     WRONG_TOTAL = "wrong_total"  # Lines + shipping + tax - discount is not the total.
+    WRONG_PAYMENT = "wrong_payment"  # The payment, or its authorization, is of another amount than the order's total.
+    UNKNOWN_PAYMENT_PROVIDER = "unknown_payment_provider"  # No provider of this name is installed.
     UNKNOWN_SKU = "unknown_sku"  # A line names a SKU that does not exist or is no longer sold.
     UNKNOWN_SERVICE_LEVEL = "unknown_service_level"  # No carrier service has this level.
     UNKNOWN_HOLD = "unknown_hold"  # The channel has no such hold. One that has ended or expired is no obstacle.

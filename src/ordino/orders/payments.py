@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -20,9 +20,13 @@ from ordino.core.errors import NotYet, OrdinoError, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.reactions import Effect, Task
+from ordino.core.secret import Secret
 from ordino.core.statements import statements
-from ordino.orders import ledger
+from ordino.orders import answers, ledger
 from ordino.orders.model import PaymentMove, PaymentMoveKind
+from ordino.orders.providers import Approved, Capture, Declined, PaymentCall, providers
+
+__all__ = ["Approved", "Declined", "authorize", "capture", "providers", "refund", "void"]
 
 sql = statements("ordino.orders")
 log = logging.getLogger("ordino.orders")
@@ -30,47 +34,18 @@ CALL_SECONDS = 30
 AT_ONCE = 250
 
 
-class Approved(Struct, frozen=True):
-    """The provider did it, under its own reference."""
-
-    reference: str
-
-
-class Declined(Struct, frozen=True):
-    """The provider said no."""
-
-    reason: str
-
-
-class Provider(Protocol):
-    """Who moves the money. ``key`` makes a repeated call harmless; amounts are minor units of ``currency``.
-
-    A call may be cancelled after ``CALL_SECONDS``. It raises ``Refused`` for what can never be done, ``AccountUnavailable`` where
-    the provider is away or refuses our credentials whatever is asked, and ``Unavailable`` where the same call may pass later.
-    """
-
-    async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
-    async def capture(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
-    async def void(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
-    async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined: ...
-
-
-providers: dict[str, Provider] = {}
-"""The providers of this process, by the name that payments carry."""
-
-
-class Call(Struct, frozen=True):
-    """What one task asks of the provider."""
+class Call(Struct, frozen=True, kw_only=True):
+    """What one task asks, and of which provider."""
 
     provider: str
-    amount_minor: int
-    currency: str
+    asked: PaymentCall
 
 
 class _Known(Struct):
     """What is known of the orders of a set of tasks. ``done`` are moves of this kind: (order id, event id). ``queued`` are orders
     whose authorization or charge, which comes first, is still to run, ``under_way`` those that the provider is being asked about
-    now. ``spoken_for`` is what the set asks for, in minor units; it fills while the set is decided.
+    now. ``captures`` are those that refunds are told of. ``spoken_for`` is what the set asks for, in minor units; it fills
+    while the set is decided.
     """
 
     payments: dict[UUID, Any]
@@ -78,6 +53,7 @@ class _Known(Struct):
     queued: set[UUID]
     worth_minor: dict[UUID, int]
     under_way: set[UUID]
+    captures: dict[UUID, list[Capture]]
     spoken_for: dict[UUID, int]
 
 
@@ -96,12 +72,18 @@ async def _known(tx: Tx, verb: str, kind: PaymentMoveKind, tasks: Sequence[Task]
     worth_minor: dict[UUID, int] = {}
     if kind is PaymentMoveKind.AUTHORIZED:
         worth_minor = {row["order_id"]: row["worth_minor"] for row in await sql.worth(tx, order_ids=order_ids)}
+    captures: dict[UUID, list[Capture]] = {}
+    if kind is PaymentMoveKind.REFUNDED:
+        for row in await sql.captures_of(tx, order_ids=order_ids):
+            capture = Capture(reference=row["reference"], amount_minor=row["amount_minor"])
+            captures.setdefault(row["order_id"], []).append(capture)
     return _Known(
         payments=payments,
         done={(row["order_id"], row["cause_id"]) for row in moves},
         queued=queued,
         worth_minor=worth_minor,
         under_way={row["subject_id"] for row in others},
+        captures=captures,
         spoken_for={},
     )
 
@@ -125,53 +107,111 @@ def _request(task: Task, kind: PaymentMoveKind, asked: Any, known: _Known) -> Ca
     if not amount and not free:
         return None
     provider = payment["provider"]
-    if amount and provider not in providers:
-        # Another worker may know it. Until one does, the money waits, and no attempt is counted.
-        return NotYet(f"This worker knows no payment provider {provider!r}; start one that does.")
-    return Call(provider, amount, payment["currency"])
+    if amount and (missing := _missing(provider)) is not None:
+        # Another worker may have it. Until one does, the money waits, and no attempt is counted.
+        return NotYet(missing)
+    return Call(provider=provider, asked=_call(task, kind, payment, amount, known))
+
+
+def _call(task: Task, kind: PaymentMoveKind, payment: Any, amount_minor: int, known: _Known) -> PaymentCall:
+    first = kind is PaymentMoveKind.AUTHORIZED
+    return PaymentCall(
+        key=str(task.id),
+        order_id=task.subject_id,
+        external_id=payment["external_id"],
+        channel=payment["channel"],
+        seller=payment["seller"],
+        payment_id=task.subject_id,  # an order's first payment has the order's own id
+        amount_minor=amount_minor,
+        currency=payment["currency"],
+        method=payment["method"],
+        token=Secret(payment["token"]) if first and payment["token"] is not None else None,
+        authorization=payment["authorization_reference"],
+        captures=tuple(known.captures.get(task.subject_id, ())),
+    )
+
+
+def _missing(provider: str) -> str | None:
+    """Why this worker cannot call the provider; None if it can."""
+    if provider not in providers:
+        return f"This worker knows no payment provider {provider!r}; start one that does."
+    lacking = providers[provider].lacking()
+    return None if lacking is None else f"The payment provider {provider!r} is not set up in this worker: {lacking}"
 
 
 def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
     async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | OrdinoError | None]:
         known = await _known(tx, verb, kind, tasks)
         requests = [_request(task, kind, asked, known) for task in tasks]
-        waiting = {
-            known.payments[task.subject_id]["provider"]
-            for task, request in zip(tasks, requests, strict=True)
-            if isinstance(request, NotYet)
-        }
-        for provider in sorted(waiting - providers.keys()):
-            log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
+        _warn({known.payments[t.subject_id]["provider"] for t, r in zip(tasks, requests, strict=True) if _waits(r)})
         return requests
 
     async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
-        if not request.amount_minor:
+        if not request.asked.amount_minor:
             return request, Approved("")  # where nothing is due, nobody is asked
-        answer = await getattr(providers[request.provider], verb)(str(task.id), request.amount_minor, request.currency)
-        return request, answer
+        return request, await answers.answer_of(providers[request.provider], request.provider, verb, request.asked)
 
-    async def settle(tx: Tx, answers: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime) -> None:
-        orders = await ledger.lock(tx, [task.subject_id for task, _ in answers])
-        moves, events = [], []
-        for event_id, (task, (request, answer)) in zip(new_ids(at, len(answers)), answers, strict=True):
-            if isinstance(answer, Approved):
-                if request.amount_minor:
-                    moves.append(
-                        PaymentMove(task.subject_id, task.event_id, kind, request.amount_minor, answer.reference)
-                    )
-                told = {"amount_minor": request.amount_minor, "reference": answer.reference or None}
-                name, data = f"payment_{kind}", told
-            else:
-                name, data = (
-                    "payment_declined",
-                    {"amount_minor": request.amount_minor, "reason": answer.reason, "of": verb},
-                )
-            flow_version = orders[task.subject_id].flow_version
-            events.append(Event(task.subject_id, event_id, name, at, data, flow_version))
+    async def settle(tx: Tx, answered: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime) -> None:
+        orders = await ledger.lock(tx, [task.subject_id for task, _ in answered])
+        told = [_told(task, verb, kind, request.asked, answer) for task, (request, answer) in answered]
+        moves = [one.move for one in told if one.move is not None]
+        happened = [(one.order_id, name, data) for one in told for name, data in one.events]
         await ledger.move_money(tx, moves, at=at)
+        if used := sorted({move.order_id for move in moves} & _with_tokens(answered)):
+            await sql.forget_tokens(tx, order_ids=used)
+        events = [
+            Event(order_id, id, name, at, data, orders[order_id].flow_version)
+            for id, (order_id, name, data) in zip(new_ids(at, len(happened)), happened, strict=True)
+        ]
         await record(tx, events)
 
     return Effect(ask, call, settle, account=_account, call_seconds=CALL_SECONDS, at_once=AT_ONCE)
+
+
+class _Told(Struct, frozen=True, kw_only=True):
+    """What an answer means: the move in the ledger, if there is one, and the events."""
+
+    order_id: UUID
+    move: PaymentMove | None
+    events: list[tuple[str, dict[str, Any]]]
+
+
+def _told(task: Task, verb: str, kind: PaymentMoveKind, asked: PaymentCall, answer: Approved | Declined) -> _Told:
+    """A provider that approves less than was asked has declined the rest."""
+    if isinstance(answer, Declined):
+        events = [_declined(verb, asked.amount_minor, answer)]
+        return _Told(order_id=task.subject_id, move=None, events=events)
+    amount = asked.amount_minor if answer.amount_minor is None else answer.amount_minor
+    move = PaymentMove(task.subject_id, task.event_id, kind, amount, answer.reference) if amount else None
+    events = [(f"payment_{kind}", {"amount_minor": amount, "reference": answer.reference or None})]
+    if rest := asked.amount_minor - amount:
+        events.append(_declined(verb, rest, Declined("partially_approved")))
+    return _Told(order_id=task.subject_id, move=move, events=events)
+
+
+def _declined(verb: str, amount_minor: int, answer: Declined) -> tuple[str, dict[str, Any]]:
+    data: dict[str, Any] = {"amount_minor": amount_minor, "reason": answer.code, "of": verb}
+    if answer.sentence:
+        data["sentence"] = answer.sentence
+    return "payment_declined", data
+
+
+def _with_tokens(answered: Sequence[tuple[Task, tuple[Call, Any]]]) -> set[UUID]:
+    """The orders whose calls carried a token."""
+    return {request.asked.order_id for _, (request, _) in answered if request.asked.token is not None}
+
+
+def _waits(request: Call | OrdinoError | None) -> bool:
+    return isinstance(request, NotYet)
+
+
+def _warn(waiting: set[str]) -> None:
+    """A worker that could make these calls may be missing: that is said once a set."""
+    for provider in sorted(waiting):
+        if provider not in providers:
+            log.warning("This worker knows no payment provider %r; calls to it wait for a worker that does.", provider)
+        elif (missing := _missing(provider)) is not None:
+            log.warning("%s Calls to it wait for a worker in which it is.", missing)
 
 
 def _account(request: Call) -> str:

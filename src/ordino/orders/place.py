@@ -25,7 +25,7 @@ from ordino.inventory.shelf import Shelf, must_hold, on_shelf
 from ordino.network.facts import Channel, Closed, NetworkFacts, Serving, facts
 from ordino.orders import capacity
 from ordino.orders.asking import Sku, known_skus, unknown_level
-from ordino.orders.checks import fault_of, no_channel, price_fault, refuse, sku_fault
+from ordino.orders.checks import fault_of, no_channel, payment_fault, price_fault, refuse, sku_fault
 from ordino.orders.keys import Early, claim_early, customers_of, forget_unused, wanted_customers
 from ordino.orders.model import NewOrder, OrderRefused, Placed, Refusal
 from ordino.orders.never import NeverServed, never_served
@@ -129,7 +129,7 @@ async def _place_distinct(
             channels[index] = (channel, channel.network)
     open_ = [index for index in channels if index not in outcomes]
     for index in open_:
-        refusal = price_fault(orders[index], channels[index][0])
+        refusal = price_fault(orders[index], channels[index][0]) or payment_fault(orders[index])
         if refusal is not None:
             outcomes[index] = refusal
     skus = await known_skus(

@@ -25,14 +25,14 @@ from ordino.inventory.rules import Position
 from ordino.inventory.shelf import Shelf
 from ordino.network.facts import Channel, NetworkFacts
 from ordino.orders import capacity
-from ordino.orders.model import DroppedLine, DropReason, NewOrder
+from ordino.orders.model import DroppedLine, DropReason, NewOrder, NewPayment
+from ordino.orders.tenders import Tender, take_up
 from ordino.orders.told import endangered
 from ordino.sourcing.model import Decision
 
 sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
 _encode = msgspec.json.Encoder().encode
-BUILT_IN_PROVIDER = "manual"
 _NOTHING: Mapping[Position, int] = {}
 
 
@@ -70,6 +70,11 @@ class PlannedOrder(Struct, frozen=True, gc=False):
     def accepted_total_minor(self) -> int:
         """What the lines that were not dropped are worth, with everything else that the order costs."""
         return self.order.total_minor - self.dropped_minor
+
+    @property
+    def payment(self) -> NewPayment | None:
+        """The one that came with the order, if one did."""
+        return None if self.order.payments is None else self.order.payments[0]
 
     def dropped_lines(self) -> list[DroppedLine]:
         lines = self.order.lines
@@ -111,6 +116,10 @@ async def write(
     rows = await sql.write_orders(
         tx, **_order_columns(planned), **_line_columns(planned), **_allocation_columns(planned), at=at
     )
+    if brought := [
+        Tender(plan.order_id, plan.event_id, paid) for plan in planned if (paid := plan.payment) is not None
+    ]:
+        await take_up(tx, brought, at=at)
     await sourcing_sql.record_decisions(
         tx,
         order_ids=[plan.order_id for plan in planned],
@@ -211,6 +220,8 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
     if decision.dropped:
         yield Event(plan.order_id, new_id(at), "lines_dropped", at, _dropped(plan), plan.flow_version)
+    if plan.payment is not None:
+        yield from _payment_events(plan, plan.payment, at)
     if short:
         yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
     if decision.endangered:
@@ -220,6 +231,17 @@ def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     if failed:
         told = {"profile": decision.explanation.profile, "strategies": failed}
         yield Event(plan.order_id, new_id(at), "condition_failed", at, told, plan.flow_version)
+
+
+def _payment_events(plan: PlannedOrder, payment: NewPayment, at: datetime) -> Iterator[Event]:
+    """Money that the provider holds already is authorized. What exceeds the order, because lines were dropped, is let go."""
+    if payment.authorization is None:
+        return
+    data = {"amount_minor": payment.authorization.amount_minor, "reference": payment.authorization.reference}
+    yield Event(plan.order_id, new_id(at), "payment_authorized", at, {**data, "taken_over": True}, plan.flow_version)
+    if plan.dropped_minor:
+        surplus = {"amount_minor": plan.dropped_minor}
+        yield Event(plan.order_id, new_id(at), "authorization_exceeded", at, surplus, plan.flow_version)
 
 
 def _dropped(plan: PlannedOrder) -> dict[str, Any]:
@@ -241,6 +263,7 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         ordered.append(sum(line.quantity for line in plan.order.lines))
         backordered.append(sum(plan.decision.short.values()))
         cancelled.append(sum(plan.order.lines[line_no - 1].quantity for line_no in plan.decision.dropped))
+    paid_by = [(plan, plan.payment) for plan in planned]
     return {
         "order_ids": [plan.order_id for plan in planned],
         "channel_ids": [plan.channel.channel_id for plan in planned],
@@ -270,7 +293,8 @@ def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:
         "countries": [address.country for address in addresses],
         "emails": [address.email for address in addresses],
         "phones": [address.phone for address in addresses],
-        "provider": BUILT_IN_PROVIDER,
+        "providers": [(paid and paid.provider) or plan.channel.payment_provider for plan, paid in paid_by],
+        "methods": [paid and paid.method for _, paid in paid_by],
     }
 
 

@@ -286,9 +286,10 @@ WITH o AS (
     SELECT * FROM unnest(:order_ids::uuid[], :channel_ids::int[], :external_ids::text[], :customer_ids::uuid[],
         :flow_versions::int[], :currencies::text[], :shipping::bigint[], :tax::bigint[], :discount::bigint[],
         :total::bigint[], :promised_ats::timestamptz[], :ship_by_ats::timestamptz[], :types::text[], :service_levels::text[],
-        :ordered::bigint[], :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[], :dropped::bigint[])
+        :ordered::bigint[], :backordered::bigint[], :allocated::bigint[], :cancelled::bigint[], :dropped::bigint[],
+        :providers::text[], :methods::text[])
         AS o (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping, tax, discount, total,
-              promised_at, ship_by_at, type, service_level, ordered, backordered, allocated, cancelled, dropped)
+              promised_at, ship_by_at, type, service_level, ordered, backordered, allocated, cancelled, dropped, provider, method)
 ), headers AS (
     INSERT INTO orders.orders (order_id, channel_id, external_id, customer_id, flow_version, currency, shipping_minor,
         tax_minor, discount_minor, total_minor, placed_at, promised_at, ship_by_at, type, service_level, ordered, backordered, allocated,
@@ -305,8 +306,8 @@ WITH o AS (
         AS a (order_id, name, line1, line2, city, region, postal_code, country, email, phone)
 ), payments AS (
     INSERT INTO orders.payments (order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor,
-                                 due_minor)
-    SELECT order_id, :provider::text, currency, 0, 0, 0, 0, total - dropped FROM o
+                                 due_minor, method)
+    SELECT order_id, provider, currency, 0, 0, 0, 0, total - dropped, method FROM o
 ), l AS (
     SELECT * FROM unnest(:line_order_ids::uuid[], :line_cause_ids::uuid[], :line_nos::int[], :line_sku_ids::int[],
         :line_ordered::bigint[], :line_prices::bigint[], :line_amounts::bigint[], :line_backordered::bigint[],
@@ -637,7 +638,7 @@ ORDER BY o.placed_at, o.order_id LIMIT :limit::int;
 
 -- name: order
 -- One order, by its id.
-SELECT o.*, o.total_minor - o.dropped_minor AS accepted_total_minor, c.code AS channel, p.status AS payment_status, p.provider,
+SELECT o.*, o.total_minor - o.dropped_minor AS accepted_total_minor, c.code AS channel, p.status AS payment_status, p.provider, p.method,
        p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor, p.due_minor
 FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN orders.payments p USING (order_id)
 WHERE o.order_id = :order_id::uuid;
@@ -729,9 +730,45 @@ FROM unnest(:order_ids::uuid[], :cause_ids::uuid[]) AS w (order_id, cause_id) JO
 WHERE m.kind = :kind::text /* on shards: AND m.order_id = any(:order_ids::uuid[]) */;
 
 -- name: money_of
--- What was authorized, captured and refunded for these orders, as it stands.
-SELECT order_id, provider, currency, authorized_minor, voided_minor, captured_minor, refunded_minor
-FROM orders.payments WHERE order_id = any(:order_ids::uuid[]);
+-- What was authorized, captured and refunded for these orders, as it stands, and what their providers are told of them.
+SELECT p.order_id, p.provider, p.currency, p.authorized_minor, p.voided_minor, p.captured_minor, p.refunded_minor, p.method,
+       o.external_id, c.code AS channel, s.code AS seller, t.token, a.reference AS authorization_reference
+FROM orders.payments p JOIN orders.orders o USING (order_id)
+JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
+LEFT JOIN orders.payment_tokens t USING (order_id)
+LEFT JOIN orders.payment_moves a ON a.order_id = p.order_id AND a.kind = 'authorized'
+WHERE p.order_id = any(:order_ids::uuid[]);
+
+-- name: captures_of
+-- What was captured for these orders, oldest first.
+SELECT order_id, reference, amount_minor FROM orders.payment_moves
+WHERE order_id = any(:order_ids::uuid[]) AND kind = 'captured' ORDER BY order_id, at, cause_id;
+
+-- name: keep_tokens
+-- Tokens that came with new orders, for as long as their authorization takes.
+INSERT INTO orders.payment_tokens (order_id, token) SELECT * FROM unnest(:order_ids::uuid[], :tokens::text[]);
+
+-- name: forget_tokens
+-- Tokens that have done what they were sent for.
+DELETE FROM orders.payment_tokens WHERE order_id = any(:order_ids::uuid[]);
+
+-- name: forget_idle_tokens
+-- Tokens of cancelled orders, which nobody will use.
+DELETE FROM orders.payment_tokens t USING orders.orders o
+WHERE o.order_id = t.order_id AND o.status = 'cancelled'
+  AND t.order_id NOT IN (SELECT r.subject_id FROM core.reactions r WHERE r.kind = 'authorize');
+
+-- name: take_over
+-- Authorizations that were made elsewhere: the moves and the balances in one statement.
+WITH m AS (
+    SELECT * FROM unnest(:order_ids::uuid[], :cause_ids::uuid[], :amounts::bigint[], :references::text[])
+        AS m (order_id, cause_id, amount_minor, reference)
+), written AS (
+    INSERT INTO orders.payment_moves (order_id, cause_id, kind, amount_minor, reference, at)
+    SELECT order_id, cause_id, 'authorized', amount_minor, reference, :at::timestamptz FROM m
+)
+UPDATE orders.payments p SET authorized_minor = p.authorized_minor + m.amount_minor, taken_over = true
+FROM m WHERE p.order_id = m.order_id /* on shards: AND p.order_id = any(:order_ids::uuid[]) */;
 
 -- name: write_notes
 -- What was written about orders.

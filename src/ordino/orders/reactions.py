@@ -45,14 +45,15 @@ declare(
     units_cancelled="Units are no longer owed to the customer.",
     cancellation_wanted="Units that the warehouse has are to be stopped.",
     payment_authorized="The provider holds the money.",
-    payment_declined="The provider said no.",
+    payment_declined="The provider said no, to all of the amount or to the rest of it.",
+    authorization_exceeded="An authorization that was made elsewhere is for more than the order was accepted for.",
     payment_captured="The money of a shipment was taken.",
     payment_voided="Money that is no longer owed was let go.",
     payment_refunded="Money went back to the customer.",
     lost_settled="Units that were lost on the way are cancelled.",
     refund_requested="A refund is due: of cancelled units that were charged, shipping, part of a price, or goodwill.",
 )
-follow(refund_requested=(Step("refund"),))
+follow(refund_requested=(Step("refund"),), authorization_exceeded=(Step("void"),))
 
 registry.effect("authorize", payments.authorize)
 registry.effect("capture", payments.capture)
@@ -134,6 +135,12 @@ async def source_waiting(tx: Tx, since: datetime, at: datetime) -> None:
     """Who waits though stock is there is looked at again, first placed first: time itself may have changed what can be done."""
     if sku_ids := sorted(await stock.free(tx, await waiting.waited_for(tx), at=at)):
         await _fill_later(tx, new_id(at), {"sku_ids": sku_ids}, at)
+
+
+@registry.duty("forget_tokens", every_seconds=3600)
+async def forget_tokens(tx: Tx, since: datetime, at: datetime) -> None:
+    """Tokens of orders that were cancelled before their money was authorized are not kept."""
+    await sql.forget_idle_tokens(tx)
 
 
 @registry.reaction("source_anew")

@@ -59,8 +59,8 @@ class LineView(Struct, frozen=True):
 
 
 class PaymentView(Struct, frozen=True):
-    """The balance of the money ledger. ``due_minor`` is the order's total less what is no longer owed; None: it was placed before
-    that was kept.
+    """The balance of the money ledger. ``method`` is the channel's word for the way of paying. ``due_minor`` is the order's
+    total less what is no longer owed; None: it was placed before that was kept.
     """
 
     provider: str
@@ -70,6 +70,7 @@ class PaymentView(Struct, frozen=True):
     captured_minor: int
     refunded_minor: int
     due_minor: int | None
+    method: str | None = None
 
 
 class OrderView(Struct, frozen=True):

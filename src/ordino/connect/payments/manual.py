@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from ordino.orders.payments import Approved, Declined
+from ordino.orders.providers import Approved, Declined, PaymentCall
 
 
 class ManualProvider:
     """Approves everything; the books of whoever takes the money are the truth."""
 
-    async def authorize(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        return Approved(key)
+    def lacking(self) -> str | None:
+        return None
 
-    async def capture(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        return Approved(key)
+    async def authorize(self, call: PaymentCall) -> Approved | Declined:
+        return Approved(call.key)
 
-    async def void(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        return Approved(key)
+    async def capture(self, call: PaymentCall) -> Approved | Declined:
+        return Approved(call.key)
 
-    async def refund(self, key: str, amount_minor: int, currency: str) -> Approved | Declined:
-        return Approved(key)
+    async def void(self, call: PaymentCall) -> Approved | Declined:
+        return Approved(call.key)
+
+    async def refund(self, call: PaymentCall) -> Approved | Declined:
+        return Approved(call.key)

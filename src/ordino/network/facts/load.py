@@ -161,6 +161,7 @@ def _channel(row: Any, networks: Mapping[int, Serving]) -> Channel:
         short_policy=row["short_policy"],
         network=networks.get(row["network_id"]),
         seller=row["seller"],
+        payment_provider=row["payment_provider"],
     )
 
 

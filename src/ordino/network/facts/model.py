@@ -73,6 +73,7 @@ class Channel(Struct, frozen=True):
     short_policy: str
     network: Serving | None
     seller: str = ""
+    payment_provider: str = "manual"
 
 
 class Closed(Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ordino.core.migrations.upgrade import run
 
 revision = "0022"
-down_revision = "0020"
+down_revision = "0021"
 
 
 def upgrade() -> None:
