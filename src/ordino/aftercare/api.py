@@ -34,7 +34,9 @@ from ordino.aftercare.received_back.api import routes as parcel_routes
 from ordino.aftercare.refunds_api import refund_routes
 from ordino.aftercare.returns.read import Returns
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
 
 RETURNS = Body("returns", NewReturn)
 RECEIPTS = Body("return_receipts", ReturnReceipt)

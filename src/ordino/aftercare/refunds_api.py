@@ -14,7 +14,9 @@ from msgspec import Struct
 from ordino.aftercare.model import NewRefund, RefundRefused, RefundRequested, RefundView, WantedRefund
 from ordino.aftercare.refunds import refund, refunds_of
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
 
 REFUNDS = Body("refunds", NewRefund)
 WANTED = msgspec.json.Decoder(WantedRefund)

@@ -20,7 +20,7 @@ from ordino.api.callers import Trust, may_be_called, why_not_here
 from ordino.core import keys
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Forbidden, TimedOut
-from ordino.core.http import CALLER
+from ordino.web.answers import CALLER
 
 KEPT_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/health", "/ready"})

@@ -37,11 +37,13 @@ from ordino.api.effects import get_effects
 from ordino.api.names import HELD, WithSlashes, named
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, OrdinoError
-from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.readiness import Readiness
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
+from ordino.web.answers import problem, render
+from ordino.web.bodies import NO_NUL
+from ordino.web.problems import Problem
 
 log = logging.getLogger("ordino.api")
 

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import NotFound
-from ordino.core.http import answer_once, described
 from ordino.core.statements import statements
+from ordino.web.answers import answer_once
+from ordino.web.described import described
 
 sql = statements("ordino.core")
 

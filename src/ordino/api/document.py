@@ -21,7 +21,9 @@ from litestar.openapi.spec import (
 )
 from litestar.static_files import create_static_files_router
 
-from ordino.core.http import KEY_CHARACTERS, PROBLEM, Problem, schema_of
+from ordino.web.answers import KEY_CHARACTERS
+from ordino.web.described import schema_of
+from ordino.web.problems import PROBLEM, Problem
 
 ASSETS = "/schema/assets"
 SCRIPT = "/schema/viewer.js"

@@ -20,11 +20,13 @@ from ordino.api.access import in_time, refusal_of
 from ordino.api.app import FAULT
 from ordino.api.pages import ALWAYS
 from ordino.core.errors import OrdinoError
-from ordino.core.http import JSON, PROBLEM, problem, render
 from ordino.core.media import foreign_charset
 from ordino.inventory.api.stock import answer_ask
 from ordino.inventory.availability import Ask
 from ordino.orders.api import answer_orders
+from ordino.web.answers import problem, render
+from ordino.web.bodies import JSON
+from ordino.web.problems import PROBLEM
 
 log = logging.getLogger("ordino.api")
 

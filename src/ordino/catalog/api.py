@@ -7,8 +7,8 @@ from typing import Any
 from ordino.catalog import read
 from ordino.catalog.model import Channel, Seller, Sku
 from ordino.catalog.upsert import upsert_channels, upsert_sellers, upsert_skus
-from ordino.core import bulk
-from ordino.core.bulk import Kind
+from ordino.web import bulk
+from ordino.web.bulk import Kind
 
 routes: list[Any] = [
     *bulk.routes(

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
-from ordino.core.http import answer_once, described
 from ordino.flows import versions
 from ordino.flows.versions import FlowHead, FlowView
+from ordino.web.answers import answer_once
+from ordino.web.described import described
 
 LONGEST = 50_000  # reading YAML takes a second for some 60,000 characters
 

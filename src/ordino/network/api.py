@@ -10,11 +10,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
-from ordino.core import bulk
-from ordino.core.bulk import After, Kind, Limit, PathCode, next_of
 from ordino.core.database import Database
 from ordino.core.errors import NotFound
-from ordino.core.http import answer_once, described
 from ordino.network import read
 from ordino.network.closures import Closure, Reopened, closures, closures_after, reopen, upsert_closures
 from ordino.network.days import (
@@ -33,6 +30,10 @@ from ordino.network.exchange import ExchangeRate, exchange_rates_after, upsert_e
 from ordino.network.model import CarrierService, Location, Network, PostalCode
 from ordino.network.postal import normal
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks, upsert_postal_codes
+from ordino.web import bulk
+from ordino.web.answers import answer_once
+from ordino.web.bulk import After, Kind, Limit, PathCode, next_of
+from ordino.web.described import described
 
 
 class PostalCodePage(Struct, frozen=True):

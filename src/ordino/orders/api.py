@@ -14,23 +14,9 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import Limit, PathCode
 from ordino.core.codes import ReasonCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import (
-    JSON,
-    Batch,
-    Body,
-    answer_once,
-    apart,
-    as_error,
-    command,
-    command_one,
-    decode,
-    described,
-    encode,
-)
 from ordino.core.times import read_cursor
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
@@ -45,6 +31,11 @@ from ordino.orders.place import place
 from ordino.orders.read import OrderHead, OrderView, TimelineEntry
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
 from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
+from ordino.web.answers import answer_once, command, command_one
+from ordino.web.bodies import JSON, Batch, Body, apart, decode, encode
+from ordino.web.bulk import Limit, PathCode
+from ordino.web.described import described
+from ordino.web.problems import as_error
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)

@@ -6,9 +6,9 @@ from typing import Any
 
 from ordino.catalog import read
 from ordino.catalog.model import Kit
-from ordino.core import bulk
-from ordino.core.bulk import Kind
 from ordino.orders.kits import upsert_kits
+from ordino.web import bulk
+from ordino.web.bulk import Kind
 
 routes: list[Any] = bulk.routes(
     Kind("kits", Kit, upsert_kits, key="sku", flat=False),

@@ -11,9 +11,9 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from ordino.core.database import Database
-from ordino.core.http import answer_once
 from ordino.orders import notes
 from ordino.orders.notes import NoteView
+from ordino.web.answers import answer_once
 
 
 class Notes(Struct, frozen=True):

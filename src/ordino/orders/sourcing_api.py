@@ -15,11 +15,9 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import Limit
 from ordino.core.codes import Code
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import JSON, Batch, Body, answer_once, apart, as_error, decode, described, encode
 from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
 from ordino.orders.capacity import CapacityView, capacity_of
@@ -31,6 +29,11 @@ from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
 from ordino.orders.replay import replay, shadow_report
 from ordino.sourcing.compare import Report
 from ordino.sourcing.versions import profile as profile_view
+from ordino.web.answers import answer_once
+from ordino.web.bodies import JSON, Batch, Body, apart, decode, encode
+from ordino.web.bulk import Limit
+from ordino.web.described import described
+from ordino.web.problems import as_error
 
 PREVIEWS = msgspec.json.Decoder(PreviewRequest)
 OUTLOOKS = Body("positions", PositionOutlook)

@@ -9,13 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
-from ordino.core.bulk import PathCode
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid
-from ordino.core.http import answer_once, described
 from ordino.sourcing import versions
 from ordino.sourcing.document import json_schema
 from ordino.sourcing.versions import ProfileHead, ProfileView
+from ordino.web.answers import answer_once
+from ordino.web.bulk import PathCode
+from ordino.web.described import described
 
 YAML = "application/yaml"
 

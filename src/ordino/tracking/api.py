@@ -11,13 +11,15 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.database import Database
-from ordino.core.http import Body, command, described
 from ordino.tracking import read, unmatched
 from ordino.tracking.model import DateRefused, DateTold, EventRefused, Kept, NewDate, Recorded, TrackingEvent
 from ordino.tracking.read import ParcelView
 from ordino.tracking.take_events import take_events
 from ordino.tracking.tell import tell
 from ordino.tracking.unmatched import LAST, UnmatchedEvent
+from ordino.web.answers import command
+from ordino.web.bodies import Body
+from ordino.web.described import described
 
 TRACKING_EVENTS = Body("tracking_events", TrackingEvent)
 TOLD_DATES = Body("told_dates", NewDate)

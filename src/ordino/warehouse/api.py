@@ -13,10 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct, structs
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind
 from ordino.core.database import Database, Tx
-from ordino.core.http import Body, command, command_one, decode, described
 from ordino.core.times import read_cursor
 from ordino.warehouse import read
 from ordino.warehouse.model import (
@@ -43,6 +40,11 @@ from ordino.warehouse.reasons import ShortReason, short_reasons, upsert_short_re
 from ordino.warehouse.reject import reject
 from ordino.warehouse.release import release
 from ordino.warehouse.ship import ship
+from ordino.web import bulk
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.bulk import Kind
+from ordino.web.described import described
 
 Work = TypeVar("Work", bound=Struct)
 

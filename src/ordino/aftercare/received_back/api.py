@@ -13,7 +13,9 @@ from litestar.params import FromPath
 from ordino.aftercare.received_back.model import BackRefused, ParcelArrival, ParcelReceipt, ReceivedBack
 from ordino.aftercare.received_back.receive import receive_back
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
 
 PARCEL_RECEIPTS = Body("parcel_receipts", ParcelReceipt)
 ARRIVAL = msgspec.json.Decoder(ParcelArrival)

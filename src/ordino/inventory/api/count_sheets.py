@@ -11,16 +11,18 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, Limit
 from ordino.core.codes import Code
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.extent import extent_fault
-from ordino.core.http import answer_once, decode, described
 from ordino.inventory import count_sheets
 from ordino.inventory.count_sheets import CountedLine, CountPlan, NewSheet, Sheet, SheetHead, Told
 from ordino.inventory.history import LAST
+from ordino.web import bulk
+from ordino.web.answers import answer_once
+from ordino.web.bodies import decode
+from ordino.web.bulk import Kind, Limit
+from ordino.web.described import described
 
 
 class SheetPage(Struct, frozen=True):

@@ -8,14 +8,16 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, PathCode
 from ordino.core.database import Database
-from ordino.core.http import Body, command, described
 from ordino.inventory import bins, detail_view
 from ordino.inventory.bins import Bin, BinMove, BinMoved, BinMoveRefused
 from ordino.inventory.detail_view import DetailView, SerialView
 from ordino.inventory.model import LACKS_STOCK
+from ordino.web import bulk
+from ordino.web.answers import command
+from ordino.web.bodies import Body
+from ordino.web.bulk import Kind, PathCode
+from ordino.web.described import described
 
 BIN_MOVES = Body("bin_moves", BinMove)
 

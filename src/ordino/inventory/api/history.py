@@ -9,10 +9,10 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from ordino.core.bulk import Limit, PathCode
 from ordino.core.database import Database
 from ordino.inventory import history
 from ordino.inventory.history import Moves, StockView, StoodView
+from ordino.web.bulk import Limit, PathCode
 
 
 @get("/v1/stock/{sku:str}", summary="A SKU's stock, location by location", tags=["inventory"])

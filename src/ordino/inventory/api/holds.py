@@ -12,7 +12,6 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Meta, Struct
 
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
 from ordino.inventory.holds import (
     MAX_LINES,
     Held,
@@ -30,6 +29,9 @@ from ordino.inventory.holds import (
     release,
 )
 from ordino.inventory.model import LACKS_STOCK
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
 
 HOLDS = Body("holds", NewHold)
 STATUSES = {**LACKS_STOCK, "unknown_hold": 404, "ended": 409}

@@ -8,10 +8,7 @@ from typing import Any
 from litestar import Request, Response, delete
 from litestar.di import NamedDependency
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, PathCode
 from ordino.core.database import Database
-from ordino.core.http import answer_once, described
 from ordino.inventory.rules import (
     Allocation,
     Buffer,
@@ -25,6 +22,10 @@ from ordino.inventory.rules import (
     upsert_buffers,
     upsert_low_stock,
 )
+from ordino.web import bulk
+from ordino.web.answers import answer_once
+from ordino.web.bulk import Kind, PathCode
+from ordino.web.described import described
 
 
 def _routes(kind: Kind[Any], of: RuleKind, *, note: str) -> list[Any]:

@@ -9,10 +9,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
-from ordino.core.bulk import After, Limit, next_of
 from ordino.core.database import Database
 from ordino.inventory import signals
 from ordino.inventory.signals import Changes, Scarce
+from ordino.web.bulk import After, Limit, next_of
 
 
 class ScarcePage(Struct, frozen=True):

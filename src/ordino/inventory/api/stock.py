@@ -12,10 +12,8 @@ from litestar.params import FromQuery, PathParameter, QueryParameter
 from msgspec import Struct
 
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import Limit, rows_of
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, NotFound
-from ordino.core.http import CALLER, Body, command, described, encode
 from ordino.core.rows import CSV, NDJSON, media_type_of
 from ordino.inventory import feed as of_rows
 from ordino.inventory.adjust import (
@@ -33,6 +31,10 @@ from ordino.inventory.explain import Explanation
 from ordino.inventory.explain import explain as explained
 from ordino.inventory.feed import Applied, FeedView
 from ordino.inventory.model import LACKS_STOCK
+from ordino.web.answers import CALLER, command
+from ordino.web.bodies import Body, encode
+from ordino.web.bulk import Limit, rows_of
+from ordino.web.described import described
 
 RECEIPTS = Body("receipts", Receipt)
 ADJUSTMENTS = Body("adjustments", Adjustment)

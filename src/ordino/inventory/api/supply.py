@@ -11,10 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, PathParameter
 from msgspec import Struct
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, Limit
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
 from ordino.inventory import incoming, transfers, unavailable
 from ordino.inventory.adjust import StockRefused
 from ordino.inventory.history import LAST
@@ -31,6 +28,11 @@ from ordino.inventory.transfers import (
     TransferView,
 )
 from ordino.inventory.unavailable import Aside, Condition, SetAside, restore, scrap, set_aside
+from ordino.web import bulk
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.bulk import Kind, Limit
+from ordino.web.described import described
 
 SET_ASIDES = Body("set_asides", SetAside)
 RESTORATIONS = Body("restorations", SetAside)

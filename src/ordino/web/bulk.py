@@ -22,7 +22,6 @@ from ordino.core.cells import cell_fault
 from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
-from ordino.core.http import TOO_DEEP, Body, answer_once, apart, described, too_large
 from ordino.core.media import charset_of
 from ordino.core.rows import CSV, GZIPPED, NDJSON, Limits, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import (
@@ -37,6 +36,10 @@ from ordino.core.upserts import (
     pointer_to,
     refusal,
 )
+from ordino.web.answers import answer_once
+from ordino.web.bodies import TOO_DEEP, Body, apart
+from ordino.web.described import described
+from ordino.web.problems import too_large
 
 Thing = TypeVar("Thing", bound=Struct)
 
