@@ -204,7 +204,7 @@ ALONE: dict[str, str] = {
 
 ONE = frozenset(
     {
-        "claim_key", "keep_answer", "revoke_api_key", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
+        "claim_key", "keep_answer", "revoke_api_key", "note_use", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
         "take_numbers", "pause_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
         "write_rule", "drop_rule", "begin_feed", "claim_set", "keep_set", "end_feed", "write_plan", "move_line",
         "recover_shortfall", "write_bin", "forget_tries", "resolve_exception",

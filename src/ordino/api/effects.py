@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from litestar import get
 from litestar.di import NamedDependency
 from msgspec import Struct
 
 from ordino.core import accounts
 from ordino.core.accounts import PausedAccount
 from ordino.core.database import Database, Tx
+from ordino.core.permissions import Permission
 from ordino.core.reactions import gone_since, registry
 from ordino.core.statements import statements
+from ordino.web.operations import Operation
+from ordino.web.routes import get
 
 sql = statements("ordino.core")
 
@@ -52,7 +54,12 @@ async def effects(tx: Tx, *, at: datetime) -> Effects:
     return Effects(effects=shown, paused_accounts=await accounts.paused(tx))
 
 
-@get("/v1/effects", summary="Calls to providers and mail servers", tags=["reactions"])
+@get(
+    "/v1/effects",
+    operation=Operation(name="effects.list", permission=Permission.ENGINE_READ),
+    summary="Calls to providers and mail servers",
+    tags=["reactions"],
+)
 async def get_effects(database: NamedDependency[Database]) -> Effects:
     """Which kinds of calls workers take, how many are due, and which accounts are paused because they fail for everybody."""
     return await database.read(lambda tx: effects(tx, at=database.clock.now()))

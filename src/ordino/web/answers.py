@@ -12,10 +12,14 @@ from ordino.core.database import Database, Tx
 from ordino.core.digests import digest_of
 from ordino.core.errors import Conflict, Invalid, OrdinoError
 from ordino.core.statements import statements
+from ordino.web import scopes
 from ordino.web.bodies import JSON, Batch, Body, apart, encode
 from ordino.web.problems import PROBLEM, Problem, as_error, problem_of
+from ordino.web.routes import operation_of
+from ordino.web.scopes import WHOLE, Narrowing
 
 sql = statements("ordino.core")
+FORBIDDEN = {"forbidden": 403}
 KEY_CHARACTERS = 200
 CALLER: ContextVar[str] = ContextVar("caller", default="this process")
 """Whose request it is: the id of the API key, or this machine. What is kept for one caller is told to no other."""
@@ -102,7 +106,12 @@ async def command(
         return await command_one(request, database, items[0], verb, refusal, status=status, statuses=statuses)
 
     async def run(tx: Tx) -> Any:
-        return Batch(list(await verb(tx, items, at=database.clock.now())))
+        beyond = await scopes.outside(tx, _held(request), items)
+        if not beyond:
+            return Batch(list(await verb(tx, items, at=database.clock.now())))
+        within = [item for place, item in enumerate(items) if place not in beyond]
+        done = iter(await verb(tx, within, at=database.clock.now()) if within else ())
+        return Batch([beyond[place] if place in beyond else next(done) for place in range(len(items))])
 
     return await answer_once(request, database, run, sent=items)
 
@@ -120,9 +129,17 @@ async def command_one(
     """A command on the one thing that the URL names: ``item`` through ``verb(tx, [item], at=...)``, once."""
 
     async def run(tx: Tx) -> Any:
+        if beyond := await scopes.outside(tx, _held(request), [item]):
+            raise as_error(beyond[0], FORBIDDEN)
         [outcome] = await verb(tx, [item], at=database.clock.now())
         if isinstance(outcome, refusal):
             raise as_error(outcome, statuses)
         return outcome
 
     return await answer_once(request, database, run, status=status, sent=item)
+
+
+def _held(request: Request[Any, Any, Any]) -> Narrowing:
+    """What each item of the body is held to, if the request's key is narrowed."""
+    operation = operation_of(request.route_handler)
+    return operation.by if operation is not None and operation.items else WHOLE

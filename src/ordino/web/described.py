@@ -10,6 +10,7 @@ import msgspec
 from litestar.openapi.spec import Operation
 
 from ordino.web.bodies import JSON, Body
+from ordino.web.operations import type_name
 
 
 def described(
@@ -28,6 +29,7 @@ def described(
     is any one of them.
     """
     several = isinstance(body, Body)
+    sent_name = body.type.__name__ if isinstance(body, Body) else None if body is None else type_name(body)
     answered = {"anyOf": [schema_of(one) for one in outcome]} if isinstance(outcome, tuple) else schema_of(outcome)
     content: dict[str, Any] = {
         type_: {"schema": {"type": "string", "description": held}} for type_, held in rows.items()
@@ -51,6 +53,9 @@ def described(
     class Described(Operation):
         takes_body: ClassVar[bool] = body is not None or bool(rows)
         takes_rows: ClassVar[frozenset[str]] = frozenset(rows)
+        reads: ClassVar[str | None] = f"{sent_name} or a list" if several else sent_name
+        answers: ClassVar[Any] = outcome
+        sent: ClassVar[Any] = body
 
         def to_schema(self) -> dict[str, Any]:
             schema = super().to_schema()
