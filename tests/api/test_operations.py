@@ -21,6 +21,7 @@ from ordino.api.access import KEPT_SECONDS
 from ordino.api.server import load_stages
 from ordino.core import keys
 from ordino.core.database import Database
+from ordino.core.ids import new_id
 from ordino.core.keys import NewKey
 from ordino.core.permissions import MEANING, ROLES, Permission, Role
 from ordino.flows.versions import flow_plans
@@ -205,8 +206,13 @@ async def side_of(database: Database, world: World) -> Side:
     work = await database.pool.fetchval(
         "SELECT fulfillment_order_id FROM warehouse.fulfillment_orders WHERE order_id = $1", order_id
     )
+    exception_id = new_id(at)
+    await database.pool.execute(
+        "INSERT INTO orders.exceptions (order_id, exception_id, kind, line_no, detail, at) VALUES ($1, $2, 'not_sourced', 1, 'x', $3)",
+        order_id, exception_id, at,
+    )  # fmt: skip
     known = {
-        "order_id": str(order_id), "fulfillment_order_id": str(work), "shipment_id": str(shipment.shipment_id),
+        "exception_id": str(exception_id), "order_id": str(order_id), "fulfillment_order_id": str(work), "shipment_id": str(shipment.shipment_id),
         "return_id": str(sure(allowed, Authorized).return_id), "hold_id": str(sure(held, Held).hold_id),
         "channel": world.channel, "location": world.locations[0], "origin": world.locations[0],
         "destination": world.locations[1], "seller": world.seller, "sku": world.sku, "country": "US", "quantity": 1,

@@ -539,6 +539,8 @@ SELECT * FROM (
     LEFT JOIN catalog.skus s ON s.sku_id = l.sku_id
     LEFT JOIN network.locations n ON n.location_id = e.location_id
     WHERE e.exception_id < :before::uuid AND (:all::boolean OR e.resolved_at IS NULL)
+      AND (:sellers::text[] IS NULL OR o.channel_id IN (
+          SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers t USING (seller_id) WHERE t.code = any(:sellers::text[])))
 ) AS e
 WHERE :all::boolean OR e.units > 0 ORDER BY e.exception_id DESC LIMIT :limit::int;
 
@@ -746,3 +748,10 @@ WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean) ORDER BY 
 SELECT o.order_id, s.code AS seller
 FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
 WHERE o.order_id = any(:order_ids::uuid[]);
+
+-- name: sellers_of_exceptions
+-- Of whose orders these exceptions are.
+SELECT e.exception_id, s.code AS seller
+FROM orders.exceptions e JOIN orders.orders o USING (order_id)
+JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
+WHERE e.exception_id = any(:exception_ids::uuid[]);

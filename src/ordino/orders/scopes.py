@@ -1,4 +1,4 @@
-"""Orders are narrowed by the seller of their channel."""
+"""Orders, and their exceptions, are narrowed by the seller of the order's channel."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ async def _orders_at(tx: Tx, keys: Sequence[Key]) -> list[list[Owner]]:
     return [[Owner(seller=of[order_id], location=at)] if order_id in of else [] for order_id, at in keys]
 
 
+async def _exceptions(tx: Tx, keys: Sequence[Key]) -> list[list[Owner]]:
+    rows = await sql.sellers_of_exceptions(tx, exception_ids=sorted({exception_id for (exception_id,) in keys}))
+    of = {row["exception_id"]: row["seller"] for row in rows}
+    return [[Owner(seller=of[exception_id])] if exception_id in of else [] for (exception_id,) in keys]
+
+
+BY_EXCEPTION = Narrowing(
+    name="exception",
+    dimensions=SELLERS,
+    names=("exception_id",),
+    owners=_exceptions,
+    missing="There is no exception {0}.",
+)
 BY_ORDER = Narrowing(
     name="order", dimensions=SELLERS, names=("order_id",), owners=_orders, missing="There is no order {0}."
 )

@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
-from ordino.catalog.scopes import BY_CHANNEL
+from ordino.catalog.scopes import BY_CHANNEL, SELLERS
 from ordino.core.batcher import Batcher
 from ordino.core.codes import Code
 from ordino.core.database import Database
@@ -30,6 +30,7 @@ from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest, promise
 from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
 from ordino.orders.replay import replay, shadow_report
+from ordino.orders.scopes import BY_EXCEPTION, BY_ORDER
 from ordino.sourcing.compare import Report
 from ordino.sourcing.versions import profile as profile_view
 from ordino.web import scopes
@@ -112,7 +113,7 @@ RESOLVES = msgspec.json.Decoder(Resolve)
 
 @get(
     "/v1/exceptions",
-    operation=Operation(name="exceptions.list", permission=Permission.ORDERS_READ),
+    operation=Operation(name="exceptions.list", permission=Permission.ORDERS_READ, by=BY_ORDER, filters=SELLERS),
     summary="What needs a person",
     tags=["orders"],
 )
@@ -123,7 +124,7 @@ async def get_exceptions(
     all: FromQuery[bool] = False,
 ) -> Exceptions:
     """Newest first; those that are open, or all."""
-    found = await database.read(lambda tx: exceptions(tx, before, limit, all=all))
+    found = await database.read(lambda tx: exceptions(tx, before, limit, all=all, sellers=scopes.sellers()))
     return Exceptions(found, found[-1].exception_id if len(found) == limit else None)
 
 
@@ -132,6 +133,7 @@ async def get_exceptions(
     operation=Operation(
         name="exceptions.resolve",
         permission=Permission.ORDERS_WRITE,
+        by=BY_EXCEPTION,
         refusals={"not_found": 404, "resolved": 409, "of_a_parcel": 409},
     ),
     summary="See to an exception",
