@@ -23,7 +23,6 @@ from ordino.cli.verify import verify
 from ordino.core.connecting import Limits as Timeouts
 from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
-from ordino.core.http import problem
 from ordino.core.reactions import Task
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
@@ -40,6 +39,7 @@ from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
 from ordino.warehouse.release import release
 from ordino.warehouse.ship import ship
+from ordino.web.answers import problem
 
 T = TypeVar("T")
 _reacted: set[tuple[Any, UUID]] = set()

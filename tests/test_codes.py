@@ -18,9 +18,9 @@ import ordino
 from ordino.catalog.model import Sku
 from ordino.cli import arguments
 from ordino.core import codes
-from ordino.core.bulk import Kind
-from ordino.core.http import Body
 from ordino.inventory.feed import KINDS
+from ordino.web.bodies import Body
+from ordino.web.bulk import Kind
 
 FREE = {
     "name", "line1", "line2", "city", "region", "phone", "email", "reason", "comment", "sentence", "worker", "place", "detail",

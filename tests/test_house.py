@@ -15,7 +15,7 @@ from ordino.core.statements import Statements
 
 SOURCE = Path(__file__).parent.parent / "src" / "ordino"
 LINE = [
-    "core", "catalog", "network", "inventory", "sourcing", "orders", "warehouse", "supply", "tracking", "aftercare",
+    "core", "web", "catalog", "network", "inventory", "sourcing", "orders", "warehouse", "supply", "tracking", "aftercare",
     "insights", "flows", "testing", "connect", "console", "api", "cli",
 ]  # fmt: skip
 EDGES = {"api", "cli", "console"}

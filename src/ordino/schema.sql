@@ -141,11 +141,20 @@ CREATE TABLE core.api_keys (
     key_id uuid NOT NULL,
     name text NOT NULL,
     hash bytea NOT NULL,
-    scopes text[] NOT NULL,
+    scopes text[] NOT NULL,            -- the roles of a key that is for everything and for ever
     created_at timestamptz NOT NULL,
     revoked_at timestamptz,
+    roles text[] NOT NULL DEFAULT '{}',  -- those of any other key: programs that do not know what narrows it let it do nothing
+    permissions text[] NOT NULL DEFAULT '{}',
+    sellers text[],                    -- codes; NULL: all
+    locations text[],                  -- codes; NULL: all
+    expires_at timestamptz,
+    last_used_at timestamptz,          -- written once a minute at most
     CONSTRAINT api_keys_pk PRIMARY KEY (key_id),
-    CONSTRAINT api_keys_are_unique UNIQUE (hash)
+    CONSTRAINT api_keys_are_unique UNIQUE (hash),
+    CONSTRAINT a_narrowed_key_names_something CHECK (cardinality(sellers) > 0 AND cardinality(locations) > 0),
+    CONSTRAINT programs_of_before_let_a_narrowed_key_do_nothing CHECK
+        (scopes = '{}' OR (sellers IS NULL AND locations IS NULL AND expires_at IS NULL))
 );
 
 -- Recurring work: when a worker did it last by the business's clock (``done_at``), and by that of the database, when it is due next,

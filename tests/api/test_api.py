@@ -299,6 +299,7 @@ async def test_health_schema_and_readiness(client: Client) -> None:
     silent = {
         "/v1/dead_letters/{letter_id}/replay",
         "/v1/flows/{version}/activation",
+        "/v1/keys/{key_id}/revocation",
         "/v1/orders/{order_id}/fulfillment_orders",
         "/v1/sourcing/profiles/{name}/retirement",
         "/v1/sourcing/profiles/{version}/activation",

@@ -16,7 +16,7 @@ from litestar.di import NamedDependency
 import steps
 from ordino.core import keys
 from ordino.core.database import Database, Tx
-from ordino.core.http import CALLER, answer_once
+from ordino.web.answers import CALLER, answer_once
 from world import World, served_world
 
 TIMES = 6

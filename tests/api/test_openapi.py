@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -26,9 +27,29 @@ def test_every_operation_names_what_may_be_answered_instead(document: dict[str, 
         assert ({"408", "413", "415"} <= answers) == ("requestBody" in operation), path
         with_body += "requestBody" in operation
         for status, answer in operation["responses"].items():
-            if not status.startswith("2"):
+            if "$ref" in answer:
                 assert answer["$ref"].removeprefix("#/components/responses/") in document["components"]["responses"]
+            elif not status.startswith("2"):
+                assert "application/problem+json" in answer["content"], (path, status)
     assert with_body > 40
+
+
+def test_every_operation_says_its_name_its_permission_and_its_refusals_verb_by_verb(document: dict[str, Any]) -> None:
+    place = document["paths"]["/v1/orders"]["post"]
+    assert (place["operationId"], place["x-permission"], place["x-narrowed-by"]) == (
+        "orders.place",
+        "orders.write",
+        "channel",
+    )
+    told = place["responses"]
+    assert "`unknown_channel`" in told["422"]["description"]
+    assert {"`repeated_with_changes`", "`key_reused`"} <= set(re.findall(r"`\w+`", told["409"]["description"]))
+    look = document["paths"]["/v1/orders/{order_id}"]["get"]
+    assert (look["operationId"], look["x-personal-data"]) == ("orders.get", True)
+    assert "`not_found`" in look["responses"]["404"]["description"]
+    assert "409" not in look["responses"]
+    names = [one["operationId"] for item in document["paths"].values() for one in item.values()]
+    assert len(set(names)) == len(names)
 
 
 def test_the_answers_name_the_types_of_their_problems_and_promise_only_what_holds(document: dict[str, Any]) -> None:

@@ -116,13 +116,15 @@ def ordino(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termi
         signal.signal(number, handler)
 
 
-def of_the_machine(ordino: Terminal, tmp_path: Path) -> None:
+def of_the_machine(ordino: Terminal, world: World, tmp_path: Path) -> None:
     ordino("migrate")
     key_id = ordino("keys", "make", "till", "--scope", "admin").split()[1].rstrip(".")
     assert key_id in ordino("keys", "list")
     listed = json.loads(ordino("keys", "list", "--json"))
-    assert [(key["name"], key["scopes"]) for key in listed if key["key_id"] == key_id] == [("till", ["admin"])]
+    assert [(key["name"], key["roles"]) for key in listed if key["key_id"] == key_id] == [("till", ["admin"])]
     ordino("keys", "revoke", key_id)
+    ordino("keys", "revoke", key_id, status=1)
+    of_narrowed_keys(ordino, world)
     assert {"send", "capture"} <= {one["kind"] for one in json.loads(ordino("effects", "--json"))["effects"]}
     adapters = json.loads(ordino("adapters", "--json"))
     assert {("payment_provider", "manual", "ordino"), ("carrier", "manual", "ordino")} <= {
@@ -132,6 +134,22 @@ def of_the_machine(ordino: Terminal, tmp_path: Path) -> None:
     flow = tmp_path / "flow.yaml"
     flow.write_text(packaged())
     assert "reactions to" in ordino("flows", "validate", flow)
+
+
+def of_narrowed_keys(ordino: Terminal, world: World) -> None:
+    scope = ("--seller", world.seller, "--location", world.location)
+    ordino("keys", "make", "shelf", "--permission", "stock.write", *scope, "--expires", "2099-01-01")
+    [shelf] = [key for key in json.loads(ordino("keys", "list", "--json")) if key["name"] == "shelf"]
+    assert (shelf["roles"], shelf["permissions"]) == ([], ["stock.write"])
+    assert (shelf["sellers"], shelf["locations"]) == ([world.seller], [world.location])
+    assert shelf["expires_at"] == "2099-01-01T00:00:00Z"
+    assert f"sellers {world.seller}; locations {world.location}" in ordino("keys", "list")
+    ordino("keys", "make", "nobody's", "--seller", "nobody", status=1)
+    ordino("keys", "make", "late", "--expires", "2020-01-01", status=1)
+    ordino("keys", "make", "unclear", "--permission", "everything", status=1)
+    assert "stock.write" in ordino("keys", "permissions")
+    told = json.loads(ordino("keys", "permissions", "--json"))
+    assert [one["roles"] for one in told if one["permission"] == "keys.manage"] == [["admin"]]
 
 
 def of_stock(ordino: Terminal, world: World, tmp_path: Path) -> None:
@@ -334,7 +352,7 @@ def test_every_command_that_shows_a_table_can_answer_with_json() -> None:
 
 
 def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
-    of_the_machine(ordino, tmp_path)
+    of_the_machine(ordino, world, tmp_path)
     of_stock(ordino, world, tmp_path)
     of_sourcing(ordino, on, world, tmp_path)
     of_orders(ordino, on, world)

@@ -78,7 +78,7 @@ def marking(hook: Hook | None = None, *, name: str = "mark", set_size: int = 10,
 
     return JobKind(
         name=name, sentence="Leave marks.", sent=Marks, parameters=Marks, plan=plan, row=int, do=do, set_size=set_size,
-        at_once=at_once, may_be_delayed=True,
+        at_once=at_once, needs=frozenset(), may_be_delayed=True,
     )  # fmt: skip
 
 
@@ -98,7 +98,15 @@ def walking(hook: Callable[[int], Awaitable[None]] | None = None) -> JobKind:
         return Step(done=1, total=parameters.count, cursor=Far(n=n), lines=[line], finished=n == parameters.count)
 
     return JobKind(
-        name="walk", sentence="Walk.", sent=Marks, parameters=Marks, plan=plan, cursor=Far, step=step, writes_file=True
+        name="walk",
+        sentence="Walk.",
+        sent=Marks,
+        parameters=Marks,
+        plan=plan,
+        cursor=Far,
+        step=step,
+        writes_file=True,
+        needs=frozenset(),
     )
 
 

@@ -13,12 +13,13 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from ordino.catalog import api as catalog_api
-from ordino.core import bulk, rows
+from ordino.core import rows
 from ordino.core.database import Database
 from ordino.core.errors import Refused
 from ordino.core.rows import Limits
 from ordino.network import api as network_api
 from ordino.orders import kits_api
+from ordino.web import bulk
 
 SKU = {"code": "tea", "name": "Tea"}
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
@@ -33,8 +33,15 @@ from ordino.aftercare.model import (
 from ordino.aftercare.received_back.api import routes as parcel_routes
 from ordino.aftercare.refunds_api import refund_routes
 from ordino.aftercare.returns.read import Returns
+from ordino.aftercare.scopes import BY_RECEIPT
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.permissions import Permission
+from ordino.orders.scopes import BY_ORDER
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import get, post
 
 RETURNS = Body("returns", NewReturn)
 RECEIPTS = Body("return_receipts", ReturnReceipt)
@@ -63,13 +70,25 @@ class Messages(Struct, frozen=True):
     messages: list[Message]
 
 
-@get("/v1/orders/{order_id:uuid}/messages", summary="What the customer was told", tags=["aftercare"])
+@get(
+    "/v1/orders/{order_id:uuid}/messages",
+    operation=Operation(
+        name="orders.messages", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
+    ),
+    summary="What the customer was told",
+    tags=["aftercare"],
+)
 async def get_messages(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Messages:
     """Oldest first. A message without `sent_at` waits in the outbox."""
     return Messages(await database.read(lambda tx: message.messages(tx, order_id)))
 
 
-@get("/v1/orders/{order_id:uuid}/returns", summary="An order's returns", tags=["aftercare"])
+@get(
+    "/v1/orders/{order_id:uuid}/returns",
+    operation=Operation(name="returns.of_order", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
+    summary="An order's returns",
+    tags=["aftercare"],
+)
 async def get_returns(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Returns:
     """With what was authorized, where it goes, and what became of it; of kits, how many of which components are back."""
     return await database.read(lambda tx: returns.returns_of(tx, order_id))
@@ -77,6 +96,12 @@ async def get_returns(database: NamedDependency[Database], order_id: FromPath[UU
 
 @post(
     "/v1/orders/{order_id:uuid}/returns",
+    operation=Operation(
+        name="returns.authorize",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_ORDER,
+        refusals=refusals(ReturnRefused, REFUSED),
+    ),
     summary="Authorize a return",
     tags=["aftercare"],
     status_code=201,
@@ -95,6 +120,13 @@ async def post_return(
 
 @post(
     "/v1/returns",
+    operation=Operation(
+        name="returns.authorize_many",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(ReturnRefused, REFUSED),
+    ),
     summary="Authorize many returns",
     tags=["aftercare"],
     status_code=201,
@@ -107,6 +139,13 @@ async def post_returns(request: Request[Any, Any, Any], database: NamedDependenc
 
 @post(
     "/v1/orders/{order_id:uuid}/returns/{return_id:uuid}/receipts",
+    operation=Operation(
+        name="returns.receive",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_RECEIPT,
+        items=True,
+        refusals=refusals(ReturnRefused, REFUSED),
+    ),
     summary="Units of a return came back",
     tags=["aftercare"],
     status_code=201,
@@ -128,6 +167,13 @@ async def post_receipt(
 
 @post(
     "/v1/return_receipts",
+    operation=Operation(
+        name="returns.receive_many",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_RECEIPT,
+        items=True,
+        refusals=refusals(ReturnRefused, REFUSED),
+    ),
     summary="Units of many returns came back",
     tags=["aftercare"],
     status_code=201,
@@ -140,6 +186,12 @@ async def post_receipts(request: Request[Any, Any, Any], database: NamedDependen
 
 @post(
     "/v1/orders/{order_id:uuid}/returns/{return_id:uuid}/cancellation",
+    operation=Operation(
+        name="returns.cancel",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_ORDER,
+        refusals=refusals(ReturnRefused, REFUSED),
+    ),
     summary="Cancel a return, or part of it",
     tags=["aftercare"],
     status_code=200,
@@ -163,6 +215,13 @@ async def post_return_cancellation(
 
 @post(
     "/v1/return_cancellations",
+    operation=Operation(
+        name="returns.cancel_many",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(ReturnRefused, REFUSED),
+    ),
     summary="Cancel many returns",
     tags=["aftercare"],
     status_code=200,
@@ -175,7 +234,14 @@ async def post_return_cancellations(
     return await command(request, database, CANCELLATIONS, returns.cancel, ReturnRefused, statuses=REFUSED)
 
 
-@get("/v1/orders/{order_id:uuid}/survey", summary="What the customer was asked", tags=["aftercare"])
+@get(
+    "/v1/orders/{order_id:uuid}/survey",
+    operation=Operation(
+        name="surveys.get", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
+    ),
+    summary="What the customer was asked",
+    tags=["aftercare"],
+)
 async def get_survey(database: NamedDependency[Database], order_id: FromPath[UUID]) -> SurveyView:
     """The questions, and the answers once there are any."""
     return await database.read(lambda tx: survey.survey(tx, order_id))
@@ -183,6 +249,12 @@ async def get_survey(database: NamedDependency[Database], order_id: FromPath[UUI
 
 @post(
     "/v1/orders/{order_id:uuid}/survey/answers",
+    operation=Operation(
+        name="surveys.answer",
+        permission=Permission.ORDERS_WRITE,
+        by=BY_ORDER,
+        refusals=refusals(SurveyRefused, REFUSED),
+    ),
     summary="Answer the survey",
     tags=["aftercare"],
     status_code=201,
@@ -199,6 +271,13 @@ async def post_answer(
 
 @post(
     "/v1/survey_answers",
+    operation=Operation(
+        name="surveys.answer_many",
+        permission=Permission.ORDERS_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(SurveyRefused, REFUSED),
+    ),
     summary="Answers of many orders",
     tags=["aftercare"],
     status_code=201,

@@ -177,3 +177,11 @@ WHERE s.order_id = any(:order_ids::uuid[]);
 UPDATE aftercare.surveys s SET answered_at = :at::timestamptz, answers = a.answers
 FROM unnest(:order_ids::uuid[], :answers::jsonb[]) AS a (order_id, answers)
 WHERE s.order_id = a.order_id AND s.answered_at IS NULL /* on shards: AND s.order_id = any(:order_ids::uuid[]) */;
+
+-- name: places_of_returns
+-- Where the units of these orders' returns are to go.
+SELECT DISTINCT r.order_id, r.return_id, p.code AS location
+FROM aftercare.returns r
+LEFT JOIN aftercare.return_lines l ON l.order_id = r.order_id AND l.return_id = r.return_id AND l.location_id <> 0
+JOIN network.locations p ON p.location_id = coalesce(l.location_id, r.location_id)
+WHERE r.order_id = any(:order_ids::uuid[]);

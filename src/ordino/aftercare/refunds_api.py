@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
@@ -14,7 +14,13 @@ from msgspec import Struct
 from ordino.aftercare.model import NewRefund, RefundRefused, RefundRequested, RefundView, WantedRefund
 from ordino.aftercare.refunds import refund, refunds_of
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.permissions import Permission
+from ordino.orders.scopes import BY_ORDER
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import get, post
 
 REFUNDS = Body("refunds", NewRefund)
 WANTED = msgspec.json.Decoder(WantedRefund)
@@ -27,7 +33,14 @@ class Refunds(Struct, frozen=True):
     refunds: list[RefundView]
 
 
-@get("/v1/orders/{order_id:uuid}/refunds", summary="An order's refunds without goods", tags=["aftercare"])
+@get(
+    "/v1/orders/{order_id:uuid}/refunds",
+    operation=Operation(
+        name="refunds.of_order", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
+    ),
+    summary="An order's refunds without goods",
+    tags=["aftercare"],
+)
 async def get_refunds(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Refunds:
     """Oldest first. What units that came back or were lost are refunded is in the timeline, not here."""
     return Refunds(await database.read(lambda tx: refunds_of(tx, order_id)))
@@ -35,6 +48,9 @@ async def get_refunds(database: NamedDependency[Database], order_id: FromPath[UU
 
 @post(
     "/v1/orders/{order_id:uuid}/refunds",
+    operation=Operation(
+        name="refunds.make", permission=Permission.REFUNDS_WRITE, by=BY_ORDER, refusals=refusals(RefundRefused, REFUSED)
+    ),
     summary="Refund shipping, part of a price, or goodwill",
     tags=["aftercare"],
     status_code=201,
@@ -51,6 +67,13 @@ async def post_refund(
 
 @post(
     "/v1/refunds",
+    operation=Operation(
+        name="refunds.make_many",
+        permission=Permission.REFUNDS_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(RefundRefused, REFUSED),
+    ),
     summary="Refund many",
     tags=["aftercare"],
     status_code=201,

@@ -1,4 +1,5 @@
-"""Access control. Until the first API key is made, only programs on this machine may call; from then on every call needs a key.
+"""Access control. Until the first API key is made, only programs on this machine may call; from then on every call needs a key with
+the permissions of the operation (``web.operations``). A narrowed key reaches only its sellers and locations (``narrow``).
 
 A key is looked up for every request that brings one, so a revoked key is refused from the next request on. That there is no key yet
 is remembered for a second: after the first one is made, this machine may call without it for a second at the longest. Keys that are
@@ -10,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -19,18 +19,17 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from ordino.api.callers import Trust, may_be_called, why_not_here
+from ordino.api.used import Uses
 from ordino.core import keys
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Forbidden, TimedOut
-from ordino.core.http import CALLER
+from ordino.web.answers import CALLER
+from ordino.web.operations import Operation
+from ordino.web.routes import operation_of
+from ordino.web.scopes import BEARER
 
 KEPT_SECONDS = 1.0
-OPEN_PATHS = frozenset({"/health", "/ready"})
-ADMIN_PATHS = ("/v1/flows", "/v1/dead_letters", "/v1/effects", "/v1/sourcing/profiles")
 THIS_MACHINE = "this machine"
-RANKS = {"read": 0, "write": 1, "admin": 2}
-SCOPES: ContextVar[frozenset[str]] = ContextVar("scopes", default=frozenset(RANKS))
-"""What the caller's key may do. A handler whose body says what is asked for looks here; this machine may do everything."""
 
 
 class KeyRing:
@@ -39,6 +38,7 @@ class KeyRing:
     def __init__(self, database: Database, trust: Trust) -> None:
         self._database = database
         self.trust = trust
+        self.uses = Uses(database)
         self._closed = False
         self._looked_at = -KEPT_SECONDS
 
@@ -52,6 +52,9 @@ class KeyRing:
 
     async def bearer_of(self, token: str) -> keys.Bearer | None:
         return await self._database.read(lambda tx: keys.bearer_of(tx, token))
+
+    def now(self) -> datetime:
+        return self._database.clock.now()
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -102,18 +105,22 @@ def access(app: ASGIApp) -> ASGIApp:
     """Middleware in front of everything but health."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["path"] not in OPEN_PATHS:
-            refusal = await refusal_of(scope["litestar_app"].state.key_ring, scope)
-            if refusal is not None:
-                raise refusal
-            receive = in_time(receive, scope["litestar_app"].state.body_pace)
+        if scope["type"] == ScopeType.HTTP:
+            operation = operation_of(scope["route_handler"])
+            if operation is None or not operation.keyless:
+                refusal = await refusal_of(scope["litestar_app"].state.key_ring, scope, operation)
+                if refusal is not None:
+                    raise refusal
+                receive = in_time(receive, scope["litestar_app"].state.body_pace)
         await app(scope, receive, send)
 
     return guarded
 
 
-async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
-    """Why this request may not come in; None where it may, and then it acts under the key's name."""
+async def refusal_of(ring: KeyRing, scope: Any, operation: Operation | None) -> Forbidden | None:
+    """Why this request may not come in; None where it may, and then it acts under the key's name. Without an operation, it is for
+    the API's document, which any key may read.
+    """
     token = _bearer(scope["headers"])
     if not may_be_called(scope, ring.trust):
         return Forbidden(
@@ -123,38 +130,35 @@ async def refusal_of(ring: KeyRing, scope: Any) -> Forbidden | None:
         if (why := why_not_here(scope, ring.trust)) is None:
             ACTOR.set(THIS_MACHINE)
             CALLER.set(THIS_MACHINE)
-            SCOPES.set(frozenset(RANKS))
+            BEARER.set(None)
             return None
         return Forbidden(
             "There is no API key yet, and without one Ordino answers programs on this machine only. This request is not answered: "
             f"{why}. Make a key with `ordino keys make NAME`, and send it."
         )
     if token is None or (bearer := await ring.bearer_of(token)) is None:
-        error = Forbidden(
-            "Send an API key that is not revoked: `Authorization: Bearer <key>`. `ordino keys make NAME` makes one.",
-            code="unauthorized",
+        return _unauthorized(
+            "Send an API key that is not revoked: `Authorization: Bearer <key>`. `ordino keys make NAME` makes one."
         )
-        error.status = 401
-        return error
-    if (lacks := lacking(bearer.scopes, _needed(scope["method"], scope["path"]))) is not None:
-        return lacks
+    at = ring.now()
+    if bearer.expires_at is not None and bearer.expires_at <= at:
+        return _unauthorized(
+            f"This key expired at {bearer.expires_at:%Y-%m-%dT%H:%M:%SZ}. Send one that has not; `ordino keys make NAME` makes one."
+        )
+    if operation is not None and (lacking := operation.lacking(bearer.permissions)):
+        words = f"the permission{'s' if len(lacking) > 1 else ''} {' and '.join(map(repr, map(str, lacking)))}"
+        return Forbidden(f"This key lacks {words}, which `{operation.name}` needs. Use a key that has it.")
     ACTOR.set(bearer.name)
     CALLER.set(f"key {bearer.key_id}")
-    SCOPES.set(bearer.scopes)
+    BEARER.set(bearer)
+    ring.uses.note(bearer, at)
     return None
 
 
-def lacking(scopes: Iterable[str], needed: str) -> Forbidden | None:
-    """The refusal of a key that has these scopes and needs one; None if it has it, or one that includes it."""
-    if max((RANKS[scope] for scope in scopes if scope in RANKS), default=-1) < RANKS[needed]:
-        return Forbidden(f"This key lacks the scope {needed!r}.")
-    return None
-
-
-def _needed(method: str, path: str) -> str:
-    if method in ("GET", "HEAD", "OPTIONS"):
-        return "read"
-    return "admin" if path.startswith(ADMIN_PATHS) else "write"
+def _unauthorized(detail: str) -> Forbidden:
+    error = Forbidden(detail, code="unauthorized")
+    error.status = 401
+    return error
 
 
 def _bearer(headers: Any) -> str | None:

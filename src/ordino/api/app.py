@@ -37,15 +37,21 @@ from ordino.api.dead_letters import dead_letter_routes
 from ordino.api.effects import effect_routes
 from ordino.api.events import event_routes
 from ordino.api.jobs import job_routes
+from ordino.api.keys import key_routes
 from ordino.api.names import HELD, WithSlashes, named
+from ordino.api.narrow import hold_to_scope
+from ordino.api.operations import operation_routes
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid, OrdinoError
-from ordino.core.http import NO_NUL, Problem, problem, render
 from ordino.core.log import HeadWatch
 from ordino.core.readiness import Readiness
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
 from ordino.core.wording import plain_words
+from ordino.web.answers import problem, render
+from ordino.web.bodies import NO_NUL
+from ordino.web.problems import Problem
+from ordino.web.routes import table_of
 
 log = logging.getLogger("ordino.api")
 
@@ -86,12 +92,13 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.database = database
         placing = {"Orders that are being placed": lambda: batchers.placer.stalled_seconds}
         app.state.readiness = Readiness(database, placing)
-        app.state.key_ring = KeyRing(database, trust)
+        ring = app.state.key_ring = KeyRing(database, trust)
         app.state.head_watch = HeadWatch(database)
         try:
             yield
         finally:
             await batchers.close()
+            await ring.uses.close()
             await database.close()
 
     app = Litestar(
@@ -104,12 +111,14 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
             *event_routes,
             *job_routes,
             get_adapters,
+            *key_routes,
+            *operation_routes,
             *(route for stage in STAGES for route in stage.routes),
         ],
         dependencies={"database": Provide(_database, sync_to_thread=False)},
         lifespan=[lifespan],
         middleware=[pages.guarded, access, named],
-        before_request=known.refuse_unknown,
+        before_request=_look_at,
         exception_handlers={
             OrdinoError: _known,
             HTTPException: _http,
@@ -122,6 +131,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
     )
     app.state.row_limits = Limits.of(settings)
     app.state.body_pace = Pace(wait_seconds=settings.body_wait_seconds, bytes_a_second=settings.body_bytes_a_second)
+    app.state.operations = table_of(app)
     document.complete(app)
     known.learn(app)
     app.asgi_handler = WithSlashes(app.asgi_handler)
@@ -131,6 +141,12 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
 def _database(state: State) -> Database:
     database: Database = state.database
     return database
+
+
+async def _look_at(request: Request[Any, Any, Any]) -> None:
+    """What is asked of every request before its handler: it names only what is known, and what its key reaches."""
+    await known.refuse_unknown(request)
+    await hold_to_scope(request)
 
 
 def _known(request: Request[Any, Any, Any], error: OrdinoError) -> Response[bytes]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from asyncpg import Record
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
@@ -16,8 +16,12 @@ from msgspec import Struct
 from ordino.core.database import Database, Tx
 from ordino.core.errors import NotFound
 from ordino.core.failures import MEANS, Failure
-from ordino.core.http import answer_once, described
+from ordino.core.permissions import Permission
 from ordino.core.statements import statements
+from ordino.web.answers import answer_once
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get, post
 
 sql = statements("ordino.core")
 
@@ -80,16 +84,22 @@ async def replay(tx: Tx, id: UUID, *, at: datetime) -> Replayed:
     return Replayed(id)
 
 
-@get("/v1/dead_letters", summary="What failed too often", tags=["reactions"])
+@get(
+    "/v1/dead_letters",
+    operation=Operation(name="dead_letters.list", permission=Permission.ENGINE_READ, personal=True),
+    summary="What failed too often",
+    tags=["reactions"],
+)
 async def list_dead_letters(
     database: NamedDependency[Database], limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100
 ) -> DeadLetters:
-    """Oldest first."""
+    """Oldest first. Errors may name a customer's address."""
     return DeadLetters(await database.read(lambda tx: dead_letters(tx, limit)))
 
 
 @post(
     "/v1/dead_letters/{letter_id:uuid}/replay",
+    operation=Operation(name="dead_letters.replay", permission=Permission.ENGINE_MANAGE, refusals=NOT_FOUND),
     summary="Try again",
     tags=["reactions"],
     status_code=200,

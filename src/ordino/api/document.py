@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from litestar.openapi.spec import (
 )
 from litestar.static_files import create_static_files_router
 
-from ordino.core.http import KEY_CHARACTERS, PROBLEM, Problem, schema_of
+from ordino.web.answers import KEY_CHARACTERS
+from ordino.web.described import schema_of
+from ordino.web.operations import Table
+from ordino.web.problems import PROBLEM, Problem
 
 ASSETS = "/schema/assets"
 SCRIPT = "/schema/viewer.js"
@@ -88,8 +92,8 @@ def viewer() -> Router:
 ALWAYS = {
     "400": "`invalid`: the request itself is wrong; `errors` point to what is. Nothing was changed.",
     "401": "`unauthorized`: the request needs an API key that is not revoked. Nothing was changed.",
-    "403": "`forbidden`: the key lacks the scope, or there is no key and the caller is not on this machine, or "
-    "`ORDINO_ALLOWED_HOSTS` does not have the name by which the server is called. Nothing was changed.",
+    "403": "`forbidden`: the key lacks a permission or is narrowed to others, or there is no key and the caller is not on this "
+    "machine, or `ORDINO_ALLOWED_HOSTS` does not have the name by which the server is called. Nothing was changed.",
     "500": "`fault`: Ordino has a fault, which is logged. It is not known whether anything was changed: send the same request "
     "again with the same `Idempotency-Key` (orders: `external_id`).",
     "503": "`unavailable`: nothing was changed; send the request again after a second (`Retry-After`). `outcome_unknown`: the "
@@ -101,7 +105,7 @@ WITH_BODY = {
     "413": "`too_large`: the body is larger than is read here. Nothing was changed.",
     "415": "`unsupported_media_type`: the charset or Content-Encoding of the body is not read here. Nothing was changed.",
 }
-KEYLESS = frozenset({"/health", "/ready"})
+REPEATED = {"key_reused": 409}
 REFUSED = (
     "Any other refusal, as a problem document (RFC 9457): `type` ends in its reason, and `detail` says what to do. "
     "Nothing was changed."
@@ -109,28 +113,46 @@ REFUSED = (
 
 
 def complete(app: Litestar) -> None:
-    """Problem documents as the answers of every operation to what it refuses, and keys for what is sent."""
+    """Problem documents as the answers of every operation to what it refuses, verb by verb, and keys for what is sent."""
     document = app.openapi_schema
     assert document.paths is not None, "there are routes"
     document.components.schemas["Problem"] = _Told(schema_of(Problem))
     told = {**ALWAYS, **WITH_BODY, "default": REFUSED}
     document.components.responses = {_component(status): _answer(words) for status, words in told.items()}
-    for path, item in document.paths.items():
+    table: Table = app.state.operations
+    for item in document.paths.values():
         for method in _METHODS:
             operation: Operation | None = getattr(item, method)
             if operation is None:
                 continue
+            own = table.operations[str(operation.operation_id)]
             answers = {status: told for status, told in (operation.responses or {}).items() if status.startswith("2")}
-            refused = [status for status in ALWAYS if path not in KEYLESS or status not in ("401", "403")]
+            refused = [status for status in ALWAYS if not own.keyless or status not in ("401", "403")]
             if getattr(operation, "takes_body", False):
                 refused += WITH_BODY
             refusals = {
                 status: Reference(f"#/components/responses/{_component(status)}")
                 for status in [*sorted(refused), "default"]
             }
-            operation.responses = {**answers, **refusals}
+            operation.responses = {
+                **answers,
+                **refusals,
+                **_verbs_own({**REPEATED, **own.refusals} if method in _CHANGING else own.refusals),
+            }
             if method in _CHANGING:
                 operation.parameters = [*(operation.parameters or []), _KEY]
+
+
+def _verbs_own(refusals: Mapping[str, int]) -> dict[str, OpenAPIResponse]:
+    """What this verb refuses, status by status; what every operation may be answered is told with it."""
+    codes: dict[str, list[str]] = {}
+    for code, status in refusals.items():
+        codes.setdefault(str(status), []).append(code)
+    return {
+        status: _answer(f"{', '.join(f'`{code}`' for code in own)}. {ALWAYS.get(status, 'Nothing was changed.')}")
+        for status, own in codes.items()
+        if own not in (["invalid"], ["unavailable"], ["forbidden"])  # told of every operation
+    }
 
 
 def _component(status: str) -> str:

@@ -20,23 +20,33 @@ from ordino.api.access import in_time, refusal_of
 from ordino.api.app import FAULT
 from ordino.api.pages import ALWAYS
 from ordino.core.errors import OrdinoError
-from ordino.core.http import JSON, PROBLEM, problem, render
 from ordino.core.media import foreign_charset
-from ordino.inventory.api.stock import answer_ask
+from ordino.inventory.api.stock import answer_ask, get_availability
 from ordino.inventory.availability import Ask
-from ordino.orders.api import answer_orders
+from ordino.orders.api import answer_orders, post_orders
+from ordino.web.answers import problem, render
+from ordino.web.bodies import JSON
+from ordino.web.operations import Operation
+from ordino.web.problems import PROBLEM
+from ordino.web.routes import declared_beside
+from ordino.web.scopes import narrowed
 
 log = logging.getLogger("ordino.api")
 
 ORDERS = "/v1/orders"
 SKU = re.compile(r"/v1/availability/([A-Za-z0-9._-]{1,100})")
 SERVED = re.compile(rb"(channel|network)=([A-Za-z0-9._-]{1,100})")
-Door = Callable[[Receive], Awaitable[tuple[int, bytes]]]
-"""What answers with a status and a JSON body."""
+Door = tuple[Operation, Callable[[Receive], Awaitable[tuple[int, bytes]]]]
+"""The operation, and what answers with a status and a JSON body."""
+PLACE, LOOK = declared_beside(post_orders), declared_beside(get_availability)
 
 
 class _Gone(Exception):
     """The client left before the request was whole."""
+
+
+class _Narrowed(Exception):
+    """The key is narrowed: the route holds what is asked for to that."""
 
 
 class Doors:
@@ -55,6 +65,9 @@ class Doors:
             status, media_type, headers, body = await self._answer(scope, receive, door)
         except _Gone:
             return
+        except _Narrowed:
+            await self._app(scope, receive, send)
+            return
         told = [*((name.lower().encode(), value.encode()) for name, value in headers.items()), *ALWAYS]
         told += [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": told})
@@ -63,11 +76,14 @@ class Doors:
     async def _answer(self, scope: Any, receive: Receive, door: Door) -> tuple[int, str, dict[str, str], bytes]:
         """Status, media type, further headers and body."""
         try:
-            if refusal := await refusal_of(self._app.state.key_ring, scope):
+            operation, answer = door
+            if refusal := await refusal_of(self._app.state.key_ring, scope, operation):
                 raise refusal
-            status, body = await door(in_time(receive, self._app.state.body_pace))
+            if narrowed():
+                raise _Narrowed
+            status, body = await answer(in_time(receive, self._app.state.body_pace))
             return status, JSON, {}, body
-        except _Gone:
+        except (_Gone, _Narrowed):
             raise
         except OrdinoError as error:
             response = problem(error)
@@ -80,14 +96,14 @@ class Doors:
     def _door(self, scope: Any) -> Door | None:
         """What answers this request, if it comes by the thousand and looks plain."""
         if scope["method"] == "POST" and scope["path"] == ORDERS:
-            return self._place if self._is_plain(scope) else None
+            return (PLACE, self._place) if self._is_plain(scope) else None
         if scope["method"] != "GET":
             return None
         sku, served = SKU.fullmatch(scope["path"]), SERVED.fullmatch(scope["query_string"])
         if sku is None or served is None:
             return None
         by = {served[1].decode(): served[2].decode()}
-        return partial(self._look, Ask(sku[1], by.get("channel"), by.get("network")))
+        return LOOK, partial(self._look, Ask(sku[1], by.get("channel"), by.get("network")))
 
     def _is_plain(self, scope: Any) -> bool:
         """No query, a body of a known length, and no answer to keep."""

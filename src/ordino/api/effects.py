@@ -6,17 +6,22 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from msgspec import Struct
 
 from ordino.core import accounts
 from ordino.core.accounts import PausedAccount
 from ordino.core.database import Database, Tx
-from ordino.core.http import answer_once, decode, described
+from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.core.statements import statements
 from ordino.core.taken import gone_since
+from ordino.web.answers import answer_once
+from ordino.web.bodies import decode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get, post
 
 sql = statements("ordino.core")
 
@@ -78,7 +83,12 @@ async def effects(tx: Tx, *, at: datetime) -> Effects:
     return Effects(effects=shown, paused_accounts=await accounts.paused(tx))
 
 
-@get("/v1/effects", summary="Calls to providers and mail servers", tags=["reactions"])
+@get(
+    "/v1/effects",
+    operation=Operation(name="effects.list", permission=Permission.ENGINE_READ),
+    summary="Calls to providers and mail servers",
+    tags=["reactions"],
+)
 async def get_effects(database: NamedDependency[Database]) -> Effects:
     """Which kinds of calls workers take, how many are due, called and tried again, and which accounts are paused because they fail
     for everybody.
@@ -88,6 +98,7 @@ async def get_effects(database: NamedDependency[Database]) -> Effects:
 
 @post(
     "/v1/effects/resumption",
+    operation=Operation(name="effects.resume", permission=Permission.ENGINE_MANAGE, refusals=NOT_FOUND),
     summary="End the pause of an account",
     tags=["reactions"],
     status_code=200,

@@ -9,15 +9,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from msgspec import Struct
 
-from ordino.core.bulk import Limit, PathCode
 from ordino.core.database import Database, Tx
-from ordino.core.http import answer_once, decode, described
 from ordino.core.log import BEGINNING, Head, HeadWatch, Page, head, known_kinds, read, read_cursor, written
+from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.core.subscriptions import (
     Acknowledgment,
@@ -31,6 +30,12 @@ from ordino.core.subscriptions import (
     subscriptions,
     unsubscribe,
 )
+from ordino.web.answers import answer_once
+from ordino.web.bodies import decode
+from ordino.web.bulk import Limit, PathCode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import delete, get, post
 
 NEW = msgspec.json.Decoder(NewSubscription)
 ACKNOWLEDGMENT = msgspec.json.Decoder(Acknowledgment)
@@ -122,7 +127,14 @@ async def _waited(
     return shown(page, await watch.head())
 
 
-@get("/v1/events", summary="Follow everything that happens", tags=["events"])
+@get(
+    "/v1/events",
+    operation=Operation(
+        name="events.list", permission=Permission.EVENTS_READ, personal=True, refusals={"bad_cursor": 400}
+    ),
+    summary="Follow everything that happens",
+    tags=["events"],
+)
 async def list_events(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
@@ -146,7 +158,12 @@ async def list_events(
     return await _waited(request, database, first, limit=limit, wait_seconds=wait_seconds)
 
 
-@get("/v1/subscriptions", summary="Who follows the events", tags=["events"])
+@get(
+    "/v1/subscriptions",
+    operation=Operation(name="subscriptions.list", permission=Permission.EVENTS_READ),
+    summary="Who follows the events",
+    tags=["events"],
+)
 async def list_subscriptions(database: NamedDependency[Database]) -> Subscriptions:
     """Every subscription, by name: those of programs, and those of Ordino itself."""
     return Subscriptions(subscriptions=await database.read(subscriptions))
@@ -154,6 +171,9 @@ async def list_subscriptions(database: NamedDependency[Database]) -> Subscriptio
 
 @post(
     "/v1/subscriptions",
+    operation=Operation(
+        name="subscriptions.make", permission=Permission.EVENTS_FOLLOW, refusals={"invalid": 400, "conflict": 409}
+    ),
     summary="Follow the events under a name",
     tags=["events"],
     status_code=201,
@@ -172,7 +192,14 @@ async def post_subscription(request: Request[Any, Any, Any], database: NamedDepe
     return await answer_once(request, database, run, status=201, sent=wanted)
 
 
-@get("/v1/subscriptions/{name:str}/events", summary="Read what comes next", tags=["events"])
+@get(
+    "/v1/subscriptions/{name:str}/events",
+    operation=Operation(
+        name="subscriptions.read", permission=Permission.EVENTS_READ, personal=True, refusals=NOT_FOUND
+    ),
+    summary="Read what comes next",
+    tags=["events"],
+)
 async def list_next_events(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
@@ -192,6 +219,11 @@ async def list_next_events(
 
 @post(
     "/v1/subscriptions/{name:str}/acknowledgments",
+    operation=Operation(
+        name="subscriptions.acknowledge",
+        permission=Permission.EVENTS_FOLLOW,
+        refusals={**NOT_FOUND, "bad_cursor": 400, "conflict": 409},
+    ),
     summary="Say how far you have come",
     tags=["events"],
     status_code=200,
@@ -213,6 +245,9 @@ async def post_acknowledgment(
 
 @delete(
     "/v1/subscriptions/{name:str}",
+    operation=Operation(
+        name="subscriptions.drop", permission=Permission.EVENTS_FOLLOW, refusals={**NOT_FOUND, "conflict": 409}
+    ),
     summary="Follow no longer",
     tags=["events"],
     status_code=200,

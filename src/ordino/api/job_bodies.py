@@ -17,11 +17,11 @@ import ordino.warehouse.jobs  # noqa: F401 - kinds of jobs are known once they a
 from ordino.core import jobs
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, Invalid
-from ordino.core.http import TOO_DEEP, decode
 from ordino.core.jobs import MOST_DELAY_SECONDS, ROWS_AT_ONCE, JobKind, JobView, NewRow, Nothing, RowOutcome
 from ordino.core.reactions import registry
 from ordino.core.rows import Rows
 from ordino.core.upserts import pointer_to
+from ordino.web.bodies import TOO_DEEP, decode
 
 MOST_ROWS = 1_000_000
 IN_MEMORY_BYTES = 4_000_000

@@ -6,25 +6,30 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Union
 from uuid import UUID
 
-from litestar import Request, Response, delete, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
-from litestar.openapi.spec import Operation
+from litestar.openapi.spec import Operation as Documented
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from ordino.api.access import SCOPES, lacking
 from ordino.api.job_bodies import Uploaded, delayed_types, job_types, read_job
 from ordino.core import jobs
-from ordino.core.bulk import Limit, rows_of, whole
 from ordino.core.database import Database
-from ordino.core.errors import Fault, Invalid
-from ordino.core.http import JSON, answer_once, apart, described
+from ordino.core.errors import Fault, Forbidden, Invalid
 from ordino.core.jobs import JobKind, JobView, Outcome, RowView, State
+from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.core.rows import NDJSON, media_type_of
 from ordino.core.schedule import DutyView, schedule
 from ordino.inventory.history import LAST
+from ordino.web.answers import answer_once
+from ordino.web.bodies import JSON, apart
+from ordino.web.bulk import Limit, rows_of, whole
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import delete, get, post
+from ordino.web.scopes import BEARER
 
 
 class Jobs(Struct, frozen=True):
@@ -49,8 +54,10 @@ class Duties(Struct, frozen=True):
 
 def refuse_scope(kind: JobKind) -> None:
     """Raises ``Forbidden`` where the caller's key may not start such a job."""
-    if (lacks := lacking(SCOPES.get(), kind.needs)) is not None:
-        raise lacks
+    bearer = BEARER.get()
+    if bearer is not None and (lacking := sorted(kind.needs - bearer.permissions)):
+        words = " and ".join(map(repr, map(str, lacking)))
+        raise Forbidden(f"This key lacks {words}, which a job of the kind `{kind.name}` needs. Use a key that has it.")
 
 
 async def _upload(request: Request[Any, Any, Any], database: Database, name: str | None) -> Response[bytes]:
@@ -77,6 +84,7 @@ _DELAYED: Any = Union[tuple(delayed_types().values())]  # noqa: UP007
 
 @post(
     "/v1/jobs",
+    operation=Operation(name="jobs.start", permission=Permission.JOBS_RUN, refusals={"invalid": 400, "forbidden": 403}),
     summary="Start a job",
     tags=["jobs"],
     status_code=202,
@@ -109,7 +117,12 @@ async def post_job(
     return await answer_once(request, database, lambda tx: jobs.start(tx, wanted, sent, at=at), status=202, sent=said)
 
 
-@get("/v1/jobs", summary="List jobs", tags=["jobs"])
+@get(
+    "/v1/jobs",
+    operation=Operation(name="jobs.list", permission=Permission.JOBS_READ),
+    summary="List jobs",
+    tags=["jobs"],
+)
 async def list_jobs(
     database: NamedDependency[Database],
     in_state: Annotated[State | None, QueryParameter(name="state", description="Only those in this state.")] = None,
@@ -124,13 +137,23 @@ async def list_jobs(
     return Jobs(found, found[-1].job_id if len(found) == limit else None)
 
 
-@get("/v1/jobs/{job_id:uuid}", summary="One job", tags=["jobs"])
+@get(
+    "/v1/jobs/{job_id:uuid}",
+    operation=Operation(name="jobs.get", permission=Permission.JOBS_READ, refusals=NOT_FOUND),
+    summary="One job",
+    tags=["jobs"],
+)
 async def get_job(database: NamedDependency[Database], job_id: FromPath[UUID]) -> JobView:
     """How far it has come."""
     return await database.read(lambda tx: jobs.job(tx, job_id))
 
 
-@get("/v1/jobs/{job_id:uuid}/rows", summary="What became of a job's rows", tags=["jobs"])
+@get(
+    "/v1/jobs/{job_id:uuid}/rows",
+    operation=Operation(name="jobs.rows", permission=Permission.JOBS_READ, personal=True, refusals=NOT_FOUND),
+    summary="What became of a job's rows",
+    tags=["jobs"],
+)
 async def get_job_rows(
     database: NamedDependency[Database],
     job_id: FromPath[UUID],
@@ -144,7 +167,7 @@ async def get_job_rows(
 
 
 @dataclass
-class _DocumentOrLines(Operation):
+class _DocumentOrLines(Documented):
     """One JSON document, or lines of NDJSON."""
 
     def to_schema(self) -> dict[str, Any]:
@@ -153,7 +176,15 @@ class _DocumentOrLines(Operation):
         return schema
 
 
-@get("/v1/jobs/{job_id:uuid}/result", summary="What a job came to", tags=["jobs"], operation_class=_DocumentOrLines)
+@get(
+    "/v1/jobs/{job_id:uuid}/result",
+    operation=Operation(
+        name="jobs.result", permission=Permission.JOBS_READ, personal=True, refusals={**NOT_FOUND, "conflict": 409}
+    ),
+    summary="What a job came to",
+    tags=["jobs"],
+    operation_class=_DocumentOrLines,
+)
 async def get_job_result(database: NamedDependency[Database], job_id: FromPath[UUID]) -> Response[Any]:
     """Of a job that is over: one JSON document (replay_profile), or lines of NDJSON. These are the file that it wrote
     (export_orders), or what became of each of its rows.
@@ -173,6 +204,7 @@ async def result_of(database: Database, job_id: UUID) -> jobs.Result:
 
 @post(
     "/v1/jobs/{job_id:uuid}/cancellation",
+    operation=Operation(name="jobs.cancel", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}),
     summary="Cancel a job",
     tags=["jobs"],
     status_code=200,
@@ -190,6 +222,9 @@ async def post_job_cancellation(
 
 @post(
     "/v1/delayed_commands",
+    operation=Operation(
+        name="delayed_commands.start", permission=Permission.JOBS_RUN, refusals={"invalid": 400, "forbidden": 403}
+    ),
     summary="Do something soon, unless it is revoked",
     tags=["jobs"],
     status_code=202,
@@ -211,6 +246,9 @@ async def post_delayed_command(request: Request[Any, Any, Any], database: NamedD
 
 @post(
     "/v1/delayed_commands/{job_id:uuid}/revocation",
+    operation=Operation(
+        name="delayed_commands.revoke", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}
+    ),
     summary="Take a command back",
     tags=["jobs"],
     status_code=200,
@@ -225,6 +263,9 @@ async def post_revocation(
 
 @delete(
     "/v1/delayed_commands/{job_id:uuid}",
+    operation=Operation(
+        name="delayed_commands.drop", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}
+    ),
     summary="Take a command back",
     tags=["jobs"],
     status_code=200,
@@ -240,7 +281,12 @@ async def delete_delayed_command(
 # -- the schedule ----------------------------------------------------------------------------------------------------------
 
 
-@get("/v1/schedule", summary="Recurring work", tags=["jobs"])
+@get(
+    "/v1/schedule",
+    operation=Operation(name="schedule.list", permission=Permission.JOBS_READ),
+    summary="Recurring work",
+    tags=["jobs"],
+)
 async def get_schedule(database: NamedDependency[Database]) -> Duties:
     """What workers do again and again: how often, when it was done last and is due next, and how it went."""
     return Duties(await database.read(lambda tx: schedule(tx, registry.recurring)))

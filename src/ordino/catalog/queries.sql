@@ -150,3 +150,8 @@ SELECT sku_id, component_sku_id, quantity FROM catalog.kit_components ORDER BY s
 -- name: serial_skus
 -- Which of these SKUs are tracked by serial number.
 SELECT sku_id FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]) AND tracking = 'serial';
+
+-- name: sellers_of_channels
+-- Whose channels these are.
+SELECT c.code AS channel, s.code AS seller FROM catalog.channels c JOIN catalog.sellers s USING (seller_id)
+WHERE c.code = any(:codes::text[]);

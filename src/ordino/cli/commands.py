@@ -21,20 +21,19 @@ from ordino.cli.demo.baskets import ORDINARY_MONTH
 from ordino.cli.effects import effects_app
 from ordino.cli.events import events_app
 from ordino.cli.jobs import jobs_app, show_schedule
+from ordino.cli.keys import keys_app
 from ordino.cli.kpis import kpis_app
 from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
 from ordino.cli.terminal import Json, on_database, show
-from ordino.core.database import Database
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.lifeline import VARIABLE, end_with_starter
 from ordino.core.ready import tell_ready
 from ordino.core.settings import Settings
 
 app = App(name="ordino", help="An open, distributed order management system.", result_action="return_value")
-keys_app = App(name="keys", help="API keys.")
 letters_app = App(name="dead-letters", help="Reactions that failed too often.")
 flows_app = App(name="flows", help="The documents that say what follows what.")
 app.command(keys_app)
@@ -242,48 +241,6 @@ def bench(
     running.load_stages()
     running.calm_collector()
     raise SystemExit(run(name, seconds=seconds, json=json, small=small))
-
-
-@keys_app.command(name="make")
-def make_key(
-    name: str, *, scope: Annotated[list[str] | None, Parameter(help="read, write or admin; default write.")] = None
-) -> None:
-    """Make a key. Its token is shown once."""
-    from ordino.core import keys
-
-    async def make(database: Database) -> tuple[UUID, str]:
-        at = database.clock.now()
-        return await database.transact(lambda tx: keys.make(tx, name, scope or ["write"], at=at))
-
-    key_id, token = on_database(make)
-    console.print(f"Key {key_id}. Its token, shown this once:")
-    print(token)
-
-
-@keys_app.command(name="revoke")
-def revoke_key(key_id: UUID) -> None:
-    """Revoke a key; it is refused from the next request on."""
-    from ordino.core import keys
-
-    on_database(lambda database: database.transact(lambda tx: keys.revoke(tx, key_id, at=database.clock.now())))
-    console.print(f"Key {key_id} is revoked.")
-
-
-@keys_app.command(name="list")
-def list_keys(*, json: Json = False) -> None:
-    """All keys, newest first."""
-    from ordino.core import keys
-
-    found = on_database(lambda database: database.read(keys.keys))
-
-    def table() -> Table:
-        table = Table(Column("key", min_width=36), "name", "scopes", "made", "revoked")
-        for key in found:
-            revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-            table.add_row(str(key.key_id), key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
-        return table
-
-    show(found, table, json=json)
 
 
 @app.command(name="adapters")

@@ -18,8 +18,8 @@ from rich.text import Text
 from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, sent, show, units
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import as_error
 from ordino.core.money import amount
+from ordino.web.problems import as_error
 
 orders_app = App(name="orders", help="Refunds, returns and parcels of orders, and the dates that customers are told.")
 

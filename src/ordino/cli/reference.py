@@ -12,12 +12,13 @@ from typing import Any
 from ordino.api.server import load_stages
 from ordino.core import jobs
 from ordino.core.events import KINDS, Step
-from ordino.core.settings import describe
+from ordino.core.settings import Settings, describe
 from ordino.flows.document import packaged, parse
 from ordino.flows.versions import vocabulary
 from ordino.orders import model as orders
 from ordino.tracking import model as tracking
 from ordino.warehouse import model as warehouse
+from ordino.web.operations import OperationView, Table
 
 _DERIVED = re.compile(
     r"^CREATE TABLE (\w+\.\w+) \((?:(?!^\)).)*?^    status text NOT NULL GENERATED ALWAYS AS \(CASE\n(.*?) END\) STORED",
@@ -74,7 +75,45 @@ def settings() -> str:
     )
 
 
-PAGES = {"states.md": states, "settings.md": settings}
+def operations() -> str:
+    """``docs/operations.md``: every operation, and every permission."""
+    from ordino.api.app import build
+    from ordino.api.operations import permissions
+    from ordino.core.permissions import ROLES
+
+    async def no_database() -> None:
+        """The application is only looked at."""
+
+    table: Table = build(no_database, Settings()).state.operations
+    parts = [
+        "# Operations and permissions\n",
+        _MADE,
+        "\n`GET /v1/operations` answers with the same table. Each operation needs all permissions of its row. Personal data are "
+        "names, addresses, messages and notes. [access.md](access.md) says what narrowed keys are held to.\n",
+        "## Permissions\n\nA permission allows what it says and nothing else. A role is a set of them.\n",
+        f"| permission | what it allows | {' | '.join(f'`{role}`' for role in ROLES)} |",
+        f"|---|---|{'---|' * len(ROLES)}",
+        *(
+            f"| `{one.permission}` | {one.meaning} | {' | '.join('yes' if role in one.roles else '' for role in ROLES)} |"
+            for one in permissions()
+        ),
+        "\n## Operations\n",
+        "| operation | request | permissions | narrowed by | body | answer | refusals |\n|---|---|---|---|---|---|---|",
+        *(_operation(view) for view in table.views),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _operation(view: OperationView) -> str:
+    needs = "no key" if view.keyless else ", ".join(f"`{one}`" for one in view.permissions) or "any key"
+    refusals = ", ".join(f"`{one.code}` {one.status}" for one in view.refusals)
+    body = (view.body or "").replace("|", "or")
+    answer = view.outcome.replace(" | ", ", ")
+    what = f"`{view.name}`: {view.summary} | `{view.method} {view.path}`"
+    return f"| {what} | {needs} | {view.narrowed_by} | {body} | {answer} | {refusals} |"
+
+
+PAGES = {"states.md": states, "settings.md": settings, "operations.md": operations}
 
 
 def _diagram(exits: Mapping[Any, frozenset[Any]]) -> str:

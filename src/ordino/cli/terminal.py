@@ -16,9 +16,9 @@ from rich.table import Table
 from ordino.cli import running
 from ordino.core.database import ACTOR, Database
 from ordino.core.errors import Invalid, NotFound
-from ordino.core.http import Body, decode
 from ordino.core.settings import Settings
 from ordino.core.times import year_fault
+from ordino.web.bodies import Body, decode
 
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Any]]

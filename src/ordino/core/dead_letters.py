@@ -14,6 +14,7 @@ from ordino.core.codes import Code
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, Invalid
 from ordino.core.jobs import JobKind, NewRow, Nothing, Planned, Row, RowOutcome
+from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.core.statements import statements
 
@@ -66,6 +67,6 @@ registry.job(
         row=UUID,
         do=_retry,
         set_size=500,
-        needs="admin",
+        needs=frozenset({Permission.ENGINE_MANAGE}),
     )
 )

@@ -26,6 +26,7 @@ from ordino.core.clock import WallClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict, Invalid, NotFound
 from ordino.core.ids import new_id
+from ordino.core.permissions import Permission
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
@@ -151,8 +152,8 @@ class JobKind(Struct, frozen=True, kw_only=True):
 
     With ``do``, ``row`` is the type of a row's input, and ``set_size`` rows are done at once. With ``step``, ``cursor`` is the type
     of its cursor, and ``writes_file`` says that its result is lines. ``uploaded`` makes a row of a line of NDJSON, where rows may
-    be uploaded. A worker runs ``at_once`` jobs of the kind side by side. ``needs`` is the scope of the key that may start one;
-    ``may_be_delayed`` says that it can be a delayed command.
+    be uploaded. A worker runs ``at_once`` jobs of the kind side by side. ``needs`` are what a key that starts one needs besides
+    `jobs.run`; ``may_be_delayed`` says that it can be a delayed command.
     """
 
     name: str
@@ -168,7 +169,7 @@ class JobKind(Struct, frozen=True, kw_only=True):
     writes_file: bool = False
     uploaded: Callable[[int, Any], NewRow] | None = None
     at_once: int = 2
-    needs: str = "write"
+    needs: frozenset[Permission]
     may_be_delayed: bool = False
 
     @property

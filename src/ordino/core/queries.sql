@@ -338,20 +338,28 @@ DELETE FROM core.idempotency i USING old o WHERE i.key = o.key;
 
 -- name: make_api_key
 -- A key is kept as its hash only.
-INSERT INTO core.api_keys (key_id, name, hash, scopes, created_at)
-VALUES (:key_id::uuid, :name::text, :hash::bytea, :scopes::text[], :at::timestamptz);
+INSERT INTO core.api_keys (key_id, name, hash, scopes, created_at, roles, permissions, sellers, locations, expires_at)
+VALUES (:key_id::uuid, :name::text, :hash::bytea, :scopes::text[], :at::timestamptz, :roles::text[], :permissions::text[],
+        :sellers::text[], :locations::text[], :expires_at::timestamptz);
 
 -- name: revoke_api_key
 -- A revoked key stays on record.
 UPDATE core.api_keys SET revoked_at = :at::timestamptz WHERE key_id = :key_id::uuid AND revoked_at IS NULL RETURNING key_id;
 
 -- name: api_keys
--- All keys, newest first.
-SELECT key_id, name, scopes, created_at, revoked_at FROM core.api_keys ORDER BY created_at DESC, key_id;
+-- Some keys, or all, newest first.
+SELECT key_id, name, scopes || roles AS roles, permissions, sellers, locations, created_at, expires_at, last_used_at, revoked_at
+FROM core.api_keys WHERE :key_ids::uuid[] IS NULL OR key_id = any(:key_ids::uuid[]) ORDER BY created_at DESC, key_id;
 
 -- name: api_key
--- The living key with this hash.
-SELECT key_id, name, scopes FROM core.api_keys WHERE hash = :hash::bytea AND revoked_at IS NULL;
+-- The key with this hash that is not revoked.
+SELECT key_id, name, scopes || roles AS roles, permissions, sellers, locations, expires_at, last_used_at
+FROM core.api_keys WHERE hash = :hash::bytea AND revoked_at IS NULL;
+
+-- name: note_use
+-- That a key was used, unless that was written shortly before.
+UPDATE core.api_keys SET last_used_at = :at::timestamptz
+WHERE key_id = :key_id::uuid AND (last_used_at IS NULL OR last_used_at <= :before::timestamptz);
 
 -- name: any_api_key
 -- Has there ever been a key? None is ever deleted.

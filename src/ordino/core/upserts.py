@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from ordino.core import codes, kept
 from ordino.core.database import Tx
-from ordino.core.errors import Conflict, Fault, Invalid, Refused
+from ordino.core.errors import Conflict, Fault, Forbidden, Invalid, Refused
 from ordino.core.statements import statements
 from ordino.core.wording import plain_words
 
@@ -33,6 +33,7 @@ class Reason(StrEnum):
     """Why a thing was refused, in the order in which the reasons are tested."""
 
     INVALID = "invalid"  # A field breaks its type or its rule.
+    FORBIDDEN = "forbidden"  # The key is narrowed, and does not reach it.
     UNKNOWN = "unknown"  # It names something that does not exist.
     CONFLICT = "conflict"  # It would change what must stay, or break a rule together with what is there.
 
@@ -196,7 +197,12 @@ async def part_changed(tx: Tx, part: str, *, promises: bool = False) -> None:
         await kept.changed(tx, "promises")
 
 
-_ERRORS: dict[Reason, type[Refused]] = {Reason.INVALID: Invalid, Reason.UNKNOWN: Refused, Reason.CONFLICT: Conflict}
+_ERRORS: dict[Reason, type[Refused]] = {
+    Reason.INVALID: Invalid,
+    Reason.UNKNOWN: Refused,
+    Reason.CONFLICT: Conflict,
+    Reason.FORBIDDEN: Forbidden,
+}
 
 
 def as_error(refused: NotUpserted) -> Refused:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
-from ordino.core.http import answer_once, described
+from ordino.core.permissions import Permission
 from ordino.flows import versions
 from ordino.flows.versions import FlowHead, FlowView
+from ordino.web.answers import answer_once
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get, post
 
 LONGEST = 50_000  # reading YAML takes a second for some 60,000 characters
 
@@ -36,13 +40,23 @@ class Activated(Struct, frozen=True):
     version: int
 
 
-@get("/v1/flows", summary="List the versions of the flow", tags=["flows"])
+@get(
+    "/v1/flows",
+    operation=Operation(name="flows.list", permission=Permission.POLICIES_READ),
+    summary="List the versions of the flow",
+    tags=["flows"],
+)
 async def list_flows(database: NamedDependency[Database]) -> Flows:
     """Newest first."""
     return Flows(await database.read(versions.flows))
 
 
-@get("/v1/flows/{version:int}", summary="One version of the flow", tags=["flows"])
+@get(
+    "/v1/flows/{version:int}",
+    operation=Operation(name="flows.get", permission=Permission.POLICIES_READ, refusals=NOT_FOUND),
+    summary="One version of the flow",
+    tags=["flows"],
+)
 async def get_flow(database: NamedDependency[Database], version: FromPath[int]) -> FlowView:
     """As it was written."""
     return await database.read(lambda tx: versions.flow(tx, version))
@@ -50,6 +64,7 @@ async def get_flow(database: NamedDependency[Database], version: FromPath[int]) 
 
 @post(
     "/v1/flows",
+    operation=Operation(name="flows.draft", permission=Permission.POLICIES_WRITE),
     summary="Draft a flow",
     tags=["flows"],
     operation_class=described(str, Drafted, media_type="application/yaml"),
@@ -72,6 +87,7 @@ async def post_flow(request: Request[Any, Any, Any], database: NamedDependency[D
 
 @post(
     "/v1/flows/{version:int}/activation",
+    operation=Operation(name="flows.activate", permission=Permission.POLICIES_WRITE, refusals=NOT_FOUND),
     summary="Activate a flow",
     tags=["flows"],
     status_code=200,

@@ -6,16 +6,18 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, Parameter, QueryParameter
 from msgspec import Struct
 
 from ordino.core.database import Database
 from ordino.core.errors import Fault, Invalid
+from ordino.core.permissions import Permission
 from ordino.core.times import NEEDS_OFFSET
 from ordino.insights.kpis import counted_orders, kpis
 from ordino.insights.model import CountedOrder, Kpi
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get
 
 DAYS = 30
 NIL = UUID(int=0)
@@ -51,7 +53,12 @@ def period(database: Database, since: datetime | None, until: datetime | None) -
     return start, upto
 
 
-@get("/v1/kpis", summary="All KPIs over a period", tags=["insights"])
+@get(
+    "/v1/kpis",
+    operation=Operation(name="kpis.list", permission=Permission.INSIGHTS_READ),
+    summary="All KPIs over a period",
+    tags=["insights"],
+)
 async def get_kpis(database: NamedDependency[Database], since: Since = None, until: Until = None) -> Period:
     """Each KPI with its formula, its value and what it was counted from; one that cannot be measured says why. What is due after
     now is not counted yet.
@@ -61,7 +68,12 @@ async def get_kpis(database: NamedDependency[Database], since: Since = None, unt
     return Period(start, upto, await database.read(lambda tx: kpis(tx, since=start, until=passed)))
 
 
-@get("/v1/kpis/{name:str}/orders", summary="The orders that a KPI counts", tags=["insights"])
+@get(
+    "/v1/kpis/{name:str}/orders",
+    operation=Operation(name="kpis.orders", permission=Permission.INSIGHTS_READ, refusals=NOT_FOUND),
+    summary="The orders that a KPI counts",
+    tags=["insights"],
+)
 async def get_kpi_orders(
     database: NamedDependency[Database],
     name: FromPath[str],

@@ -1059,3 +1059,9 @@ WHERE p.network_id = :network_id::int AND s.active AND (p.low OR p.available = 0
 -- name: codes_of
 -- The codes of these SKUs.
 SELECT sku_id, code FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+
+-- name: sellers_of_holds
+-- For whose channels units are held.
+SELECT h.hold_id, s.code AS seller
+FROM inventory.holds h JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
+WHERE h.hold_id = any(:hold_ids::uuid[]);

@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from litestar import Request, Response, delete, get
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
-from ordino.core import bulk
-from ordino.core.bulk import After, Kind, Limit, PathCode, next_of
 from ordino.core.database import Database
 from ordino.core.errors import NotFound
-from ordino.core.http import answer_once, described
+from ordino.core.permissions import Permission
 from ordino.network import read
 from ordino.network.closures import Closure, Reopened, closures, closures_after, reopen, upsert_closures
 from ordino.network.days import (
@@ -32,7 +30,15 @@ from ordino.network.days import (
 from ordino.network.exchange import ExchangeRate, exchange_rates_after, upsert_exchange_rates
 from ordino.network.model import CarrierService, Location, Network, PostalCode
 from ordino.network.postal import normal
+from ordino.network.scopes import BY_LOCATION
 from ordino.network.upsert import upsert_carrier_services, upsert_locations, upsert_networks, upsert_postal_codes
+from ordino.web import bulk
+from ordino.web.answers import answer_once
+from ordino.web.bulk import After, Kind, Limit, PathCode, next_of
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import delete, get
+from ordino.web.scopes import NOBODY
 
 
 class PostalCodePage(Struct, frozen=True):
@@ -42,7 +48,12 @@ class PostalCodePage(Struct, frozen=True):
     next: str | None
 
 
-@get("/v1/postal_codes/{country:str}", summary="List postal codes of a country", tags=["network"])
+@get(
+    "/v1/postal_codes/{country:str}",
+    operation=Operation(name="postal_codes.list", permission=Permission.NETWORK_READ, by=NOBODY),
+    summary="List postal codes of a country",
+    tags=["network"],
+)
 async def list_postal_codes(
     database: NamedDependency[Database], country: PathCode, after: After = "", limit: Limit = 100
 ) -> PostalCodePage:
@@ -51,7 +62,12 @@ async def list_postal_codes(
     return PostalCodePage(found, next_of(found, limit, "postal_code"))
 
 
-@get("/v1/postal_codes/{country:str}/{code:str}", summary="Where a postal code is", tags=["network"])
+@get(
+    "/v1/postal_codes/{country:str}/{code:str}",
+    operation=Operation(name="postal_codes.get", permission=Permission.NETWORK_READ, by=NOBODY, refusals=NOT_FOUND),
+    summary="Where a postal code is",
+    tags=["network"],
+)
 async def get_postal_code(database: NamedDependency[Database], country: PathCode, code: PathCode) -> PostalCode:
     """Latitude and longitude in degrees."""
     found = await database.read(lambda tx: read.postal_code(tx, country, normal(country, code)))
@@ -62,6 +78,7 @@ async def get_postal_code(database: NamedDependency[Database], country: PathCode
 
 @delete(
     "/v1/closures/{code:str}",
+    operation=Operation(name="closures.delete", permission=Permission.NETWORK_WRITE, refusals=NOT_FOUND),
     summary="Take a closure back",
     tags=["network"],
     status_code=200,
@@ -81,7 +98,12 @@ class ExchangeRatePage(Struct, frozen=True):
     next: str | None
 
 
-@get("/v1/exchange_rates", summary="List exchange rates", tags=["network"])
+@get(
+    "/v1/exchange_rates",
+    operation=Operation(name="exchange_rates.list", permission=Permission.NETWORK_READ, by=NOBODY),
+    summary="List exchange rates",
+    tags=["network"],
+)
 async def list_exchange_rates(
     database: NamedDependency[Database], after: After = "", limit: Limit = 100
 ) -> ExchangeRatePage:
@@ -97,7 +119,12 @@ class CapacityDayPage(Struct, frozen=True):
     next: str | None
 
 
-@get("/v1/capacity_days", summary="List days of another capacity", tags=["network"])
+@get(
+    "/v1/capacity_days",
+    operation=Operation(name="capacity_days.list", permission=Permission.NETWORK_READ),
+    summary="List days of another capacity",
+    tags=["network"],
+)
 async def list_capacity_days(
     database: NamedDependency[Database], after: After = "", limit: Limit = 100
 ) -> CapacityDayPage:
@@ -108,6 +135,7 @@ async def list_capacity_days(
 
 @delete(
     "/v1/capacity_days/{location:str}/{ship_on:date}",
+    operation=Operation(name="capacity_days.delete", permission=Permission.NETWORK_WRITE, refusals=NOT_FOUND),
     summary="A day is like any other again",
     tags=["network"],
     status_code=200,
@@ -122,6 +150,7 @@ async def delete_capacity_day(
 
 @delete(
     "/v1/carrier_pickups/{code:str}",
+    operation=Operation(name="carrier_pickups.delete", permission=Permission.NETWORK_WRITE, refusals=NOT_FOUND),
     summary="The carrier no longer comes then",
     tags=["network"],
     status_code=200,
@@ -139,6 +168,9 @@ routes: list[Any] = [
         Kind("locations", Location, upsert_locations),
         "network",
         note="Each by its code. A location takes part once a network names it.",
+        reads=Permission.NETWORK_READ,
+        writes=Permission.NETWORK_WRITE,
+        shown_by=BY_LOCATION.under("code"),
         by_code=read.locations,
         after_code=read.locations_after,
     ),
@@ -146,6 +178,8 @@ routes: list[Any] = [
         Kind("networks", Network, upsert_networks, flat=False),
         "network",
         note="Each whole, by its code. A channel that is named leaves the network that it had.",
+        reads=Permission.NETWORK_READ,
+        writes=Permission.NETWORK_WRITE,
         by_code=read.networks,
         after_code=read.networks_after,
     ),
@@ -153,6 +187,8 @@ routes: list[Any] = [
         Kind("carrier_services", CarrierService, upsert_carrier_services, flat=False),
         "network",
         note="Each whole, by its code, with its zones, rates and lanes.",
+        reads=Permission.NETWORK_READ,
+        writes=Permission.NETWORK_WRITE,
         by_code=read.carrier_services,
         after_code=read.carrier_services_after,
     ),
@@ -160,6 +196,9 @@ routes: list[Any] = [
         Kind("closures", Closure, upsert_closures),
         "network",
         note="Each by its code. While it lasts, nothing is promised from the location, for one channel or for all.",
+        reads=Permission.NETWORK_READ,
+        writes=Permission.NETWORK_WRITE,
+        shown_by=BY_LOCATION,
         by_code=closures,
         after_code=closures_after,
     ),
@@ -168,6 +207,9 @@ routes: list[Any] = [
         Kind("carrier_pickups", CarrierPickup, upsert_carrier_pickups),
         "network",
         note="Each by its code. What goes with the service leaves the location at these times and no others.",
+        reads=Permission.NETWORK_READ,
+        writes=Permission.NETWORK_WRITE,
+        shown_by=BY_LOCATION,
         by_code=carrier_pickups,
         after_code=carrier_pickups_after,
     ),
@@ -176,6 +218,7 @@ routes: list[Any] = [
         Kind("capacity_days", CapacityDay, upsert_capacity_days),
         "network",
         note="Each by its location and day: what it can take on then, in place of its daily capacities.",
+        writes=Permission.NETWORK_WRITE,
     ),
     list_capacity_days,
     delete_capacity_day,
@@ -183,10 +226,14 @@ routes: list[Any] = [
         Kind("exchange_rates", ExchangeRate, upsert_exchange_rates),
         "network",
         note="Each by its two currencies and its first day. Costs in another currency than the order's are converted by them.",
+        writes=Permission.NETWORK_WRITE,
     ),
     list_exchange_rates,
     *bulk.upserts(
-        Kind("postal_codes", PostalCode, upsert_postal_codes), "network", note="Each by its country and postal code."
+        Kind("postal_codes", PostalCode, upsert_postal_codes),
+        "network",
+        note="Each by its country and postal code.",
+        writes=Permission.NETWORK_WRITE,
     ),
     list_postal_codes,
     get_postal_code,

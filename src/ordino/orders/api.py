@@ -8,29 +8,17 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
+from ordino.catalog.scopes import BY_CHANNEL, SELLERS
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import Limit, PathCode
 from ordino.core.codes import ReasonCode
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
-from ordino.core.http import (
-    JSON,
-    Batch,
-    Body,
-    answer_once,
-    apart,
-    as_error,
-    command,
-    command_one,
-    decode,
-    described,
-    encode,
-)
+from ordino.core.permissions import Permission
 from ordino.core.times import read_cursor
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
@@ -43,8 +31,17 @@ from ordino.orders.model import NewOrder, OrderRefused, Placed
 from ordino.orders.notes import Note
 from ordino.orders.place import place
 from ordino.orders.read import OrderHead, OrderView, TimelineEntry
+from ordino.orders.scopes import BY_ORDER
 from ordino.orders.shortfalls import ShortfallView, shortfalls_before
 from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
+from ordino.web import scopes
+from ordino.web.answers import answer_once, command, command_one
+from ordino.web.bodies import JSON, Batch, Body, apart, decode, encode
+from ordino.web.bulk import Limit, PathCode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.problems import as_error
+from ordino.web.routes import get, post
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
@@ -99,10 +96,22 @@ class Decisions(Struct, frozen=True):
     decisions: list[DecisionView]
 
 
-@post("/v1/orders", summary="Place orders", tags=["orders"], operation_class=described(ORDERS, Placed | OrderRefused))
+@post(
+    "/v1/orders",
+    operation=Operation(
+        name="orders.place",
+        permission=Permission.ORDERS_WRITE,
+        by=BY_CHANNEL,
+        items=True,
+        refusals=refusals(OrderRefused, REFUSED),
+    ),
+    summary="Place orders",
+    tags=["orders"],
+    operation_class=described(ORDERS, Placed | OrderRefused),
+)
 async def post_orders(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One order, a list, or `{"orders": [...]}`. `(channel, external_id)` makes it safe to send again, without a key, too."""
-    if "idempotency-key" in request.headers:
+    if "idempotency-key" in request.headers or scopes.narrowed():
         return await command(request, database, ORDERS, place, OrderRefused, status=_status, statuses=REFUSED)
     status, body = await answer_orders(request.app.state.placer, await request.body())
     return Response(body, status_code=status, media_type=JSON)
@@ -123,7 +132,14 @@ async def answer_orders(placer: Placer, body: bytes) -> tuple[int, bytes]:
     return _status(outcome), encode(outcome)
 
 
-@get("/v1/orders", summary="List orders", tags=["orders"])
+@get(
+    "/v1/orders",
+    operation=Operation(
+        name="orders.list", permission=Permission.ORDERS_READ, by=BY_ORDER, filters=SELLERS, refusals=NOT_FOUND
+    ),
+    summary="List orders",
+    tags=["orders"],
+)
 async def list_orders(
     database: NamedDependency[Database],
     status: FromQuery[str | None] = None,
@@ -136,35 +152,59 @@ async def list_orders(
     if external_id is not None:
         if channel is None:
             raise Invalid("An external_id is a channel's own; name the channel, too.")
-        order_id = await database.read(lambda tx: read.order_id_of(tx, channel, external_id))
+        order_id = await database.read(lambda tx: read.order_id_of(tx, channel, external_id, sellers=scopes.sellers()))
         order = await database.read(lambda tx: read.order(tx, order_id))
         head = OrderHead(**{name: getattr(order, name) for name in OrderHead.__struct_fields__})
         return OrderPage([head], None)
     cursor = None if after is None else read_cursor(after)
-    heads = await database.read(lambda tx: read.orders(tx, status=status, after=cursor, limit=limit))
+    heads = await database.read(
+        lambda tx: read.orders(tx, status=status, after=cursor, limit=limit, sellers=scopes.sellers())
+    )
     last = heads[-1] if len(heads) == limit else None
     return OrderPage(list(heads), f"{last.placed_at:%Y-%m-%dT%H:%M:%S.%fZ}~{last.order_id}" if last else None)
 
 
-@get("/v1/orders/{order_id:uuid}", summary="One order", tags=["orders"])
+@get(
+    "/v1/orders/{order_id:uuid}",
+    operation=Operation(
+        name="orders.get", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
+    ),
+    summary="One order",
+    tags=["orders"],
+)
 async def get_order(database: NamedDependency[Database], order_id: FromPath[UUID]) -> OrderView:
     """With the states of its units, where they are to come from, and its payment."""
     return await database.read(lambda tx: read.order(tx, order_id))
 
 
-@get("/v1/orders/{order_id:uuid}/timeline", summary="What happened to an order", tags=["orders"])
+@get(
+    "/v1/orders/{order_id:uuid}/timeline",
+    operation=Operation(name="orders.timeline", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
+    summary="What happened to an order",
+    tags=["orders"],
+)
 async def get_timeline(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Timeline:
     """Oldest first."""
     return Timeline(await database.read(lambda tx: read.timeline(tx, order_id)))
 
 
-@get("/v1/orders/{order_id:uuid}/sourcing", summary="Why from there", tags=["orders"])
+@get(
+    "/v1/orders/{order_id:uuid}/sourcing",
+    operation=Operation(name="orders.decisions", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
+    summary="Why from there",
+    tags=["orders"],
+)
 async def get_sourcing(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Decisions:
     """Every decision with its costs, the candidates that lost, the fences that stopped others, and a sentence that says so."""
     return Decisions(await database.read(lambda tx: decisions(tx, order_id)))
 
 
-@get("/v1/orders/{order_id:uuid}/sourcing/why_not/{location:str}", summary="Why not from there", tags=["orders"])
+@get(
+    "/v1/orders/{order_id:uuid}/sourcing/why_not/{location:str}",
+    operation=Operation(name="orders.why_not", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
+    summary="Why not from there",
+    tags=["orders"],
+)
 async def get_why_not(database: NamedDependency[Database], order_id: FromPath[UUID], location: PathCode) -> WhyNot:
     """What kept the last decision from a location: no stock, a fence, or its cost."""
     return await database.read(lambda tx: why_not(tx, order_id, location))
@@ -172,6 +212,9 @@ async def get_why_not(database: NamedDependency[Database], order_id: FromPath[UU
 
 @post(
     "/v1/orders/{order_id:uuid}/cancellation",
+    operation=Operation(
+        name="orders.cancel", permission=Permission.ORDERS_WRITE, by=BY_ORDER, refusals=refusals(CancelRefused, REFUSED)
+    ),
     summary="Cancel an order, lines or units",
     tags=["orders"],
     status_code=200,
@@ -188,6 +231,13 @@ async def post_cancellation(
 
 @post(
     "/v1/cancellations",
+    operation=Operation(
+        name="orders.cancel_many",
+        permission=Permission.ORDERS_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(CancelRefused, REFUSED),
+    ),
     summary="Cancel many",
     tags=["orders"],
     status_code=200,
@@ -198,7 +248,12 @@ async def post_cancellations(request: Request[Any, Any, Any], database: NamedDep
     return await command(request, database, CANCELLATIONS, cancel, CancelRefused, statuses=REFUSED)
 
 
-@get("/v1/shortfalls", summary="Units that were promised and are not there", tags=["inventory"])
+@get(
+    "/v1/shortfalls",
+    operation=Operation(name="shortfalls.list", permission=Permission.STOCK_READ),
+    summary="Units that were promised and are not there",
+    tags=["inventory"],
+)
 async def get_shortfalls(
     database: NamedDependency[Database],
     before: FromQuery[UUID] = LAST,
@@ -212,6 +267,9 @@ async def get_shortfalls(
 
 @post(
     "/v1/shortfalls/{shortfall_id:uuid}/closure",
+    operation=Operation(
+        name="shortfalls.close", permission=Permission.STOCK_WRITE, refusals={"not_found": 404, "conflict": 409}
+    ),
     summary="The missing units were found",
     tags=["inventory"],
     status_code=200,
@@ -227,7 +285,14 @@ async def post_closure(
     )
 
 
-@get("/v1/availability/{sku:str}/future", summary="What may be promised by when", tags=["inventory"])
+@get(
+    "/v1/availability/{sku:str}/future",
+    operation=Operation(
+        name="availability.future", permission=Permission.STOCK_READ, by=BY_CHANNEL, refusals=NOT_FOUND
+    ),
+    summary="What may be promised by when",
+    tags=["inventory"],
+)
 async def get_future(
     database: NamedDependency[Database],
     sku: PathCode,

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import msgspec
 
 from ordino.core.emails import email_fault
-from ordino.core.http import holds_nul
 from ordino.core.times import NEEDS_OFFSET, year_fault
 from ordino.network.facts import Channel
 from ordino.orders import tenders
 from ordino.orders.asking import Sku
 from ordino.orders.model import MAX_LINES, MAX_MINOR, MAX_QUANTITY, NewOrder, OrderRefused, Refusal
+from ordino.web.bodies import holds_nul
 
 _encode = msgspec.json.Encoder().encode
 

@@ -144,9 +144,12 @@ async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, beside: Collect
     await record(tx, events)
 
 
-async def exceptions(tx: Tx, before: UUID = LAST, limit: int = 100, *, all: bool = False) -> list[ExceptionView]:
-    """One page, newest first; those that are open, or all."""
-    return [ExceptionView(**row) for row in await sql.exceptions(tx, before=before, limit=limit, all=all)]
+async def exceptions(
+    tx: Tx, before: UUID = LAST, limit: int = 100, *, all: bool = False, sellers: Sequence[str] | None = None
+) -> list[ExceptionView]:
+    """One page, newest first; those that are open, or all; of orders of ``sellers``, or of everybody's."""
+    rows = await sql.exceptions(tx, before=before, limit=limit, all=all, sellers=sellers)
+    return [ExceptionView(**row) for row in rows]
 
 
 async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) -> Resolved:

@@ -15,6 +15,7 @@ from ordino.core.codes import Code, ReasonCode
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
 from ordino.core.jobs import JobKind, Line, NewRow, Nothing, Planned, Row, RowOutcome, Step
+from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.core.statements import statements
 from ordino.network.facts import facts
@@ -75,6 +76,7 @@ def _cancelled(outcome: Cancelled | CancelRefused) -> RowOutcome:
 registry.job(
     JobKind(
         name="cancel_orders",
+        needs=frozenset({Permission.ORDERS_WRITE}),
         sentence="Cancel all that can still be cancelled of many orders.",
         sent=CancelOrders,
         parameters=CancelReason,
@@ -118,6 +120,7 @@ def _placed(outcome: Placed | OrderRefused) -> RowOutcome:
 registry.job(
     JobKind(
         name="import_orders",
+        needs=frozenset({Permission.ORDERS_WRITE}),
         sentence="Place many orders, from a list or from lines of NDJSON.",
         sent=ImportOrders,
         plan=_plan_import,
@@ -223,6 +226,7 @@ def _exported(head: OrderHead, lines: list[ExportedLine]) -> Line:
 registry.job(
     JobKind(
         name="export_orders",
+        needs=frozenset({Permission.ORDERS_READ, Permission.CUSTOMERS_READ}),
         sentence="Write orders with their lines, without personal data, to a file of NDJSON.",
         sent=ExportOrders,
         parameters=ExportOrders,
@@ -284,6 +288,7 @@ async def _replay(database: Database, span: Span, cursor: ReplayCursor | None, a
 registry.job(
     JobKind(
         name="replay_profile",
+        needs=frozenset({Permission.SOURCING_RUN}),
         sentence="Try a routing profile on past orders, against the stock as it then was.",
         sent=ReplayProfile,
         parameters=Span,

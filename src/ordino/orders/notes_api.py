@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from litestar import Request, Response, delete, get
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
 from ordino.core.database import Database
-from ordino.core.http import answer_once
+from ordino.core.permissions import Permission
 from ordino.orders import notes
 from ordino.orders.notes import NoteView
+from ordino.orders.scopes import BY_ORDER
+from ordino.web.answers import answer_once
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import delete, get
 
 
 class Notes(Struct, frozen=True):
@@ -22,7 +26,14 @@ class Notes(Struct, frozen=True):
     notes: list[NoteView]
 
 
-@get("/v1/orders/{order_id:uuid}/notes", summary="What was written about an order", tags=["orders"])
+@get(
+    "/v1/orders/{order_id:uuid}/notes",
+    operation=Operation(
+        name="orders.notes", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
+    ),
+    summary="What was written about an order",
+    tags=["orders"],
+)
 async def get_notes(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Notes:
     """Notes on cancellations, exceptions, refunds and returns, and the customer's comment, oldest first."""
     return Notes(await database.read(lambda tx: notes.notes_of(tx, order_id)))
@@ -30,6 +41,7 @@ async def get_notes(database: NamedDependency[Database], order_id: FromPath[UUID
 
 @delete(
     "/v1/orders/{order_id:uuid}/notes",
+    operation=Operation(name="orders.erase_notes", permission=Permission.ORDERS_WRITE, by=BY_ORDER, refusals=NOT_FOUND),
     summary="Erase what was written about an order",
     tags=["orders"],
     status_code=200,

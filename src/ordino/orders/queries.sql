@@ -545,6 +545,8 @@ SELECT * FROM (
     LEFT JOIN catalog.skus s ON s.sku_id = l.sku_id
     LEFT JOIN network.locations n ON n.location_id = e.location_id
     WHERE e.exception_id < :before::uuid AND (:all::boolean OR e.resolved_at IS NULL)
+      AND (:sellers::text[] IS NULL OR o.channel_id IN (
+          SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers t USING (seller_id) WHERE t.code = any(:sellers::text[])))
 ) AS e
 WHERE :all::boolean OR e.units > 0 ORDER BY e.exception_id DESC LIMIT :limit::int;
 
@@ -655,7 +657,8 @@ WHERE order_id = :order_id::uuid AND kind = 'ship_to';
 -- name: order_by_key
 -- The order that a channel knows under this id.
 SELECT k.order_id FROM orders.order_keys k JOIN catalog.channels c USING (channel_id)
-WHERE c.code = :channel::text AND k.external_id = :external_id::text;
+WHERE c.code = :channel::text AND k.external_id = :external_id::text
+  AND (:sellers::text[] IS NULL OR c.seller_id IN (SELECT s.seller_id FROM catalog.sellers s WHERE s.code = any(:sellers::text[])));
 
 -- name: orders_by_keys
 -- The orders that channels know under these ids.
@@ -696,6 +699,7 @@ SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.pr
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
   AND (:status::text IS NULL OR o.status = :status::text)
+  AND (:sellers::text[] IS NULL OR c.seller_id IN (SELECT s.seller_id FROM catalog.sellers s WHERE s.code = any(:sellers::text[])))
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
 
 -- payments -----------------------------------------------------------------------------------------------------------
@@ -811,3 +815,16 @@ SELECT f.shortfall_id, f.sku_id, s.code AS sku, f.location_id, f.missing, f.open
        f.closed_at
 FROM inventory.shortfalls f JOIN catalog.skus s USING (sku_id)
 WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean) ORDER BY f.shortfall_id DESC LIMIT :limit::int;
+
+-- name: sellers_of_orders
+-- Whose orders these are.
+SELECT o.order_id, s.code AS seller
+FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
+WHERE o.order_id = any(:order_ids::uuid[]);
+
+-- name: sellers_of_exceptions
+-- Of whose orders these exceptions are.
+SELECT e.exception_id, s.code AS seller
+FROM orders.exceptions e JOIN orders.orders o USING (order_id)
+JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
+WHERE e.exception_id = any(:exception_ids::uuid[]);

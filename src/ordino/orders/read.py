@@ -168,19 +168,26 @@ async def order(tx: Tx, order_id: UUID) -> OrderView:
     )
 
 
-async def order_id_of(tx: Tx, channel: str, external_id: str) -> UUID:
-    """The order that a channel knows under its own id. Raises ``NotFound``."""
-    rows = await sql.order_by_key(tx, channel=channel, external_id=external_id)
+async def order_id_of(tx: Tx, channel: str, external_id: str, *, sellers: Sequence[str] | None = None) -> UUID:
+    """The order that a channel, of one of ``sellers`` if they are given, knows under its own id. Raises ``NotFound``."""
+    rows = await sql.order_by_key(tx, channel=channel, external_id=external_id, sellers=sellers)
     if not rows:
         raise NotFound(f"The channel {channel!r} has sent no order {external_id!r}.")
     order_id: UUID = rows[0]["order_id"]
     return order_id
 
 
-async def orders(tx: Tx, *, status: str | None, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[OrderHead]:
-    """Newest first, from the one after ``after`` on."""
+async def orders(
+    tx: Tx,
+    *,
+    status: str | None,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+    sellers: Sequence[str] | None = None,
+) -> Sequence[OrderHead]:
+    """Newest first, from the one after ``after`` on; those of ``sellers``, or all."""
     rows = await sql.list_orders(
-        tx, status=status, after_at=after and after[0], after_id=after and after[1], limit=limit
+        tx, status=status, after_at=after and after[0], after_id=after and after[1], limit=limit, sellers=sellers
     )
     return [OrderHead(**row) for row in rows]
 

@@ -9,28 +9,38 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
+from ordino.catalog.scopes import BY_CHANNEL, SELLERS
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import Limit
 from ordino.core.codes import Code
 from ordino.core.database import Database
-from ordino.core.http import JSON, Batch, Body, answer_once, apart, as_error, decode, described, encode
+from ordino.core.permissions import Permission
 from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
+from ordino.network.scopes import BY_LOCATION
 from ordino.orders.capacity import CapacityView, capacity_of
 from ordino.orders.exceptions import ExceptionView, Resolve, Resolved, exceptions, resolve
 from ordino.orders.jobs import document_of
 from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, foresee, load_outlook
 from ordino.orders.preview import Preview, PreviewRequest, preview
-from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest
+from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest, promise
 from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
 from ordino.orders.replay import replay
+from ordino.orders.scopes import BY_EXCEPTION, BY_ORDER
 from ordino.orders.shadows import shadow_report
 from ordino.sourcing.compare import Report
+from ordino.web import scopes
+from ordino.web.answers import answer_once, command
+from ordino.web.bodies import JSON, Batch, Body, apart, decode, encode
+from ordino.web.bulk import Limit
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.problems import as_error
+from ordino.web.routes import get, post, put
 
 PREVIEWS = msgspec.json.Decoder(PreviewRequest)
 OUTLOOKS = Body("positions", PositionOutlook)
@@ -40,6 +50,11 @@ Promiser = Batcher[PromiseRequest, Promise | PromiseRefused]
 
 @post(
     "/v1/sourcing/preview",
+    operation=Operation(
+        name="sourcing.preview",
+        permission=Permission.PROMISES_ASK,
+        refusals={"not_found": 404, "unknown_sku": 422, "unknown_service_level": 422, "unknown_hold": 422},
+    ),
     summary="Where would it come from?",
     tags=["sourcing"],
     status_code=200,
@@ -53,15 +68,24 @@ async def post_preview(request: Request[Any, Any, Any], database: NamedDependenc
 
 @post(
     "/v1/promises",
+    operation=Operation(
+        name="promises.ask",
+        permission=Permission.PROMISES_ASK,
+        by=BY_CHANNEL,
+        items=True,
+        refusals=refusals(PromiseRefused),
+    ),
     summary="What can be promised?",
     tags=["sourcing"],
     status_code=200,
     operation_class=described(PROMISES, Promise | PromiseRefused),
 )
-async def post_promises(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def post_promises(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """Of one cart, a list, or `{"promises": [...]}`: delivery options with dates and costs, and stores to collect at. What an order
     names of an option, placement keeps. Nothing is reserved.
     """
+    if scopes.narrowed():
+        return await command(request, database, PROMISES, promise, PromiseRefused)
     status, body = await answer_promises(request.app.state.promiser, await request.body())
     return Response(body, status_code=status, media_type=JSON)
 
@@ -87,7 +111,12 @@ class Exceptions(Struct, frozen=True):
 RESOLVES = msgspec.json.Decoder(Resolve)
 
 
-@get("/v1/exceptions", summary="What needs a person", tags=["orders"])
+@get(
+    "/v1/exceptions",
+    operation=Operation(name="exceptions.list", permission=Permission.ORDERS_READ, by=BY_ORDER, filters=SELLERS),
+    summary="What needs a person",
+    tags=["orders"],
+)
 async def get_exceptions(
     database: NamedDependency[Database],
     before: FromQuery[UUID] = LAST,
@@ -95,12 +124,18 @@ async def get_exceptions(
     all: FromQuery[bool] = False,
 ) -> Exceptions:
     """Newest first; those that are open, or all."""
-    found = await database.read(lambda tx: exceptions(tx, before, limit, all=all))
+    found = await database.read(lambda tx: exceptions(tx, before, limit, all=all, sellers=scopes.sellers()))
     return Exceptions(found, found[-1].exception_id if len(found) == limit else None)
 
 
 @post(
     "/v1/exceptions/{exception_id:uuid}/resolution",
+    operation=Operation(
+        name="exceptions.resolve",
+        permission=Permission.ORDERS_WRITE,
+        by=BY_EXCEPTION,
+        refusals={"not_found": 404, "resolved": 409, "of_a_parcel": 409},
+    ),
     summary="See to an exception",
     tags=["orders"],
     status_code=200,
@@ -122,7 +157,12 @@ class CapacityDays(Struct, frozen=True):
     capacity: list[CapacityView]
 
 
-@get("/v1/capacity", summary="What locations have taken on, day by day", tags=["network"])
+@get(
+    "/v1/capacity",
+    operation=Operation(name="capacity.list", permission=Permission.NETWORK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
+    summary="What locations have taken on, day by day",
+    tags=["network"],
+)
 async def get_capacity(
     database: NamedDependency[Database],
     first: FromQuery[date],
@@ -140,7 +180,13 @@ class Reevaluations(Struct, frozen=True):
     next: UUID | None
 
 
-@post("/v1/sourcing/reevaluations", summary="Decide tentative orders anew", tags=["sourcing"], status_code=201)
+@post(
+    "/v1/sourcing/reevaluations",
+    operation=Operation(name="sourcing.reevaluate", permission=Permission.SOURCING_RUN),
+    summary="Decide tentative orders anew",
+    tags=["sourcing"],
+    status_code=201,
+)
 async def post_reevaluation(database: NamedDependency[Database]) -> Reevaluated:
     """All orders that are not released yet, together; no promise gets worse. Workers do so by themselves, too, and once more does
     no harm.
@@ -148,7 +194,12 @@ async def post_reevaluation(database: NamedDependency[Database]) -> Reevaluated:
     return await reevaluate(database, at=database.clock.now())
 
 
-@get("/v1/sourcing/reevaluations", summary="What deciding anew has saved", tags=["sourcing"])
+@get(
+    "/v1/sourcing/reevaluations",
+    operation=Operation(name="sourcing.reevaluations", permission=Permission.POLICIES_READ),
+    summary="What deciding anew has saved",
+    tags=["sourcing"],
+)
 async def get_reevaluations(
     database: NamedDependency[Database], before: FromQuery[UUID] = LAST, limit: Limit = 100
 ) -> Reevaluations:
@@ -173,6 +224,7 @@ REPLAYS = msgspec.json.Decoder(ReplayRequest)
 
 @post(
     "/v1/sourcing/replays",
+    operation=Operation(name="sourcing.replay", permission=Permission.SOURCING_RUN, refusals=NOT_FOUND),
     summary="Try a routing profile on past orders",
     tags=["sourcing"],
     status_code=200,
@@ -187,7 +239,12 @@ async def post_replay(request: Request[Any, Any, Any], database: NamedDependency
     return await replay(database, document, wanted.since, wanted.until, channel=wanted.channel, most=wanted.most)
 
 
-@get("/v1/sourcing/profiles/{version:int}/report", summary="A trial beside the live profiles", tags=["sourcing"])
+@get(
+    "/v1/sourcing/profiles/{version:int}/report",
+    operation=Operation(name="profiles.report", permission=Permission.POLICIES_READ, refusals=NOT_FOUND),
+    summary="A trial beside the live profiles",
+    tags=["sourcing"],
+)
 async def get_shadow_report(database: NamedDependency[Database], version: FromPath[int]) -> Report:
     """Over all orders that were placed while the version was a shadow."""
     return await database.read(lambda tx: shadow_report(tx, version))
@@ -206,6 +263,7 @@ FORESEES = msgspec.json.Decoder(ForeseeRequest)
 
 @post(
     "/v1/sourcing/outlook",
+    operation=Operation(name="outlook.compute", permission=Permission.SOURCING_RUN),
     summary="Work out what is expected of positions",
     tags=["sourcing"],
     status_code=200,
@@ -225,6 +283,7 @@ async def post_outlook(request: Request[Any, Any, Any], database: NamedDependenc
 
 @put(
     "/v1/sourcing/outlook",
+    operation=Operation(name="outlook.load", permission=Permission.SOURCING_RUN, refusals=refusals(NotUpserted)),
     summary="Load what is expected of positions",
     tags=["sourcing"],
     operation_class=described(OUTLOOKS, Updated | NotUpserted),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, delete, get, post, put
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
-from ordino.core.bulk import PathCode
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid
-from ordino.core.http import answer_once, described
+from ordino.core.permissions import Permission
 from ordino.sourcing import versions
 from ordino.sourcing.document import json_schema
 from ordino.sourcing.versions import ProfileHead, ProfileView
+from ordino.web.answers import answer_once
+from ordino.web.bulk import PathCode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import delete, get, post, put
+from ordino.web.scopes import NOBODY
 
 YAML = "application/yaml"
 
@@ -59,7 +64,12 @@ class Shadowing(Struct, frozen=True):
     shadow: bool
 
 
-@get("/v1/sourcing/profiles", summary="List the versions of the routing profiles", tags=["sourcing"])
+@get(
+    "/v1/sourcing/profiles",
+    operation=Operation(name="profiles.list", permission=Permission.POLICIES_READ),
+    summary="List the versions of the routing profiles",
+    tags=["sourcing"],
+)
 async def list_profiles(database: NamedDependency[Database]) -> Response[ProfileVersions]:
     """Newest first."""
     found = await database.read(_listed)
@@ -70,13 +80,23 @@ async def _listed(tx: Tx) -> ProfileVersions:
     return ProfileVersions(await versions.heads(tx), await versions.etag(tx))
 
 
-@get("/v1/sourcing/profiles/schema", summary="The form of a routing profile", tags=["sourcing"])
+@get(
+    "/v1/sourcing/profiles/schema",
+    operation=Operation(name="profiles.schema", permission=Permission.POLICIES_READ, by=NOBODY),
+    summary="The form of a routing profile",
+    tags=["sourcing"],
+)
 async def get_schema() -> dict[str, Any]:
     """As JSON Schema 2020-12."""
     return json_schema()
 
 
-@get("/v1/sourcing/profiles/{version:int}", summary="One version of a routing profile", tags=["sourcing"])
+@get(
+    "/v1/sourcing/profiles/{version:int}",
+    operation=Operation(name="profiles.get", permission=Permission.POLICIES_READ, refusals=NOT_FOUND),
+    summary="One version of a routing profile",
+    tags=["sourcing"],
+)
 async def get_profile(database: NamedDependency[Database], version: FromPath[int]) -> ProfileView:
     """As it was written; 0 is the one that comes with Ordino."""
     return await database.read(lambda tx: versions.profile(tx, version))
@@ -91,6 +111,7 @@ async def _document(request: Request[Any, Any, Any]) -> str:
 
 @post(
     "/v1/sourcing/profiles",
+    operation=Operation(name="profiles.draft", permission=Permission.POLICIES_WRITE),
     summary="Draft a routing profile",
     tags=["sourcing"],
     operation_class=described(str, ProfileDrafted, media_type=YAML),
@@ -107,6 +128,7 @@ async def post_profile(request: Request[Any, Any, Any], database: NamedDependenc
 
 @post(
     "/v1/sourcing/profiles/validation",
+    operation=Operation(name="profiles.validate", permission=Permission.POLICIES_WRITE),
     summary="Check a routing profile",
     tags=["sourcing"],
     status_code=200,
@@ -124,6 +146,9 @@ async def post_validation(request: Request[Any, Any, Any], database: NamedDepend
 
 @post(
     "/v1/sourcing/profiles/{version:int}/activation",
+    operation=Operation(
+        name="profiles.activate", permission=Permission.POLICIES_WRITE, refusals={"not_found": 404, "conflict": 409}
+    ),
     summary="Activate a routing profile",
     tags=["sourcing"],
     status_code=200,
@@ -146,6 +171,7 @@ async def post_profile_activation(
 
 @post(
     "/v1/sourcing/profiles/{name:str}/retirement",
+    operation=Operation(name="profiles.retire", permission=Permission.POLICIES_WRITE, refusals=NOT_FOUND),
     summary="Retire a routing profile",
     tags=["sourcing"],
     status_code=200,
@@ -164,6 +190,11 @@ async def post_retirement(
 
 @put(
     "/v1/sourcing/profiles/{version:int}/shadow",
+    operation=Operation(
+        name="profiles.shadow",
+        permission=Permission.POLICIES_WRITE,
+        refusals={"not_found": 404, "too_many_shadows": 409},
+    ),
     summary="Try a routing profile on live orders",
     tags=["sourcing"],
     operation_class=described(None, Shadowing),
@@ -177,6 +208,7 @@ async def put_shadow(
 
 @delete(
     "/v1/sourcing/profiles/{version:int}/shadow",
+    operation=Operation(name="profiles.end_shadow", permission=Permission.POLICIES_WRITE, refusals=NOT_FOUND),
     summary="End a trial",
     tags=["sourcing"],
     status_code=200,

@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
 from ordino.core.database import Database
-from ordino.core.http import Body, command, described
+from ordino.core.permissions import Permission
+from ordino.orders.scopes import BY_ORDER
 from ordino.tracking import read, unmatched
 from ordino.tracking.model import DateRefused, DateTold, EventRefused, Kept, NewDate, Recorded, TrackingEvent
 from ordino.tracking.read import ParcelView
 from ordino.tracking.take_events import take_events
 from ordino.tracking.tell import tell
 from ordino.tracking.unmatched import LAST, UnmatchedEvent
+from ordino.web.answers import command
+from ordino.web.bodies import Body
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import get, post
 
 TRACKING_EVENTS = Body("tracking_events", TrackingEvent)
 TOLD_DATES = Body("told_dates", NewDate)
@@ -43,6 +49,9 @@ class Parcels(Struct, frozen=True):
 
 @post(
     "/v1/tracking_events",
+    operation=Operation(
+        name="tracking_events.take", permission=Permission.TRACKING_WRITE, refusals=refusals(EventRefused, REFUSED)
+    ),
     summary="What a carrier says of its parcels",
     tags=["tracking"],
     status_code=200,
@@ -57,6 +66,13 @@ async def post_tracking_events(request: Request[Any, Any, Any], database: NamedD
 
 @post(
     "/v1/told_dates",
+    operation=Operation(
+        name="told_dates.record",
+        permission=Permission.TRACKING_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(DateRefused, DATE_REFUSED),
+    ),
     summary="Dates that customers were told",
     tags=["tracking"],
     status_code=200,
@@ -69,13 +85,25 @@ async def post_told_dates(request: Request[Any, Any, Any], database: NamedDepend
     return await command(request, database, TOLD_DATES, tell, DateRefused, statuses=DATE_REFUSED)
 
 
-@get("/v1/orders/{order_id:uuid}/parcels", summary="An order's parcels", tags=["tracking"])
+@get(
+    "/v1/orders/{order_id:uuid}/parcels",
+    operation=Operation(
+        name="orders.parcels", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
+    ),
+    summary="An order's parcels",
+    tags=["tracking"],
+)
 async def get_parcels(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Parcels:
     """Each with everything that its carrier said."""
     return Parcels(await database.read(lambda tx: read.parcels(tx, order_id)))
 
 
-@get("/v1/unmatched_tracking_events", summary="Events that came before their shipment", tags=["tracking"])
+@get(
+    "/v1/unmatched_tracking_events",
+    operation=Operation(name="tracking_events.unmatched", permission=Permission.ORDERS_READ, personal=True),
+    summary="Events that came before their shipment",
+    tags=["tracking"],
+)
 async def get_unmatched_tracking_events(
     database: NamedDependency[Database], before: FromQuery[UUID] = LAST, limit: Limit = 100
 ) -> UnmatchedEvents:

@@ -8,16 +8,17 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct, structs
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind
+from ordino.catalog.scopes import SELLERS
 from ordino.core.database import Database, Tx
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.permissions import Permission
 from ordino.core.times import read_cursor
+from ordino.network.scopes import BY_LOCATION, LOCATIONS
+from ordino.orders.scopes import BY_ORDER, BY_ORDER_AT
 from ordino.warehouse import read
 from ordino.warehouse.model import (
     Pack,
@@ -42,7 +43,16 @@ from ordino.warehouse.read import FulfillmentOrderView, WorkItem
 from ordino.warehouse.reasons import ShortReason, short_reasons, upsert_short_reasons
 from ordino.warehouse.reject import reject
 from ordino.warehouse.release import release
+from ordino.warehouse.scopes import BY_FULFILLMENT_ORDER
 from ordino.warehouse.ship import ship
+from ordino.web import bulk, scopes
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.bulk import Kind
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import get, post
+from ordino.web.scopes import NOBODY
 
 Work = TypeVar("Work", bound=Struct)
 
@@ -98,7 +108,18 @@ async def _work(request: Request[Any, Any, Any], decoder: msgspec.json.Decoder[W
     return structs.asdict(decode(body if body.strip() else b"{}", decoder))
 
 
-@get("/v1/locations/{location:str}/fulfillment_orders", summary="What a location has to do", tags=["warehouse"])
+@get(
+    "/v1/locations/{location:str}/fulfillment_orders",
+    operation=Operation(
+        name="fulfillment_orders.queue",
+        permission=Permission.FULFILLMENT_READ,
+        by=BY_LOCATION,
+        filters=SELLERS,
+        refusals=NOT_FOUND,
+    ),
+    summary="What a location has to do",
+    tags=["warehouse"],
+)
 async def get_work_queue(
     database: NamedDependency[Database],
     location: FromPath[str],
@@ -108,25 +129,51 @@ async def get_work_queue(
 ) -> WorkQueue:
     """Fulfillment orders that are not finished, by their ship-by times."""
     cursor = None if after is None else read_cursor(after)
-    items = await database.read(lambda tx: read.work_queue(tx, location, status=status, after=cursor, limit=limit))
+    items = await database.read(
+        lambda tx: read.work_queue(tx, location, status=status, after=cursor, limit=limit, sellers=scopes.sellers())
+    )
     last = items[-1] if len(items) == limit else None
     return WorkQueue(items, f"{last.cut_off_at.isoformat()}~{last.fulfillment_order_id}" if last else None)
 
 
-@get("/v1/short_reasons", summary="Why units can be short", tags=["warehouse"])
+@get(
+    "/v1/short_reasons",
+    operation=Operation(name="short_reasons.list", permission=Permission.NETWORK_READ, by=NOBODY),
+    summary="Why units can be short",
+    tags=["warehouse"],
+)
 async def get_short_reasons(database: NamedDependency[Database]) -> ShortReasons:
     """Each with what it says of the stock, and whether the units may come back to the location."""
     return ShortReasons(await database.read(short_reasons))
 
 
-@get("/v1/orders/{order_id:uuid}/fulfillment_orders", summary="An order's fulfillment orders", tags=["warehouse"])
+@get(
+    "/v1/orders/{order_id:uuid}/fulfillment_orders",
+    operation=Operation(
+        name="fulfillment_orders.of_order",
+        permission=Permission.FULFILLMENT_READ,
+        by=BY_ORDER,
+        filters=LOCATIONS,
+        refusals=NOT_FOUND,
+    ),
+    summary="An order's fulfillment orders",
+    tags=["warehouse"],
+)
 async def get_fulfillment_orders(database: NamedDependency[Database], order_id: FromPath[UUID]) -> FulfillmentOrders:
     """With lines, packages and shipments."""
-    return FulfillmentOrders(await database.read(lambda tx: read.fulfillment_orders(tx, order_id)))
+    found = await database.read(lambda tx: read.fulfillment_orders(tx, order_id))
+    shown = scopes.locations()
+    return FulfillmentOrders([one for one in found if shown is None or one.location in shown])
 
 
 @get(
     "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}",
+    operation=Operation(
+        name="fulfillment_orders.get",
+        permission=Permission.FULFILLMENT_READ,
+        by=BY_FULFILLMENT_ORDER,
+        refusals=NOT_FOUND,
+    ),
     summary="One fulfillment order",
     tags=["warehouse"],
 )
@@ -139,6 +186,12 @@ async def get_fulfillment_order(
 
 @post(
     "/v1/orders/{order_id:uuid}/fulfillment_orders",
+    operation=Operation(
+        name="orders.release",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_ORDER,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Release an order",
     tags=["warehouse"],
     status_code=200,
@@ -153,6 +206,13 @@ async def post_release(
 
 @post(
     "/v1/releases",
+    operation=Operation(
+        name="orders.release_many",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Release many orders",
     tags=["warehouse"],
     status_code=200,
@@ -165,6 +225,12 @@ async def post_releases(request: Request[Any, Any, Any], database: NamedDependen
 
 @post(
     "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}/picks",
+    operation=Operation(
+        name="fulfillment_orders.pick",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_FULFILLMENT_ORDER,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Units were picked, or are short",
     tags=["warehouse"],
     status_code=201,
@@ -184,6 +250,13 @@ async def post_pick(
 
 @post(
     "/v1/picks",
+    operation=Operation(
+        name="fulfillment_orders.pick_many",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_FULFILLMENT_ORDER,
+        items=True,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Picks of many fulfillment orders",
     tags=["warehouse"],
     status_code=201,
@@ -196,6 +269,13 @@ async def post_picks(request: Request[Any, Any, Any], database: NamedDependency[
 
 @post(
     "/v1/orders/{order_id:uuid}/rejections",
+    operation=Operation(
+        name="orders.reject",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_ORDER_AT,
+        items=True,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="A location gives work back",
     tags=["warehouse"],
     status_code=201,
@@ -211,6 +291,13 @@ async def post_rejection(
 
 @post(
     "/v1/rejections",
+    operation=Operation(
+        name="orders.reject_many",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_ORDER_AT,
+        items=True,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Work of many orders is given back",
     tags=["warehouse"],
     status_code=201,
@@ -223,6 +310,12 @@ async def post_rejections(request: Request[Any, Any, Any], database: NamedDepend
 
 @post(
     "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}/packages",
+    operation=Operation(
+        name="fulfillment_orders.pack",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_FULFILLMENT_ORDER,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Picked units were packed",
     tags=["warehouse"],
     status_code=201,
@@ -242,6 +335,13 @@ async def post_pack(
 
 @post(
     "/v1/packages",
+    operation=Operation(
+        name="fulfillment_orders.pack_many",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_FULFILLMENT_ORDER,
+        items=True,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Packages of many fulfillment orders",
     tags=["warehouse"],
     status_code=201,
@@ -254,6 +354,12 @@ async def post_packs(request: Request[Any, Any, Any], database: NamedDependency[
 
 @post(
     "/v1/orders/{order_id:uuid}/fulfillment_orders/{fulfillment_order_id:uuid}/shipments",
+    operation=Operation(
+        name="fulfillment_orders.ship",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_FULFILLMENT_ORDER,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Packages left",
     tags=["warehouse"],
     status_code=201,
@@ -273,6 +379,13 @@ async def post_ship(
 
 @post(
     "/v1/shipments",
+    operation=Operation(
+        name="fulfillment_orders.ship_many",
+        permission=Permission.FULFILLMENT_WORK,
+        by=BY_FULFILLMENT_ORDER,
+        items=True,
+        refusals=refusals(WorkRefused, REFUSED),
+    ),
     summary="Shipments of many fulfillment orders",
     tags=["warehouse"],
     status_code=201,
@@ -290,6 +403,7 @@ routes: list[Any] = [
         Kind("short_reasons", ShortReason, upsert_short_reasons),
         "warehouse",
         note="Each by its code: what it says of the stock, and whether the location is asked for the line again.",
+        writes=Permission.NETWORK_WRITE,
     ),
     get_fulfillment_orders,
     get_fulfillment_order,

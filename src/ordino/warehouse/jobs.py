@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ordino.core.database import Tx
 from ordino.core.jobs import JobKind, Nothing, Planned, Row, RowOutcome
+from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.orders import named
 from ordino.orders.named import OrderNamed, OrdersNamed
@@ -43,6 +44,7 @@ def _released(outcome: Released | WorkRefused) -> RowOutcome:
 registry.job(
     JobKind(
         name="release_orders",
+        needs=frozenset({Permission.FULFILLMENT_WORK}),
         sentence="Make the allocations of many orders firm, and tell their locations what to do.",
         sent=ReleaseOrders,
         plan=_plan,

@@ -217,6 +217,9 @@ WHERE location_id = :location_id::int AND status IN ('released', 'picking', 'pic
   AND (:status::text IS NULL OR status = :status::text)
   AND (:after_at::timestamptz IS NULL
        OR (coalesce(cut_off_at, ship_by_at), fulfillment_order_id) > (:after_at::timestamptz, :after_id::uuid))
+  AND (:sellers::text[] IS NULL OR order_id IN (
+      SELECT o.order_id FROM orders.orders o JOIN catalog.channels c USING (channel_id) JOIN catalog.sellers s USING (seller_id)
+      WHERE s.code = any(:sellers::text[])))
 ORDER BY coalesce(cut_off_at, ship_by_at), fulfillment_order_id LIMIT :limit::int;
 
 -- name: fulfillment_orders
@@ -260,3 +263,9 @@ JOIN warehouse.fulfillment_orders f ON f.order_id = l.order_id AND f.fulfillment
 WHERE r.sku_id = :sku_id::int AND r.location_id = :location_id::int AND r.expires_at IS NULL AND f.location_id = :location_id::int
   AND l.open > 0
 ORDER BY l.order_id DESC, l.line_no DESC;
+
+-- name: places_of_fulfillment_orders
+-- At which locations these are worked on.
+SELECT f.order_id, f.fulfillment_order_id, l.code AS location
+FROM warehouse.fulfillment_orders f JOIN network.locations l USING (location_id)
+WHERE f.order_id = any(:order_ids::uuid[]) AND f.fulfillment_order_id = any(:fulfillment_order_ids::uuid[]);

@@ -100,9 +100,17 @@ class FulfillmentOrderView(Struct, frozen=True):
 
 
 async def work_queue(
-    tx: Tx, location: str, *, status: Status | None, after: tuple[datetime, UUID] | None, limit: int
+    tx: Tx,
+    location: str,
+    *,
+    status: Status | None,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+    sellers: Sequence[str] | None = None,
 ) -> list[WorkItem]:
-    """What a location has to do, most urgent first, from the one after ``after`` on. Raises ``NotFound``."""
+    """What a location has to do, most urgent first, from the one after ``after`` on; for orders of ``sellers``, or for all. Raises
+    ``NotFound``.
+    """
     network = await facts(tx)
     location_id = network.location_id(location)
     rows = await sql.work_queue(
@@ -112,6 +120,7 @@ async def work_queue(
         after_at=after and after[0],
         after_id=after and after[1],
         limit=limit,
+        sellers=sellers,
     )
     return [WorkItem(**_fields(WorkItem, row, network)) for row in rows]
 

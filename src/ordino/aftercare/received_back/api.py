@@ -6,14 +6,20 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from ordino.aftercare.received_back.model import BackRefused, ParcelArrival, ParcelReceipt, ReceivedBack
 from ordino.aftercare.received_back.receive import receive_back
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.permissions import Permission
+from ordino.orders.scopes import BY_ORDER
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
+from ordino.web.operations import Operation, refusals
+from ordino.web.routes import post
 
 PARCEL_RECEIPTS = Body("parcel_receipts", ParcelReceipt)
 ARRIVAL = msgspec.json.Decoder(ParcelArrival)
@@ -22,6 +28,12 @@ REFUSED = {"repeated": 409, "unknown": 404, "delivered": 409, "done": 409, "kit"
 
 @post(
     "/v1/orders/{order_id:uuid}/parcels/{shipment_id:uuid}/receipt",
+    operation=Operation(
+        name="parcels.receive_back",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_ORDER,
+        refusals=refusals(BackRefused, REFUSED),
+    ),
     summary="A parcel came back to the sender",
     tags=["aftercare"],
     status_code=201,
@@ -43,6 +55,13 @@ async def post_parcel_receipt(
 
 @post(
     "/v1/parcel_receipts",
+    operation=Operation(
+        name="parcels.receive_back_many",
+        permission=Permission.RETURNS_WRITE,
+        by=BY_ORDER,
+        items=True,
+        refusals=refusals(BackRefused, REFUSED),
+    ),
     summary="Many parcels came back to the sender",
     tags=["aftercare"],
     status_code=201,

@@ -6,21 +6,27 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, Limit
 from ordino.core.codes import Code
 from ordino.core.database import Database
 from ordino.core.errors import Invalid
 from ordino.core.extent import extent_fault
-from ordino.core.http import answer_once, decode, described
+from ordino.core.permissions import Permission
 from ordino.inventory import count_sheets
 from ordino.inventory.count_sheets import CountedLine, CountPlan, NewSheet, Sheet, SheetHead, Told
 from ordino.inventory.history import LAST
+from ordino.network.scopes import BY_LOCATION
+from ordino.web import bulk
+from ordino.web.answers import answer_once
+from ordino.web.bodies import decode
+from ordino.web.bulk import Kind, Limit
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get, post
 
 
 class SheetPage(Struct, frozen=True):
@@ -56,6 +62,9 @@ _choice = msgspec.json.Decoder(Choice)
 
 @post(
     "/v1/count_sheets",
+    operation=Operation(
+        name="count_sheets.make", permission=Permission.STOCK_WRITE, refusals={"not_found": 404, "conflict": 409}
+    ),
     summary="Make a count sheet",
     tags=["inventory"],
     status_code=201,
@@ -70,7 +79,12 @@ async def post_sheet(request: Request[Any, Any, Any], database: NamedDependency[
     )
 
 
-@get("/v1/count_sheets", summary="Count sheets, newest first", tags=["inventory"])
+@get(
+    "/v1/count_sheets",
+    operation=Operation(name="count_sheets.list", permission=Permission.STOCK_READ, by=BY_LOCATION),
+    summary="Count sheets, newest first",
+    tags=["inventory"],
+)
 async def get_sheets(
     database: NamedDependency[Database],
     location: FromQuery[str | None] = None,
@@ -82,7 +96,12 @@ async def get_sheets(
     return SheetPage(found, found[-1].sheet_id if len(found) == limit else None)
 
 
-@get("/v1/count_sheets/{sheet_id:uuid}", summary="One count sheet", tags=["inventory"])
+@get(
+    "/v1/count_sheets/{sheet_id:uuid}",
+    operation=Operation(name="count_sheets.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    summary="One count sheet",
+    tags=["inventory"],
+)
 async def get_sheet(database: NamedDependency[Database], sheet_id: FromPath[UUID]) -> Sheet:
     """Blind: what is expected is told of no line that is still to be counted."""
     return await database.read(lambda tx: count_sheets.sheet_of(tx, sheet_id))
@@ -90,6 +109,7 @@ async def get_sheet(database: NamedDependency[Database], sheet_id: FromPath[UUID
 
 @post(
     "/v1/count_sheets/{sheet_id:uuid}/counts",
+    operation=Operation(name="count_sheets.count", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
     summary="Enter what was counted",
     tags=["inventory"],
     status_code=200,
@@ -109,6 +129,7 @@ async def post_counts(
 
 @post(
     "/v1/count_sheets/{sheet_id:uuid}/approval",
+    operation=Operation(name="count_sheets.approve", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
     summary="Approve variances",
     tags=["inventory"],
     status_code=200,
@@ -123,6 +144,7 @@ async def post_approval(
 
 @post(
     "/v1/count_sheets/{sheet_id:uuid}/rejection",
+    operation=Operation(name="count_sheets.reject", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
     summary="Reject variances",
     tags=["inventory"],
     status_code=200,
@@ -154,6 +176,9 @@ routes: list[Any] = [
         Kind("count_plans", CountPlan, count_sheets.upsert_plans),
         "inventory",
         note="Each by its code: what is due when at a location, and what may differ by how much.",
+        reads=Permission.STOCK_READ,
+        writes=Permission.STOCK_WRITE,
+        shown_by=BY_LOCATION,
         by_code=count_sheets.plans,
         after_code=count_sheets.plans_after,
     ),

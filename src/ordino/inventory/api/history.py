@@ -5,23 +5,42 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from ordino.core.bulk import Limit, PathCode
 from ordino.core.database import Database
+from ordino.core.permissions import Permission
 from ordino.inventory import history
 from ordino.inventory.history import Moves, StockView, StoodView
+from ordino.network.scopes import BY_LOCATION, LOCATIONS
+from ordino.web import scopes
+from ordino.web.bulk import Limit, PathCode
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get
 
 
-@get("/v1/stock/{sku:str}", summary="A SKU's stock, location by location", tags=["inventory"])
+@get(
+    "/v1/stock/{sku:str}",
+    operation=Operation(
+        name="stock.get", permission=Permission.STOCK_READ, by=BY_LOCATION, filters=LOCATIONS, refusals=NOT_FOUND
+    ),
+    summary="A SKU's stock, location by location",
+    tags=["inventory"],
+)
 async def get_stock(database: NamedDependency[Database], sku: PathCode) -> StockView:
     """On hand, reserved, held for carts, picked, set aside and to come."""
-    return await database.read(lambda tx: history.stock_of(tx, sku, at=database.clock.now()))
+    found = await database.read(lambda tx: history.stock_of(tx, sku, at=database.clock.now()))
+    if (shown := scopes.locations()) is None:
+        return found
+    return StockView(found.sku, [one for one in found.positions if one.location in shown])
 
 
-@get("/v1/stock/{sku:str}/history", summary="A SKU's stock as it stood", tags=["inventory"])
+@get(
+    "/v1/stock/{sku:str}/history",
+    operation=Operation(name="stock.history", permission=Permission.STOCK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
+    summary="A SKU's stock as it stood",
+    tags=["inventory"],
+)
 async def get_history(
     database: NamedDependency[Database],
     sku: PathCode,
@@ -33,7 +52,12 @@ async def get_history(
     return await database.read(lambda tx: history.stood_at(tx, sku, at, location=location, network=network))
 
 
-@get("/v1/stock/{sku:str}/moves", summary="Every move of a SKU", tags=["inventory"])
+@get(
+    "/v1/stock/{sku:str}/moves",
+    operation=Operation(name="stock.moves", permission=Permission.STOCK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
+    summary="Every move of a SKU",
+    tags=["inventory"],
+)
 async def get_moves(
     database: NamedDependency[Database],
     sku: PathCode,

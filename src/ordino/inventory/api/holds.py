@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta, Struct
 
+from ordino.catalog.scopes import BY_CHANNEL
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.permissions import Permission
 from ordino.inventory.holds import (
     MAX_LINES,
     Held,
@@ -30,6 +31,12 @@ from ordino.inventory.holds import (
     release,
 )
 from ordino.inventory.model import LACKS_STOCK
+from ordino.inventory.scopes import BY_HOLD
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import delete, get, patch, post
 
 HOLDS = Body("holds", NewHold)
 STATUSES = {**LACKS_STOCK, "unknown_hold": 404, "ended": 409}
@@ -53,6 +60,13 @@ _patch = msgspec.json.Decoder(HoldPatch)
 
 @post(
     "/v1/holds",
+    operation=Operation(
+        name="holds.hold",
+        permission=Permission.STOCK_HOLD,
+        by=BY_CHANNEL,
+        items=True,
+        refusals=refusals(HoldRefused, STATUSES),
+    ),
     summary="Hold units for a cart",
     tags=["inventory"],
     status_code=201,
@@ -69,7 +83,12 @@ def _status(outcome: Any) -> int:
     return 200 if outcome.replaced else 201
 
 
-@get("/v1/holds", summary="The hold of a cart", tags=["inventory"])
+@get(
+    "/v1/holds",
+    operation=Operation(name="holds.of_cart", permission=Permission.STOCK_READ, by=BY_CHANNEL, refusals=NOT_FOUND),
+    summary="The hold of a cart",
+    tags=["inventory"],
+)
 async def get_holds(
     database: NamedDependency[Database],
     channel: Annotated[str, QueryParameter(max_length=100)],
@@ -80,7 +99,12 @@ async def get_holds(
     return Holds(await database.read(lambda tx: holds_of(tx, channel, cart, at=at)))
 
 
-@get("/v1/holds/{hold_id:uuid}", summary="One hold", tags=["inventory"])
+@get(
+    "/v1/holds/{hold_id:uuid}",
+    operation=Operation(name="holds.get", permission=Permission.STOCK_READ, by=BY_HOLD, refusals=NOT_FOUND),
+    summary="One hold",
+    tags=["inventory"],
+)
 async def get_hold(database: NamedDependency[Database], hold_id: FromPath[UUID]) -> HoldView:
     """What is held until when, and what became of it."""
     return await database.read(lambda tx: hold_of(tx, hold_id, at=database.clock.now()))
@@ -88,6 +112,9 @@ async def get_hold(database: NamedDependency[Database], hold_id: FromPath[UUID])
 
 @patch(
     "/v1/holds/{hold_id:uuid}",
+    operation=Operation(
+        name="holds.change", permission=Permission.STOCK_HOLD, by=BY_HOLD, refusals=refusals(HoldRefused, STATUSES)
+    ),
     summary="Change or extend a hold",
     tags=["inventory"],
     operation_class=described(HoldPatch, Held),
@@ -103,6 +130,9 @@ async def patch_hold(
 
 @delete(
     "/v1/holds/{hold_id:uuid}",
+    operation=Operation(
+        name="holds.release", permission=Permission.STOCK_HOLD, by=BY_HOLD, refusals=refusals(HoldRefused, STATUSES)
+    ),
     summary="Let a hold go",
     tags=["inventory"],
     status_code=200,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from litestar import Request, Response, delete
+from litestar import Request, Response
 from litestar.di import NamedDependency
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, PathCode
 from ordino.core.database import Database
-from ordino.core.http import answer_once, described
+from ordino.core.permissions import Permission
 from ordino.inventory.rules import (
     Allocation,
     Buffer,
@@ -25,6 +23,12 @@ from ordino.inventory.rules import (
     upsert_buffers,
     upsert_low_stock,
 )
+from ordino.web import bulk
+from ordino.web.answers import answer_once
+from ordino.web.bulk import Kind, PathCode
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import delete
 
 
 def _routes(kind: Kind[Any], of: RuleKind, *, note: str) -> list[Any]:
@@ -39,12 +43,14 @@ def _routes(kind: Kind[Any], of: RuleKind, *, note: str) -> list[Any]:
             kind,
             "inventory",
             note=note,
+            reads=Permission.STOCK_READ,
+            writes=Permission.STOCK_WRITE,
             by_code=partial(rules_by_code, kind.type),
             after_code=partial(rules_after, kind.type),
         ),
         delete(
             f"/v1/{kind.name}/{{code:str}}",
-            operation_id=f"delete_{kind.name}",
+            operation=Operation(name=f"{kind.name}.delete", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
             summary=f"Delete one of the {kind.title}",
             tags=["inventory"],
             status_code=200,

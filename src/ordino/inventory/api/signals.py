@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
-from ordino.core.bulk import After, Limit, next_of
+from ordino.catalog.scopes import BY_CHANNEL
 from ordino.core.database import Database
+from ordino.core.permissions import Permission
 from ordino.inventory import signals
 from ordino.inventory.signals import Changes, Scarce
+from ordino.web.bulk import After, Limit, next_of
+from ordino.web.operations import NOT_FOUND, Operation
+from ordino.web.routes import get
 
 
 class ScarcePage(Struct, frozen=True):
@@ -22,7 +25,14 @@ class ScarcePage(Struct, frozen=True):
     next: str | None
 
 
-@get("/v1/availability_changes", summary="SKUs that changed", tags=["inventory"])
+@get(
+    "/v1/availability_changes",
+    operation=Operation(
+        name="availability.changes", permission=Permission.STOCK_READ, by=BY_CHANNEL, refusals=NOT_FOUND
+    ),
+    summary="SKUs that changed",
+    tags=["inventory"],
+)
 async def get_changes(
     database: NamedDependency[Database],
     channel: FromQuery[str | None] = None,
@@ -38,7 +48,12 @@ async def get_changes(
     )
 
 
-@get("/v1/scarce_skus", summary="SKUs that are low or out", tags=["inventory"])
+@get(
+    "/v1/scarce_skus",
+    operation=Operation(name="skus.scarce", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    summary="SKUs that are low or out",
+    tags=["inventory"],
+)
 async def get_scarce(
     database: NamedDependency[Database],
     network: FromQuery[str | None] = None,

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, PathParameter, QueryParameter
 from msgspec import Struct
 
+from ordino.catalog.scopes import BY_CHANNEL
 from ordino.core.batcher import Batcher
-from ordino.core.bulk import Limit, rows_of
 from ordino.core.database import Database
-from ordino.core.errors import Invalid, NotFound
-from ordino.core.http import CALLER, Body, command, described, encode
-from ordino.core.rows import CSV, NDJSON, media_type_of
+from ordino.core.errors import Fault, Invalid, NotFound
+from ordino.core.permissions import Permission
+from ordino.core.rows import CSV, NDJSON, Rows, media_type_of
 from ordino.inventory import feed as of_rows
 from ordino.inventory.adjust import (
     Adjustment,
@@ -33,6 +33,14 @@ from ordino.inventory.explain import Explanation
 from ordino.inventory.explain import explain as explained
 from ordino.inventory.feed import Applied, FeedView
 from ordino.inventory.model import LACKS_STOCK
+from ordino.network.scopes import BY_LOCATION
+from ordino.web import scopes
+from ordino.web.answers import CALLER, command
+from ordino.web.bodies import Body, encode
+from ordino.web.bulk import Limit, rows_of
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import get, post
 
 RECEIPTS = Body("receipts", Receipt)
 ADJUSTMENTS = Body("adjustments", Adjustment)
@@ -66,6 +74,13 @@ FeedName = Annotated[
 
 @post(
     "/v1/receipts",
+    operation=Operation(
+        name="stock.receive",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION,
+        items=True,
+        refusals=refusals(StockRefused, LACKS_STOCK),
+    ),
     summary="Receive units",
     tags=["inventory"],
     status_code=201,
@@ -81,6 +96,13 @@ async def post_receipts(
 
 @post(
     "/v1/adjustments",
+    operation=Operation(
+        name="stock.adjust",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION,
+        items=True,
+        refusals=refusals(StockRefused, LACKS_STOCK),
+    ),
     summary="Correct stock by a difference",
     tags=["inventory"],
     status_code=201,
@@ -96,6 +118,13 @@ async def post_adjustments(
 
 @post(
     "/v1/counts",
+    operation=Operation(
+        name="stock.count",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION,
+        items=True,
+        refusals=refusals(StockRefused, LACKS_STOCK),
+    ),
     summary="Set stock to what was counted",
     tags=["inventory"],
     status_code=200,
@@ -132,9 +161,21 @@ async def _take(
         return await command(request, database, body, verb, StockRefused, status=status, statuses=LACKS_STOCK)
     name = feed or _kept_for_caller(request.headers.get("idempotency-key"))
     rows = rows_of(request, kind.type, decode=True)
+    if (reached := scopes.locations()) is not None:
+        rows = _within(rows, frozenset(reached))
     placer = request.app.state.placer  # orders go before feeds
     applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of, busy=lambda: placer.busy)
     return Response(encode(applied), media_type="application/json", status_code=200)
+
+
+async def _within(rows: Rows, reached: frozenset[str]) -> Rows:
+    """The rows with a fault for each at a location that a narrowed key does not reach."""
+    async for line, item in rows:
+        at = item.get("location") if isinstance(item, dict) else getattr(item, "location", None)
+        if isinstance(item, Fault) or at is None or at in reached:  # a row without a location is no row at all
+            yield line, item
+        else:
+            yield line, Fault("/location", f"This key is narrowed, and does not reach the location {at!r}.")
 
 
 def _kept_for_caller(key: str | None) -> str | None:
@@ -148,13 +189,23 @@ def _kept_for_caller(key: str | None) -> str | None:
     return name
 
 
-@get("/v1/feeds", summary="The last feeds", tags=["inventory"])
+@get(
+    "/v1/feeds",
+    operation=Operation(name="feeds.list", permission=Permission.STOCK_READ),
+    summary="The last feeds",
+    tags=["inventory"],
+)
 async def get_feeds(database: NamedDependency[Database], limit: Limit = 100) -> Feeds:
     """Those that had a name, newest first."""
     return Feeds(await database.read(lambda tx: of_rows.feeds(tx, limit)))
 
 
-@get("/v1/feeds/{name:str}", summary="What became of a feed", tags=["inventory"])
+@get(
+    "/v1/feeds/{name:str}",
+    operation=Operation(name="feeds.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    summary="What became of a feed",
+    tags=["inventory"],
+)
 async def get_feed(
     database: NamedDependency[Database],
     name: Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=200)],
@@ -166,6 +217,7 @@ async def get_feed(
 
 @get(
     "/v1/availability/{sku:str}",
+    operation=Operation(name="availability.get", permission=Permission.STOCK_READ, by=BY_CHANNEL, refusals=NOT_FOUND),
     summary="Units that may be promised",
     tags=["inventory"],
     operation_class=described(None, (Availability, Explanation)),
@@ -194,7 +246,12 @@ async def answer_ask(reader: Reader, ask: Ask) -> bytes:
     return encode(found)
 
 
-@get("/v1/availability", summary="Units that may be promised, of many SKUs", tags=["inventory"])
+@get(
+    "/v1/availability",
+    operation=Operation(name="availability.list", permission=Permission.STOCK_READ, by=BY_CHANNEL, refusals=NOT_FOUND),
+    summary="Units that may be promised, of many SKUs",
+    tags=["inventory"],
+)
 async def get_availabilities(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],

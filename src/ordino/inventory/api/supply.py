@@ -6,15 +6,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, PathParameter
 from msgspec import Struct
 
-from ordino.core import bulk
-from ordino.core.bulk import Kind, Limit
 from ordino.core.database import Database
-from ordino.core.http import Body, command, command_one, decode, described
+from ordino.core.permissions import Permission
 from ordino.inventory import incoming, transfers, unavailable
 from ordino.inventory.adjust import StockRefused
 from ordino.inventory.history import LAST
@@ -31,6 +29,15 @@ from ordino.inventory.transfers import (
     TransferView,
 )
 from ordino.inventory.unavailable import Aside, Condition, SetAside, restore, scrap, set_aside
+from ordino.network.scopes import BY_LOCATION
+from ordino.web import bulk
+from ordino.web.answers import command, command_one
+from ordino.web.bodies import Body, decode
+from ordino.web.bulk import Kind, Limit
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, Operation, refusals
+from ordino.web.routes import get, post
+from ordino.web.scopes import NOBODY
 
 SET_ASIDES = Body("set_asides", SetAside)
 RESTORATIONS = Body("restorations", SetAside)
@@ -57,7 +64,12 @@ class TransferPage(Struct, frozen=True):
     next: UUID | None
 
 
-@get("/v1/stock_conditions", summary="Why units may not be sold", tags=["inventory"])
+@get(
+    "/v1/stock_conditions",
+    operation=Operation(name="stock_conditions.list", permission=Permission.STOCK_READ, by=NOBODY),
+    summary="Why units may not be sold",
+    tags=["inventory"],
+)
 async def get_conditions(database: NamedDependency[Database]) -> Conditions:
     """The conditions in which units are set aside."""
     return Conditions(await database.read(unavailable.conditions))
@@ -65,6 +77,13 @@ async def get_conditions(database: NamedDependency[Database]) -> Conditions:
 
 @post(
     "/v1/set_asides",
+    operation=Operation(
+        name="stock.set_aside",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION,
+        items=True,
+        refusals=refusals(StockRefused, LACKS_STOCK),
+    ),
     summary="Set units aside",
     tags=["inventory"],
     status_code=201,
@@ -77,6 +96,13 @@ async def post_set_asides(request: Request[Any, Any, Any], database: NamedDepend
 
 @post(
     "/v1/restorations",
+    operation=Operation(
+        name="stock.restore",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION,
+        items=True,
+        refusals=refusals(StockRefused, LACKS_STOCK),
+    ),
     summary="Restore units that were set aside",
     tags=["inventory"],
     status_code=201,
@@ -89,6 +115,13 @@ async def post_restorations(request: Request[Any, Any, Any], database: NamedDepe
 
 @post(
     "/v1/scrappings",
+    operation=Operation(
+        name="stock.scrap",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION,
+        items=True,
+        refusals=refusals(StockRefused, LACKS_STOCK),
+    ),
     summary="Scrap units that were set aside",
     tags=["inventory"],
     status_code=201,
@@ -99,7 +132,12 @@ async def post_scrappings(request: Request[Any, Any, Any], database: NamedDepend
     return await command(request, database, SCRAPPINGS, scrap, StockRefused, status=201, statuses=LACKS_STOCK)
 
 
-@get("/v1/incoming/{document:str}", summary="What a document announced", tags=["inventory"])
+@get(
+    "/v1/incoming/{document:str}",
+    operation=Operation(name="incoming.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    summary="What a document announced",
+    tags=["inventory"],
+)
 async def get_incoming(
     database: NamedDependency[Database], document: Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=200)]
 ) -> Announced:
@@ -109,6 +147,13 @@ async def get_incoming(
 
 @post(
     "/v1/transfers",
+    operation=Operation(
+        name="transfers.request",
+        permission=Permission.STOCK_WRITE,
+        by=BY_LOCATION.under("origin", "destination"),
+        items=True,
+        refusals=refusals(TransferRefused, STATUSES),
+    ),
     summary="Request a transfer between locations",
     tags=["inventory"],
     status_code=201,
@@ -121,7 +166,12 @@ async def post_transfers(request: Request[Any, Any, Any], database: NamedDepende
     )
 
 
-@get("/v1/transfers", summary="Transfers, newest first", tags=["inventory"])
+@get(
+    "/v1/transfers",
+    operation=Operation(name="transfers.list", permission=Permission.STOCK_READ),
+    summary="Transfers, newest first",
+    tags=["inventory"],
+)
 async def get_transfers(
     database: NamedDependency[Database],
     status: FromQuery[str | None] = None,
@@ -133,7 +183,12 @@ async def get_transfers(
     return TransferPage(found, found[-1].transfer_id if len(found) == limit else None)
 
 
-@get("/v1/transfers/{transfer_id:uuid}", summary="One transfer", tags=["inventory"])
+@get(
+    "/v1/transfers/{transfer_id:uuid}",
+    operation=Operation(name="transfers.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    summary="One transfer",
+    tags=["inventory"],
+)
 async def get_transfer(database: NamedDependency[Database], transfer_id: FromPath[UUID]) -> TransferView:
     """Where its units are, line by line."""
     return await database.read(lambda tx: transfers.transfer_of(tx, transfer_id))
@@ -141,6 +196,9 @@ async def get_transfer(database: NamedDependency[Database], transfer_id: FromPat
 
 @post(
     "/v1/transfers/{transfer_id:uuid}/shipment",
+    operation=Operation(
+        name="transfers.ship", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
+    ),
     summary="Units of a transfer have left",
     tags=["inventory"],
     status_code=200,
@@ -157,6 +215,9 @@ async def post_shipment(
 
 @post(
     "/v1/transfers/{transfer_id:uuid}/receipt",
+    operation=Operation(
+        name="transfers.receive", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
+    ),
     summary="Units of a transfer have arrived",
     tags=["inventory"],
     status_code=200,
@@ -175,6 +236,9 @@ async def post_receipt(
 
 @post(
     "/v1/transfers/{transfer_id:uuid}/cancellation",
+    operation=Operation(
+        name="transfers.cancel", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
+    ),
     summary="Cancel what was not sent",
     tags=["inventory"],
     status_code=200,
@@ -189,9 +253,10 @@ async def post_cancellation(
 
 routes: list[Any] = [
     *bulk.upserts(
-        Kind("incoming", Incoming, upsert_incoming, key="document"),
+        Kind("incoming", Incoming, upsert_incoming, key="document", by=BY_LOCATION),
         "inventory",
         note="Each by its document, SKU and location. Receipts that name the document count towards it.",
+        writes=Permission.STOCK_WRITE,
     ),
     get_incoming,
     get_conditions,

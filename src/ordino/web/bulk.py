@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response
 from litestar.di import NamedDependency
-from litestar.openapi.spec import Operation
+from litestar.openapi.spec import Operation as Documented
 from litestar.params import Parameter
 from msgspec import Struct
 
@@ -22,8 +22,8 @@ from ordino.core.cells import cell_fault
 from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
-from ordino.core.http import TOO_DEEP, Body, answer_once, apart, described, too_large
 from ordino.core.media import charset_of
+from ordino.core.permissions import Permission
 from ordino.core.rows import CSV, GZIPPED, NDJSON, Limits, RowFault, Rows, media_type_of, read_rows
 from ordino.core.upserts import (
     Created,
@@ -37,6 +37,14 @@ from ordino.core.upserts import (
     pointer_to,
     refusal,
 )
+from ordino.web import scopes
+from ordino.web.answers import answer_once
+from ordino.web.bodies import TOO_DEEP, Body, apart
+from ordino.web.described import described
+from ordino.web.operations import NOT_FOUND, UPSERT_STATUSES, Operation
+from ordino.web.problems import too_large
+from ordino.web.routes import get, post, put
+from ordino.web.scopes import WHOLE, Narrowing
 
 Thing = TypeVar("Thing", bound=Struct)
 
@@ -78,12 +86,15 @@ class Kind(Generic[Thing]):
         *,
         key: str = "code",
         flat: bool = True,
+        by: Narrowing = WHOLE,
     ) -> None:
+        """``by`` narrows who may upsert which of them."""
         self.name = name
         self.type = type_
         self.verb = verb
         self.key = key
         self.flat = flat
+        self.by = by
         self.title = name.replace("skus", "SKUs").replace("_", " ")
         self.fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
@@ -165,6 +176,11 @@ class Kind(Generic[Thing]):
             except msgspec.ValidationError as error:
                 fault = cell_fault(error, item) if lax else fault_of(error)
                 outcomes[index] = self._refused(item, fault)
+        beyond = await scopes.outside(tx, self.by, list(sound.values()))
+        for place, index in enumerate(list(sound)):
+            if place in beyond:
+                fault = Fault(beyond[place].pointer, beyond[place].detail)
+                outcomes[index] = refusal(getattr(sound.pop(index), self.key), fault, Reason.FORBIDDEN)
         if sound:
             done = await self.verb(tx, list(sound.values()), at=at)
             outcomes.update(zip(sound, done, strict=True))
@@ -254,10 +270,15 @@ def routes(
     tag: str,
     *,
     note: str,
+    reads: Permission,
+    writes: Permission,
+    shown_by: Narrowing = WHOLE,
     by_code: Callable[[Tx, Sequence[str]], Awaitable[list[Thing]]],
     after_code: Callable[[Tx, str, int], Awaitable[list[Thing]]],
 ) -> list[Any]:
-    """Upsert, list and one. ``note`` tells callers what an upsert of this kind does."""
+    """Upsert, list and one, with the permissions that they need. ``note`` tells callers what an upsert of this kind does;
+    ``shown_by`` is what narrows which of them a key sees.
+    """
     fields = [(kind.name, list[kind.type]), ("next", str | None)]  # type: ignore[name-defined]
     page = msgspec.defstruct(f"{kind.type.__name__}Page", fields, frozen=True)
     page.__doc__ = "One page in order of codes; `next` is the `after` of the page that follows, if there may be one."
@@ -265,27 +286,36 @@ def routes(
     async def several(database: NamedDependency[Database], after: After = "", limit: Limit = 100) -> Any:
         """In order of codes, page by page."""
         found = await database.read(lambda tx: after_code(tx, after, limit))
-        return page(found, next_of(found, limit, kind.key))
+        shown = await database.read(lambda tx: reached(tx, shown_by, found)) if scopes.narrowed() else found
+        return page(shown, next_of(found, limit, kind.key))
 
     async def one(database: NamedDependency[Database], code: PathCode) -> Any:
         """As it was sent."""
         found = await database.read(lambda tx: by_code(tx, [code]))
+        if found and scopes.narrowed():
+            found = await database.read(lambda tx: reached(tx, shown_by, found))
         if not found:
             raise NotFound(f"Nothing in {kind.name} has the code {code!r}.")
         return found[0]
 
     several.__annotations__["return"], one.__annotations__["return"] = page, kind.type
-    path = f"/v1/{kind.name}"
+    path, held = f"/v1/{kind.name}", {"by": shown_by, "filters": shown_by.dimensions}
+    listed = Operation(name=f"{kind.name}.list", permission=reads, **held)  # type: ignore[arg-type]
+    shown = Operation(name=f"{kind.name}.get", permission=reads, refusals=NOT_FOUND, **held)  # type: ignore[arg-type]
     return [
-        *upserts(kind, tag, note=note),
-        get(path, operation_id=f"list_{kind.name}", summary=f"List {kind.title}", tags=[tag])(several),
-        get(f"{path}/{{code:str}}", operation_id=f"get_{kind.name}", summary=f"One of the {kind.title}", tags=[tag])(
-            one
-        ),
+        *upserts(kind, tag, note=note, writes=writes),
+        get(path, operation=listed, summary=f"List {kind.title}", tags=[tag])(several),
+        get(f"{path}/{{code:str}}", operation=shown, summary=f"One of the {kind.title}", tags=[tag])(one),
     ]
 
 
-def upserts(kind: Kind[Thing], tag: str, *, note: str) -> list[Any]:
+async def reached(tx: Tx, by: Narrowing, things: Sequence[Thing]) -> list[Thing]:
+    """Those that the key of this request may see."""
+    beyond = await scopes.outside(tx, by, things)
+    return [thing for place, thing in enumerate(things) if place not in beyond]
+
+
+def upserts(kind: Kind[Thing], tag: str, *, note: str, writes: Permission) -> list[Any]:
     """PUT and POST, which do the same: things are named by their codes."""
 
     async def upsert(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[Any]:
@@ -294,7 +324,13 @@ def upserts(kind: Kind[Thing], tag: str, *, note: str) -> list[Any]:
     return [
         method(
             f"/v1/{kind.name}",
-            operation_id=f"{method.__name__}_{kind.name}",
+            operation=Operation(
+                name=f"{kind.name}.{verb}",
+                permission=writes,
+                by=kind.by,
+                items=bool(kind.by.names),
+                refusals=UPSERT_STATUSES,
+            ),
             summary=f"Create or change {kind.title}",
             description=note,
             tags=[tag],
@@ -302,11 +338,11 @@ def upserts(kind: Kind[Thing], tag: str, *, note: str) -> list[Any]:
             operation_class=_described(kind),
             request_max_body_size=None,  # rows may be of any length; what is read whole has its own limit
         )(upsert)
-        for method in (put, post)
+        for method, verb in ((put, "upsert"), (post, "upsert_by_post"))
     ]
 
 
-def _described(kind: Kind[Any]) -> type[Operation]:
+def _described(kind: Kind[Any]) -> type[Documented]:
     """The OpenAPI operation of an upsert, whose body the handler reads by itself."""
     rows = {NDJSON: "One JSON object a line."}
     if kind.flat:
