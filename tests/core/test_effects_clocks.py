@@ -193,6 +193,36 @@ async def test_lea_2_a_worker_that_cannot_renew_begins_no_call(
     assert row["last_error"] == "The lease ended before the call could begin; it is called again."
 
 
+async def test_lea_1_renewing_while_others_are_settled_loses_nothing_and_calls_nothing_twice(queue: Database) -> None:
+    called: Counter[UUID] = Counter()
+
+    async def call(task: Task, request: Any) -> Any:
+        called[task.id] += 1
+        await asyncio.sleep(0.01 * (request % 7))
+        return request
+
+    ids = await happen(queue, "called", 300)
+    registry = registry_of(call=calling(call, at_once=40))
+    workers = [Worker(queue, registry=registry, poll_seconds=0.02, wall=WallClock()) for _ in range(2)]
+    stop = asyncio.Event()
+
+    async def renew(worker: Worker) -> None:
+        while not stop.is_set():
+            await worker.calls["call"].shared.leases.renew()
+            await asyncio.sleep(0)
+
+    async def is_done() -> bool:
+        return not await left(queue)
+
+    async with at_work(*workers):
+        renewing = [asyncio.create_task(renew(worker)) for worker in workers]
+        await until(is_done)
+        stop.set()
+        await asyncio.gather(*renewing)
+    assert await marks(queue) == set(ids)
+    assert set(called.values()) == {1}
+
+
 async def test_eff_7_a_machine_that_was_suspended_knows_the_time_again_with_its_first_look(queue: Database) -> None:
     """Where the system's clocks stand still meanwhile, it has lost count by as much."""
     queue.clock = WallClock()

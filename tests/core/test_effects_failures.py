@@ -17,7 +17,7 @@ from ordino.core import accounts
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
 from ordino.core.effects import backoff_seconds
-from ordino.core.errors import AccountUnavailable, AnswerLost, Invalid, NotFound, Refused, Unavailable
+from ordino.core.errors import AccountUnavailable, AnswerLost, Invalid, NotFound, NotYet, Refused, Unavailable
 from ordino.core.reactions import Task, Worker
 from ordino.core.statements import statements
 from ordino.core.taken import chosen_effects
@@ -105,6 +105,19 @@ def test_backoff_is_spread_over_all_of_its_time_and_never_longer_than_an_hour() 
     assert min(waits) < 4
     assert 28 < max(waits) <= 32
     assert max(backoff_seconds(60) for _ in range(200)) <= 3600
+
+
+async def test_what_waits_for_another_waits_ten_minutes_at_most(queue: Database, wall: SimulatedClock) -> None:
+    async def call(task: Task, request: Any) -> Any:
+        raise NotYet("The other one comes first.")
+
+    await happen(queue, "called", 50)
+    worker = Worker(queue, registry=registry_of(call=calling(call)), wall=wall)
+    for _ in range(3):
+        await worker.run_due()
+        waits = [(row["wait_until"] - wall.now()).total_seconds() for row in await left(queue)]
+        pass_(wall, 86_400)
+    assert 480 <= min(waits) < max(waits) <= 600
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ class Calls:
     ) -> Outcome:
         """It has not failed: it keeps as many attempts as before its lease."""
         task = asked.held.task
-        until = self.wall.now() + timedelta(seconds=seconds * random.uniform(1, 1.1)) if seconds else None
+        until = self.wall.now() + timedelta(seconds=seconds) if seconds else None
         later = Later(
             attempts=max(0, task.attempts - 1),
             wait_until=until,

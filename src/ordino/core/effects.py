@@ -145,7 +145,7 @@ def wait_seconds(task: Task, wall_at: datetime) -> float:
     wait, and never more than ten minutes.
     """
     waited_seconds = 0.0 if task.waiting_since is None else (wall_at - task.waiting_since).total_seconds()
-    return float(min(600, max(1, waited_seconds / 4)) * random.uniform(0.9, 1.1))
+    return float(min(600, max(1, waited_seconds / 4)) * random.uniform(0.8, 1))
 
 
 def failed(
