@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from typing import Annotated
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -14,11 +16,16 @@ from rich.text import Text
 from ordino.cli import running
 from ordino.cli.terminal import Json, console, on_database, sent, show
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Invalid
+from ordino.core.errors import Invalid, Unavailable
+
+if TYPE_CHECKING:
+    from ordino.core.log import Cursor
 
 events_app = App(name="events", help="Everything that happens, in order, and who follows it.")
 AT_ONCE = 1000
 MOST = 10_000
+LOOK_SECONDS = 0.5
+AWAY_SECONDS = 1.0
 
 Kinds = Annotated[
     list[str] | None, Parameter(name="--kind", help="Only this kind; say it again for more.", negative="")
@@ -34,29 +41,41 @@ def follow(
     json: Annotated[bool, Parameter(help="One JSON document a line.", negative="")] = False,
 ) -> None:
     """Print events as they are recorded, until it is stopped. The cursor to go on with is said at the end."""
-    from time import monotonic
-
-    from ordino.api.events import EventPage, shown
-    from ordino.core.log import HeadWatch, head, known_kinds, read, read_cursor
+    from ordino.core.log import head, known_kinds, read_cursor
 
     async def run(database: Database) -> None:
         kinds = known_kinds(kind, pointer="--kind")
         cursor = read_cursor(after, await database.read(head), pointer="--after")
-        watch, stop = HeadWatch(database), await running.stopped()
-        while not stop.is_set():
-            page = await database.read(lambda tx, cursor=cursor: read(tx, cursor, kinds=kinds, limit=AT_ONCE))  # type: ignore[misc]
-            cursor = page.next
-            told: EventPage = shown(page, await watch.head())
-            for event in told.events:
-                _print(event, json=json)
-            sys.stdout.flush()
-            if not page.more:
-                if once:
-                    break
-                await watch.beyond(cursor, monotonic() + 0.5)
-        print(f"ordino: go on with --after {shown(page, await watch.head()).next}", file=sys.stderr)
+        await _follow(database, cursor, kinds, once=once, json=json)
 
     on_database(run)
+
+
+async def _follow(database: Database, cursor: Cursor, kinds: list[str] | None, *, once: bool, json: bool) -> None:
+    from ordino.api.events import shown
+    from ordino.core.log import HeadWatch, read, written
+
+    watch, stop = HeadWatch(database), await running.stopped()
+    now = await watch.head()
+    try:
+        while not stop.is_set():
+            try:
+                page = await database.read(lambda tx, cursor=cursor: read(tx, cursor, kinds=kinds, limit=AT_ONCE))  # type: ignore[misc]
+                for event in shown(page, now).events:
+                    _print(event, json=json)
+                sys.stdout.flush()
+                cursor = page.next
+                if once and not page.more:
+                    break
+                if not page.more:
+                    await watch.beyond(cursor, monotonic() + LOOK_SECONDS)
+            except Unavailable as error:
+                if once:
+                    raise
+                print(f"ordino: {error}", file=sys.stderr)
+                await asyncio.sleep(AWAY_SECONDS)
+    finally:
+        print(f"ordino: go on with --after {written(cursor, now)}", file=sys.stderr)
 
 
 def _print(event: object, *, json: bool) -> None:
