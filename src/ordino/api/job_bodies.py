@@ -17,7 +17,7 @@ import ordino.warehouse.jobs  # noqa: F401 - kinds of jobs are known once they a
 from ordino.core import jobs
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, Invalid
-from ordino.core.http import TOO_DEEP, decode
+from ordino.core.http import NO_NUL, TOO_DEEP, decode, holds_nul
 from ordino.core.jobs import MOST_DELAY_SECONDS, ROWS_AT_ONCE, JobKind, JobView, NewRow, Nothing, RowOutcome
 from ordino.core.reactions import registry
 from ordino.core.rows import Rows
@@ -116,6 +116,10 @@ class Uploaded:
                 row = NewRow(row_no=line, subject=f"line {line}", refused=refusal)
             else:
                 row = self.make(line, found)
+                if row.input is not None and holds_nul(row.input.encode()):
+                    self.refused += 1
+                    refusal = RowOutcome(code="invalid", detail=NO_NUL)
+                    row = NewRow(row_no=line, subject=row.subject, refused=refusal)
             written = _encode(row) + b"\n"
             self._digest.update(written)
             self._file.write(written)
