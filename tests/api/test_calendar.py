@@ -79,7 +79,7 @@ def with_moment(schema: dict[str, Any], path: tuple[str | int, ...], moment: str
     head, *rest = path
     for several in ("anyOf", "oneOf"):
         for one in schema.get(several, ()):
-            if head in one.get("properties", {}) or (head == 0 and "items" in one):
+            if path in {found for found, _ in moments(one)}:  # several forms may have a field of this name
                 return with_moment(one, path, moment)
     if head == 0:
         return [with_moment(schema["items"], tuple(rest), moment)]

@@ -177,6 +177,22 @@ async def test_orders_are_uploaded_line_by_line_and_bad_lines_are_refused_with_t
     assert len(listed.json()["orders"]) == 1
 
 
+async def test_a_line_with_the_character_that_cannot_be_kept_is_refused_and_the_others_are_done(
+    client: AsyncClient, database: Database
+) -> None:
+    odd = order_body("odd")
+    odd["ship_to"]["name"] = "A\x00da"
+    body = b"\n".join(map(msgspec.json.encode, (odd, order_body("even"))))
+    begun = await client.post("/v1/jobs?kind=import_orders", content=body, headers=NDJSON)
+    assert (begun.status_code, begun.json()["refused"]) == (202, 1), begun.text
+    await work(database)
+    rows = (await client.get(f"/v1/jobs/{begun.json()['job_id']}/rows")).json()["rows"]
+    assert [(row["outcome"], row["detail"]) for row in rows] == [
+        ("refused", "Texts may not hold U+0000."),
+        ("ok", None),
+    ]
+
+
 async def test_an_upload_that_cannot_be_read_starts_nothing(client: AsyncClient, database: Database) -> None:
     before = await database.pool.fetchval("SELECT count(*) FROM core.jobs")
     order = msgspec.json.encode(order_body("never"))

@@ -21,7 +21,7 @@ from ordino.core.jobs import MOST_DELAY_SECONDS, ROWS_AT_ONCE, JobKind, JobView,
 from ordino.core.reactions import registry
 from ordino.core.rows import Rows
 from ordino.core.upserts import pointer_to
-from ordino.web.bodies import TOO_DEEP, decode
+from ordino.web.bodies import NO_NUL, TOO_DEEP, decode, holds_nul
 
 MOST_ROWS = 1_000_000
 IN_MEMORY_BYTES = 4_000_000
@@ -116,6 +116,10 @@ class Uploaded:
                 row = NewRow(row_no=line, subject=f"line {line}", refused=refusal)
             else:
                 row = self.make(line, found)
+                if row.input is not None and holds_nul(row.input.encode()):
+                    self.refused += 1
+                    refusal = RowOutcome(code="invalid", detail=NO_NUL)
+                    row = NewRow(row_no=line, subject=row.subject, refused=refusal)
             written = _encode(row) + b"\n"
             self._digest.update(written)
             self._file.write(written)
