@@ -17,6 +17,7 @@ from ordino.api.server import load_stages
 from ordino.connect.payments.manual import ManualProvider
 from ordino.core import adapters
 from ordino.core.adapters import AdapterShown, Port
+from ordino.orders.channels import Channel, channels
 from ordino.orders.providers import PaymentProvider, providers
 
 GROUP = "ordino.payment_providers"
@@ -139,6 +140,19 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(port: Port[Paym
     assert port.unknown("strpe") == (
         "There is no payment provider 'strpe' here; choose one of: manual. `ordino adapters` says what is wrong with others."
     )
+
+
+def test_a_setting_that_does_not_fit_keeps_no_adapter_from_being_found(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the setting says what is wrong with it, once."""
+    monkeypatch.setenv("ORDINO_SMTP_URL", "smtp://localhost:99999")
+    found: Port[Channel] = Port("channel", "ordino.channels", Channel)
+    adapters.PORTS["channel"] = channels
+    with caplog.at_level(logging.ERROR):
+        assert set(found) == {"files"}
+    assert caplog.messages == []
+    assert "ORDINO_SMTP_URL" in (shown(found, "files").lacking or "")
 
 
 async def test_adapters_are_listed_over_http(database_url: str) -> None:

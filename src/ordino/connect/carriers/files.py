@@ -7,7 +7,7 @@ lines are tracking events as the API takes them. A person types the tracking num
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from ordino.connect import folder
@@ -32,7 +32,7 @@ class FilesCarrier:
     """Hands parcels over by files. The reference of a booking is its key."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or Settings.from_environment().carrier_directory
+        self._given = directory
 
     def lacking(self) -> str | None:
         return folder.lacking(self._directory, VARIABLE)
@@ -61,6 +61,11 @@ class FilesCarrier:
             except Invalid as error:
                 unreadable.append(Unreadable(line.where, error.detail))
         return EventPage(events=events, next=found.next, more=found.more, unreadable=unreadable)
+
+    @cached_property
+    def _directory(self) -> Path | None:
+        """Raises ``BadSetting``, and only for whoever uses the adapter."""
+        return self._given or Settings.from_environment().carrier_directory
 
     @property
     def _there(self) -> Path:

@@ -7,7 +7,7 @@ one file for whatever is told: ``shipped``, ``cancelled``, ``refunded`` and ``st
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class FilesChannel:
     """A shop that exports its orders to files and imports what became of them."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or Settings.from_environment().channel_directory
+        self._given = directory
 
     def lacking(self) -> str | None:
         return folder.lacking(self._directory, VARIABLE)
@@ -53,6 +53,11 @@ class FilesChannel:
 
     async def _tell(self, kind: str, key: str, news: Any) -> None:
         await asyncio.to_thread(folder.write_once, self._there / "news" / kind, key, news)
+
+    @cached_property
+    def _directory(self) -> Path | None:
+        """Raises ``BadSetting``, and only for whoever uses the adapter."""
+        return self._given or Settings.from_environment().channel_directory
 
     @property
     def _there(self) -> Path:
