@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import shutil
 import signal
@@ -25,6 +26,7 @@ from ordino.core.embedded import (
     holder_of,
 )
 from ordino.core.embedded import programs as server_programs
+from ordino.core.embedded.configuration import tells_errors_of_syncfs
 
 SMALL = {"shared_buffers": "128MB"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
@@ -64,6 +66,24 @@ async def test_it_starts_durable_and_only_behind_its_socket(directory: Path):
         assert pid is not None
         assert psutil.Process(pid).username() != "root"
     assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize(
+    ("system", "release", "syncs"),
+    [
+        ("Linux", "5.7.19", False),
+        ("Linux", "5.8.0", True),
+        ("Linux", "6.18.5-cloud", True),
+        ("Linux", "odd", False),
+        ("Darwin", "24.1", False),
+    ],
+)
+def test_recovery_syncs_in_one_call_where_the_system_tells_its_errors(
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str, syncs: bool
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "release", lambda: release)
+    assert tells_errors_of_syncfs() is syncs
 
 
 async def test_what_was_written_is_there_after_a_restart(directory: Path):

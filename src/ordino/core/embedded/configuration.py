@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 
 import psutil
 
@@ -15,7 +16,8 @@ def configuration() -> dict[str, str]:
     """Durable, without TCP, and sized for a machine that runs Ordino beside it."""
     megabytes = psutil.virtual_memory().total // 4 // 1024**2
     header = installed().parent / "include" / "pg_config.h"
-    lz4 = header.exists() and "#define USE_LZ4 1" in header.read_text()
+    built = header.read_text() if header.exists() else ""
+    lz4 = "#define USE_LZ4 1" in built
     chosen = {
         "listen_addresses": "",
         "port": str(PORT),
@@ -45,7 +47,16 @@ def configuration() -> dict[str, str]:
         # The detail of an error may quote a customer's data.
         "log_error_verbosity": "terse",
     }
+    if "#define HAVE_SYNCFS 1" in built and tells_errors_of_syncfs():
+        # Recovery after a crash makes the disk keep the files in one call, not one by one: it is over two to three times sooner.
+        chosen["recovery_init_sync_method"] = "syncfs"
     if platform.system() == "Darwin":
         # Only this method makes the disk of a Mac empty its own cache.
         chosen["wal_sync_method"] = "fsync_writethrough"
     return chosen
+
+
+def tells_errors_of_syncfs() -> bool:
+    """Linux does since 5.8; before, a failing disk might not be noticed (PostgreSQL's manual, `recovery_init_sync_method`)."""
+    release = re.match(r"(\d+)\.(\d+)", platform.release())
+    return platform.system() == "Linux" and release is not None and tuple(map(int, release.groups())) >= (5, 8)
