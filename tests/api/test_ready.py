@@ -95,8 +95,9 @@ async def test_a_database_that_is_read_only_is_named(client: AsyncClient, databa
     await database.pool.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     try:
         await _end_sessions(database)
-        while "read-only" not in (told := await cause(client)):  # a session that was ended may be told of first
-            assert "connection" in told
+        async with asyncio.timeout(60):
+            while "read-only" not in (told := await cause(client)):  # a session that was ended may be told of first
+                assert "connection" in told
     finally:
         await database.pool.execute(f"SET default_transaction_read_only = off; ALTER DATABASE {name} RESET ALL")
         await _end_sessions(database)
