@@ -261,11 +261,12 @@ async def test_lea_2_work_is_stopped_once_its_lease_cannot_be_renewed(answer: st
 @pytest.mark.parametrize("leased", [False, True])
 async def test_sch_4_a_failure_is_kept_and_tried_again_at_the_next_time(database: Database, leased: bool) -> None:
     registry, tries, fails = Registry(), [], True
+    words = "RuntimeError: the disk is full??".ljust(2000, "!")
 
     def attempt() -> None:
         tries.append(1)
         if fails:
-            raise RuntimeError("the disk is full\x00")
+            raise RuntimeError("the disk is full\x00\ud800" + "!" * 3000)
 
     if leased:
 
@@ -283,7 +284,7 @@ async def test_sch_4_a_failure_is_kept_and_tried_again_at_the_next_time(database
         for _ in range(3):
             await Worker(database, registry=registry).run_duties()
         view = await told_of(database, registry, "broken")
-        assert (len(tries), view.failures, view.last_error) == (times, times, "RuntimeError: the disk is full")
+        assert (len(tries), view.failures, view.last_error) == (times, times, words)
         assert view.failed_at is not None
         assert view.next_at is not None
         assert view.next_at > view.failed_at
@@ -291,7 +292,7 @@ async def test_sch_4_a_failure_is_kept_and_tried_again_at_the_next_time(database
     fails = False
     await Worker(database, registry=registry).run_duties()
     view = await told_of(database, registry, "broken")
-    assert (len(tries), view.failures, view.last_error) == (3, 0, "RuntimeError: the disk is full")
+    assert (len(tries), view.failures, view.last_error) == (3, 0, words)
     assert view.took_seconds is not None
 
 

@@ -18,7 +18,6 @@ from ordino.core.batcher import Batcher
 from ordino.core.clock import elapsed_seconds
 from ordino.core.database import Tx
 from ordino.core.effects import (
-    ERROR_CHARACTERS,
     EVERY_BUCKET,
     Effect,
     Later,
@@ -233,7 +232,7 @@ class Calls:
             for_good=task.failure == Failure.NOT_WRITTEN_DOWN,
         )
         words = f"It was answered, and the answer could not be written down. {words_of(error)}"
-        later = msgspec.structs.replace(later, error=words[:ERROR_CHARACTERS])
+        later = msgspec.structs.replace(later, error=words)
         return msgspec.structs.replace(outcome, answer=None, later=later)
 
     async def _outcome(self, asked: Asked, turn: Turn, now: Now) -> Outcome:
@@ -297,7 +296,7 @@ class Calls:
         later = Later(
             attempts=max(0, task.attempts - 1),
             wait_until=until,
-            error=None if error is None else error[:ERROR_CHARACTERS],
+            error=error,
             failure=failure,
             account=asked.account if self.turns.several else None,
         )

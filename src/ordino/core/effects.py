@@ -36,7 +36,6 @@ from ordino.core.statements import statements
 
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
-ERROR_CHARACTERS = 2000
 EVERY_BUCKET = list(range(BUCKETS))
 UNLIMITED = Limits()
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -167,7 +166,7 @@ def failed(
     return Later(
         attempts=attempts,
         wait_until=wall_at + timedelta(seconds=seconds),
-        error=words[:ERROR_CHARACTERS],
+        error=words,
         failure=failure or failure_of(error),
         dead_at=at if dead else None,
     )

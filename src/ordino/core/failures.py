@@ -11,6 +11,7 @@ import msgspec
 
 from ordino.core.errors import AccountUnavailable, AnswerLost, NotYet, Refused, Unavailable
 
+ERROR_CHARACTERS = 2000
 LONGEST_RETRY_SECONDS = 86_400
 """Nobody outside can make a task wait for longer than a day."""
 MAY_HAVE_BEEN_DONE = "It may have been done; it is called again with the same key."
@@ -55,14 +56,14 @@ def failure_of(error: BaseException, *, called: bool = False) -> Failure | None:
 
 
 def words_of(error: BaseException) -> str:
-    """An error as the queue keeps it: whatever somebody outside wrote, PostgreSQL can store it."""
+    """An error as the database keeps it, at most ``ERROR_CHARACTERS``: whatever somebody outside wrote, PostgreSQL can store it."""
     if isinstance(error, Refused):
         words = error.detail
     elif isinstance(error, AccountUnavailable | AnswerLost) and str(error):
         words = str(error)
     else:
         words = f"{type(error).__name__}: {error}"
-    return words.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+    return words[:ERROR_CHARACTERS].encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
 
 
 def retry_after_seconds(error: BaseException) -> float:

@@ -24,6 +24,7 @@ from msgspec import Struct
 from ordino.core.clock import elapsed_seconds
 from ordino.core.database import ACTOR, Database, Tx
 from ordino.core.errors import Refused, Unavailable
+from ordino.core.failures import words_of
 from ordino.core.jobs import OVER, JobKind, Outcome, Row, RowOutcome, State, Step, encode, sql
 from ordino.core.leases import LeaseLost, while_leased
 from ordino.core.outage import Outage
@@ -373,7 +374,7 @@ class JobRunner:
             "Ordino has a fault here, and it is logged. Nothing of it was lost; it can be started again.",
         )
         if isinstance(error, Refused):
-            code, detail = error.code, error.detail
+            code, detail = error.code, words_of(error)
 
         async def end(tx: Tx) -> None:
             await sql.forget_inputs(tx, job_id=taken.job_id)
@@ -400,6 +401,6 @@ def _rows(found: Sequence[Record], kind: JobKind | None) -> list[Row]:
 def _refused(error: Exception, hand: _Hand) -> RowOutcome:
     """What a row that failed alone is refused with."""
     if isinstance(error, Refused):
-        return RowOutcome(code=error.code, detail=error.detail)
+        return RowOutcome(code=error.code, detail=words_of(error))
     log.error("a row of the job %s (%s) failed", hand.taken.job_id, hand.taken.kind, exc_info=error)
     return RowOutcome(code="fault", detail=FAULT)

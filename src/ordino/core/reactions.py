@@ -32,7 +32,6 @@ from ordino.core.calls import Calls
 from ordino.core.clock import Clock, CountedClock, SimulatedClock, elapsed_seconds
 from ordino.core.database import Database, Tx
 from ordino.core.effects import (
-    ERROR_CHARACTERS,
     EVERY_BUCKET,
     Effect,
     Later,
@@ -435,7 +434,7 @@ class Worker:
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
             seconds = max(wait_seconds(task, wall_at), retry_after_seconds(error))
             until = wall_at + timedelta(seconds=seconds)
-            later = Later(attempts=attempts - 1, wait_until=until, error=words[:ERROR_CHARACTERS])
+            later = Later(attempts=attempts - 1, wait_until=until, error=words)
         else:
             later = failed(task, attempts, error, at, wall_at=wall_at, max_attempts=self.max_attempts)
         await self.database.transact(lambda tx: postpone(tx, [(task, None, later)], wall=self.wall))

@@ -25,6 +25,7 @@ from msgspec import Struct
 from ordino.core.clock import elapsed_seconds
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Away
+from ordino.core.failures import words_of
 from ordino.core.leases import LeaseLost, while_leased
 from ordino.core.outage import Outage
 from ordino.core.settings import Settings
@@ -34,7 +35,6 @@ sql = statements("ordino.core")
 log = logging.getLogger("ordino.schedule")
 LOOK_SECONDS = 1.0
 """How long a worker goes without asking what is due: another may have changed an interval."""
-ERROR_CHARACTERS = 2000
 
 InTransaction = Callable[[Tx, datetime, datetime], Awaitable[None]]
 """Is told when it was done last, and the time."""
@@ -230,10 +230,9 @@ class Schedule:
     async def _fail(self, duty: Duty, lease: UUID | None, error: Exception, began: float) -> None:
         log.error("the duty %s failed; it is tried again at its next time", duty.name, exc_info=error)
         every, took = self.intervals[duty.name], elapsed_seconds() - began
-        words = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS].replace("\x00", "")
         await self.database.transact(
             lambda tx: sql.fail_duty(
-                tx, name=duty.name, lease=lease, every_seconds=every, took_seconds=took, error=words
+                tx, name=duty.name, lease=lease, every_seconds=every, took_seconds=took, error=words_of(error)
             )
         )
 
