@@ -22,7 +22,8 @@ from ordino.core import log
 from ordino.core.database import Database, Tx
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import Invalid
-from ordino.core.events import KINDS, Event, record
+from ordino.core.events import KINDS, Event, Plan, Plans, record
+from ordino.core.events import Step as Following
 from ordino.core.ids import new_id, new_ids
 from ordino.core.log import END, NIL, Cursor, Head, Logged, head, known_kinds, read, read_cursor, sequence, written
 from ordino.core.statements import Statement, statements
@@ -105,6 +106,33 @@ async def test_log_1_what_commits_late_is_read_after_what_was_read_before(databa
     found, _ = await rest(database, cursor)
     assert [one.id for one in found] == [slow.events[0].id]
     assert found[0].id < fast.id  # by its id, it would lie below the cursor
+
+
+async def test_what_happened_and_what_follows_are_written_in_one_statement(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, asked, order = Tx.fetch, [], uuid4()
+
+    async def counted(tx: Tx, query: str, /, *args: Any) -> list[Any]:
+        asked.append(query)
+        return await fetch(tx, query, *args)
+
+    async def plan(tx: Tx, version: int) -> Plan:
+        return {"happened": (Following("tell"), Following("remind", 60, {"n": 2}))}
+
+    monkeypatch.setattr(Tx, "fetch", counted)
+    monkeypatch.setattr(database, "plans", Plans(plan))
+    events = [event(order, n=1), event(order, "alone")]
+    await happen(database, *events)
+    assert len(asked) == 1
+    rows = await database.pool.fetch(
+        "DELETE FROM core.reactions WHERE subject_id = $1 RETURNING kind, event_id, due_at, data::text", order
+    )
+    assert sorted(map(tuple, rows)) == [
+        ("remind", events[0].id, AT + timedelta(seconds=60), '{"n": 2}'),
+        ("tell", events[0].id, AT, '{"n": 1}'),
+    ]
+    assert await database.pool.fetchval("SELECT count(*) FROM core.events WHERE subject_id = $1", order) == 2
 
 
 async def test_log_1_what_is_rolled_back_leaves_no_gap(database: Database) -> None:

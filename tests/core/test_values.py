@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordino.core.ids import new_id, new_ids
+from ordino.core.ids import _Counter, new_id, new_ids
 from ordino.core.money import Money, share_of_pool, split_minor
 from ordino.core.statements import Statements
 
@@ -51,6 +51,24 @@ def test_ids_are_version_7_carry_their_instant_and_ascend() -> None:
     for some in (ids[0], ids[-1], new_id(AT)):
         assert (some.version, some.variant) == (7, "specified in RFC 4122")
         assert some.int >> 80 == int(AT.timestamp() * 1000)
+
+
+def test_ids_of_an_instant_ascend_where_work_on_several_instants_alternates() -> None:
+    instants = [AT, AT + timedelta(milliseconds=1), AT - timedelta(days=3000)]
+    made: dict[datetime, list[UUID]] = {at: [] for at in instants}
+    for n in range(300):
+        at = instants[n % 3]
+        made[at] += new_ids(at, 1 + n % 7)
+    for ids in made.values():
+        assert ids == sorted(set(ids))
+
+
+def test_ids_ascend_where_the_counter_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Counter, "next", 2**32 - 2)
+    ids = [*new_ids(AT, 3), new_id(AT)]
+    assert ids == sorted(set(ids))
+    assert {(one.version, one.variant) for one in ids} == {(7, "specified in RFC 4122")}
+    assert [one.int >> 80 for one in ids] == [int(AT.timestamp() * 1000) + carried for carried in (0, 0, 1, 1)]
 
 
 async def test_arrays_arrive_as_they_left(database_url: str) -> None:

@@ -24,7 +24,6 @@ from ordino.core.subscriptions import (
     NewSubscription,
     SubscriptionView,
     acknowledge,
-    kinds_of,
     read_next,
     subscribe,
     subscriptions,
@@ -211,10 +210,9 @@ async def list_next_events(
     again. A subscription is for one reader at a time.
     """
 
-    async def first(tx: Tx) -> tuple[Page, list[str] | None]:
-        return await read_next(tx, name, limit), await kinds_of(tx, name)
-
-    return await _waited(request, database, first, limit=limit, wait_seconds=wait_seconds)
+    return await _waited(
+        request, database, lambda tx: read_next(tx, name, limit), limit=limit, wait_seconds=wait_seconds
+    )
 
 
 @post(

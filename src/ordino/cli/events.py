@@ -144,7 +144,8 @@ def read_events(name: str, *, most: int = 100, json: Json = False) -> None:
         raise Invalid(f"Ask for 1 to {MOST} events at once.")
 
     async def read(tx: Tx) -> EventPage:
-        return shown(await read_next(tx, name, most), await head(tx))
+        page, _ = await read_next(tx, name, most)
+        return shown(page, await head(tx))
 
     page = on_database(lambda database: database.read(read))
 

@@ -114,20 +114,10 @@ class Plans:
 
 
 async def record(tx: Tx, events: Sequence[Event]) -> None:
-    """Write the events and enqueue what follows from each, in two statements."""
+    """Write the events and enqueue what follows from each, in one statement."""
     if not events:
         return
     data = [_encode(event.data).decode() for event in events]
-    await sql.record_events(
-        tx,
-        set_id=new_id(events[0].at),
-        events=len(events),
-        subject_ids=[e.subject_id for e in events],
-        ids=[e.id for e in events],
-        kinds=[e.kind for e in events],
-        ats=[e.at for e in events],
-        data=data,
-    )
     due: list[Due] = []
     for event, encoded in zip(events, data, strict=True):
         plan = await tx.plans.of(tx, event.flow_version)
@@ -141,21 +131,33 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
                     _encode({**event.data, **step.options}).decode() if step.options else encoded,
                 )
             )
-    await enqueue(tx, due, at=events[0].at)
+    await sql.record_events(
+        tx,
+        set_id=new_id(events[0].at),
+        events=len(events),
+        subject_ids=[e.subject_id for e in events],
+        ids=[e.id for e in events],
+        kinds=[e.kind for e in events],
+        ats=[e.at for e in events],
+        data=data,
+        **{f"due_{name}": column for name, column in _columns(due, events[0].at).items()},
+    )
 
 
 async def enqueue(tx: Tx, due: Sequence[Due], *, at: datetime) -> None:
     """These reactions run after the commit, whatever the flow of their subject says."""
-    if not due:
-        return
-    kinds, subject_ids, event_ids, due_ats, data = (list(column) for column in zip(*due, strict=True))
-    await sql.enqueue(
-        tx,
-        buckets=[one.subject_id.int % BUCKETS for one in due],
-        ids=new_ids(at, len(due)),
-        kinds=kinds,
-        subject_ids=subject_ids,
-        event_ids=event_ids,
-        due_ats=due_ats,
-        data=data,
-    )
+    if due:
+        await sql.enqueue(tx, **_columns(due, at))
+
+
+def _columns(due: Sequence[Due], at: datetime) -> dict[str, list[Any]]:
+    """The rows of the queue, column by column, with ids of the instant ``at``."""
+    return {
+        "buckets": [one.subject_id.int % BUCKETS for one in due],
+        "ids": new_ids(at, len(due)),
+        "kinds": [one.reaction for one in due],
+        "subject_ids": [one.subject_id for one in due],
+        "event_ids": [one.event_id for one in due],
+        "ats": [one.due_at for one in due],
+        "data": [one.data for one in due],
+    }

@@ -1,7 +1,12 @@
 -- name: record_events
--- Facts are only ever added: those of one call are a set, which has no position in the log until it is committed.
+-- Facts are only ever added, with what follows from them. Those of one call are a set, which has no position in the log until it is
+-- committed.
 WITH noted AS (
     INSERT INTO core.event_sets (set_id, events) VALUES (:set_id::uuid, :events::int)
+), queued AS (
+    INSERT INTO core.reactions (bucket, id, kind, subject_id, event_id, due_at, data)
+    SELECT * FROM unnest(:due_buckets::smallint[], :due_ids::uuid[], :due_kinds::text[], :due_subject_ids::uuid[],
+                         :due_event_ids::uuid[], :due_ats::timestamptz[], :due_data::jsonb[])
 )
 INSERT INTO core.events (subject_id, id, kind, at, data, set_id, place)
 SELECT subject_id, id, kind, at, data, :set_id::uuid, place
@@ -136,10 +141,10 @@ RETURNING name;
 DELETE FROM core.subscriptions WHERE name = :name::text AND reader = 'program' RETURNING name;
 
 -- name: enqueue
--- What follows from the facts, in the transaction that made them true.
+-- Reactions without an event of their own, in the transaction after which they are to run.
 INSERT INTO core.reactions (bucket, id, kind, subject_id, event_id, due_at, data)
 SELECT * FROM unnest(:buckets::smallint[], :ids::uuid[], :kinds::text[], :subject_ids::uuid[], :event_ids::uuid[],
-                     :due_ats::timestamptz[], :data::jsonb[]);
+                     :ats::timestamptz[], :data::jsonb[]);
 
 -- name: timeline
 -- Everything that happened to one subject, oldest first.

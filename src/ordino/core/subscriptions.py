@@ -125,8 +125,8 @@ class Dropped(Struct, frozen=True, kw_only=True):
     name: str
 
 
-async def subscriptions(tx: Tx) -> list[SubscriptionView]:
-    """Everybody who follows the log, by name."""
+async def subscriptions(tx: Tx, name: str | None = None) -> list[SubscriptionView]:
+    """Everybody who follows the log, by name; or the one with this name."""
     now = await head(tx)
     return [
         SubscriptionView(
@@ -138,12 +138,12 @@ async def subscriptions(tx: Tx) -> list[SubscriptionView]:
             created_at=row["created_at"],
             moved_at=row["moved_at"],
         )
-        for row in await sql.subscriptions(tx, name=None)
+        for row in await sql.subscriptions(tx, name=name)
     ]
 
 
 async def _view(tx: Tx, name: str) -> SubscriptionView:
-    [found] = [one for one in await subscriptions(tx) if one.name == name]
+    [found] = await subscriptions(tx, name)
     return found
 
 
@@ -176,16 +176,13 @@ async def unsubscribe(tx: Tx, name: str) -> Dropped:
     return Dropped(name=name)
 
 
-async def read_next(tx: Tx, name: str, limit: int) -> Page:
-    """What comes after the last acknowledgment; reading moves nothing. Raises ``NotFound`` and ``Conflict``."""
+async def read_next(tx: Tx, name: str, limit: int) -> tuple[Page, list[str] | None]:
+    """What comes after the last acknowledgment, and the kinds that are followed (None: all); reading moves nothing.
+
+    Raises ``NotFound`` and ``Conflict``.
+    """
     row = await _programs(tx, name)
-    return await read(tx, _cursor_of(row), kinds=row["kinds"], limit=limit)
-
-
-async def kinds_of(tx: Tx, name: str) -> list[str] | None:
-    """What a program follows; None stands for all kinds. Raises ``NotFound`` and ``Conflict``."""
-    kinds: list[str] | None = (await _programs(tx, name))["kinds"]
-    return kinds
+    return await read(tx, _cursor_of(row), kinds=row["kinds"], limit=limit), row["kinds"]
 
 
 async def acknowledge(tx: Tx, name: str, sent: Acknowledgment, *, at: datetime) -> SubscriptionView:
