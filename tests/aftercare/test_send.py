@@ -20,7 +20,7 @@ from ordino.aftercare.providers import OutgoingMessage, Sent, message_providers
 from ordino.aftercare.reactions import message
 from ordino.connect.mail import smtp
 from ordino.core import accounts
-from ordino.core.clock import SimulatedClock
+from ordino.core.clock import SimulatedClock, WallClock
 from ordino.core.database import Database
 from ordino.core.errors import AccountUnavailable, Refused, Unavailable
 from ordino.core.reactions import Registry, Worker
@@ -406,13 +406,17 @@ async def test_a_message_provider_that_is_not_there_is_named_and_messages_stay(
 async def test_messages_are_queued_where_another_process_sends_them(
     database: Database, world: World, listening: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who writes a message and who sends it may be two workers with other settings."""
+    """Who writes a message and who sends it may be two workers with other settings. When it was there is wall time."""
     monkeypatch.delenv("ORDINO_SMTP_URL")
     smtp.server.cache_clear()
     await written(database, world, "before@example.com")
     assert await queued(database) == []
     assert not worker_of(database).calls  # without a mail server it takes no messages
-    await database.transact(lambda tx: core_sql.take_effects(tx, kinds=["send"], at=AT - timedelta(hours=1)))
+    now = WallClock().now()
+    await database.transact(lambda tx: core_sql.take_effects(tx, kinds=["send"], at=now - timedelta(hours=25)))
+    await written(database, world, "too late@example.com")
+    assert await queued(database) == []
+    await database.transact(lambda tx: core_sql.take_effects(tx, kinds=["send"], at=now - timedelta(hours=23)))
     await written(database, world, "after@example.com")
     [row] = await queued(database)
     assert row["kind"] == "send"
