@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
 
+from ordino.core.adapters import Unreadable
 from ordino.core.codes import tidy_body
 from ordino.core.errors import AccountUnavailable, Invalid, Refused
 from ordino.core.upserts import fault_of
@@ -40,6 +41,15 @@ class Lines(Struct, frozen=True, kw_only=True):
     """Lines after a cursor. ``next`` is the cursor for the rest; ``more``: the limit was reached."""
 
     lines: list[Line]
+    next: str | None
+    more: bool
+
+
+class Things(Struct, Generic[T], frozen=True, kw_only=True):
+    """What the lines after a cursor say, and those that say nothing."""
+
+    things: list[T]
+    unreadable: list[Unreadable]
     next: str | None
     more: bool
 
@@ -80,6 +90,19 @@ def read_lines(folder: Path, after: str | None, limit: int) -> Lines:
             f"The folder {folder} cannot be read: {error.strerror}. Check who may read it."
         ) from error
     return Lines(lines=lines, next=after if place is None else str(place), more=False)
+
+
+def read_things(folder: Path, after: str | None, limit: int, kind: type[T]) -> Things[T]:
+    """Up to ``limit`` lines after a cursor as what they should be. Raises what ``read_lines`` raises."""
+    found = read_lines(folder, after, limit)
+    things: list[T] = []
+    unreadable: list[Unreadable] = []
+    for line in found.lines:
+        try:
+            things.append(read_as(line.text, kind))
+        except Invalid as error:
+            unreadable.append(Unreadable(line.where, error.detail))
+    return Things(things=things, unreadable=unreadable, next=found.next, more=found.more)
 
 
 def read_as(text: bytes, kind: type[T]) -> T:
