@@ -20,9 +20,9 @@ from ordino.aftercare.providers import OutgoingMessage, Sent, message_providers
 from ordino.aftercare.reactions import message
 from ordino.connect.mail import smtp
 from ordino.core import accounts
-from ordino.core.clock import SimulatedClock
+from ordino.core.clock import SimulatedClock, WallClock
 from ordino.core.database import Database
-from ordino.core.errors import AccountUnavailable, Refused, Unavailable
+from ordino.core.errors import AccountUnavailable, AnswerLost, Refused, Unavailable
 from ordino.core.reactions import Registry, Worker
 from ordino.core.settings import BadSetting
 from ordino.core.statements import statements
@@ -58,6 +58,7 @@ class MailServer:
         self.data_answer: str | None = None
         self.taken: list[tuple[list[str], Any]] = []
         self.hangs_on: str | None = None
+        self.cuts_early = self.cuts = False
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -70,12 +71,16 @@ class MailServer:
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        if self.cuts_early:
+            server.transport.abort()
         if answer := self.recipient_answer(address):
             return answer
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.cuts:
+            server.transport.abort()
         if self.hangs_on in envelope.rcpt_tos:
             await asyncio.sleep(3600)
         await asyncio.sleep(self.seconds)
@@ -352,6 +357,37 @@ def test_errors_of_a_conversation_are_judged_by_whom_they_concern() -> None:
     assert kind(aiosmtplib.SMTPServerDisconnected("gone")) is Unavailable
     assert kind(TimeoutError()) is Unavailable
     assert kind(ValueError()) is ValueError
+    lost = [aiosmtplib.SMTPServerDisconnected("gone"), TimeoutError(), ConnectionResetError()]
+    assert [type(smtp.judged(error, to, "ada@example.com", given=True)) for error in lost] == [AnswerLost] * 3
+    deferred = aiosmtplib.SMTPDataError(451, "later")
+    assert type(smtp.judged(deferred, to, "ada@example.com", given=True)) is Unavailable
+
+
+@pytest.mark.parametrize("how", ["cut", "late"])
+async def test_a_message_that_was_given_and_not_answered_may_have_been_taken(
+    database: Database, world: World, server: MailServer, listening: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It is sent again under the same Message-ID."""
+    if how == "cut":
+        server.cuts = True
+    else:
+        monkeypatch.setattr(smtp, "SEND_SECONDS", 1)
+        server.hangs_on = "ada@example.com"
+    await written(database, world, "ada@example.com")
+    await worker_of(database).run_due()
+    [row] = await queued(database)
+    assert (row["failure"], row["attempts"], row["dead_at"]) == ("answer_lost", 1, None)
+    assert "was given the message, and did not say that it took it. It may have been done" in row["last_error"]
+
+
+async def test_a_connection_that_is_cut_before_the_message_has_sent_nothing(
+    database: Database, world: World, server: MailServer, listening: str
+) -> None:
+    server.cuts_early = True
+    await written(database, world, "ada@example.com")
+    await worker_of(database).run_due()
+    [row] = await queued(database)
+    assert (row["failure"], row["attempts"]) == ("unavailable", 1)
 
 
 @pytest.mark.parametrize("sender", ["a@b.co, eve@x.yz", "nobody", "a@b.co\nBcc: eve@x.yz", "Shop <>"])
@@ -406,13 +442,17 @@ async def test_a_message_provider_that_is_not_there_is_named_and_messages_stay(
 async def test_messages_are_queued_where_another_process_sends_them(
     database: Database, world: World, listening: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who writes a message and who sends it may be two workers with other settings."""
+    """Who writes a message and who sends it may be two workers with other settings. When it was there is wall time."""
     monkeypatch.delenv("ORDINO_SMTP_URL")
     smtp.server.cache_clear()
     await written(database, world, "before@example.com")
     assert await queued(database) == []
     assert not worker_of(database).calls  # without a mail server it takes no messages
-    await database.transact(lambda tx: core_sql.take_effects(tx, kinds=["send"], at=AT - timedelta(hours=1)))
+    now = WallClock().now()
+    await database.transact(lambda tx: core_sql.take_effects(tx, kinds=["send"], at=now - timedelta(hours=25)))
+    await written(database, world, "too late@example.com")
+    assert await queued(database) == []
+    await database.transact(lambda tx: core_sql.take_effects(tx, kinds=["send"], at=now - timedelta(hours=23)))
     await written(database, world, "after@example.com")
     [row] = await queued(database)
     assert row["kind"] == "send"

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 
 from connect.broken import failing
 from ordino.aftercare.providers import OutgoingMessage, Sent
+from ordino.connect import folder
 from ordino.connect.carriers.files import FilesCarrier
 from ordino.connect.carriers.manual import ManualCarrier
 from ordino.connect.channels.files import FilesChannel
 from ordino.connect.mail import smtp
 from ordino.connect.mail.smtp import SmtpProvider
-from ordino.core.errors import Invalid, Refused
+from ordino.core.errors import AccountUnavailable, Invalid, Refused
 from ordino.orders.channels import OrderPage, OrderShipped
 from ordino.orders.model import NewOrder
 from ordino.testing import CarrierSuite, ChannelSuite, MessageProviderSuite, TrackingSuite
@@ -302,6 +303,19 @@ async def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Pa
     assert (await ids(channel, after))[0] == ["more"]
 
 
+async def test_a_line_that_was_never_finished_is_told_once_another_file_follows(tmp_path: Path) -> None:
+    """Reading goes on with the next file, and nobody comes back to the rest of the line."""
+    channel, there = FilesChannel(tmp_path), tmp_path / "orders"
+    there.mkdir()
+    (there / "1.ndjson").write_bytes(order("first") + b"\n" + order("cut off")[:50])
+    found, after, wrong = await ids(channel)
+    assert (found, wrong) == (["first"], [])
+    (there / "2.ndjson").write_bytes(order("second") + b"\n")
+    for cursor, orders in ((after, ["second"]), (None, ["first", "second"])):
+        found, _, wrong = await ids(channel, cursor)
+        assert (found, wrong) == (orders, ["1.ndjson, line 2"])
+
+
 async def test_files_are_read_by_name_and_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
     channel, there = FilesChannel(tmp_path), tmp_path / "orders"
     there.mkdir()
@@ -320,6 +334,16 @@ async def test_files_are_read_by_name_and_what_is_wrong_is_named_with_its_line(t
     (there / "3.ndjson").write_bytes(b"")
     with pytest.raises(Invalid, match="shorter than it was"):
         await ids(channel, "3.ndjson:1:50")
+
+
+def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder.os, "fsync", full)
+    with pytest.raises(AccountUnavailable, match="No space left on device"):
+        folder.write_once(tmp_path, "key", {"told": True})
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_other_news_under_a_key_are_refused_and_change_nothing(tmp_path: Path) -> None:

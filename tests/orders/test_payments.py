@@ -23,6 +23,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
+from ordino.orders.model import NewOrder
 from ordino.orders.providers import Approved, Declined, PaymentCall
 from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, Ship, Shipped
 from ordino.warehouse.pack import pack
@@ -288,37 +289,48 @@ async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_t
     assert [(await money(database, one))["authorized"] for one in both] == [1000, 1000]
 
 
+class Slow(ManualProvider):
+    """Gives back what it is asked for once a test lets it answer."""
+
+    def __init__(self) -> None:
+        self.begun, self.answer = asyncio.Event(), asyncio.Event()
+        self.given: list[int] = []
+
+    async def refund(self, call: PaymentCall) -> Approved | Declined:
+        self.given.append(call.amount_minor)
+        self.begun.set()
+        await self.answer.wait()
+        return Approved(call.key)
+
+
+async def refunded_twice(database: Database, order: NewOrder, slow: Slow) -> tuple[UUID, asyncio.Task[None]]:
+    """An order for 1000 that was charged, with two refunds of 800 each: the task that asks for the first waits for its answer."""
+    order_id, [id] = await packed(database, order, AT)
+    await run(database, "authorize")
+    key = {"order_id": order_id, "fulfillment_order_id": id}
+    await in_one(database, ship, [Ship(**key, tracking_number=order.external_id, all=True)], AT)
+    await run(database, "capture")
+    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
+    await database.transact(lambda tx: record(tx, events[:1]))
+    first = asyncio.create_task(run(database, "refund"))
+    await slow.begun.wait()
+    await database.transact(lambda tx: record(tx, events[1:]))
+    return order_id, first
+
+
 async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_was_charged(
     database: Database, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second waits for the answer to the first, or both would be asked for in full."""
-    order_id, [id] = await packed(database, world.order("two refunds", 1), AT)
-    await run(database, "authorize")
-    key = {"order_id": order_id, "fulfillment_order_id": id}
-    await in_one(database, ship, [Ship(**key, tracking_number="two refunds", all=True)], AT)
-    await run(database, "capture")
-    begun, answer = asyncio.Event(), asyncio.Event()
-    given: list[int] = []
-
-    class Slow(ManualProvider):
-        async def refund(self, call: PaymentCall) -> Approved | Declined:
-            given.append(call.amount_minor)
-            begun.set()
-            await answer.wait()
-            return Approved(call.key)
-
-    monkeypatch.setitem(payments.providers, "manual", Slow())
-    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
-    await database.transact(lambda tx: record(tx, events[:1]))
-    first = asyncio.create_task(run(database, "refund"))
-    await begun.wait()
-    await database.transact(lambda tx: record(tx, events[1:]))
+    slow = Slow()
+    monkeypatch.setitem(payments.providers, "manual", slow)
+    order_id, first = await refunded_twice(database, world.order("two refunds", 1), slow)
     await run(database, "refund")
-    assert given == [800]
-    answer.set()
+    assert slow.given == [800]
+    slow.answer.set()
     await first
     await run(database, "refund", seconds=750)
-    assert given == [800, 200]
+    assert slow.given == [800, 200]
     assert (await money(database, order_id))["refunded"] == 1000
 
 
@@ -326,27 +338,9 @@ async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlo
     database: Database, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever saw the ledger before the answer and the queue after it would give back more than was charged."""
-    order_id, [id] = await packed(database, world.order("answered meanwhile", 1), AT)
-    await run(database, "authorize")
-    key = {"order_id": order_id, "fulfillment_order_id": id}
-    await in_one(database, ship, [Ship(**key, tracking_number="answered meanwhile", all=True)], AT)
-    await run(database, "capture")
-    begun, answer = asyncio.Event(), asyncio.Event()
-    given: list[int] = []
-
-    class Slow(ManualProvider):
-        async def refund(self, call: PaymentCall) -> Approved | Declined:
-            given.append(call.amount_minor)
-            begun.set()
-            await answer.wait()
-            return Approved(call.key)
-
-    monkeypatch.setitem(payments.providers, "manual", Slow())
-    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
-    await database.transact(lambda tx: record(tx, events[:1]))
-    first = asyncio.create_task(run(database, "refund"))
-    await begun.wait()
-    await database.transact(lambda tx: record(tx, events[1:]))
+    slow = Slow()
+    monkeypatch.setitem(payments.providers, "manual", slow)
+    order_id, first = await refunded_twice(database, world.order("answered meanwhile", 1), slow)
     looks: list[str] = []
 
     def second_look_waits(name: str) -> None:
@@ -355,7 +349,7 @@ async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlo
         async def waiting(tx: Tx, **values: Any) -> Any:
             looks.append(name)
             if len(looks) == 2:
-                answer.set()
+                slow.answer.set()
                 await first
             return await look(tx, **values)
 
@@ -366,5 +360,5 @@ async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlo
     await run(database, "refund")
     await run(database, "refund", seconds=750)
     assert set(looks[:2]) == {"other_calls", "money_of"}
-    assert given == [800, 200]
+    assert slow.given == [800, 200]
     assert (await money(database, order_id))["refunded"] == 1000

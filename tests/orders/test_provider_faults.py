@@ -109,7 +109,7 @@ async def test_what_was_done_without_an_answer_is_found_out_and_not_done_again(
         await run(database, "authorize")
         task = await waiting(database, order_id)
         assert task["dead_at"] is None
-        assert "asked again with the same key" in task["last_error"]
+        assert "called again with the same key" in task["last_error"]
         assert await money(database, order_id) == (0, 0, 0, 0)
     await run(database, "authorize")
     assert await money(database, order_id) == (2000, 0, 0, 0)
@@ -152,7 +152,7 @@ async def test_what_failed_too_often_waits_for_a_person_and_is_done_once_when_it
         await Worker(database, registry=registry).run_due()
     [letter] = [one for one in await database.read(lambda tx: dead_letters(tx, 100)) if one.subject_id == order_id]
     assert (
-        "answered 500, a failure of its own. It may have been done; it is asked again with the same key."
+        "answered 500, a failure of its own. It may have been done; it is called again with the same key."
         in letter.last_error
     )
     acme.always = None

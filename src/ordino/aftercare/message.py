@@ -101,7 +101,7 @@ async def write(tx: Tx, told: Sequence[Fact], *, at: datetime) -> int:
         at=at,
     )
     await _hold_to(tx, told, {(row["order_id"], row["event_id"], row["template"]) for row in rows}, at)
-    if rows and await send.somebody_sends(tx, at=at):
+    if rows and await send.somebody_sends(tx):
         due = [
             Due(send.KIND, row["order_id"], row["event_id"], at, f'{{"template":"{row["template"]}"}}') for row in rows
         ]

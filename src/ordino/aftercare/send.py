@@ -5,7 +5,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -18,11 +18,12 @@ from ordino.core.effects import Effect, Task
 from ordino.core.errors import NotYet
 from ordino.core.settings import Settings
 from ordino.core.statements import statements
+from ordino.core.taken import was_taken
 
 sql = statements("ordino.aftercare")
-core_sql = statements("ordino.core")
 
 KIND = "send"
+DAY_SECONDS = 86_400
 CALL_SECONDS = 40
 AT_ONCE = 8
 """Mail servers bear some ten conversations with one client."""
@@ -112,12 +113,9 @@ def account() -> str:
     return "message provider" if by is None else by.account()
 
 
-async def somebody_sends(tx: Tx, *, at: datetime) -> bool:
+async def somebody_sends(tx: Tx) -> bool:
     """Does this process send messages, or some worker that was there within a day?"""
-    if lacking() is None:
-        return True
-    since = at - timedelta(days=1)
-    return any(row["kind"] == KIND and row["seen_at"] >= since for row in await core_sql.taken_effects(tx))
+    return lacking() is None or await was_taken(tx, KIND, within_seconds=DAY_SECONDS)
 
 
 effect = Effect(ask, call, settle, one_account=account, call_seconds=CALL_SECONDS, at_once=AT_ONCE, lacking=lacking)

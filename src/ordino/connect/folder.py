@@ -1,7 +1,7 @@
 """Folders as a way to the world: NDJSON files that somebody drops are read line by line, and news are written, one file each.
 
-A file is read in the order of its name, and may grow at its end. Files get new names, in an order such as that of dates: what
-is put before the cursor is not seen.
+A file is read in the order of its name, and the last one may grow at its end. Files get new names, in an order such as that of
+dates: what is put before the cursor is not seen.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
 
+from ordino.core.adapters import Unreadable
 from ordino.core.codes import tidy_body
 from ordino.core.errors import AccountUnavailable, Invalid, Refused
 from ordino.core.upserts import fault_of
@@ -44,6 +45,15 @@ class Lines(Struct, frozen=True, kw_only=True):
     more: bool
 
 
+class Things(Struct, Generic[T], frozen=True, kw_only=True):
+    """What the lines after a cursor say, and those that say nothing."""
+
+    things: list[T]
+    unreadable: list[Unreadable]
+    next: str | None
+    more: bool
+
+
 class _Place(Struct, frozen=True):
     """How far a file was read: so many lines, and bytes."""
 
@@ -64,11 +74,12 @@ def read_lines(folder: Path, after: str | None, limit: int) -> Lines:
     limit = max(1, min(limit, MOST_LINES))
     lines: list[Line] = []
     try:
-        for name in _names(folder):
+        names = _names(folder)
+        for name in names:
             if place is not None and name < place.name:
                 continue
             begin = place if place is not None and name == place.name else _Place(name, 0, 0)
-            for line, reached in _lines_of(folder / name, begin):
+            for line, reached in _lines_of(folder / name, begin, grows=name == names[-1]):
                 place = reached
                 if line is not None:
                     lines.append(line)
@@ -79,6 +90,19 @@ def read_lines(folder: Path, after: str | None, limit: int) -> Lines:
             f"The folder {folder} cannot be read: {error.strerror}. Check who may read it."
         ) from error
     return Lines(lines=lines, next=after if place is None else str(place), more=False)
+
+
+def read_things(folder: Path, after: str | None, limit: int, kind: type[T]) -> Things[T]:
+    """Up to ``limit`` lines after a cursor as what they should be. Raises what ``read_lines`` raises."""
+    found = read_lines(folder, after, limit)
+    things: list[T] = []
+    unreadable: list[Unreadable] = []
+    for line in found.lines:
+        try:
+            things.append(read_as(line.text, kind))
+        except Invalid as error:
+            unreadable.append(Unreadable(line.where, error.detail))
+    return Things(things=things, unreadable=unreadable, next=found.next, more=found.more)
 
 
 def read_as(text: bytes, kind: type[T]) -> T:
@@ -105,11 +129,14 @@ def write_once(folder: Path, key: str, news: Any) -> None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         written = folder / f".{uuid4().hex}"
-        with written.open("xb") as file:
-            file.write(said)
-            file.flush()
-            os.fsync(file.fileno())
-        written.replace(target)
+        try:
+            with written.open("xb") as file:
+                file.write(said)
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(target)
+        finally:
+            written.unlink(missing_ok=True)  # where a disk is full, no pieces are left on it
     except OSError as error:
         raise AccountUnavailable(
             f"The folder {folder} cannot be written to: {error.strerror}. Check who may write there."
@@ -146,8 +173,10 @@ def _names(folder: Path) -> list[str]:
     return sorted(it.name for it in folder.iterdir() if it.suffix == SUFFIX and it.name[0] != "." and it.is_file())
 
 
-def _lines_of(path: Path, begin: _Place) -> Iterator[tuple[Line | None, _Place]]:
-    """Each line (None: blank), and how far the file is read then. A last line that is still being written is left for later."""
+def _lines_of(path: Path, begin: _Place, *, grows: bool) -> Iterator[tuple[Line | None, _Place]]:
+    """Each line (None: blank), and how far the file is read then. Where the file still ``grows``, a last line that is not whole is
+    left for later; of one that nobody will read again, it is a line that says nothing whole.
+    """
     with path.open("rb") as file:
         if begin.offset > file.seek(0, os.SEEK_END):
             raise Invalid(
@@ -159,7 +188,7 @@ def _lines_of(path: Path, begin: _Place) -> Iterator[tuple[Line | None, _Place]]
             number += 1
             if len(text) > LINE_BYTES:
                 text = text[:100] + _rest(file)
-            elif not text.endswith(b"\n") and not _is_whole(text):
+            elif grows and not text.endswith(b"\n") and not _is_whole(text):
                 return
             where = f"{path.name}, line {number}"
             line = Line(where=where, text=text) if text.strip() else None

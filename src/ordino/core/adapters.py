@@ -36,6 +36,13 @@ class Adapter(Protocol):
         ...
 
 
+class Unreadable(Struct, frozen=True):
+    """Something that came from outside and nobody understands: where it stands, and what is wrong with it."""
+
+    where: str
+    detail: str
+
+
 class AdapterShown(Struct, frozen=True, kw_only=True):
     """One adapter that a package names. ``lacking`` is what it needs before it can be used, and ``problem`` why it cannot be
     used at all; with neither, it is ``ready``.

@@ -673,6 +673,13 @@ ON CONFLICT (kind) DO UPDATE SET seen_at = greatest(taken_effects.seen_at, exclu
 -- Which effects workers take, and when one that does was last there.
 SELECT kind, seen_at FROM core.taken_effects ORDER BY kind;
 
+-- name: was_taken
+-- Did some worker take this effect within so many seconds, in wall time?
+SELECT EXISTS (
+    SELECT FROM core.taken_effects
+    WHERE kind = :kind::text AND seen_at >= clock_timestamp() - make_interval(secs => :seconds::float8)
+) AS taken;
+
 -- name: waiting_since
 -- Which of these kinds wait, and since when.
 SELECT k.kind, min(r.due_at) AS since, count(*) AS tasks

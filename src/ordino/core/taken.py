@@ -19,6 +19,12 @@ def gone_since(wall_at: datetime) -> datetime:
     return wall_at - timedelta(seconds=GONE_SECONDS)
 
 
+async def was_taken(tx: Tx, kind: str, *, within_seconds: float) -> bool:
+    """Did some worker take this effect so recently, in wall time?"""
+    [row] = await sql.was_taken(tx, kind=kind, seconds=within_seconds)
+    return bool(row["taken"])
+
+
 async def not_taken(
     tx: Tx, effects: Collection[str], *, at: datetime, wall_at: datetime
 ) -> list[tuple[str, datetime, int]]:

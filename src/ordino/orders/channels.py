@@ -11,15 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ordino.core.adapters import Adapter, Port
+from ordino.core.adapters import Adapter, Port, Unreadable
 from ordino.orders.model import NewOrder
-
-
-class Unreadable(Struct, frozen=True):
-    """An order that nobody can place: where it stands, and what is wrong with it."""
-
-    where: str
-    detail: str
 
 
 class OrderPage(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordino.core.adapters import Adapter, Port
+from ordino.core.adapters import Adapter, Port, Unreadable
 from ordino.orders.model import Address
 from ordino.tracking.model import TrackingEvent
 
@@ -70,13 +70,6 @@ class NotCancelled(Struct, frozen=True):
 
     code: str
     sentence: str
-
-
-class Unreadable(Struct, frozen=True):
-    """Something that the carrier said and nobody understands: where it stands, and what is wrong with it."""
-
-    where: str
-    detail: str
 
 
 class EventPage(Struct, frozen=True, kw_only=True):

@@ -7,22 +7,13 @@ lines are tracking events as the API takes them. A person types the tracking num
 from __future__ import annotations
 
 import asyncio
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from ordino.connect import folder
 from ordino.connect.carriers.manual import NO_NUMBER
-from ordino.core.errors import Invalid
 from ordino.core.settings import Settings
-from ordino.tracking.carriers import (
-    Booked,
-    Booking,
-    BookingCancelled,
-    EventPage,
-    NotBooked,
-    NotCancelled,
-    Unreadable,
-)
+from ordino.tracking.carriers import Booked, Booking, BookingCancelled, EventPage, NotBooked, NotCancelled
 from ordino.tracking.model import TrackingEvent
 
 VARIABLE = "ORDINO_CARRIER_DIRECTORY"
@@ -53,14 +44,8 @@ class FilesCarrier:
         return cancelled
 
     async def events(self, after: str | None, limit: int) -> EventPage:
-        found = await asyncio.to_thread(partial(folder.read_lines, self._there / "events", after, limit))
-        events, unreadable = [], []
-        for line in found.lines:
-            try:
-                events.append(folder.read_as(line.text, TrackingEvent))
-            except Invalid as error:
-                unreadable.append(Unreadable(line.where, error.detail))
-        return EventPage(events=events, next=found.next, more=found.more, unreadable=unreadable)
+        found = await asyncio.to_thread(folder.read_things, self._there / "events", after, limit, TrackingEvent)
+        return EventPage(events=found.things, next=found.next, more=found.more, unreadable=found.unreadable)
 
     @cached_property
     def _directory(self) -> Path | None:

@@ -7,14 +7,13 @@ one file for whatever is told: ``shipped``, ``cancelled``, ``refunded`` and ``st
 from __future__ import annotations
 
 import asyncio
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ordino.connect import folder
-from ordino.core.errors import Invalid
 from ordino.core.settings import Settings
-from ordino.orders.channels import OrderCancelled, OrderPage, OrderRefunded, OrderShipped, StockLevels, Unreadable
+from ordino.orders.channels import OrderCancelled, OrderPage, OrderRefunded, OrderShipped, StockLevels
 from ordino.orders.model import NewOrder
 
 VARIABLE = "ORDINO_CHANNEL_DIRECTORY"
@@ -30,14 +29,8 @@ class FilesChannel:
         return folder.lacking(self._directory, VARIABLE)
 
     async def orders(self, after: str | None, limit: int) -> OrderPage:
-        found = await asyncio.to_thread(partial(folder.read_lines, self._there / "orders", after, limit))
-        orders, unreadable = [], []
-        for line in found.lines:
-            try:
-                orders.append(folder.read_as(line.text, NewOrder))
-            except Invalid as error:
-                unreadable.append(Unreadable(line.where, error.detail))
-        return OrderPage(orders=orders, next=found.next, more=found.more, unreadable=unreadable)
+        found = await asyncio.to_thread(folder.read_things, self._there / "orders", after, limit, NewOrder)
+        return OrderPage(orders=found.things, next=found.next, more=found.more, unreadable=found.unreadable)
 
     async def tell_shipped(self, news: OrderShipped) -> None:
         await self._tell("shipped", news.key, news)

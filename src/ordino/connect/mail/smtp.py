@@ -8,6 +8,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import cache
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -15,7 +16,8 @@ from msgspec import Struct
 
 from ordino.aftercare.providers import OutgoingMessage, Sent
 from ordino.core.emails import mailbox
-from ordino.core.errors import AccountUnavailable, Invalid, NotYet, Refused, Unavailable
+from ordino.core.errors import AccountUnavailable, AnswerLost, Invalid, NotYet, Refused, Unavailable
+from ordino.core.failures import MAY_HAVE_BEEN_DONE
 from ordino.core.settings import BadSetting, Settings
 
 CONNECT_SECONDS = 10
@@ -97,7 +99,7 @@ class SmtpProvider:
         """Hand the message over.
 
         Raises ``AccountUnavailable`` where the mail server is away or takes nothing from us, ``Refused`` where it will never take
-        this message, and ``Unavailable`` where it may take it later.
+        this message, ``AnswerLost`` where it may have taken it, and ``Unavailable`` where it may take it later.
         """
         to = server()
         if to is None:
@@ -105,10 +107,20 @@ class SmtpProvider:
         return await deliver(to, message)
 
 
+class _Conversation(aiosmtplib.SMTP):
+    """``given``: the message has begun to leave. Before that, the mail server cannot have taken it."""
+
+    given = False
+
+    async def data(self, message: str | bytes, /, **more: Any) -> aiosmtplib.SMTPResponse:
+        self.given = True
+        return await super().data(message, **more)
+
+
 async def deliver(to: Server, mail: OutgoingMessage) -> Sent:
     """One SMTP conversation; the message's key becomes its Message-ID."""
     recipient, message = letter_of(to, mail)
-    client = aiosmtplib.SMTP(
+    client = _Conversation(
         hostname=to.host,
         port=to.port,
         username=to.user,
@@ -124,7 +136,7 @@ async def deliver(to: Server, mail: OutgoingMessage) -> Sent:
             async with asyncio.timeout(SEND_SECONDS):
                 await client.send_message(message, sender=to.sender.addr_spec, recipients=[recipient])
         except Exception as error:
-            raise judged(error, to, recipient) from error
+            raise judged(error, to, recipient, given=client.given) from error
         with suppress(OSError, aiosmtplib.SMTPException):  # the message is taken, however the conversation ends
             async with asyncio.timeout(QUIT_SECONDS):
                 await client.quit()
@@ -170,8 +182,8 @@ async def _connect(client: aiosmtplib.SMTP, to: Server) -> None:
         ) from error
 
 
-def judged(error: Exception, to: Server, recipient: str) -> Exception:
-    """What an error of the conversation means: for this message, or for all of them."""
+def judged(error: Exception, to: Server, recipient: str, *, given: bool = False) -> Exception:
+    """What an error of the conversation means: for this message, or for all of them. ``given``: the message had begun to leave."""
     said = _said(error)
     match error:
         case aiosmtplib.SMTPRecipientsRefused(recipients=[refused, *_]):
@@ -189,6 +201,12 @@ def judged(error: Exception, to: Server, recipient: str) -> Exception:
             return Refused(f"The {to.name} refuses the message to {recipient}: {said}. {INSTEAD}")
         case aiosmtplib.SMTPNotSupported():
             return Refused(f"The {to.name} cannot send to {recipient}: {said}. {INSTEAD}")
+        case aiosmtplib.SMTPException() | OSError() if given and not isinstance(
+            error, aiosmtplib.SMTPResponseException
+        ):
+            return AnswerLost(
+                f"The {to.name} was given the message, and did not say that it took it. {MAY_HAVE_BEEN_DONE}"
+            )
         case TimeoutError():
             return Unavailable(f"The {to.name} did not take the message within {SEND_SECONDS} seconds.")
         case aiosmtplib.SMTPException() | OSError():
