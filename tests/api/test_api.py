@@ -64,6 +64,10 @@ async def test_an_order_is_placed_read_and_explained(client: Client) -> None:
     assert why[0]["why"]["candidates"][0]["location"] == "loc-1"
     found = (await client.get("/v1/orders?channel=refuse&external_id=a1")).json()
     assert found["orders"][0]["order_id"] == order_id
+    of_channel = (await client.get("/v1/orders?channel=refuse")).json()["orders"]
+    assert order_id in {one["order_id"] for one in of_channel}
+    assert {one["channel"] for one in of_channel} == {"refuse"}
+    assert (await client.get("/v1/orders?channel=drop")).json()["orders"] == []
     page = (await client.get("/v1/orders?limit=1")).json()
     assert (await client.get(f"/v1/orders?limit=1&after={page['next']}")).status_code == 200
 

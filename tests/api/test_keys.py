@@ -255,6 +255,33 @@ async def test_key_2_a_narrowed_key_reads_the_orders_of_its_sellers_only(
     assert (await client.get("/v1/orders", params=own, headers=header)).json()["orders"][0]["order_id"] == str(mine[0])
 
 
+@pytest.mark.parametrize("noun", ["locations", "channels", "sellers", "closures"])
+async def test_key_2_the_pages_of_a_list_name_nothing_of_others(
+    client: AsyncClient, database: Database, admin: dict[str, str], world: World, others: World, noun: str
+) -> None:
+    span = {"starts_at": "2099-01-01T00:00:00Z", "ends_at": "2099-01-02T00:00:00Z"}
+    for place in (*world.locations, *others.locations):
+        closure = {"code": f"closed {place}", "location": place, "reason": "flood", **span}
+        assert (await client.put("/v1/closures", json=closure, headers=admin)).status_code in (200, 201)
+    narrow = {"locations": others.locations} if noun in ("locations", "closures") else {"sellers": [others.seller]}
+    theirs = await made(database, roles=[Role.ADMIN], **narrow)
+    mine = {
+        "locations": others.locations,
+        "channels": list(others.channels.values()),
+        "sellers": [others.seller],
+        "closures": [f"closed {place}" for place in others.locations],
+    }[noun]
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        answer = await client.get(f"/v1/{noun}", params={"after": after, "limit": 1}, headers=theirs)
+        page = answer.json()
+        seen += [one["code"] for one in page[noun]]
+        after = page["next"]
+        assert after is None or after in mine
+    assert seen == sorted(mine)
+
+
 async def test_a_narrowed_key_places_orders_of_its_channels_and_each_other_item_is_refused(
     client: AsyncClient, database: Database, world: World, others: World
 ) -> None:

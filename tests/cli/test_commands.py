@@ -14,8 +14,11 @@ import psutil
 import pytest
 
 from conftest import database_at
+from ordino.cli import running as commands_running
 from ordino.cli.parts import Part, PartGivenUp, Parts
 from ordino.core import patience
+from ordino.core.embedded import Holder, holder_of
+from ordino.core.settings import Settings
 from processes import answers, children, running, told
 
 
@@ -53,6 +56,23 @@ def test_a_setting_that_only_a_part_reads_is_refused_before_the_part_is_started(
     status, said = told(word, **environment)
     assert (status, said.count("\n"), f"ordino: {variable}=" in said) == (1, 1, True), said
     assert not (tmp_path / "new").exists()
+
+
+def test_other_commands_are_told_of_a_server_once_its_database_is_migrated(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile: list[Holder | None] = []
+
+    async def prepare(url: str) -> None:
+        meanwhile.append(holder_of(directory))
+
+    monkeypatch.setattr(commands_running, "prepare", prepare)
+    with commands_running.database_url(Settings(data_directory=directory), prepared=True) as url:
+        [during], after = meanwhile, holder_of(directory)
+        assert during is not None
+        assert after is not None
+        assert (during.pid, during.url) == (os.getpid(), None)
+        assert (after.pid, after.url) == (os.getpid(), url)
 
 
 EVERY_COMMAND = (

@@ -60,8 +60,7 @@ def up() -> None:
     running.refuse_bad_settings(settings)
     running.refuse_held_directory(settings)  # before its port is found taken, too: it says who has both
     refuse_taken_port(settings)
-    with running.database_url(settings, alone=True) as url:
-        running.run(running.prepare(url))
+    with running.database_url(settings, alone=True, prepared=True) as url:
         up_on(settings, url)
 
 
@@ -182,8 +181,8 @@ async def _work(settings: Settings, url: str, effects: frozenset[str]) -> None:
 def migrate() -> None:
     """Bring the database up to date, and activate the packaged flow if there is none."""
     running.load_stages()
-    with running.database_url(Settings.from_environment()) as url:
-        running.run(running.prepare(url))
+    with running.database_url(Settings.from_environment(), prepared=True):
+        pass
     console.print("The database is up to date.")
 
 

@@ -45,21 +45,30 @@ __all__ = [
 
 
 @contextmanager
-def database_url(settings: Settings, *, alone: bool = False) -> Iterator[str]:
+def database_url(settings: Settings, *, alone: bool = False, prepared: bool = False) -> Iterator[str]:
     """The URL that is set; or that of the embedded server that another command runs, which is said; or a server for as long as
     this one lasts, which is started again if it ends by itself.
 
-    ``alone``: another command's server is not used. Raises ``DirectoryInUse``.
+    ``alone``: another command's server is not used. ``prepared``: the database is migrated first, and has an active flow; other
+    commands wait for that. Raises ``DirectoryInUse``.
     """
     if settings.database_url is not None:
+        if prepared:
+            run(prepare(settings.database_url))
         yield settings.database_url
         return
     holder = None if alone else _settled_holder(settings)
     if holder is not None and holder.url is not None:
         print(f"ordino: using the PostgreSQL of {holder} in {settings.data_directory}.", file=sys.stderr)
+        if prepared:
+            run(prepare(holder.url))
         yield holder.url
         return
-    with EmbeddedPostgres(settings.data_directory, command=named(settings)) as server, Watch(server):
+    server = EmbeddedPostgres(settings.data_directory, command=named(settings), untold=prepared)
+    with server, Watch(server):
+        if prepared:
+            run(prepare(server.url))
+            server.tell()
         yield server.url
 
 
@@ -102,7 +111,7 @@ def named(settings: Settings) -> str:
 
 
 def _settled_holder(settings: Settings) -> Holder | None:
-    """Who runs the embedded server; one that is just being started is waited for. Raises ``DirectoryInUse``."""
+    """Who runs the embedded server; one that is just being started, or migrated, is waited for. Raises ``DirectoryInUse``."""
     deadline = time.monotonic() + START_SECONDS
     while (holder := holder_of(settings.data_directory)) is not None and holder.url is None:
         if time.monotonic() > deadline:

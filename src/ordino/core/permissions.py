@@ -43,33 +43,35 @@ class Permission(StrEnum):
 
 
 MEANING: dict[Permission, str] = {
-    Permission.ORDERS_READ: "See orders with their decisions, parcels, returns and refunds, and what needs a person.",
+    Permission.ORDERS_READ: "See orders with their sourcing decisions, parcels, returns and refunds, and exceptions.",
     Permission.ORDERS_WRITE: "Place and cancel orders, resolve exceptions, take survey answers, erase notes.",
     Permission.CUSTOMERS_READ: "See personal data (names, addresses, messages, notes), besides the operation's own permission.",
-    Permission.PROMISES_ASK: "Ask what can be promised, and where an order would come from.",
+    Permission.PROMISES_ASK: "Ask for delivery promises, and preview from where an order would be sourced.",
     Permission.CATALOG_READ: "See sellers, channels, SKUs and kits.",
     Permission.CATALOG_WRITE: "Create and change sellers, channels, SKUs and kits.",
     Permission.NETWORK_READ: "See locations, networks, carrier services, calendars, capacities, rates and postal codes.",
-    Permission.NETWORK_WRITE: "Create, change and delete these.",
+    Permission.NETWORK_WRITE: (
+        "Create, change and delete locations, networks, carrier services, calendars, capacities, rates and postal codes."
+    ),
     Permission.STOCK_READ: "See stock, availability, holds, feeds, counts and transfers.",
     Permission.STOCK_WRITE: "Receive, correct, count, transfer and set aside stock; change buffers and other stock rules.",
-    Permission.STOCK_HOLD: "Hold units for carts, and change and end holds.",
-    Permission.SOURCING_RUN: "Replay past orders, reevaluate tentative ones, and set what is expected of positions.",
+    Permission.STOCK_HOLD: "Hold units for carts, and change and release holds.",
+    Permission.SOURCING_RUN: "Replay past orders, reevaluate tentative ones, and compute or load the demand outlook.",
     Permission.FULFILLMENT_READ: "See fulfillment orders and work queues.",
     Permission.FULFILLMENT_WORK: "Release, pick, pack, ship and reject.",
-    Permission.TRACKING_WRITE: "Tell what carriers say of parcels, and which dates customers were told.",
+    Permission.TRACKING_WRITE: "Send tracking events of carriers, and record the delivery dates that customers were told.",
     Permission.RETURNS_WRITE: "Authorize, receive and cancel returns, and receive parcels that come back.",
     Permission.REFUNDS_WRITE: "Refund money without goods.",
     Permission.INSIGHTS_READ: "See the KPIs and the orders that they count.",
-    Permission.EVENTS_READ: "Read the event log, and see who follows it.",
-    Permission.EVENTS_FOLLOW: "Follow the event log under a name: make, acknowledge and drop subscriptions.",
+    Permission.EVENTS_READ: "Read the event log, and see its subscriptions.",
+    Permission.EVENTS_FOLLOW: "Create, acknowledge and delete subscriptions to the event log.",
     Permission.JOBS_READ: "See jobs, what became of their rows, and the schedule of recurring work.",
-    Permission.JOBS_RUN: "Start, delay, cancel and revoke jobs; to start one needs what its kind needs, too.",
-    Permission.POLICIES_READ: "See flows, routing profiles, and what was tried and saved with them.",
+    Permission.JOBS_RUN: "Start, delay, cancel and revoke jobs; starting one also needs the permissions of its kind.",
+    Permission.POLICIES_READ: "See flows and routing profiles, with reports of their trials and what reevaluation saved.",
     Permission.POLICIES_WRITE: "Draft, check, activate and retire flows and routing profiles.",
-    Permission.ENGINE_READ: "See dead letters and calls to the world outside.",
-    Permission.ENGINE_MANAGE: "Replay dead letters, and manage what the engine runs.",
-    Permission.KEYS_MANAGE: "List, make and revoke API keys that can do no more than the key that does so.",
+    Permission.ENGINE_READ: "See adapters, dead letters, and calls to payment providers and mail servers.",
+    Permission.ENGINE_MANAGE: "Replay dead letters, and resume paused accounts of providers and mail servers.",
+    Permission.KEYS_MANAGE: "List API keys, and create and revoke those that can do no more than the key used.",
 }
 
 

@@ -148,7 +148,9 @@ async def list_orders(
     after: Annotated[str | None, QueryParameter(description="The `next` of the page before.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> OrderPage:
-    """Newest first, page by page; or the one that a channel knows under its own id."""
+    """Newest first, page by page: all, or those in a `status` or of a `channel`. With `external_id`, the one that the channel knows
+    under its own id.
+    """
     if external_id is not None:
         if channel is None:
             raise Invalid("An external_id is a channel's own; name the channel, too.")
@@ -158,7 +160,7 @@ async def list_orders(
         return OrderPage([head], None)
     cursor = None if after is None else read_cursor(after)
     heads = await database.read(
-        lambda tx: read.orders(tx, status=status, after=cursor, limit=limit, sellers=scopes.sellers())
+        lambda tx: read.orders(tx, status=status, channel=channel, after=cursor, limit=limit, sellers=scopes.sellers())
     )
     last = heads[-1] if len(heads) == limit else None
     return OrderPage(list(heads), f"{last.placed_at:%Y-%m-%dT%H:%M:%S.%fZ}~{last.order_id}" if last else None)

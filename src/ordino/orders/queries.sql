@@ -699,6 +699,7 @@ SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.pr
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
   AND (:status::text IS NULL OR o.status = :status::text)
+  AND (:channel::text IS NULL OR c.code = :channel::text)
   AND (:sellers::text[] IS NULL OR c.seller_id IN (SELECT s.seller_id FROM catalog.sellers s WHERE s.code = any(:sellers::text[])))
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
 

@@ -181,13 +181,20 @@ async def orders(
     tx: Tx,
     *,
     status: str | None,
+    channel: str | None = None,
     after: tuple[datetime, UUID] | None,
     limit: int,
     sellers: Sequence[str] | None = None,
 ) -> Sequence[OrderHead]:
-    """Newest first, from the one after ``after`` on; those of ``sellers``, or all."""
+    """Newest first, from the one after ``after`` on; those in a status, of a channel and of ``sellers``, or all."""
     rows = await sql.list_orders(
-        tx, status=status, after_at=after and after[0], after_id=after and after[1], limit=limit, sellers=sellers
+        tx,
+        status=status,
+        channel=channel,
+        after_at=after and after[0],
+        after_id=after and after[1],
+        limit=limit,
+        sellers=sellers,
     )
     return [OrderHead(**row) for row in rows]
 

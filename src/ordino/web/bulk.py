@@ -52,6 +52,7 @@ JSON_BYTES = 10_000_000
 JSON_ITEMS = 10_000
 ROWS_AT_ONCE = 4000
 FAULTS_TOLD = 1000
+LOOKED_AT_ONCE = 1000
 
 PathCode = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100)]
 After = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100, description="The `next` of the page before.")]
@@ -285,18 +286,18 @@ def routes(
 
     async def several(database: NamedDependency[Database], after: After = "", limit: Limit = 100) -> Any:
         """In order of codes, page by page."""
-        found = await database.read(lambda tx: after_code(tx, after, limit))
-        shown = await database.read(lambda tx: reached(tx, shown_by, found)) if scopes.narrowed() else found
-        return page(shown, next_of(found, limit, kind.key))
+        found = await database.read(lambda tx: shown_after(tx, shown_by, after_code, after, limit, kind.key))
+        return page(found, next_of(found, limit, kind.key))
 
     async def one(database: NamedDependency[Database], code: PathCode) -> Any:
         """As it was sent."""
-        found = await database.read(lambda tx: by_code(tx, [code]))
-        if found and scopes.narrowed():
-            found = await database.read(lambda tx: reached(tx, shown_by, found))
+        found = await database.read(lambda tx: shown_of(tx, code))
         if not found:
             raise NotFound(f"Nothing in {kind.name} has the code {code!r}.")
         return found[0]
+
+    async def shown_of(tx: Tx, code: str) -> list[Thing]:
+        return await reached(tx, shown_by, await by_code(tx, [code]))
 
     several.__annotations__["return"], one.__annotations__["return"] = page, kind.type
     path, held = f"/v1/{kind.name}", {"by": shown_by, "filters": shown_by.dimensions}
@@ -307,6 +308,29 @@ def routes(
         get(path, operation=listed, summary=f"List {kind.title}", tags=[tag])(several),
         get(f"{path}/{{code:str}}", operation=shown, summary=f"One of the {kind.title}", tags=[tag])(one),
     ]
+
+
+async def shown_after(
+    tx: Tx,
+    by: Narrowing,
+    after_code: Callable[[Tx, str, int], Awaitable[list[Thing]]],
+    after: str,
+    limit: int,
+    key: str,
+) -> list[Thing]:
+    """The next page of those that the key of this request may see. It is full, or the last one: where it ends at the code of
+    something else, that code would be told.
+    """
+    if scopes.narrowed() is None:
+        return await after_code(tx, after, limit)
+    shown: list[Thing] = []
+    while len(shown) < limit:
+        found = await after_code(tx, after, LOOKED_AT_ONCE)
+        shown += await reached(tx, by, found)
+        if len(found) < LOOKED_AT_ONCE:
+            break
+        after = getattr(found[-1], key)
+    return shown[:limit]
 
 
 async def reached(tx: Tx, by: Narrowing, things: Sequence[Thing]) -> list[Thing]:

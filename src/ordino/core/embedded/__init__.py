@@ -74,7 +74,8 @@ class EmbeddedPostgres:
     ``url`` serves asyncpg, and SQLAlchemy once its scheme is exchanged. ``overrides`` are PostgreSQL settings
     that replace the ones chosen here. A killed server recovers at the next start, and one that was left
     running by a killed Ordino is stopped first. ``command`` tells others who holds the directory. With ``anew``, what
-    an earlier run left in the cluster is deleted first.
+    an earlier run left in the cluster is deleted first. With ``untold``, others learn the URL from ``tell`` on, once
+    the database is what they expect.
     """
 
     def __init__(
@@ -84,9 +85,11 @@ class EmbeddedPostgres:
         *,
         command: str = "another command",
         anew: bool = False,
+        untold: bool = False,
     ) -> None:
         self.command = command
         self.anew = anew
+        self.untold = untold
         self.directory = data_directory.expanduser().absolute()
         self.cluster = self.directory / "postgres"
         self.log = self.directory / "postgres.log"
@@ -194,6 +197,12 @@ class EmbeddedPostgres:
             self._initialize(programs)
         self._write_configuration()
         self._launch(programs)
+        if not self.untold:
+            self.tell()
+
+    def tell(self) -> None:
+        """From now on, other commands use this server, too."""
+        assert self._lock is not None, "the embedded PostgreSQL is not started"
         self._lock.tell(self.url)
 
     def _refuse_full_disk(self) -> None:

@@ -32,7 +32,8 @@ os.register_at_fork(after_in_child=_let_go)
 class Holder(NamedTuple):
     """The run that holds a data directory.
 
-    ``pid`` is its process and ``command`` what it runs, where they could be read; ``url`` is None until its server is up.
+    ``pid`` is its process and ``command`` what it runs, where they could be read; ``url`` is None until others may use
+    its server.
     """
 
     pid: int | None
