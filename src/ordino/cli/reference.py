@@ -11,7 +11,8 @@ from typing import Any
 
 from ordino.api.server import load_stages
 from ordino.core import jobs
-from ordino.core.events import KINDS, Step
+from ordino.core.events import Step
+from ordino.core.payloads import KINDS
 from ordino.core.settings import Settings, describe
 from ordino.flows.document import packaged, parse
 from ordino.flows.versions import vocabulary
@@ -55,7 +56,8 @@ def states() -> str:
         "| event | what it says | what follows |\n|---|---|---|"
     )
     parts += [
-        f"| `{kind}` | {said} | {', '.join(map(_step, plan.get(kind, ())))} |" for kind, said in sorted(KINDS.items())
+        f"| `{kind}` | {said} | {', '.join(map(_step, plan.get(kind, ())))} |"
+        for kind, said in sorted((kind, one.sentence) for kind, one in KINDS.items())
     ]
     return "\n".join(parts) + "\n"
 
