@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from httpx import AsyncClient
 
+from happenings import TYPES, played
 from ordino.api.app import build
 from ordino.core.connecting import Limits
 from ordino.core.database import Database, Tx
-from ordino.core.events import KINDS, Event, record
+from ordino.core.events import Event, record
 from ordino.core.log import Logged, sequence
 from ordino.core.reactions import Worker, registry
 from ordino.core.settings import Settings
@@ -22,9 +23,9 @@ from steps import application, calling
 
 
 @pytest.fixture(autouse=True)
-def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "happened", "Something happened.")
-    monkeypatch.setitem(KINDS, "else_happened", "Something else happened.")
+def kinds() -> Iterator[None]:
+    with played():
+        yield
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def client(database_url: str) -> AsyncIterator[AsyncClient]:
 
 async def happen(database: Database, numbers: Sequence[int], kind: str = "happened") -> None:
     at = database.clock.now()
-    events = [Event(id, id, kind, at, {"n": n}, 0) for n, id in ((n, uuid4()) for n in numbers)]
+    events = [Event(id, id, at, TYPES[kind](n=n), 0) for n, id in ((n, uuid4()) for n in numbers)]
     await database.transact(lambda tx: record(tx, events))
     await sequence(database)
 

@@ -23,6 +23,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
+from ordino.orders.events import RefundRequested as RefundDue
 from ordino.orders.providers import Approved, Declined, PaymentCall
 from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, Ship, Shipped
 from ordino.warehouse.pack import pack
@@ -308,7 +309,7 @@ async def test_two_refunds_of_an_order_by_two_workers_never_give_back_more_than_
             return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Slow())
-    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
+    events = [Event(order_id, id, AT, RefundDue(refund_minor=800, reason="goodwill"), 1) for id in new_ids(AT, 2)]
     await database.transact(lambda tx: record(tx, events[:1]))
     first = asyncio.create_task(run(database, "refund"))
     await begun.wait()
@@ -342,7 +343,7 @@ async def test_a_refund_that_is_answered_while_another_is_prepared_is_not_overlo
             return Approved(call.key)
 
     monkeypatch.setitem(payments.providers, "manual", Slow())
-    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
+    events = [Event(order_id, id, AT, RefundDue(refund_minor=800, reason="goodwill"), 1) for id in new_ids(AT, 2)]
     await database.transact(lambda tx: record(tx, events[:1]))
     first = asyncio.create_task(run(database, "refund"))
     await begun.wait()

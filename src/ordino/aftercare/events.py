@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ordino.core.payloads import UNSET, Payload, Units, UnsetType, declare
+from ordino.core.payloads import Payload, Units, declare
 
 LineNo = Annotated[int, Meta(description="The line's number in the order, from 1.")]
 Component = Annotated[

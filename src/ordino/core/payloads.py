@@ -29,17 +29,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, StructMeta, UnsetType
+from msgspec import Meta, Struct, StructMeta
 
 from ordino.core.errors import Unavailable
-
-__all__ = [
-    "KINDS", "UNSET", "Declared", "EventKind", "FieldView", "Instant", "Payload", "Units", "UnsetType", "declare", "event_kinds", "payload_of",
-]  # fmt: skip
 
 VERSION_FIELD = "event_version"
 HOW: dict[str, Any] = {"frozen": True, "kw_only": True, "gc": False}
@@ -75,10 +70,6 @@ class Payload(Struct, metaclass=_OfKind):
     if TYPE_CHECKING:
 
         def __init_subclass__(cls, *, kind: str = "", version: int = 1, kw_only: bool = True) -> None: ...
-
-
-Instant = Annotated[datetime, Meta(tz=True)]
-"""A moment, with its offset from UTC."""
 
 
 class Units(Struct, frozen=True):

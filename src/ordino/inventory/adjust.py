@@ -10,7 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from asyncpg import Record
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
@@ -19,7 +19,6 @@ from ordino.core.codes import Code, LongCode
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
-from ordino.core.payloads import UNSET
 from ordino.core.statements import statements
 from ordino.core.times import NEEDS_OFFSET, Instant
 from ordino.inventory import holds, ledger, named, shortfalls

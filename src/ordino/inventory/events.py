@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ordino.core.payloads import UNSET, Instant, Payload, Units, UnsetType, declare
+from ordino.core.payloads import Payload, Units, declare
+from ordino.core.times import Instant
 
 SkuId = Annotated[int, Meta(description="The SKU's id in this database.")]
 SkuIds = Annotated[list[int], Meta(description="Ids of SKUs in this database, in ascending order.")]

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from ordino.core.payloads import UNSET, Instant, Payload, Units, UnsetType, declare
+from ordino.core.payloads import Payload, Units, declare
+from ordino.core.times import Instant
 
 Lines = Annotated[list[Units], Meta(description="The units, by line of the order.")]
 LineNo = Annotated[int, Meta(description="The line's number, from 1.")]

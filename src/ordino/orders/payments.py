@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import NotYet, OrdinoError, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
-from ordino.core.payloads import UNSET, Payload, payload_of
+from ordino.core.payloads import Payload, payload_of
 from ordino.core.reactions import Effect, Task
 from ordino.core.secret import Secret
 from ordino.core.statements import statements

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
-from ordino.core.payloads import UNSET, Units
+from ordino.core.payloads import Units
 from ordino.core.statements import statements
 from ordino.inventory import holds, waiting
 from ordino.inventory import kits as kit_ledger

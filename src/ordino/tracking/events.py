@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from ordino.core.payloads import UNSET, Instant, Payload, Units, UnsetType, declare
+from ordino.core.payloads import Payload, Units, declare
+from ordino.core.times import Instant
 
 ShipmentId = Annotated[UUID, Meta(description="The shipment.")]
 TrackingNumber = Annotated[str, Meta(description="The carrier's number.")]

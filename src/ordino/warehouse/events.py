@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ordino.core.payloads import UNSET, Instant, Payload, Units, UnsetType, declare
+from ordino.core.payloads import Payload, Units, declare
+from ordino.core.times import Instant
 
 FulfillmentOrderId = Annotated[UUID, Meta(description="The fulfillment order.")]
 Worker = Annotated[str | None, Meta(description="Who reported it; null if nobody was named.")]
