@@ -17,6 +17,7 @@ from ordino.core.connecting import Limits
 from ordino.core.database import Database, Tx
 from ordino.core.events import Event, record
 from ordino.core.log import Logged, sequence
+from ordino.core.payloads import KINDS
 from ordino.core.reactions import Worker, registry
 from ordino.core.settings import Settings
 from steps import application, calling
@@ -249,3 +250,29 @@ async def test_the_subscriptions_of_ordino_itself_are_shown_and_left_alone(
         await client.post("/v1/subscriptions/counting/acknowledgments", json={"cursor": shown["cursor"]}),
     ):
         assert answer.status_code == 409, answer.text
+
+
+async def test_the_kinds_are_listed_with_their_facts(client: AsyncClient) -> None:
+    kinds = {one["kind"]: one for one in (await get(client, "/v1/event_kinds"))["event_kinds"]}
+    assert list(kinds) == sorted(KINDS)
+    captured = kinds["payment_captured"]
+    assert (captured["version"], captured["stage"]) == (1, "orders")
+    assert captured["sentence"] == "The money of a shipment was taken."
+    assert captured["fields"] == [
+        {
+            "name": "amount_minor",
+            "type": "integer",
+            "always": True,
+            "description": "How much, in minor units.",
+        },
+        {
+            "name": "reference",
+            "type": "string or null",
+            "always": True,
+            "description": "The provider's reference; null if it gave none.",
+        },
+    ]
+    sometimes = [field["name"] for field in kinds["order_placed"]["fields"] if not field["always"]]
+    assert sometimes == ["backordered", "accepted_total_minor"]
+    schema = kinds["order_placed"]["schema"]
+    assert schema["$defs"]["OrderPlaced"]["required"] == ["channel", "total_minor"]

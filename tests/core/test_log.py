@@ -564,4 +564,4 @@ async def test_ids_and_positions_from_before_the_commit_are_no_cursor(database: 
     ids = {one.id for one in committed}
     assert sorted(readers.read) == sorted(ids)
     assert ids - set(readers.by_id)
-    assert {one.data["n"] for one in committed} - set(readers.by_early_position)
+    assert {one.payload.n for one in committed} - set(readers.by_early_position)

@@ -177,16 +177,20 @@ def event_kinds() -> list[EventKind]:
 
 
 def _view(one: Declared) -> EventKind:
-    schema = msgspec.json.schema(one.payload)
-    inner = schema.get("$defs", {})
     return EventKind(
         kind=one.payload.kind,
         version=one.version,
         sentence=one.sentence,
         stage=one.stage,
-        fields=list(_fields(schema, inner, "")),
-        schema=schema,
+        fields=fields_of(one.payload),
+        schema=msgspec.json.schema(one.payload),
     )
+
+
+def fields_of(type_: type[Payload]) -> list[FieldView]:
+    """The fields of a payload, and after a field that holds others, those."""
+    schema = msgspec.json.schema(type_)
+    return list(_fields(schema, schema.get("$defs", {}), ""))
 
 
 def _fields(schema: Mapping[str, Any], inner: Mapping[str, Any], path: str) -> Iterator[FieldView]:
