@@ -275,6 +275,12 @@ def test_a_field_that_may_be_absent_is_added_freely_and_others_need_a_new_versio
 # -- versions --------------------------------------------------------------------------------------------------------------
 
 
+class WithFacts(msgspec.Struct):
+    """As a task or a logged event has them."""
+
+    data: dict[str, Any]
+
+
 def test_each_version_is_read_by_its_own_type_and_only_later_ones_say_which_they_are() -> None:
     kind = Declared.of(CountedThereNow, Counted)
     assert (kind.version, kind.payload, kind.earlier) == (2, CountedThereNow, {1: Counted})
@@ -284,6 +290,10 @@ def test_each_version_is_read_by_its_own_type_and_only_later_ones_say_which_they
     assert told == {"event_version": 2, "units": 3, "where": "here"}
     assert kind.read({"units": 3}) == Counted(units=3)
     assert kind.read(told) == second
+    told_first, told_second = WithFacts(data={"units": 3}), WithFacts(data=told)
+    assert payload_of(told_second, CountedThereNow) == second
+    with pytest.raises(msgspec.ValidationError, match="CountedThereNow is not the type of version 1"):
+        payload_of(told_first, CountedThereNow)
     with pytest.raises(Unavailable, match="version 3 of `counted`, which this program does not know yet"):
         kind.read({"event_version": 3, "units": "three"})
 

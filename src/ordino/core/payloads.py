@@ -44,6 +44,9 @@ T = TypeVar("T")
 class _OfKind(StructMeta):
     """Classes with a ``kind`` and a ``version``, beside what every Struct is made with. Their fields are given by name."""
 
+    kind: str
+    version: int
+
     def __new__(
         mcls,
         name: str,
@@ -142,8 +145,13 @@ class Told(Protocol):
 
 def payload_of(told: Told, type_: type[T]) -> T:
     """The facts as this type: a payload, or a Struct with only those fields that a reaction needs, because a flow may let it follow
-    several kinds. Other fields, as the options of a flow, are ignored. Raises ``msgspec.ValidationError`` if the facts do not fit.
+    several kinds. Other fields, as the options of a flow, are ignored.
+
+    Raises ``msgspec.ValidationError`` if the facts do not fit, and if they are of another version than the payload: who wants both
+    asks by ``told.data["event_version"]``.
     """
+    if issubclass(type_, Payload) and (version := told.data.get(VERSION_FIELD, 1)) != type_.version:
+        raise msgspec.ValidationError(f"{type_.__name__} is not the type of version {version}.")
     return msgspec.convert(told.data, type_)
 
 
