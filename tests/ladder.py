@@ -215,7 +215,7 @@ ALONE: dict[str, str] = {
 
 ONE = frozenset(
     {
-        "claim_key", "keep_answer", "revoke_api_key", "note_use", "know_duty", "take_turn", "hold_duty", "bump_revision", "set_revision",
+        "claim_key", "keep_answer", "revoke_api_key", "note_use", "bump_revision", "set_revision",
         "take_numbers", "pause_account", "resume_account", "try_to_write", "write_closure", "drop_closure", "drop_pickup", "drop_capacity_day",
         "lease_duty", "renew_duty", "end_duty", "fail_duty", "let_go_duty", "count_job_rows", "renew_job", "advance_job", "keep_step", "end_job", "let_go_job", "cancel_job", "revoke_job",
         "begin_to_forget", "forget_job",

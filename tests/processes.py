@@ -74,8 +74,10 @@ class Running:
 
 @contextmanager
 def running(*words: str, output: Path, port: int = 8000, deaf: bool = False, **environment: str) -> Iterator[Running]:
-    """``deaf``: started with SIGINT ignored, as a shell starts what ends in `&`. Nothing of it outlives the block."""
-    before = signal.getsignal(signal.SIGINT)
+    """``deaf``: started with SIGINT ignored, as a shell starts what ends in `&`. It hears SIGHUP, also where the tests run under
+    `nohup`. Nothing of it outlives the block.
+    """
+    before, hung_up = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if deaf:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -89,6 +91,7 @@ def running(*words: str, output: Path, port: int = 8000, deaf: bool = False, **e
             )
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGHUP, hung_up)
     family = psutil.Process(process.pid)
     try:
         yield Running(process, output, port)

@@ -33,8 +33,12 @@ FORMED = {
     "cost_currency", "rate",
 }  # fmt: skip
 """What has a form of its own, which its type or its stage checks."""
-ALLOWED = {("ReplayRequest", "document")}
-"""The whole text of a routing profile."""
+ALLOWED = {
+    ("ReplayRequest", "document"),  # the whole text of a routing profile
+    ("Authorization", "reference"), ("NewPayment", "token"),  # of a payment provider, who wants them back as they are
+    ("Resumption", "account"),  # as the list of paused accounts writes it
+    ("Acknowledgment", "cursor"), ("NewSubscription", "kinds"),  # checked against what there is
+}  # fmt: skip
 
 
 def requested() -> dict[str, Any]:

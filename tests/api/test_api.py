@@ -298,7 +298,9 @@ async def test_health_schema_and_readiness(client: Client) -> None:
     assert "anyOf" in body
     silent = {
         "/v1/dead_letters/{letter_id}/replay",
+        "/v1/delayed_commands/{job_id}/revocation",
         "/v1/flows/{version}/activation",
+        "/v1/jobs/{job_id}/cancellation",
         "/v1/keys/{key_id}/revocation",
         "/v1/orders/{order_id}/fulfillment_orders",
         "/v1/sourcing/profiles/{name}/retirement",

@@ -200,6 +200,7 @@ def of_sourcing(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
     assert "far" in ordino("sourcing", "show", version)
     ordino("sourcing", "shadow", version)
     order_id = on(lambda database: placed(database, world.order("explained"), datetime.now(UTC)))
+    on(lambda database: Worker(database).run_until_idle())  # shadows are judged after the placement
     assert "1 order" in ordino("sourcing", "report", version)
     ordino("sourcing", "shadow", version, "--off")
     assert world.locations[0] in ordino("sourcing", "why", order_id)

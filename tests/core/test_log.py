@@ -416,7 +416,7 @@ ONE = Head(log_id=uuid4(), head=10, last_before=None)
 
 
 @pytest.mark.parametrize(
-    "cursor", [Cursor(), Cursor(0, END), Cursor(3, 7), Cursor(10, END), Cursor(0, 0, uuid4(), uuid4())], ids=str
+    "cursor", [Cursor(), Cursor(0, END), Cursor(3, 7), Cursor(10, END), Cursor(0, 0, uuid4(), uuid4())], ids="ABCDE"
 )
 def test_a_cursor_is_read_as_it_was_written(cursor: Cursor) -> None:
     text = written(cursor, ONE)

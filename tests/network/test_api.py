@@ -104,7 +104,13 @@ async def test_unknown_names_are_told(client: httpx.AsyncClient) -> None:
 async def test_the_whole_network_goes_in_and_comes_out(client: httpx.AsyncClient) -> None:
     things: dict[str, dict[str, Any]] = {
         "sellers": {"code": "s", "name": "S", "currency": "EUR", "locale": "de", "return_window_days": 14},
-        "channels": {"code": "c", "name": "C", "seller": "s", "short_policy": "backorder"},
+        "channels": {
+            "code": "c",
+            "name": "C",
+            "seller": "s",
+            "short_policy": "backorder",
+            "payment_provider": "manual",
+        },
         "locations": {
             "code": "l",
             "name": "L",

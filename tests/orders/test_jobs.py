@@ -21,6 +21,7 @@ from ordino.core.settings import Settings
 from ordino.orders import jobs as kinds
 from ordino.orders import replay as replay_module
 from ordino.orders.jobs import ExportOrders, ReplayProfile
+from ordino.orders.model import NewPayment
 from ordino.orders.named import OrderNamed
 from ordino.orders.replay import replay
 from ordino.sourcing.document import packaged
@@ -154,6 +155,23 @@ async def test_orders_are_imported_once_and_their_personal_data_does_not_stay(da
     again = await finished(database, "import_orders", kinds.ImportOrders(orders=orders[:5]))
     assert [row.output["repeated"] for row in await rows_of(database, again)] == [True] * 5
     assert await database.pool.fetchval("SELECT count(*) FROM orders.orders WHERE external_id LIKE 'import-%'") == 229
+
+
+async def test_an_order_with_a_payment_token_is_refused_by_an_import_and_its_token_is_kept_nowhere(
+    database: Database, world: World
+) -> None:
+    token = f"tok-{uuid4().hex}"
+    paid = NewPayment(amount_minor=1000, provider="manual", token=token)
+    orders = [world.order("import-token", payments=[paid]), world.order("import-tokenless")]
+    job = await database.transact(
+        lambda tx: jobs.start(tx, registry.jobs["import_orders"], kinds.ImportOrders(orders=orders), at=AT)
+    )
+    [refused] = await rows_of(database, job, Outcome.REFUSED)
+    assert (refused.row_no, refused.code, refused.pointer) == (1, "invalid", "/payments/0/token")
+    kept = await database.pool.fetchval("SELECT string_agg(r::text, '') FROM core.job_rows r")
+    assert token not in kept
+    await JobRunner(database, registry.jobs, settings=Settings()).run_until_idle()
+    assert (await database.read(lambda tx: jobs.job(tx, job.job_id))).done == 2
 
 
 async def test_an_export_is_a_file_of_every_order_of_its_span(

@@ -402,7 +402,7 @@ async def test_what_another_version_has_kept_waits_and_says_so(database: Databas
     assert await waiting(database) == (1, 1)
     await database.pool.execute("UPDATE sourcing.unjudged SET format = $1", shadows.FORMAT)
     await database.pool.execute(
-        "UPDATE core.reactions SET dead_at = NULL, attempts = 0, due_at = now() - interval '1 day'"
+        "UPDATE core.reactions SET dead_at = NULL, attempts = 0, wait_until = NULL, due_at = now() - interval '1 day'"
     )
     await judged(database)
     assert order_id in {row[0] for row in await rows_of(database)}

@@ -116,6 +116,7 @@ class Uploaded:
                 row = NewRow(row_no=line, subject=f"line {line}", refused=refusal)
             else:
                 row = self.make(line, found)
+                self.refused += row.refused is not None
                 if row.input is not None and holds_nul(row.input.encode()):
                     self.refused += 1
                     refusal = RowOutcome(code="invalid", detail=NO_NUL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, ClassVar, Union
 from uuid import UUID
 
 from litestar import Request, Response
@@ -170,6 +170,8 @@ async def get_job_rows(
 class _DocumentOrLines(Documented):
     """One JSON document, or lines of NDJSON."""
 
+    answers: ClassVar[str] = "JSON | NDJSON"
+
     def to_schema(self) -> dict[str, Any]:
         schema = super().to_schema()
         schema["responses"]["200"]["content"] = {JSON: {"schema": {}}, NDJSON: {"schema": {"type": "string"}}}
@@ -283,7 +285,7 @@ async def delete_delayed_command(
 
 @get(
     "/v1/schedule",
-    operation=Operation(name="schedule.list", permission=Permission.JOBS_READ),
+    operation=Operation(name="schedule.list", permission=Permission.JOBS_READ, personal=True),
     summary="Recurring work",
     tags=["jobs"],
 )

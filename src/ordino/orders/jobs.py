@@ -97,8 +97,22 @@ class ImportOrders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     orders: Annotated[list[NewOrder], Meta(min_length=1, max_length=5000)]
 
 
+TOKENS_ARE_NOT_KEPT = (
+    "Place an order that has a payment token by itself: a job keeps its rows until they are done, and tokens nowhere."
+)
+
+
 def _order_row(number: int, order: NewOrder) -> NewRow:
-    return NewRow(row_no=number, subject=f"{order.channel} {order.external_id}", input=_encode(order).decode())
+    subject = f"{order.channel} {order.external_id}"
+    for index, payment in enumerate(order.payments or ()):
+        if payment.token is not None:
+            pointer = f"/payments/{index}/token"
+            return NewRow(
+                row_no=number,
+                subject=subject,
+                refused=RowOutcome(code="invalid", detail=TOKENS_ARE_NOT_KEPT, pointer=pointer),
+            )
+    return NewRow(row_no=number, subject=subject, input=_encode(order).decode())
 
 
 async def _plan_import(tx: Tx, sent: ImportOrders, at: datetime) -> Planned:
