@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from happenings import TYPES, played
 from ordino.core.clock import Clock, SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.events import Event, Plans, Step, record
@@ -44,19 +45,21 @@ async def queue_of(url: str, clock: Clock | None = None) -> AsyncIterator[Databa
             "later": (Step("call", 600),),
         }
 
-    async with await Database.open(url, plans=Plans(load), clock=clock or SimulatedClock(AT)) as database:
-        await database.pool.execute("CREATE TABLE IF NOT EXISTS marks (id uuid UNIQUE, at timestamptz)")
-        await database.pool.execute(
-            "TRUNCATE marks; TRUNCATE core.reactions; TRUNCATE core.events; TRUNCATE core.paused_accounts;"
-            "TRUNCATE core.taken_effects"
-        )
-        yield database
+    opening = Database.open(url, plans=Plans(load), clock=clock or SimulatedClock(AT))
+    with played():
+        async with await opening as database:
+            await database.pool.execute("CREATE TABLE IF NOT EXISTS marks (id uuid UNIQUE, at timestamptz)")
+            await database.pool.execute(
+                "TRUNCATE marks; TRUNCATE core.reactions; TRUNCATE core.events; TRUNCATE core.paused_accounts;"
+                "TRUNCATE core.taken_effects"
+            )
+            yield database
 
 
 async def happen(database: Database, kind: str, count: int, at: datetime = AT, **data: Any) -> list[UUID]:
     """So many events, numbered ``n`` from 0."""
     ids = new_ids(at, count)
-    events = [Event(i, i, kind, at, {"n": n, **data}, 1) for n, i in enumerate(ids)]
+    events = [Event(i, i, at, TYPES[kind](n=n, **data), 1) for n, i in enumerate(ids)]
     await database.transact(lambda tx: record(tx, events))
     return ids
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from ordino.cli.verify import verify
 from ordino.core.connecting import Limits as Timeouts
 from ordino.core.database import Database, Tx
 from ordino.core.errors import OrdinoError
+from ordino.core.payloads import KINDS
 from ordino.core.reactions import Task
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
@@ -150,6 +151,20 @@ async def stock(database: Database, sku_id: int, location_id: int) -> tuple[int,
 async def assert_clean(database: Database) -> None:
     report = await verify(database)
     assert report.broken == [], report.broken
+    await assert_events_fit(database)
+
+
+async def assert_events_fit(database: Database) -> None:
+    """Every event that is stored is read as its type, which knows all of its fields."""
+    rows = await database.pool.fetch("SELECT DISTINCT ON (kind, data) kind, data::text FROM core.events")
+    told = [(row["kind"], msgspec.json.decode(row["data"])) for row in rows]
+    assert [(kind, left) for kind, data in told if (left := unread(kind, data))] == []
+
+
+def unread(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a stored event that its type does not know, or would write in another way."""
+    again = msgspec.json.decode(msgspec.json.encode(KINDS[kind].read(data)))
+    return {name: value for name, value in data.items() if name not in again or again[name] != value}
 
 
 def client(database: Database, routes: Sequence[Any]) -> httpx.AsyncClient:

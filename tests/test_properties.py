@@ -54,6 +54,7 @@ from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
 from ordino.warehouse.release import release
 from ordino.warehouse.ship import ship
+from steps import assert_events_fit
 from world import World, small_world
 
 RETRIES = 12
@@ -102,6 +103,7 @@ async def _free(database: Database, world: World) -> dict[str, int]:
 async def _assert_clean(database: Database) -> None:
     report = await verify(database)
     assert report.broken == [], report.broken
+    await assert_events_fit(database)
 
 
 # -- INV-1, INV-2, INV-3, INV-5, DEM-1, DEM-3, DEM-4, DEM-5: nothing wrong is placed, nothing right is refused ---------------

@@ -16,6 +16,7 @@ from ordino.core import keys
 from ordino.core.database import Database
 from ordino.core.events import Event, record
 from ordino.core.log import sequence
+from ordino.inventory.events import StockReceived
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOO_LONG = "/v1/availability"
@@ -36,7 +37,7 @@ async def test_answers_are_those_of_the_document(
 ) -> None:
     if not await database.pool.fetchval("SELECT count(*) FROM catalog.skus"):
         await world.fill(database_url, skus=100)
-    await database.transact(lambda tx: record(tx, [Event(uuid4(), uuid4(), "stock_received", AT, {}, 0)]))
+    await database.transact(lambda tx: record(tx, [Event(uuid4(), uuid4(), AT, StockReceived(sku_ids=[]), 0)]))
     while await sequence(database):  # else whoever reads the events would wait for the first one
         pass
     _, token = await database.transact(lambda tx: keys.make(tx, "anybody", ["admin"], at=database.clock.now()))

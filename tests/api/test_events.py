@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from httpx import AsyncClient
 
+from happenings import TYPES, played
 from ordino.api.app import build
 from ordino.core.connecting import Limits
 from ordino.core.database import Database, Tx
-from ordino.core.events import KINDS, Event, record
+from ordino.core.events import Event, record
 from ordino.core.log import Logged, sequence
+from ordino.core.payloads import KINDS
 from ordino.core.reactions import Worker, registry
 from ordino.core.settings import Settings
 from steps import application, calling
 
 
 @pytest.fixture(autouse=True)
-def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "happened", "Something happened.")
-    monkeypatch.setitem(KINDS, "else_happened", "Something else happened.")
+def kinds() -> Iterator[None]:
+    with played():
+        yield
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ async def client(database_url: str) -> AsyncIterator[AsyncClient]:
 
 async def happen(database: Database, numbers: Sequence[int], kind: str = "happened") -> None:
     at = database.clock.now()
-    events = [Event(id, id, kind, at, {"n": n}, 0) for n, id in ((n, uuid4()) for n in numbers)]
+    events = [Event(id, id, at, TYPES[kind](n=n), 0) for n, id in ((n, uuid4()) for n in numbers)]
     await database.transact(lambda tx: record(tx, events))
     await sequence(database)
 
@@ -248,3 +250,29 @@ async def test_the_subscriptions_of_ordino_itself_are_shown_and_left_alone(
         await client.post("/v1/subscriptions/counting/acknowledgments", json={"cursor": shown["cursor"]}),
     ):
         assert answer.status_code == 409, answer.text
+
+
+async def test_the_kinds_are_listed_with_their_facts(client: AsyncClient) -> None:
+    kinds = {one["kind"]: one for one in (await get(client, "/v1/event_kinds"))["event_kinds"]}
+    assert list(kinds) == sorted(KINDS)
+    captured = kinds["payment_captured"]
+    assert (captured["version"], captured["stage"]) == (1, "orders")
+    assert captured["sentence"] == "The money of a shipment was taken."
+    assert captured["fields"] == [
+        {
+            "name": "amount_minor",
+            "type": "integer",
+            "always": True,
+            "description": "How much, in minor units.",
+        },
+        {
+            "name": "reference",
+            "type": "string or null",
+            "always": True,
+            "description": "The provider's reference; null if it gave none.",
+        },
+    ]
+    sometimes = [field["name"] for field in kinds["order_placed"]["fields"] if not field["always"]]
+    assert sometimes == ["backordered", "accepted_total_minor"]
+    schema = kinds["order_placed"]["schema"]
+    assert schema["$defs"]["OrderPlaced"]["required"] == ["channel", "total_minor"]

@@ -251,6 +251,9 @@ def of_orders(ordino: Terminal, on: On, world: World) -> None:
 def of_events(ordino: Terminal, on: On) -> None:
     while on(sequence):
         pass
+    kinds = {one["kind"]: one for one in json.loads(ordino("events", "kinds", "--json"))}
+    assert kinds["order_placed"]["schema"]["$defs"]["OrderPlaced"]["required"] == ["channel", "total_minor"]
+    assert "payment_captured" in ordino("events", "kinds")
     told = ordino("events", "follow", "--kind", "order_placed", "--after", "beginning", "--once", "--json")
     events = [json.loads(line) for line in told.splitlines()]
     assert {event["kind"] for event in events} == {"order_placed"}

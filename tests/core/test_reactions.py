@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 
+from happenings import TYPES, played
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Away, NotYet, OutcomeUnknown
@@ -33,15 +34,16 @@ async def queue(database_url: str) -> AsyncIterator[Database]:
         return {"happened": (Step("mark"),), "called": (Step("call"),), "later": (Step("mark", 3600),)}
 
     clock = SimulatedClock(AT)
-    async with await Database.open(database_url, plans=Plans(load), clock=clock) as database:
-        await database.pool.execute("CREATE TABLE IF NOT EXISTS marks (id uuid, worker text, UNIQUE (id, worker))")
-        await database.pool.execute("TRUNCATE marks; TRUNCATE core.reactions; TRUNCATE core.events")
-        yield database
+    with played():
+        async with await Database.open(database_url, plans=Plans(load), clock=clock) as database:
+            await database.pool.execute("CREATE TABLE IF NOT EXISTS marks (id uuid, worker text, UNIQUE (id, worker))")
+            await database.pool.execute("TRUNCATE marks; TRUNCATE core.reactions; TRUNCATE core.events")
+            yield database
 
 
 async def happen(database: Database, kind: str, count: int) -> list[UUID]:
     ids = new_ids(AT, count)
-    await database.transact(lambda tx: record(tx, [Event(i, i, kind, AT, {"n": n}, 1) for n, i in enumerate(ids)]))
+    await database.transact(lambda tx: record(tx, [Event(i, i, AT, TYPES[kind](n=n), 1) for n, i in enumerate(ids)]))
     return ids
 
 
@@ -121,6 +123,7 @@ async def test_rea_2_a_killed_worker_leaves_its_work_to_the_other(queue: Databas
 import asyncio, sys
 sys.path[:0] = {sys.path!r}
 from datetime import datetime, UTC
+from happenings import TYPES, played
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
 from ordino.core.reactions import Registry, Worker

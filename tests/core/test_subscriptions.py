@@ -8,18 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from happenings import TYPES, played
 from ordino.core import subscriptions as module
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Away, Invalid, NotYet
-from ordino.core.events import KINDS, Event, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.log import Logged, head, sequence
 from ordino.core.reactions import Registry, Worker
@@ -32,9 +33,9 @@ sql = statements("ordino.core")
 
 
 @pytest.fixture(autouse=True)
-def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "happened", "Something happened.")
-    monkeypatch.setitem(KINDS, "else_happened", "Something else happened.")
+def kinds() -> Iterator[None]:
+    with played():
+        yield
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def happen(database: Database, numbers: Sequence[int], *, at_once: int = 1
     ids = new_ids(AT, len(numbers))
     for start in range(0, len(numbers), at_once):
         events = [
-            Event(id, id, kind, AT, {"n": n}, 0)
+            Event(id, id, AT, TYPES[kind](n=n), 0)
             for n, id in list(zip(numbers, ids, strict=True))[start : start + at_once]
         ]
         await database.transact(lambda tx, events=events: record(tx, events))  # type: ignore[misc]
@@ -158,9 +159,10 @@ async def test_sub_1_a_killed_worker_loses_nothing_and_nothing_is_done_twice(
 import asyncio, sys
 sys.path[:0] = {sys.path!r}
 from ordino.core.database import Database
-from ordino.core.events import declare
+from happenings import DECLARED
+from ordino.core.payloads import KINDS
 from ordino.core.reactions import Registry, Worker
-declare(happened="Something happened.")
+KINDS.update(DECLARED)
 registry = Registry()
 calls = 0
 @registry.subscription("mark", kinds=["happened"])

@@ -23,6 +23,7 @@ from ordino.core.ids import new_ids
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
+from ordino.orders.events import RefundRequested as RefundDue
 from ordino.orders.model import NewOrder
 from ordino.orders.providers import Approved, Declined, PaymentCall
 from ordino.warehouse.model import NewPackage, Pack, PackLine, Pick, Ship, Shipped
@@ -310,7 +311,7 @@ async def refunded_twice(database: Database, order: NewOrder, slow: Slow) -> tup
     key = {"order_id": order_id, "fulfillment_order_id": id}
     await in_one(database, ship, [Ship(**key, tracking_number=order.external_id, all=True)], AT)
     await run(database, "capture")
-    events = [Event(order_id, id, "refund_requested", AT, {"refund_minor": 800}, 1) for id in new_ids(AT, 2)]
+    events = [Event(order_id, id, AT, RefundDue(refund_minor=800, reason="goodwill"), 1) for id in new_ids(AT, 2)]
     await database.transact(lambda tx: record(tx, events[:1]))
     first = asyncio.create_task(run(database, "refund"))
     await slow.begun.wait()

@@ -9,18 +9,7 @@ from ordino.aftercare import message as messages
 from ordino.aftercare import send, survey
 from ordino.aftercare.model import Template
 from ordino.core.database import Tx
-from ordino.core.events import declare
 from ordino.core.reactions import Task, registry
-
-declare(
-    return_authorized="Units may come back.",
-    return_cancelled="Units of a return were cancelled; they will not come back.",
-    return_received="Units came back.",
-    parcel_received_back="Units of a parcel that came back to the sender were received.",
-    units_sent_again="Units that came back to the sender are sourced again.",
-    survey_asked="The customer was asked how it went.",
-    survey_answered="The customer answered.",
-)
 
 registry.effect(send.KIND, send.effect)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct, structs
@@ -27,6 +26,7 @@ from ordino.core.ids import new_ids
 from ordino.core.money import amount, split_minor
 from ordino.core.statements import statements
 from ordino.orders import ledger, notes, value
+from ordino.orders.events import RefundRequested as RefundDue
 from ordino.orders.model import LineRow, OrderRow, ShippingMove
 from ordino.orders.notes import About, NewNote
 
@@ -183,8 +183,8 @@ async def _write(
             lines.append((order_id, refund_id, line_no, minor))
         if parts.shipping_minor:
             shipping[order_id] = shipping.get(order_id, 0) + parts.shipping_minor
-        data: dict[str, Any] = {"refund_minor": parts.amount_minor, "reason": wanted.reason, "refund_id": refund_id}
-        events.append(Event(order_id, refund_id, "refund_requested", at, data, accounts[order_id].order.flow_version))
+        payload = RefundDue(refund_minor=parts.amount_minor, reason=wanted.reason, refund_id=refund_id)
+        events.append(Event(order_id, refund_id, at, payload, accounts[order_id].order.flow_version))
     await ledger.give_back(tx, amounts, shipping)
     await sql.write_refunds(
         tx,

@@ -8,9 +8,11 @@ from uuid import UUID
 
 import msgspec
 
+from ordino.aftercare.events import Ratings, SurveyAnswered, SurveyAsked
 from ordino.aftercare.model import (
     QUESTIONS,
     Answered,
+    Answers,
     SurveyAnswer,
     SurveyRefusal,
     SurveyRefused,
@@ -36,7 +38,7 @@ async def ask(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> int:
     rows = await sql.ask(tx, order_ids=[order_id for order_id in orders if order_id in delivered], at=at)
     asked = [row["order_id"] for row in rows]
     events = [
-        Event(order_id, event_id, "survey_asked", at, {}, orders[order_id].flow_version)
+        Event(order_id, event_id, at, SurveyAsked(), orders[order_id].flow_version)
         for event_id, order_id in zip(new_ids(at, len(asked)), asked, strict=True)
     ]
     await record(tx, events)
@@ -82,11 +84,17 @@ async def answer(tx: Tx, answers: Sequence[SurveyAnswer], *, at: datetime) -> li
         ]
         await notes.write(tx, said, at=at)
         events = [
-            Event(order_id, event_id, "survey_answered", at, {"answers": given.answers}, orders[order_id].flow_version)
+            Event(
+                order_id, event_id, at, SurveyAnswered(answers=_ratings(given.answers)), orders[order_id].flow_version
+            )
             for event_id, (order_id, given) in zip(new_ids(at, len(kept)), kept.items(), strict=True)
         ]
         await record(tx, events)
     return outcomes
+
+
+def _ratings(answers: Answers) -> Ratings:
+    return Ratings(**{name: rating for name, rating in msgspec.structs.asdict(answers).items() if rating is not None})
 
 
 async def survey(tx: Tx, order_id: UUID) -> SurveyView:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.log import BEGINNING, Head, HeadWatch, Page, head, known_kinds, read, read_cursor, written
+from ordino.core.payloads import EventKind, event_kinds
 from ordino.core.permissions import Permission
 from ordino.core.reactions import registry
 from ordino.core.subscriptions import (
@@ -85,6 +86,12 @@ class Subscriptions(Struct, frozen=True, kw_only=True):
     """By name."""
 
     subscriptions: list[SubscriptionView]
+
+
+class EventKinds(Struct, frozen=True, kw_only=True):
+    """By name."""
+
+    event_kinds: list[EventKind]
 
 
 def shown(page: Page, now: Head) -> EventPage:
@@ -258,8 +265,22 @@ async def delete_subscription(
     return await answer_once(request, database, lambda tx: unsubscribe(tx, name))
 
 
+@get(
+    "/v1/event_kinds",
+    operation=Operation(name="events.kinds", permission=Permission.EVENTS_READ),
+    summary="What kinds of events there are",
+    tags=["events"],
+)
+async def list_event_kinds() -> EventKinds:
+    """Every kind of event, by name: what it says, its version, and its facts with their types, as a list and as a JSON Schema. A
+    reader ignores fields that it does not know: later versions of Ordino may add some.
+    """
+    return EventKinds(event_kinds=event_kinds())
+
+
 event_routes: list[Any] = [
     list_events,
+    list_event_kinds,
     list_subscriptions,
     post_subscription,
     list_next_events,

@@ -89,6 +89,31 @@ def _print(event: object, *, json: bool) -> None:
     sys.stdout.write(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.kind}  {event.subject_id}  {facts}\n")
 
 
+@events_app.command(name="kinds")
+def list_kinds(*, json: Json = False) -> None:
+    """Every kind of event, with its facts; as JSON, with a JSON Schema of each."""
+    from ordino.api.server import load_stages
+    from ordino.core.payloads import event_kinds
+
+    load_stages()
+    found = event_kinds()
+
+    def table() -> Table:
+        table = Table(
+            Column("kind", no_wrap=True),
+            "version",
+            Column("what it says", overflow="fold"),
+            Column("facts", overflow="fold"),
+        )
+        for one in found:
+            facts = [field for field in one.fields if "." not in field.name]
+            names = ", ".join(field.name if field.always else f"{field.name} (sometimes)" for field in facts)
+            table.add_row(one.kind, str(one.version), Text(one.sentence), Text(names))
+        return table
+
+    show(found, table, json=json)
+
+
 @events_app.command(name="subscriptions")
 def list_subscriptions(*, json: Json = False) -> None:
     """Who follows the events, and how far each has come."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from ordino.api.server import load_stages
 from ordino.core import jobs
-from ordino.core.events import KINDS, Step
+from ordino.core.events import Step
+from ordino.core.payloads import KINDS, EventKind, event_kinds
 from ordino.core.settings import Settings, describe
 from ordino.flows.document import packaged, parse
 from ordino.flows.versions import vocabulary
@@ -24,6 +25,8 @@ _DERIVED = re.compile(
     r"^CREATE TABLE (\w+\.\w+) \((?:(?!^\)).)*?^    status text NOT NULL GENERATED ALWAYS AS \(CASE\n(.*?) END\) STORED",
     re.MULTILINE | re.DOTALL,
 )
+LINE = ("inventory", "orders", "warehouse", "tracking", "aftercare")
+"""The stages that write events, in the order of their line."""
 _MADE = "<!-- Made by `python -m ordino.cli.reference docs`; a test compares. -->"
 
 
@@ -51,13 +54,48 @@ def states() -> str:
     load_stages()
     plan = parse(packaged(), vocabulary()).plan
     parts.append(
-        "## Events\n\nWhat a flow may name, and what follows under the packaged one, `flows/home_delivery.yaml`.\n\n"
+        "## Events\n\nWhat a flow may name, and what follows under the packaged one, `flows/home_delivery.yaml`. "
+        "[events.md](events.md) lists their facts.\n\n"
         "| event | what it says | what follows |\n|---|---|---|"
     )
     parts += [
-        f"| `{kind}` | {said} | {', '.join(map(_step, plan.get(kind, ())))} |" for kind, said in sorted(KINDS.items())
+        f"| `{kind}` | {said} | {', '.join(map(_step, plan.get(kind, ())))} |"
+        for kind, said in sorted((kind, one.sentence) for kind, one in KINDS.items())
     ]
     return "\n".join(parts) + "\n"
+
+
+def events() -> str:
+    """``docs/events.md``: every kind of event, and its facts."""
+    load_stages()
+    kinds = event_kinds()
+    stages = list(dict.fromkeys(one.stage for one in sorted(kinds, key=lambda one: LINE.index(one.stage))))
+    parts = [
+        "# Events\n",
+        _MADE,
+        "\n`GET /v1/event_kinds` and `ordino events kinds --json` answer with the same, and with a JSON Schema of each kind. "
+        "[howto/follow-events.md](howto/follow-events.md) says how to read events.\n",
+        "An event's `data` holds these fields. A field that is not *always* there is left out where it has nothing to say. "
+        "Instants are ISO 8601 with an offset, amounts are integers in minor units (cents), and UUIDs are strings. Ignore "
+        "fields that you do not know: later versions of Ordino may add some. A kind whose fields change their meaning gets "
+        "a new version, and its events then have the field `event_version`; without it, an event is of version 1.\n",
+    ]
+    for stage in stages:
+        parts.append(f"## {stage.capitalize()}\n")
+        for one in kinds:
+            if one.stage == stage:
+                parts.append(f"### `{one.kind}`\n\n{one.sentence} Version {one.version}.\n\n{_facts(one)}\n")
+    return "\n".join(parts)
+
+
+def _facts(one: EventKind) -> str:
+    if not one.fields:
+        return "It has no facts."
+    rows = [
+        f"| `{field.name}` | {field.type} | {'yes' if field.always else 'no'} | {field.description} |"
+        for field in one.fields
+    ]
+    return "\n".join(["| field | type | always | what it is |", "|---|---|---|---|", *rows])
 
 
 def settings() -> str:
@@ -113,7 +151,7 @@ def _operation(view: OperationView) -> str:
     return f"| {what} | {needs} | {view.narrowed_by} | {body} | {answer} | {refusals} |"
 
 
-PAGES = {"states.md": states, "settings.md": settings, "operations.md": operations}
+PAGES = {"states.md": states, "events.md": events, "settings.md": settings, "operations.md": operations}
 
 
 def _diagram(exits: Mapping[Any, frozenset[Any]]) -> str:

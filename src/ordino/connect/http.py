@@ -33,7 +33,7 @@ from msgspec import Struct
 
 from ordino.core.clock import WallClock
 from ordino.core.errors import AccountUnavailable, AnswerLost, Invalid, Refused, Unavailable
-from ordino.core.failures import MAY_HAVE_BEEN_DONE
+from ordino.core.failures import MAY_HAVE_BEEN_DONE as MAYBE
 
 if TYPE_CHECKING:
     import httpx
@@ -82,7 +82,7 @@ class Answer(Struct, frozen=True, kw_only=True):
             wrong = (
                 "another shape of JSON" if isinstance(error, msgspec.ValidationError) else "something that is not JSON"
             )
-            raise AnswerLost(f"The {self.who} answered {self.status} with {wrong}. {MAY_HAVE_BEEN_DONE}") from None
+            raise AnswerLost(f"The {self.who} answered {self.status} with {wrong}. {MAYBE}") from None
 
 
 class Client:
@@ -163,14 +163,14 @@ class Client:
     async def _whole(self, response: httpx.Response) -> Answer:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise AnswerLost(
-                f"The {self.who} answered {response.status_code} in a compressed form, which was not asked for. {MAY_HAVE_BEEN_DONE}"
+                f"The {self.who} answered {response.status_code} in a compressed form, which was not asked for. {MAYBE}"
             )
         parts, size = [], 0
         async for part in response.aiter_raw():
             size += len(part)
             if size > self.limits.most_bytes:
                 raise AnswerLost(
-                    f"The {self.who} answered {response.status_code} with more than {self.limits.most_bytes} bytes. {MAY_HAVE_BEEN_DONE}"
+                    f"The {self.who} answered {response.status_code} with more than {self.limits.most_bytes} bytes. {MAYBE}"
                 )
             parts.append(part)
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -189,7 +189,7 @@ class Client:
         if status in NOT_DONE:
             raise Unavailable(f"The {self.who} answered {status}: it has not taken the request.", wait)
         if status >= 500:
-            raise AnswerLost(f"The {self.who} answered {status}, a failure of its own. {MAY_HAVE_BEEN_DONE}", wait)
+            raise AnswerLost(f"The {self.who} answered {status}, a failure of its own. {MAYBE}", wait)
         if 300 <= status < 400:
             raise AccountUnavailable(
                 f"The {self.who} answered {status}, a redirect, and redirects are not followed. Set the address that it moved to."
@@ -199,7 +199,7 @@ class Client:
     def _late(self, begun: _Begun) -> Unavailable:
         within = f"within {self.limits.call_seconds:g} seconds"
         if begun.sent:
-            return AnswerLost(f"The {self.who} did not answer {within}. {MAY_HAVE_BEEN_DONE}")
+            return AnswerLost(f"The {self.who} did not answer {within}. {MAYBE}")
         return AccountUnavailable(
             f"The {self.who} could not be reached {within}. Check that it is there, and its address."
         )
@@ -207,7 +207,7 @@ class Client:
     def _broken(self, error: Exception, begun: _Begun) -> Unavailable:
         if begun.sent:
             return AnswerLost(
-                f"The connection to the {self.who} broke before its answer was whole ({type(error).__name__}). {MAY_HAVE_BEEN_DONE}"
+                f"The connection to the {self.who} broke before its answer was whole ({type(error).__name__}). {MAYBE}"
             )
         return AccountUnavailable(
             f"The {self.who} cannot be reached ({type(error).__name__}). Check that it is there, and its address."

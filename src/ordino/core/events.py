@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from ordino.core.ids import new_id, new_ids
+from ordino.core.payloads import KINDS, Payload
 from ordino.core.statements import statements
 
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ sql = statements("ordino.core")
 _encode = msgspec.json.Encoder().encode
 
 BUCKETS = 64
-
-
-KINDS: dict[str, str] = {}
-"""Every kind of event that some stage writes, and what it says. A flow may name these and no others."""
-
-
-def declare(**kinds: str) -> None:
-    """A stage says which events it writes."""
-    KINDS.update(kinds)
 
 
 class Step(Struct, frozen=True):
@@ -56,14 +48,19 @@ def follow(**kinds: tuple[Step, ...]) -> None:
 
 
 class Event(Struct, frozen=True, gc=False):
-    """Something that happened to ``subject_id`` (an order, where there is one). ``id`` is also the cause of its moves."""
+    """Something that happened to ``subject_id`` (an order, where there is one). ``id`` is also the cause of its moves. ``payload``
+    says what happened.
+    """
 
     subject_id: UUID
     id: UUID
-    kind: str
     at: datetime
-    data: dict[str, Any]
+    payload: Payload
     flow_version: int
+
+    @property
+    def kind(self) -> str:
+        return self.payload.kind
 
 
 class Due(NamedTuple):
@@ -114,10 +111,14 @@ class Plans:
 
 
 async def record(tx: Tx, events: Sequence[Event]) -> None:
-    """Write the events and enqueue what follows from each, in one statement."""
+    """Write the events and enqueue what follows from each, in one statement. Raises ``TypeError`` for a payload of a type that no
+    stage has declared.
+    """
     if not events:
         return
-    data = [_encode(event.data).decode() for event in events]
+    for type_ in {type(event.payload) for event in events}:
+        _check(type_)
+    data = [_encode(event.payload).decode() for event in events]
     due: list[Due] = []
     for event, encoded in zip(events, data, strict=True):
         plan = await tx.plans.of(tx, event.flow_version)
@@ -128,7 +129,7 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
                     event.subject_id,
                     event.id,
                     event.at + timedelta(seconds=step.after_seconds) if step.after_seconds else event.at,
-                    _encode({**event.data, **step.options}).decode() if step.options else encoded,
+                    _merged(encoded, step.options) if step.options else encoded,
                 )
             )
     await sql.record_events(
@@ -142,6 +143,22 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
         data=data,
         **{f"due_{name}": column for name, column in _columns(due, events[0].at).items()},
     )
+
+
+def _check(type_: type[Payload]) -> None:
+    """A type that nobody has declared could be written, and neither followed nor read."""
+    declared = KINDS.get(type_.kind)
+    if declared is None or declared.payload is not type_:
+        raise TypeError(
+            f"{type_.__name__} is not declared as the newest version of an event: give it a kind in its stage's events.py, and "
+            "call declare(__name__) there."
+        )
+
+
+def _merged(encoded: str, options: Mapping[str, Any]) -> str:
+    """The facts with the options of the flow, as JSON. An option stands after a fact of its name, and jsonb keeps the later one."""
+    told = _encode(options).decode()
+    return told if encoded == "{}" else f"{encoded[:-1]},{told[1:]}"
 
 
 async def enqueue(tx: Tx, due: Sequence[Due], *, at: datetime) -> None:

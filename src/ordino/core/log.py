@@ -37,8 +37,8 @@ from msgspec import Struct
 
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Fault, Invalid
-from ordino.core.events import KINDS
 from ordino.core.ids import new_id
+from ordino.core.payloads import KINDS, Payload
 from ordino.core.statements import statements
 
 sql = statements("ordino.core")
@@ -95,8 +95,8 @@ class Head(Struct, frozen=True, kw_only=True):
 
 class Logged(Struct, frozen=True, kw_only=True):
     """An event as the log has it. ``recorded_at`` is when it was written down, by the clock of the database's server (null for
-    events from before the log); ``at`` is when it happened. ``data`` holds its facts. ``cursor`` is where a reader stands who has
-    read it.
+    events from before the log); ``at`` is when it happened. ``data`` holds its facts as JSON, and ``payload()`` as the type of its
+    kind. ``cursor`` is where a reader stands who has read it.
     """
 
     cursor: Cursor
@@ -106,6 +106,14 @@ class Logged(Struct, frozen=True, kw_only=True):
     at: datetime
     recorded_at: datetime | None
     data: dict[str, Any]
+
+    def payload(self) -> Payload:
+        """The facts, typed. Raises ``LookupError`` for a kind that no stage declares any more, ``Unavailable`` for a version that
+        this program does not know yet, and ``msgspec.ValidationError`` for facts that do not fit.
+        """
+        if self.kind not in KINDS:
+            raise LookupError(f"No stage declares the event {self.kind!r}; read its facts from `data`.")
+        return KINDS[self.kind].read(self.data)
 
 
 class Page(Struct, frozen=True, kw_only=True):

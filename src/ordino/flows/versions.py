@@ -9,7 +9,8 @@ from msgspec import Struct
 from ordino.core import kept
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
-from ordino.core.events import KINDS, Plan, Plans
+from ordino.core.events import Plan, Plans
+from ordino.core.payloads import KINDS
 from ordino.core.reactions import registry
 from ordino.core.statements import statements
 from ordino.flows.document import Flow, Vocabulary, packaged, parse

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from asyncpg import Record
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 from msgspec.structs import replace
 
 from ordino.catalog.codes import sku_ids
@@ -23,6 +23,7 @@ from ordino.core.statements import statements
 from ordino.core.times import NEEDS_OFFSET, Instant
 from ordino.inventory import holds, ledger, named, shortfalls
 from ordino.inventory.detail import Lot, Serials, tracked
+from ordino.inventory.events import StockReceived, Variance, VarianceFound
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 
@@ -301,10 +302,10 @@ async def _tell_variance(
             lost[key] = lost.get(key, 0) - move.on_hand_delta
     if lost:
         most = sorted(lost, key=lambda key: -lost[key])[:VARIANCES_TOLD]
-        told = [{"sku_id": key[0], "location_id": key[1], "quantity": lost[key]} for key in most]
+        told = [Variance(*key, lost[key]) for key in most]
         id_ = new_id(at)
-        data = {"positions": len(lost), "quantity": sum(lost.values()), "largest": told}
-        await record(tx, [Event(id_, id_, "variance_found", at, data, await tx.plans.active(tx))])
+        payload = VarianceFound(positions=len(lost), quantity=sum(lost.values()), largest=told)
+        await record(tx, [Event(id_, id_, at, payload, await tx.plans.active(tx))])
 
 
 def _time_fault(as_of: datetime, at: datetime) -> tuple[StockRefusal, str] | None:
@@ -526,12 +527,9 @@ async def _announce(tx: Tx, moves: Sequence[StockMove], cause_id: UUID, at: date
     """Units came in; ``found`` names the positions where somebody has found some that were taken to be lost."""
     arrived = sorted({move.sku_id for move in moves if move.on_hand_delta > 0})
     if arrived:
-        data: dict[str, Any] = {"sku_ids": arrived}
         found = {(m.sku_id, m.location_id) for m in moves if m.on_hand_delta > 0 and m.kind is not MoveKind.RECEIVED}
-        if found:
-            data["found"] = sorted(found)
-        version = await tx.plans.active(tx)
-        await record(tx, [Event(cause_id, cause_id, "stock_received", at, data, version)])
+        payload = StockReceived(sku_ids=arrived, found=sorted(found) if found else UNSET)
+        await record(tx, [Event(cause_id, cause_id, at, payload, await tx.plans.active(tx))])
 
 
 def _fault(change: Change, skus: dict[str, int], places: dict[str, int]) -> StockRefused | None:

@@ -17,11 +17,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import shortfalls
 from ordino.inventory.detail import Key, is_over, tracked
+from ordino.inventory.events import LotExpiredReserved
 from ordino.inventory.model import MoveKind, Part, StockMove
 from ordino.network.facts import facts
 
@@ -30,10 +31,6 @@ CONDITION = "expired"
 AT_ONCE = 1000
 STAY = frozenset({MoveKind.PICKED, MoveKind.SHIPPED, MoveKind.SENT, MoveKind.RESERVED, MoveKind.HELD})
 """Kinds of moves that neither free units of a shelf nor bring any."""
-
-declare(
-    lot_expired_reserved="A lot is past its date, and orders hold units of it that no good unit of the position covers."
-)
 
 
 class Expired(NamedTuple):
@@ -155,8 +152,8 @@ async def _tell(tx: Tx, held: Sequence[tuple[Key, str, int]], at: datetime) -> N
     version = await tx.plans.active(tx)
     events = []
     for (key, lot, quantity), event_id in zip(held, new_ids(at, len(held)), strict=True):
-        data = {"sku_id": key[0], "location_id": key[1], "lot": lot, "quantity": quantity}
-        events.append(Event(event_id, event_id, "lot_expired_reserved", at, data, version))
+        payload = LotExpiredReserved(sku_id=key[0], location_id=key[1], lot=lot, quantity=quantity)
+        events.append(Event(event_id, event_id, at, payload, version))
     await record(tx, events)
 
 

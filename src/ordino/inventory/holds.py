@@ -24,11 +24,12 @@ from ordino.catalog.retired import retired
 from ordino.core.codes import Code, LongCode
 from ordino.core.database import Raced, Tx
 from ordino.core.errors import NotFound
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger
+from ordino.inventory.events import HoldExpired, HoldReleased, UnitsHeld
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.rules import Position
 from ordino.inventory.shelf import Shelf, must_hold, on_shelf
@@ -40,12 +41,6 @@ MAX_MINUTES = 7 * 24 * 60
 MAX_LINES = 500
 MAX_UNITS = 10**9
 EXPIRED_AT_ONCE = 1000
-
-declare(
-    units_held="Units are held for a cart.",
-    hold_released="Units that were held for a cart are free again.",
-    hold_expired="A cart's hold has expired, and its units are free again.",
-)
 
 Minutes = Annotated[int, Meta(ge=1, le=MAX_MINUTES)]
 
@@ -244,7 +239,7 @@ async def change(tx: Tx, changes: Sequence[HoldChange], *, at: datetime) -> list
 async def release(tx: Tx, hold_ids: Sequence[UUID], *, at: datetime) -> list[Released | HoldRefused]:
     """One outcome a hold, in order. What was let go or has expired before is answered alike."""
     found = await _lock(tx, hold_ids)
-    await _end(tx, [hold_id for hold_id, row in found.items() if row["ended_at"] is None], at, "hold_released")
+    await _end(tx, [hold_id for hold_id, row in found.items() if row["ended_at"] is None], at, HoldReleased)
     outcomes: list[Released | HoldRefused] = []
     for hold_id in hold_ids:
         row = found.get(hold_id)
@@ -262,7 +257,7 @@ async def release(tx: Tx, hold_ids: Sequence[UUID], *, at: datetime) -> list[Rel
 async def expire(tx: Tx, since: datetime, at: datetime) -> None:
     """Holds whose time is over let go."""
     rows = await sql.expired_holds(tx, at=at, limit=EXPIRED_AT_ONCE)
-    await _end(tx, [row["hold_id"] for row in rows], at, "hold_expired")
+    await _end(tx, [row["hold_id"] for row in rows], at, HoldExpired)
 
 
 class Lapsed(Struct, frozen=True):
@@ -301,7 +296,7 @@ async def lock_lapsed(tx: Tx, sku_ids: Collection[int], *, at: datetime, beside:
 
 async def let_lapse(tx: Tx, lapsed: Lapsed, *, at: datetime) -> None:
     """Free what these holds have. Their positions must be held where others are held with them."""
-    await _end(tx, list(lapsed.units), at, "hold_expired")
+    await _end(tx, list(lapsed.units), at, HoldExpired)
 
 
 async def lapse_and_hold(tx: Tx, sku_ids: Collection[int], *, at: datetime, beside: Collection[UUID] = ()) -> Lapsed:
@@ -687,8 +682,8 @@ async def _write(
     version = await tx.plans.active(tx)
     events, moves = [], []
     for wish, units, event_id in zip(wishes, granted, new_ids(at, len(wishes)), strict=True):
-        data = {"channel": wish.channel.code, "cart": wish.cart, "expires_at": wish.expires_at}
-        events.append(Event(wish.hold_id, event_id, "units_held", at, data, version))
+        payload = UnitsHeld(channel=wish.channel.code, cart=wish.cart, expires_at=wish.expires_at)
+        events.append(Event(wish.hold_id, event_id, at, payload, version))
         for sku_id, location_id in sorted({*units, *wish.had}):
             delta = units.get((sku_id, location_id), 0) - wish.had.get((sku_id, location_id), 0)
             if delta:
@@ -716,7 +711,7 @@ async def _write(
     await ledger.post(tx, moves, at=at, keep=keep, guarded=not held)
 
 
-async def _end(tx: Tx, hold_ids: Sequence[UUID], at: datetime, kind: str) -> None:
+async def _end(tx: Tx, hold_ids: Sequence[UUID], at: datetime, end: type[HoldReleased | HoldExpired]) -> None:
     """Holds that are locked and open let go of everything."""
     if not hold_ids:
         return
@@ -726,8 +721,7 @@ async def _end(tx: Tx, hold_ids: Sequence[UUID], at: datetime, kind: str) -> Non
     events, moves = [], []
     for hold_id, event_id in zip(hold_ids, new_ids(at, len(hold_ids)), strict=True):
         freed = units.get(hold_id, {})
-        data = {"sku_ids": sorted({sku_id for sku_id, _ in freed})}
-        events.append(Event(hold_id, event_id, kind, at, data, version))
+        events.append(Event(hold_id, event_id, at, end(sku_ids=sorted({sku_id for sku_id, _ in freed})), version))
         moves += let_go(hold_id, freed, event_id)
     await record(tx, events)
     await ledger.post(tx, moves, at=at)

@@ -16,11 +16,6 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordino.core.events import declare
-
-declare(stock_received="Units arrived or were found.")
-
-
 LACKS_STOCK = {"out_of_stock": 409, "too_few": 409, "reserved": 409}
 """The reasons of refusals for lack of stock, with the HTTP status that answers each: the request is sound, but what is there now is
 too little for it.

@@ -19,19 +19,14 @@ from msgspec import Meta, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, NotFound
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
 from ordino.inventory.detail import tracked
+from ordino.inventory.events import ShortfallClosed, ShortfallFound, StockReceived
 from ordino.inventory.model import MoveKind, StockMove
 
 sql = statements("ordino.inventory")
-
-declare(
-    shortfall_found="Fewer units are there than orders hold: promises are at risk.",
-    variance_found="A count found less than there should be.",
-    shortfall_closed="A person has closed a shortfall.",
-)
 
 Key = tuple[int, int]
 
@@ -79,8 +74,8 @@ async def note(tx: Tx, missing: Mapping[Key, int], *, at: datetime, document: st
         version = await tx.plans.active(tx)
         events = []
         for (key, units), event_id in zip(grown.items(), new_ids(at, len(grown)), strict=True):
-            data = {"sku_id": key[0], "location_id": key[1], "quantity": units, "document": document}
-            events.append(Event(there[key]["shortfall_id"], event_id, "shortfall_found", at, data, version))
+            payload = ShortfallFound(sku_id=key[0], location_id=key[1], quantity=units, document=document)
+            events.append(Event(there[key]["shortfall_id"], event_id, at, payload, version))
         await record(tx, events)
     return {key: there[key]["shortfall_id"] for key, units in missing.items() if units}
 
@@ -163,15 +158,15 @@ async def close(tx: Tx, shortfall_id: UUID, closure: Closure, *, at: datetime) -
             "or receive other units; the shortfall closes by itself."
         )
     await sql.recover_shortfall(tx, shortfall_id=shortfall_id, at=at)
-    data = {"reason": closure.reason, "recovered": row["open"], "actor": tx.actor}
+    closed = ShortfallClosed(reason=closure.reason, recovered=row["open"], actor=tx.actor)
     event_id, found_id = new_ids(at, 2)
     version = await tx.plans.active(tx)
-    found = {"sku_ids": [row["sku_id"]], "found": [(row["sku_id"], row["location_id"])]}
+    found = StockReceived(sku_ids=[row["sku_id"]], found=[(row["sku_id"], row["location_id"])])
     await record(
         tx,
         [
-            Event(shortfall_id, event_id, "shortfall_closed", at, data, version),
-            Event(found_id, found_id, "stock_received", at, found, version),
+            Event(shortfall_id, event_id, at, closed, version),
+            Event(found_id, found_id, at, found, version),
         ],
     )
     return Closed(shortfall_id, row["open"])

@@ -17,22 +17,17 @@ from msgspec import Struct
 from ordino.catalog.kits import kits
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
 from ordino.core.statements import statements
 from ordino.inventory.availability import look, reach, reach_of
+from ordino.inventory.events import StockBack, StockLow, StockOut
 from ordino.inventory.rules import RuleKind, book
 from ordino.network.facts import facts
 
 sql = statements("ordino.inventory")
 core_sql = statements("ordino.core")
 AT_ONCE = 20_000
-
-declare(
-    stock_low="What a network has of a SKU has come down to its low-stock level.",
-    stock_out="A network has nothing left of a SKU.",
-    stock_back="A network has something of a SKU again.",
-)
 
 
 class Change(Struct, frozen=True):
@@ -41,6 +36,10 @@ class Change(Struct, frozen=True):
     sku: str
     available: int
     changed_at: datetime
+
+
+Told = tuple[type[StockOut | StockBack | StockLow], int, int, int]
+"""What is told of a SKU: the event, the SKU's id, the network's id, and the units that are available."""
 
 
 class Scarce(Struct, frozen=True):
@@ -89,7 +88,7 @@ async def _compare(tx: Tx, sku_ids: Sequence[int], at: datetime) -> None:
     levels = await book(tx, sku_ids, kinds=[RuleKind.LOW_STOCK])
     was = {(row["sku_id"], row["network_id"]): row for row in await sql.published_of(tx, sku_ids=sku_ids)}
     rows: list[tuple[int, int, int, bool]] = []
-    told: list[tuple[str, int, int, int]] = []
+    told: list[Told] = []
     for serving in known.networks.values():
         whose = reach(known, serving, None, at)
         for sku_id in sku_ids:
@@ -106,11 +105,11 @@ async def _compare(tx: Tx, sku_ids: Sequence[int], at: datetime) -> None:
             if before is None:
                 continue
             if units == 0 and had:
-                told.append(("stock_out", sku_id, serving.network_id, units))
+                told.append((StockOut, sku_id, serving.network_id, units))
             elif units and not had:
-                told.append(("stock_back", sku_id, serving.network_id, units))
+                told.append((StockBack, sku_id, serving.network_id, units))
             if low and not was_low and units:
-                told.append(("stock_low", sku_id, serving.network_id, units))
+                told.append((StockLow, sku_id, serving.network_id, units))
     if rows:
         columns = [list(column) for column in zip(*rows, strict=True)]
         names = ("sku_ids", "network_ids", "available", "low")
@@ -119,13 +118,18 @@ async def _compare(tx: Tx, sku_ids: Sequence[int], at: datetime) -> None:
         await _tell(tx, told, {n.network_id: n.code for n in known.networks.values()}, at)
 
 
-async def _tell(tx: Tx, told: Sequence[tuple[str, int, int, int]], networks: Mapping[int, str], at: datetime) -> None:
+async def _tell(
+    tx: Tx,
+    told: Sequence[Told],
+    networks: Mapping[int, str],
+    at: datetime,
+) -> None:
     codes = {row["sku_id"]: row["code"] for row in await sql.codes_of(tx, sku_ids=[sku_id for _, sku_id, _, _ in told])}
     version = await tx.plans.active(tx)
     events = []
-    for (kind, sku_id, network_id, units), event_id in zip(told, new_ids(at, len(told)), strict=True):
-        data = {"sku": codes[sku_id], "sku_ids": [sku_id], "network": networks[network_id], "available": units}
-        events.append(Event(event_id, event_id, kind, at, data, version))
+    for (type_, sku_id, network_id, units), event_id in zip(told, new_ids(at, len(told)), strict=True):
+        payload = type_(sku=codes[sku_id], sku_ids=[sku_id], network=networks[network_id], available=units)
+        events.append(Event(event_id, event_id, at, payload, version))
     await record(tx, events)
 
 

@@ -20,10 +20,11 @@ from msgspec import Meta, Struct
 
 from ordino.catalog.codes import sku_ids
 from ordino.catalog.kits import kits
+from ordino.core import payloads
 from ordino.core.codes import Code
 from ordino.core.database import Raced, Tx
 from ordino.core.errors import Fault, NotFound
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
@@ -31,6 +32,14 @@ from ordino.core.times import Instant, expected_fault
 from ordino.inventory import detail, holds, ledger, named
 from ordino.inventory.adjust import Document
 from ordino.inventory.detail import Serials
+from ordino.inventory.events import (
+    StockReceived,
+    TransferCancelled,
+    TransferReceived,
+    TransferRequested,
+    TransferSent,
+    TransferUnits,
+)
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
@@ -50,13 +59,6 @@ STANDS = {
     "cancelled": "The transfer was cancelled.",
 }
 """What a transfer's status says, as a sentence."""
-
-declare(
-    transfer_requested="Units are to go to another location, and are reserved until they do.",
-    transfer_sent="Units are in transit to another location.",
-    transfer_received="Units have come from another location, and what differs is told.",
-    transfer_cancelled="Units stay where they are.",
-)
 
 Units = Annotated[int, Meta(ge=1, le=MAX_UNITS)]
 
@@ -235,8 +237,9 @@ async def request(tx: Tx, transfers: Sequence[NewTransfer], *, at: datetime) -> 
                     reserved_delta=line.quantity
                 )
             )
-        data = {"origin": wanted.origin, "destination": wanted.destination, "lines": wanted.lines}
-        events.append(Event(transfer_id, event_id, "transfer_requested", at, data, version))
+        units = [TransferUnits(line.sku, line.quantity) for line in wanted.lines]
+        payload = TransferRequested(origin=wanted.origin, destination=wanted.destination, lines=units)
+        events.append(Event(transfer_id, event_id, at, payload, version))
         granted.append((transfer_id, wanted))
         outcomes.append(TransferDone(transfer_id, "requested"))
     if granted:
@@ -329,7 +332,7 @@ async def ship(tx: Tx, shipments: Sequence[Shipment], *, at: datetime) -> list[O
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
-        event_id = desk.tell(shipment.transfer_id, "transfer_sent", sent)
+        event_id = desk.tell(shipment.transfer_id, TransferSent, sent)
         row = desk.rows[shipment.transfer_id]
         for line_no, quantity in sent.items():
             desk.move(shipment.transfer_id, line_no, open=-quantity, in_transit=quantity)
@@ -385,7 +388,7 @@ async def receive(tx: Tx, arrivals: Sequence[Arrival], *, at: datetime) -> list[
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
-        event_id = desk.tell(arrival.transfer_id, "transfer_received", {n: sum(units) for n, units in came.items()})
+        event_id = desk.tell(arrival.transfer_id, TransferReceived, {n: sum(units) for n, units in came.items()})
         row = desk.rows[arrival.transfer_id]
         for line_no, (fine, broken, surplus) in came.items():
             units, line = fine + broken, lines[line_no]
@@ -420,7 +423,7 @@ async def cancel(tx: Tx, transfer_ids: Sequence[UUID], *, at: datetime) -> list[
         if refusal is not None:
             desk.outcomes[index] = refusal
             continue
-        event_id = desk.tell(transfer_id, "transfer_cancelled", left)
+        event_id = desk.tell(transfer_id, TransferCancelled, left)
         row = desk.rows[transfer_id]
         for line_no, quantity in left.items():
             desk.move(transfer_id, line_no, open=-quantity, cancelled=quantity)
@@ -659,10 +662,15 @@ class _Desk:
         if keys:
             self.shelves = await detail.shelves_of(self._tx, sorted(keys), at=self._at)
 
-    def tell(self, transfer_id: UUID, kind: str, units: Mapping[int, int]) -> UUID:
+    def tell(
+        self,
+        transfer_id: UUID,
+        what: type[TransferSent | TransferReceived | TransferCancelled],
+        units: Mapping[int, int],
+    ) -> UUID:
         event_id = new_id(self._at)
-        data = {"lines": [{"line_no": n, "quantity": quantity} for n, quantity in units.items()]}
-        self._events.append(Event(transfer_id, event_id, kind, self._at, data, self._version))
+        payload = what(lines=[payloads.Units(n, quantity) for n, quantity in units.items()])
+        self._events.append(Event(transfer_id, event_id, self._at, payload, self._version))
         return event_id
 
     def move(self, transfer_id: UUID, line_no: int, **deltas: int) -> None:
@@ -687,7 +695,7 @@ class _Desk:
             await sql.expect_transfers(tx, transfer_ids=list(self.expected), expected=list(self.expected.values()))
         if self.arrived:
             id_ = new_id(at)
-            self._events.append(Event(id_, id_, "stock_received", at, {"sku_ids": sorted(self.arrived)}, self._version))
+            self._events.append(Event(id_, id_, at, StockReceived(sku_ids=sorted(self.arrived)), self._version))
         await record(tx, self._events)
         await ledger.post(tx, self.moves, at=at)
         for (event_id, transfer_id, line_no), sku_id in self.lost.items():

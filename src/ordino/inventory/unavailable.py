@@ -23,6 +23,7 @@ from ordino.core.statements import statements
 from ordino.inventory import expiry, holds, ledger, named
 from ordino.inventory.adjust import MAX_UNITS, Document, StockRefusal, StockRefused
 from ordino.inventory.detail import Lot, Serials
+from ordino.inventory.events import StockReceived
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 
@@ -130,8 +131,8 @@ async def _move(kind: MoveKind, tx: Tx, items: Sequence[SetAside], *, at: dateti
     if desk is not None:
         await named.know_lots(tx, desk.lots, at=at)
     if kind is MoveKind.RESTORED and moves:
-        data = {"sku_ids": sorted({move.sku_id for move in moves})}
-        await record(tx, [Event(cause_id, cause_id, "stock_received", at, data, await tx.plans.active(tx))])
+        payload = StockReceived(sku_ids=sorted({move.sku_id for move in moves}))
+        await record(tx, [Event(cause_id, cause_id, at, payload, await tx.plans.active(tx))])
     await ledger.post(tx, moves, at=at)
     return [outcome for outcome in outcomes if outcome is not None]
 

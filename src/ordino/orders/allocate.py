@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Units
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
@@ -22,6 +23,7 @@ from ordino.inventory.waiting import Waiter
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.asking import asked_of
+from ordino.orders.events import OrderAllocated
 from ordino.orders.exceptions import give_up
 from ordino.orders.model import LineRow, OrderRow, State, UnitMove
 from ordino.orders.servable import judge_short
@@ -200,8 +202,8 @@ async def _write(
             UnitMove(order.order_id, line_no, State.BACKORDERED, State.ALLOCATED, quantity, event_id)
             for line_no, quantity in by_line.items()
         ]
-        data = {"lines": [{"line_no": n, "quantity": q} for n, q in by_line.items()]}
-        events.append(Event(order.order_id, event_id, "order_allocated", at, data, order.flow_version))
+        payload = OrderAllocated(lines=[Units(n, q) for n, q in by_line.items()])
+        events.append(Event(order.order_id, event_id, at, payload, order.flow_version))
         events += endangered(decision, order.told_at, order.ship_by_at, order.flow_version, at=at)
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")
     await sql.add_allocations(

@@ -7,7 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from ordino.core.events import Event
+from ordino.core.payloads import Units
 from ordino.orders import value
+from ordino.orders.events import RefundRequested, UnitsCancelled
 from ordino.orders.model import LineRow, OrderRow, ShippingMove, State, UnitMove
 
 
@@ -63,18 +65,22 @@ class CalledOff:
             units[move.line_no] = units.get(move.line_no, 0) + move.quantity
         return units
 
-    def listed(self) -> list[dict[str, int]]:
+    def listed(self) -> list[Units]:
         """The units as events have them."""
-        return [{"line_no": line_no, "quantity": units} for line_no, units in sorted(self.units().items())]
+        return [Units(line_no, units) for line_no, units in sorted(self.units().items())]
 
     def events(self, refund_id: UUID, at: datetime) -> Iterator[Event]:
         """That the units are cancelled, with what is no longer owed and what is given back; and the wish for a refund, if there is
         something to give back.
         """
         order_id, version = self.order.order_id, self.order.flow_version
-        told = {"amount_minor": self.amount_minor, "given_back_minor": self.refund_minor}
-        data = {"lines": self.listed(), "reason": self.reason, **told}
-        yield Event(order_id, self.cause_id, "units_cancelled", at, data, version)
+        cancelled = UnitsCancelled(
+            lines=self.listed(),
+            reason=self.reason,
+            amount_minor=self.amount_minor,
+            given_back_minor=self.refund_minor,
+        )
+        yield Event(order_id, self.cause_id, at, cancelled, version)
         if self.refund_minor:
-            data = {"refund_minor": self.refund_minor, "reason": "units_cancelled", "cause_id": self.cause_id}
-            yield Event(order_id, refund_id, "refund_requested", at, data, version)
+            refund = RefundRequested(refund_minor=self.refund_minor, reason=UnitsCancelled.kind, cause_id=self.cause_id)
+            yield Event(order_id, refund_id, at, refund, version)

@@ -20,11 +20,13 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Units
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity, ledger, notes
 from ordino.orders.called_off import CalledOff
+from ordino.orders.events import CancellationWanted
 from ordino.orders.model import MAX_QUANTITY, AllocationRow, LineRow, OrderRow, ShippingMove, State, UnitMove
 from ordino.orders.notes import About, NewNote, Note
 
@@ -230,8 +232,10 @@ async def _write(
             events += called_off.events(refund_id, at)
         if wanted:
             wishes += [(order_id, w.line_no, w.quantity) for w in wanted]
-            data = {"lines": wanted, "reason": cancellation.reason}
-            events.append(Event(order_id, wish_id, "cancellation_wanted", at, data, order.flow_version))
+            payload = CancellationWanted(
+                lines=[Units(w.line_no, w.quantity) for w in wanted], reason=cancellation.reason
+            )
+            events.append(Event(order_id, wish_id, at, payload, order.flow_version))
         said.append(
             NewNote(
                 order_id=order_id,

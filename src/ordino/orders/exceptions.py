@@ -26,6 +26,7 @@ from ordino.inventory import waiting
 from ordino.network.facts import facts
 from ordino.orders import ledger, notes
 from ordino.orders.cancel import Cancellation, LineCancellation, cancel
+from ordino.orders.events import ExceptionCleared, ExceptionResolved, NotServable, SourcingGivenUp
 from ordino.orders.model import LineRow, OrderRow
 from ordino.orders.notes import About, NewNote, Note
 
@@ -108,12 +109,15 @@ async def give_up(tx: Tx, lines: Sequence[LineRow], orders: Mapping[UUID, OrderR
         tx,
         [
             Event(
-                row["order_id"], new_id(at), "sourcing_given_up", at,
-                {"line_no": row["line_no"], "exception_id": row["exception_id"]}, orders[row["order_id"]].flow_version,
+                row["order_id"],
+                new_id(at),
+                at,
+                SourcingGivenUp(line_no=row["line_no"], exception_id=row["exception_id"]),
+                orders[row["order_id"]].flow_version,
             )
             for row in rows
         ],
-    )  # fmt: skip
+    )
 
 
 async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, beside: Collection[UUID] = (), at: datetime) -> None:
@@ -138,9 +142,11 @@ async def found(tx: Tx, positions: Sequence[tuple[int, int]], *, beside: Collect
     )
     events = []
     for row in over:
-        data = {"exception_id": row["exception_id"], "line_no": row["line_no"], "action": "retry", "reason": FOUND_CODE}
+        payload = ExceptionResolved(
+            exception_id=row["exception_id"], line_no=row["line_no"], action="retry", reason=FOUND_CODE
+        )
         version = orders[row["order_id"]].flow_version
-        events.append(Event(row["order_id"], new_id(at), "exception_resolved", at, data, version))
+        events.append(Event(row["order_id"], new_id(at), at, payload, version))
     await record(tx, events)
 
 
@@ -177,11 +183,11 @@ async def resolve(tx: Tx, exception_id: UUID, wish: Resolve, *, at: datetime) ->
     await sql.resolve_exception(
         tx, order_id=order_id, exception_id=exception_id, resolution=wish.action, resolved_by=tx.actor, at=at
     )
-    data = {"exception_id": exception_id, "line_no": line_no, "action": wish.action, "reason": wish.reason}
+    payload = ExceptionResolved(exception_id=exception_id, line_no=line_no, action=wish.action, reason=wish.reason)
     event_id = new_id(at)
     note = NewNote(order_id=order_id, note_id=event_id, about=About.EXCEPTION, text=wish.note)
     await notes.write(tx, [note], at=at)
-    await record(tx, [Event(order_id, event_id, "exception_resolved", at, data, orders[order_id].flow_version)])
+    await record(tx, [Event(order_id, event_id, at, payload, orders[order_id].flow_version)])
     if wish.action == "retry" and kind == LOCATION_CLOSED:
         told = f'{{"location_id": {place}}}'
         await enqueue(tx, [Due("reject_closed", order_id, exception_id, at, told)], at=at)
@@ -214,9 +220,11 @@ async def _units(tx: Tx, kind: str, order_id: UUID, line_no: int | None, place: 
 
 
 async def open_line_exceptions(
-    tx: Tx, kind: str, lines: Mapping[tuple[UUID, int], str], orders: Mapping[UUID, OrderRow], *, at: datetime
+    tx: Tx, lines: Mapping[tuple[UUID, int], str], orders: Mapping[UUID, OrderRow], *, at: datetime
 ) -> None:
-    """One of this kind for each line that has none open: (order id, line number) -> what it says. The orders must be locked."""
+    """Nothing can serve these lines: (order id, line number) -> why. Each gets an exception, unless it has one of this kind that is
+    open. The orders must be locked.
+    """
     if not lines:
         return
     rows = await sql.open_exceptions(
@@ -225,14 +233,14 @@ async def open_line_exceptions(
         order_ids=[order_id for order_id, _ in lines],
         line_nos=[line_no for _, line_no in lines],
         details=list(lines.values()),
-        kind=kind,
+        kind=NOT_SERVABLE,
         at=at,
     )
     events = []
     for row in rows:
         order_id, line_no = row["order_id"], row["line_no"]
-        data = {"line_no": line_no, "exception_id": row["exception_id"], "why": lines[order_id, line_no]}
-        events.append(Event(order_id, new_id(at), kind, at, data, orders[order_id].flow_version))
+        payload = NotServable(line_no=line_no, exception_id=row["exception_id"], why=lines[order_id, line_no])
+        events.append(Event(order_id, new_id(at), at, payload, orders[order_id].flow_version))
     await record(tx, events)
 
 
@@ -245,7 +253,11 @@ async def clear(tx: Tx, over: Sequence[tuple[UUID, UUID]], orders: Mapping[UUID,
     )
     events = []
     for row in rows:
-        data = {name: row[name] for name in ("exception_id", "line_no", "fulfillment_order_id", "shipment_id")}
-        version = orders[row["order_id"]].flow_version
-        events.append(Event(row["order_id"], new_id(at), "exception_cleared", at, data, version))
+        payload = ExceptionCleared(
+            exception_id=row["exception_id"],
+            line_no=row["line_no"],
+            fulfillment_order_id=row["fulfillment_order_id"],
+            shipment_id=row["shipment_id"],
+        )
+        events.append(Event(row["order_id"], new_id(at), at, payload, orders[row["order_id"]].flow_version))
     await record(tx, events)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
@@ -26,6 +26,7 @@ from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import Closed, NetworkFacts
 from ordino.orders import capacity, ledger
 from ordino.orders.allocate import requests_of
+from ordino.orders.events import OrderResourced, UnitsKept
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, OrderRow
 from ordino.orders.told import endangered
@@ -39,8 +40,6 @@ sql = statements("ordino.orders")
 sourcing_sql = statements("ordino.sourcing")
 _encode = msgspec.json.Encoder().encode
 REASON = "location_closed"
-
-declare(units_kept="Units stay allocated to a location that is closed, because no other one can supply them.")
 
 
 class Left(Struct, frozen=True):
@@ -188,12 +187,12 @@ async def _write(
                 rows.append((order.order_id, part.line_no, leg.location_id, part.sku_id, part.quantity, *dates))
                 move(order.order_id, part.line_no, leg.location_id, part.quantity)
         was = sorted({location_id for order_id, _, location_id in taken if order_id == order.order_id})
-        data = {
-            "from": [network.locations[n].code for n in was],
-            "to": sorted({network.locations[leg.location_id].code for leg in decision.legs}),
-            "why": "; ".join(network.why_shut(n, order.channel_id, at) for n in was),
-        }
-        events.append(Event(order.order_id, ids[order.order_id], "order_resourced", at, data, order.flow_version))
+        payload = OrderResourced(
+            from_=[network.locations[n].code for n in was],
+            to=sorted({network.locations[leg.location_id].code for leg in decision.legs}),
+            why="; ".join(network.why_shut(n, order.channel_id, at) for n in was),
+        )
+        events.append(Event(order.order_id, ids[order.order_id], at, payload, order.flow_version))
         events += endangered(decision, order.told_at, order.ship_by_at, order.flow_version, at=at)
     await ledger.take_allocations(tx, {key: (units, 0) for key, units in taken.items()})
     await capacity.give_back(tx, network, list(ids))
@@ -239,11 +238,11 @@ async def _keep(
     for order_id, parts in told.items():
         channel_id = orders[order_id].channel_id
         places = sorted({n for _, n in parts})
-        data = {
-            "lines": sorted({line_no for line_no, _ in parts}),
-            "locations": [network.locations[n].code for n in places],
-            "why": "; ".join(network.why_shut(n, channel_id, at) for n in places)
+        payload = UnitsKept(
+            lines=sorted({line_no for line_no, _ in parts}),
+            locations=[network.locations[n].code for n in places],
+            why="; ".join(network.why_shut(n, channel_id, at) for n in places)
             + ". No other location can supply the units; they stay where their stock is until it opens again.",
-        }
-        events.append(Event(order_id, new_id(at), "units_kept", at, data, orders[order_id].flow_version))
+        )
+        events.append(Event(order_id, new_id(at), at, payload, orders[order_id].flow_version))
     await record(tx, events)

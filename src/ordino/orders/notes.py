@@ -20,6 +20,7 @@ from ordino.core.events import Event, record
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
 from ordino.orders import ledger
+from ordino.orders.events import NotesErased
 
 sql = statements("ordino.orders")
 Note = Annotated[
@@ -97,6 +98,6 @@ async def erase(tx: Tx, order_id: UUID, *, at: datetime) -> Erased:
         raise NotFound(f"There is no order {order_id}.")
     erased = len(await sql.erase_notes(tx, order_id=order_id))
     if erased:
-        data = {"notes": erased}
-        await record(tx, [Event(order_id, new_id(at), "notes_erased", at, data, orders[order_id].flow_version)])
+        payload = NotesErased(notes=erased)
+        await record(tx, [Event(order_id, new_id(at), at, payload, orders[order_id].flow_version)])
     return Erased(order_id=order_id, notes=erased)

@@ -13,16 +13,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ordino.core.database import Tx
 from ordino.core.errors import NotYet, OrdinoError, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Payload, payload_of
 from ordino.core.reactions import Effect, Task
 from ordino.core.secret import Secret
 from ordino.core.statements import statements
 from ordino.orders import answers, ledger
+from ordino.orders.events import PaymentAuthorized, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentVoided
 from ordino.orders.model import PaymentMove, PaymentMoveKind
 from ordino.orders.providers import Approved, Capture, Declined, PaymentCall, providers
 
@@ -155,13 +157,13 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         orders = await ledger.lock(tx, [task.subject_id for task, _ in answered])
         told = [_told(task, verb, kind, request.asked, answer) for task, (request, answer) in answered]
         moves = [one.move for one in told if one.move is not None]
-        happened = [(one.order_id, name, data) for one in told for name, data in one.events]
+        happened = [(one.order_id, payload) for one in told for payload in one.events]
         await ledger.move_money(tx, moves, at=at)
         if used := sorted({move.order_id for move in moves} & _with_tokens(answered)):
             await sql.forget_tokens(tx, order_ids=used)
         events = [
-            Event(order_id, id, name, at, data, orders[order_id].flow_version)
-            for id, (order_id, name, data) in zip(new_ids(at, len(happened)), happened, strict=True)
+            Event(order_id, id, at, payload, orders[order_id].flow_version)
+            for id, (order_id, payload) in zip(new_ids(at, len(happened)), happened, strict=True)
         ]
         await record(tx, events)
 
@@ -173,27 +175,33 @@ class _Told(Struct, frozen=True, kw_only=True):
 
     order_id: UUID
     move: PaymentMove | None
-    events: list[tuple[str, dict[str, Any]]]
+    events: list[Payload]
 
 
 def _told(task: Task, verb: str, kind: PaymentMoveKind, asked: PaymentCall, answer: Approved | Declined) -> _Told:
     """A provider that approves less than was asked has declined the rest."""
     if isinstance(answer, Declined):
-        events = [_declined(verb, asked.amount_minor, answer)]
-        return _Told(order_id=task.subject_id, move=None, events=events)
+        declined = _declined(verb, asked.amount_minor, answer)
+        return _Told(order_id=task.subject_id, move=None, events=[declined])
     amount = asked.amount_minor if answer.amount_minor is None else answer.amount_minor
     move = PaymentMove(task.subject_id, task.event_id, kind, amount, answer.reference) if amount else None
-    events = [(f"payment_{kind}", {"amount_minor": amount, "reference": answer.reference or None})]
+    events: list[Payload] = [_MOVED[kind](amount_minor=amount, reference=answer.reference or None)]
     if rest := asked.amount_minor - amount:
         events.append(_declined(verb, rest, Declined("partially_approved")))
     return _Told(order_id=task.subject_id, move=move, events=events)
 
 
-def _declined(verb: str, amount_minor: int, answer: Declined) -> tuple[str, dict[str, Any]]:
-    data: dict[str, Any] = {"amount_minor": amount_minor, "reason": answer.code, "of": verb}
-    if answer.sentence:
-        data["sentence"] = answer.sentence
-    return "payment_declined", data
+_MOVED: dict[PaymentMoveKind, type[PaymentAuthorized | PaymentCaptured | PaymentVoided | PaymentRefunded]] = {
+    PaymentMoveKind.AUTHORIZED: PaymentAuthorized,
+    PaymentMoveKind.CAPTURED: PaymentCaptured,
+    PaymentMoveKind.VOIDED: PaymentVoided,
+    PaymentMoveKind.REFUNDED: PaymentRefunded,
+}
+
+
+def _declined(verb: str, amount_minor: int, answer: Declined) -> PaymentDeclined:
+    sentence = answer.sentence or UNSET
+    return PaymentDeclined(amount_minor=amount_minor, reason=answer.code, of=verb, sentence=sentence)
 
 
 def _with_tokens(answered: Sequence[tuple[Task, tuple[Call, Any]]]) -> set[UUID]:
@@ -246,7 +254,7 @@ def _to_authorize(task: Task, payment: Any, worth_minor: int, queued: bool) -> i
 
 def _to_capture(task: Task, payment: Any, worth_minor: int, queued: bool) -> int | OrdinoError:
     """What the shipment's event says it charges."""
-    amount = int(task.data["amount_minor"])
+    amount = payload_of(task, _Amount).amount_minor
     if amount and payment["authorized_minor"] == 0:
         if queued:
             return NotYet("The payment is being authorized; the shipment is charged after that.")
@@ -258,7 +266,7 @@ def _to_void(task: Task, payment: Any, worth_minor: int, queued: bool) -> int | 
     """What the cancelled units were worth, once it is authorized."""
     if payment["authorized_minor"] == 0 and queued:
         return NotYet("The payment is being authorized; what was cancelled is voided after that.")
-    return int(task.data["amount_minor"])
+    return payload_of(task, _Amount).amount_minor
 
 
 def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int | OrdinoError:
@@ -269,7 +277,19 @@ def _to_refund(task: Task, payment: Any, worth_minor: int, queued: bool) -> int 
 
 
 def _refund_minor(task: Task) -> int:
-    return int(task.data["refund_minor"])
+    return payload_of(task, _Refund).refund_minor
+
+
+class _Amount(Struct, frozen=True):
+    """What a charge or a void is told, by whatever event it follows."""
+
+    amount_minor: int
+
+
+class _Refund(Struct, frozen=True):
+    """What a refund is told, by whatever event it follows."""
+
+    refund_minor: int
 
 
 authorize = _effect("authorize", PaymentMoveKind.AUTHORIZED, _to_authorize)

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec import UNSET, Struct
 
 from ordino.catalog.kits import Parts
 from ordino.core.database import Raced, Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_id
+from ordino.core.payloads import Units
 from ordino.core.statements import statements
 from ordino.inventory import holds, waiting
 from ordino.inventory import kits as kit_ledger
@@ -25,6 +25,16 @@ from ordino.inventory.rules import Position
 from ordino.inventory.shelf import Shelf
 from ordino.network.facts import Channel, NetworkFacts
 from ordino.orders import capacity
+from ordino.orders.events import (
+    AuthorizationExceeded,
+    ConditionFailed,
+    DroppedUnits,
+    LinesDropped,
+    OrderPlaced,
+    PassedStrategy,
+    PaymentAuthorized,
+    UnitsBackordered,
+)
 from ordino.orders.model import DroppedLine, DropReason, NewOrder, NewPayment
 from ordino.orders.tenders import Tender, take_up
 from ordino.orders.told import endangered
@@ -211,48 +221,55 @@ def _waiting(plan: PlannedOrder) -> dict[waiting.Waiter, int]:
 
 def _events(plan: PlannedOrder, at: datetime) -> Iterator[Event]:
     decision = plan.decision
-    data: dict[str, Any] = {"channel": plan.channel.code, "total_minor": plan.order.total_minor}
-    short = [{"line_no": line_no, "quantity": units} for line_no, units in decision.short.items()]
-    if short:
-        data["backordered"] = short
+    short = [Units(line_no, units) for line_no, units in decision.short.items()]
+    placed = OrderPlaced(
+        channel=plan.channel.code,
+        total_minor=plan.order.total_minor,
+        backordered=short or UNSET,
+        accepted_total_minor=plan.accepted_total_minor if decision.dropped else UNSET,
+    )
+    yield Event(plan.order_id, plan.event_id, at, placed, plan.flow_version)
     if decision.dropped:
-        data["accepted_total_minor"] = plan.accepted_total_minor
-    yield Event(plan.order_id, plan.event_id, "order_placed", at, data, plan.flow_version)
-    if decision.dropped:
-        yield Event(plan.order_id, new_id(at), "lines_dropped", at, _dropped(plan), plan.flow_version)
+        yield Event(plan.order_id, new_id(at), at, _dropped(plan), plan.flow_version)
     if plan.payment is not None:
         yield from _payment_events(plan, plan.payment, at)
     if short:
-        yield Event(plan.order_id, new_id(at), "units_backordered", at, {"lines": short}, plan.flow_version)
+        yield Event(plan.order_id, new_id(at), at, UnitsBackordered(lines=short), plan.flow_version)
     if decision.endangered:
         order = plan.order
         yield from endangered(decision, order.promised_at, order.ship_by_at, plan.flow_version, at=at)
-    failed = [{"strategy": look.strategy, "why": look.passed} for look in decision.explanation.looks if look.failed]
+    failed = [PassedStrategy(look.strategy, look.passed) for look in decision.explanation.looks if look.failed]
     if failed:
-        told = {"profile": decision.explanation.profile, "strategies": failed}
-        yield Event(plan.order_id, new_id(at), "condition_failed", at, told, plan.flow_version)
+        told = ConditionFailed(profile=decision.explanation.profile, strategies=failed)
+        yield Event(plan.order_id, new_id(at), at, told, plan.flow_version)
 
 
 def _payment_events(plan: PlannedOrder, payment: NewPayment, at: datetime) -> Iterator[Event]:
     """Money that the provider holds already is authorized. What exceeds the order, because lines were dropped, is let go."""
     if payment.authorization is None:
         return
-    data = {"amount_minor": payment.authorization.amount_minor, "reference": payment.authorization.reference}
-    yield Event(plan.order_id, new_id(at), "payment_authorized", at, {**data, "taken_over": True}, plan.flow_version)
+    held = payment.authorization
+    authorized = PaymentAuthorized(amount_minor=held.amount_minor, reference=held.reference, taken_over=True)
+    yield Event(plan.order_id, new_id(at), at, authorized, plan.flow_version)
     if plan.dropped_minor:
-        surplus = {"amount_minor": plan.dropped_minor}
-        yield Event(plan.order_id, new_id(at), "authorization_exceeded", at, surplus, plan.flow_version)
+        surplus = AuthorizationExceeded(amount_minor=plan.dropped_minor)
+        yield Event(plan.order_id, new_id(at), at, surplus, plan.flow_version)
 
 
-def _dropped(plan: PlannedOrder) -> dict[str, Any]:
+def _dropped(plan: PlannedOrder) -> LinesDropped:
     """The facts of the event: the lines with their amounts and why, and what is left of the total."""
-    lines = []
-    for line in plan.dropped_lines():
-        told = {**asdict(line), "amount_minor": plan.amounts[line.line_no - 1]}
-        if line.line_no in plan.never:
-            told["detail"] = plan.never[line.line_no]
-        lines.append(told)
-    return {"lines": lines, "accepted_total_minor": plan.accepted_total_minor}
+    lines = [
+        DroppedUnits(
+            line.line_no,
+            line.sku,
+            line.quantity,
+            line.reason,
+            plan.amounts[line.line_no - 1],
+            plan.never.get(line.line_no, UNSET),
+        )
+        for line in plan.dropped_lines()
+    ]
+    return LinesDropped(lines=lines, accepted_total_minor=plan.accepted_total_minor)
 
 
 def _order_columns(planned: Sequence[PlannedOrder]) -> dict[str, Any]:

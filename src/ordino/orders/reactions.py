@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from ordino.catalog.kits import Kits, kits
 from ordino.core.database import Tx
-from ordino.core.events import Due, Event, Step, declare, enqueue, follow, record
+from ordino.core.events import Due, Event, Step, enqueue, follow, record
 from ordino.core.ids import new_id, new_ids
+from ordino.core.payloads import Units, payload_of
 from ordino.core.reactions import Task, registry
 from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
@@ -21,6 +23,7 @@ from ordino.inventory import waiting
 from ordino.orders import exceptions, ledger, look_again, payments, reevaluate, shadows, shortfalls  # noqa: F401 - some register what they do
 from ordino.orders.allocate import NIL, allocate, waiting_for
 from ordino.orders.called_off import CalledOff
+from ordino.orders.events import LostSettled
 from ordino.orders.model import LineRow, State
 
 sql = statements("ordino.orders")
@@ -29,30 +32,24 @@ SKUS_AT_ONCE = 5000
 WAITING = UUID(int=1)
 """The subject of what is done for who waits, whatever they wait for: it is queued once."""
 
-declare(
-    order_placed="An order was accepted.",
-    units_backordered="Units of a new order wait for stock.",
-    lines_dropped="Lines of a new order were dropped, because they are out of stock or cannot be shipped.",
-    ship_by_endangered="No plan ships the order by the channel's ship-by time; the best plan was taken.",
-    promise_endangered="No plan keeps the promise that the buyer was given; the best one was taken.",
-    sourcing_given_up="Units that several locations could not supply are no longer sourced, and need a person.",
-    notes_erased="What people had written about the order was erased.",
-    exception_resolved="A person has seen to an exception.",
-    condition_failed="A strategy's condition could not be evaluated on the order; the strategy was passed over.",
-    order_resourced="Units that nobody works on yet come from elsewhere: for less, or because their location is closed.",
-    exception_cleared="What an exception was about is over, without anybody's doing.",
-    order_allocated="Units that waited have found a location.",
-    units_cancelled="Units are no longer owed to the customer.",
-    cancellation_wanted="Units that the warehouse has are to be stopped.",
-    payment_authorized="The provider holds the money.",
-    payment_declined="The provider said no, to all of the amount or to the rest of it.",
-    authorization_exceeded="An authorization that was made elsewhere is for more than the order was accepted for.",
-    payment_captured="The money of a shipment was taken.",
-    payment_voided="Money that is no longer owed was let go.",
-    payment_refunded="Money went back to the customer.",
-    lost_settled="Units that were lost on the way are cancelled.",
-    refund_requested="A refund is due: of cancelled units that were charged, shipping, part of a price, or goodwill.",
-)
+
+class LinesTold(Struct, frozen=True):
+    """What a reaction is told that is about units, by whatever event it follows."""
+
+    lines: list[Units]
+
+
+class PositionTold(Struct, frozen=True):
+    """What a reaction is told that is about a SKU at a location, by whatever event it follows."""
+
+    sku_id: int
+    location_id: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.sku_id, self.location_id
+
+
 follow(refund_requested=(Step("refund"),), authorization_exceeded=(Step("void"),))
 
 registry.effect("authorize", payments.authorize)
@@ -146,7 +143,7 @@ async def forget_tokens(tx: Tx, since: datetime, at: datetime) -> None:
 @registry.reaction("source_anew")
 async def source_anew(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """Units that were promised and are not there: who holds them is sourced anew, the last placed first."""
-    await shortfalls.source_anew(tx, [(task.data["sku_id"], task.data["location_id"]) for task in tasks], at=at)
+    await shortfalls.source_anew(tx, [payload_of(task, PositionTold).key for task in tasks], at=at)
 
 
 @registry.reaction("settle_lost")
@@ -163,8 +160,8 @@ async def settle_lost(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         order_id = task.subject_id
         called_off = CalledOff(orders[order_id], lines[order_id], event_id, "lost")
         lost: dict[int, int] = defaultdict(int)
-        for units in task.data["lines"]:
-            lost[units["line_no"]] += units["quantity"]
+        for units in payload_of(task, LinesTold).lines:
+            lost[units.line_no] += units.quantity
         for line_no, quantity in lost.items():
             if taken := min(quantity, lines[order_id][line_no].shipped):
                 called_off.take(line_no, State.SHIPPED, taken)
@@ -173,7 +170,7 @@ async def settle_lost(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
         shipping.append(called_off.close())
         orders[order_id] = called_off.order
         moves += called_off.moves
-        data = {"lines": called_off.listed(), "refund_minor": called_off.refund_minor}
-        events.append(Event(order_id, event_id, "lost_settled", at, data, orders[order_id].flow_version))
+        payload = LostSettled(lines=called_off.listed(), refund_minor=called_off.refund_minor)
+        events.append(Event(order_id, event_id, at, payload, orders[order_id].flow_version))
     await ledger.move_units(tx, moves, shipping, at=at)
     await record(tx, events)

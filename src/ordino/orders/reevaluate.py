@@ -35,6 +35,7 @@ from ordino.inventory.shelf import on_shelf
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import capacity, ledger
 from ordino.orders.allocate import requests_of
+from ordino.orders.events import OrderResourced
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, OrderRow
 from ordino.sourcing.compare import CurrencyCosts
@@ -412,11 +413,11 @@ async def _move(
         for leg in decision.legs:
             if leg.location_id not in stays:
                 claims += capacity.claims_of(network, order_id, leg)
-        data = {
-            "from": sorted({network.locations[n].code for _, n in was}),
-            "to": sorted({network.locations[n].code for _, n in now}),
-        }
-        events.append(Event(order_id, ids[order_id], "order_resourced", at, data, orders[order_id].flow_version))
+        payload = OrderResourced(
+            from_=sorted({network.locations[n].code for _, n in was}),
+            to=sorted({network.locations[n].code for _, n in now}),
+        )
+        events.append(Event(order_id, ids[order_id], at, payload, orders[order_id].flow_version))
     await ledger.take_allocations(tx, taken)
     await capacity.give_back(tx, network, list(changed))
     names = ("order_ids", "line_nos", "location_ids", "sku_ids", "quantities", "service_ids", "ship_bys", "promises")

@@ -12,7 +12,6 @@ from datetime import datetime
 from uuid import UUID
 
 from ordino.core.database import Tx
-from ordino.core.events import declare
 from ordino.core.statements import statements
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger
@@ -24,10 +23,6 @@ from ordino.sourcing.model import Decision, Request
 from ordino.sourcing.versions import Profiles, profiles
 
 sql = statements("ordino.orders")
-
-declare(
-    not_servable="Units of the order that nobody works on yet can no longer be served by any location; a person is asked."
-)
 
 Key = tuple[UUID, int]
 """(order id, line number)"""
@@ -44,7 +39,7 @@ async def judge(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> None:
     orders = await ledger.lock(tx, changed)  # and as they stand, now that nobody else changes them
     hopeless, open_ = await _hopeless(tx, orders, network), await _open(tx, list(orders))
     new = {key: said for key, said in hopeless.items() if key not in open_}
-    await open_line_exceptions(tx, NOT_SERVABLE, new, orders, at=at)
+    await open_line_exceptions(tx, new, orders, at=at)
     await clear(tx, [(key[0], id) for key, id in open_.items() if key not in hopeless], orders, at=at)
 
 
@@ -61,7 +56,7 @@ async def judge_short(
     """What sourcing found no location for, and can find none for. The orders must be locked."""
     short = [(request, d.short) for request, d in zip(requests, decisions, strict=True) if d.short]
     hopeless = await never_served_lines(short, network, policy)
-    await open_line_exceptions(tx, NOT_SERVABLE, hopeless, orders, at=at)
+    await open_line_exceptions(tx, hopeless, orders, at=at)
 
 
 async def _open(tx: Tx, order_ids: Collection[UUID]) -> dict[Key, UUID]:

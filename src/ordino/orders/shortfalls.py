@@ -15,8 +15,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Units
 from ordino.core.statements import statements
 from ordino.inventory import holds, shortfalls
 from ordino.inventory import kits as kit_ledger
@@ -24,15 +25,11 @@ from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
 from ordino.orders import capacity, ledger
+from ordino.orders.events import ShortfallLeft, UnitsAtRisk
 from ordino.orders.model import OrderRow, State, UnitMove
 
 sql = statements("ordino.orders")
 REASON = "shortfall"
-
-declare(
-    units_at_risk="Units that the order was allocated are not there; they are sourced anew.",
-    shortfall_left="Units are missing that the warehouse has in work, or that somebody must find.",
-)
 
 
 class AtRisk(Struct, frozen=True):
@@ -109,7 +106,7 @@ async def _source_anew(
     allocated.sort(key=lambda a: (a.order_id, a.line_no), reverse=True)
     unit_moves, stock_moves, events = [], [], []
     taken: dict[ledger.AllocationKey, tuple[int, int]] = {}
-    by_order: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    by_order: dict[UUID, list[Units]] = defaultdict(list)
     ids = dict(zip(orders, new_ids(at, len(orders)), strict=True))
     for row in allocated:
         each = dict(parts.get((row.order_id, row.line_no), ((row.sku_id, 1),))).get(key[0], 0)
@@ -128,15 +125,13 @@ async def _source_anew(
                 order_id=row.order_id, line_no=row.line_no,
             )
         )  # fmt: skip
-        by_order[row.order_id].append({"line_no": row.line_no, "quantity": units})
+        by_order[row.order_id].append(Units(row.line_no, units))
     for order_id, lines in by_order.items():
-        events.append(
-            Event(order_id, ids[order_id], "units_at_risk", at, {"lines": lines}, orders[order_id].flow_version)
-        )
+        events.append(Event(order_id, ids[order_id], at, UnitsAtRisk(lines=lines), orders[order_id].flow_version))
     if left > 0:
         [event_id] = new_ids(at, 1)
-        data = {"sku_id": key[0], "location_id": key[1]}
-        events.append(Event(event_id, event_id, "shortfall_left", at, data, await tx.plans.active(tx)))
+        missing = ShortfallLeft(sku_id=key[0], location_id=key[1])
+        events.append(Event(event_id, event_id, at, missing, await tx.plans.active(tx)))
     await ledger.move_units(tx, unit_moves, at=at)
     await ledger.take_allocations(tx, taken)
     if by_order:

@@ -10,6 +10,7 @@ from ordino.core.database import Tx
 from ordino.core.events import Event
 from ordino.core.ids import new_id
 from ordino.core.statements import statements
+from ordino.orders.events import PromiseEndangered, ShipByEndangered
 from ordino.sourcing.model import Decision
 
 sql = statements("ordino.orders")
@@ -30,8 +31,15 @@ def endangered(
 ) -> Iterator[Event]:
     """The events of a plan that breaks what the buyer was told, or that leaves after the channel's ship-by time."""
     if decision.explanation.promise_kept is False:
-        data = {"promised_at": told_at, "arrives_at": max((leg.promised_at for leg in decision.legs), default=None)}
-        yield Event(decision.request_id, new_id(at), "promise_endangered", at, data, flow_version)
+        arrives_at = max((leg.promised_at for leg in decision.legs), default=None)
+        payload = PromiseEndangered(promised_at=told_at, arrives_at=arrives_at)
+        yield Event(decision.request_id, new_id(at), at, payload, flow_version)
     if decision.explanation.ship_by_kept is False:
-        data = {"ship_by_at": ship_by_at, "leaves_by": max((leg.ship_by_at for leg in decision.legs), default=None)}
-        yield Event(decision.request_id, new_id(at), "ship_by_endangered", at, data, flow_version)
+        leaves_by = max((leg.ship_by_at for leg in decision.legs), default=None)
+        yield Event(
+            decision.request_id,
+            new_id(at),
+            at,
+            ShipByEndangered(ship_by_at=ship_by_at, leaves_by=leaves_by),
+            flow_version,
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -12,17 +11,33 @@ from msgspec import Struct
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Payload, Units
 from ordino.orders import ledger as orders_ledger
 from ordino.orders import parcel_exceptions
 from ordino.orders.model import OrderRow, State, UnitMove
 from ordino.orders.parcel_exceptions import ARRIVED_AFTER_LOSS, RETURNED_TO_SENDER, ParcelException
 from ordino.tracking.begin import sql
+from ordino.tracking.events import (
+    Arrived,
+    Delayed,
+    LostShipmentArrived,
+    ShipmentBack,
+    ShipmentDelayed,
+    ShipmentDelivered,
+    ShipmentLost,
+    ShipmentReturnedToSender,
+    ShipmentToBeLate,
+)
 from ordino.tracking.model import Kind, ParcelRow, TrackingEvent
 
 Contents = Mapping[UUID, Mapping[int, int]]
 """Shipment id -> line number -> units that have not come back."""
 
-DELAYS = frozenset({"shipment_delayed", "shipment_to_be_late"})
+DELAYS: dict[str, type[Delayed]] = {type_.kind: type_ for type_ in (ShipmentDelayed, ShipmentToBeLate)}
+ARRIVALS: dict[str, type[Arrived]] = {
+    type_.kind: type_
+    for type_ in (ShipmentDelivered, ShipmentLost, ShipmentReturnedToSender, ShipmentBack, LostShipmentArrived)
+}
 
 SAID = {
     RETURNED_TO_SENDER: "The carrier is bringing parcel {number} back. Receive it with "
@@ -95,16 +110,8 @@ async def write(tx: Tx, happened: Sequence[Happening], orders: Mapping[UUID, Ord
         for parcel in together:
             for line_no, quantity in holds.get(parcel.shipment_id, {}).items():
                 lines[line_no] = lines.get(line_no, 0) + quantity
-        data: dict[str, Any] = {
-            "shipment_id": first.shipment_id,
-            "shipment_ids": [parcel.shipment_id for parcel in together],
-            "tracking_number": first.tracking_number,
-        }
-        if kind in DELAYS:
-            data |= {"expected_at": first.expected_at, "last_promised_at": first.told_at}
-        else:
-            data["lines"] = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in sorted(lines.items())]
-        events.append(Event(first.order_id, event_id, kind, at, data, orders[first.order_id].flow_version))
+        payload = _payload(kind, together, lines)
+        events.append(Event(first.order_id, event_id, at, payload, orders[first.order_id].flow_version))
         if kind == "shipment_delivered":
             moves += [
                 UnitMove(first.order_id, line_no, State.SHIPPED, State.DELIVERED, quantity, event_id)
@@ -113,6 +120,24 @@ async def write(tx: Tx, happened: Sequence[Happening], orders: Mapping[UUID, Ord
     await orders_ledger.move_units(tx, moves, at=at)
     await record(tx, events)
     await _tell_people(tx, happened, holds, orders, at)
+
+
+def _payload(kind: str, together: Sequence[ParcelRow], lines: Mapping[int, int]) -> Payload:
+    first, shipment_ids = together[0], [parcel.shipment_id for parcel in together]
+    if kind in DELAYS:
+        return DELAYS[kind](
+            shipment_id=first.shipment_id,
+            shipment_ids=shipment_ids,
+            tracking_number=first.tracking_number,
+            expected_at=first.expected_at,
+            last_promised_at=first.told_at,
+        )
+    return ARRIVALS[kind](
+        shipment_id=first.shipment_id,
+        shipment_ids=shipment_ids,
+        tracking_number=first.tracking_number,
+        lines=[Units(line_no, quantity) for line_no, quantity in sorted(lines.items())],
+    )
 
 
 def _by_order(happened: Sequence[Happening]) -> list[tuple[str, list[ParcelRow]]]:

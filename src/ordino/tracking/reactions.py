@@ -6,43 +6,43 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from msgspec import Struct
+
 from ordino.core.database import Tx
-from ordino.core.events import declare
+from ordino.core.payloads import payload_of
 from ordino.core.reactions import Task, registry
 from ordino.tracking import take_events, unmatched, watch
 from ordino.tracking.begin import sql
 
 MATCHED_AT_ONCE = 1000
 
-declare(
-    shipment_delivered="A parcel reached the customer.",
-    shipment_late="A parcel has not arrived by the date that its customer was told last.",
-    shipment_behind_plan="A parcel has not arrived by the date of its plan; what its customer was told still holds.",
-    shipment_lost="The carrier gave a parcel up.",
-    shipment_delayed="The carrier expects a parcel at another time.",
-    shipment_to_be_late="The carrier expects a parcel after the date that its customer was told last.",
-    promise_changed="The customer was told another date.",
-    shipment_returned_to_sender="The carrier brings a parcel back.",
-    shipment_back="A parcel that the carrier brought back has reached the sender.",
-    lost_shipment_arrived="A parcel that was reported lost has reached the customer after all.",
-    tracking_number_taken="A shipment was sent under the tracking number of another.",
-)
+
+class ShipmentTold(Struct, frozen=True):
+    """What a reaction is told that is about a shipment, whatever it follows."""
+
+    shipment_id: UUID
+
+
+class SentTold(ShipmentTold, frozen=True):
+    """What a reaction is told of a shipment that has left, by whatever event it follows."""
+
+    tracking_number: str
 
 
 @registry.reaction("watch_parcel")
 async def watch_parcel(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """Every shipment becomes a parcel that carriers' words can be told of."""
-    shipments = [
-        watch.Sent(task.subject_id, UUID(task.data["shipment_id"]), task.data["tracking_number"], task.event_id)
-        for task in tasks
-    ]
+    shipments = []
+    for task in tasks:
+        told = payload_of(task, SentTold)
+        shipments.append(watch.Sent(task.subject_id, told.shipment_id, told.tracking_number, task.event_id))
     await watch.watch(tx, shipments, at=at)
 
 
 @registry.reaction("check_late")
 async def check_late(tx: Tx, tasks: Sequence[Task], at: datetime) -> None:
     """What has not arrived by the date that its customer was told last is late."""
-    await watch.check_late(tx, [(task.subject_id, UUID(task.data["shipment_id"])) for task in tasks], at=at)
+    await watch.check_late(tx, [(task.subject_id, payload_of(task, ShipmentTold).shipment_id) for task in tasks], at=at)
 
 
 @registry.duty("match_events", every_seconds=5)

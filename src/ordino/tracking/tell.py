@@ -17,6 +17,7 @@ from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import OrderRow
 from ordino.orders.told import tell_orders
 from ordino.tracking.begin import sql
+from ordino.tracking.events import PromiseChanged
 from ordino.tracking.model import DateRefusal, DateRefused, DateTold, NewDate
 from ordino.tracking.watch import begin_what_left, look_again
 
@@ -57,8 +58,8 @@ async def tell(tx: Tx, dates: Sequence[NewDate], *, at: datetime) -> list[DateTo
         was = one.last or one.first if date.shipment_id is None else one.parcels[date.shipment_id]
         _change(one, date)
         outcomes.append(DateTold(date.order_id, one.first, one.last or one.first))
-        data = {"promised_at": date.promised_at, "was": was, "shipment_id": date.shipment_id}
-        events.append(Event(date.order_id, event_id, "promise_changed", at, data, one.order.flow_version))
+        payload = PromiseChanged(promised_at=date.promised_at, was=was, shipment_id=date.shipment_id)
+        events.append(Event(date.order_id, event_id, at, payload, one.order.flow_version))
     changed = {event.subject_id: told[event.subject_id] for event in events}
     if changed:
         await _write(tx, changed, before, at)

@@ -12,6 +12,7 @@ from ordino.core.ids import new_ids
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import OrderRow
 from ordino.tracking.begin import Sent, begin, look_at, sql
+from ordino.tracking.events import ShipmentBehindPlan, ShipmentLate, TrackingNumberTaken
 from ordino.tracking.model import ParcelRow, Status
 from ordino.tracking.take_events import behind_numbers, take_kept
 from ordino.warehouse import numbers
@@ -56,9 +57,8 @@ async def begin_what_left(tx: Tx, order_ids: Collection[UUID], *, at: datetime) 
 async def _complain(tx: Tx, shipments: Sequence[Sent], orders: Mapping[UUID, OrderRow], at: datetime) -> None:
     events = []
     for event_id, s in zip(new_ids(at, len(shipments)), shipments, strict=True):
-        data = {"shipment_id": s.shipment_id, "tracking_number": s.tracking_number}
-        version = orders[s.order_id].flow_version
-        events.append(Event(s.order_id, event_id, "tracking_number_taken", at, data, version))
+        payload = TrackingNumberTaken(shipment_id=s.shipment_id, tracking_number=s.tracking_number)
+        events.append(Event(s.order_id, event_id, at, payload, orders[s.order_id].flow_version))
     await record(tx, events)
 
 
@@ -95,16 +95,16 @@ async def check_late(tx: Tx, parcels: Sequence[tuple[UUID, UUID]], *, at: dateti
     news = await _first_news(tx, late, at) + behind
     events = []
     for event_id, parcel in zip(new_ids(at, len(news)), news, strict=True):
-        data = {
-            "shipment_id": parcel.shipment_id,
-            "tracking_number": parcel.tracking_number,
-            "promised_at": parcel.promised_at,
-            "last_promised_at": parcel.told_at,
-            "planned_at": parcel.planned_at,
-            "expected_at": parcel.expected_at,
-        }
-        kind = "shipment_behind_plan" if parcel.late_at is None else "shipment_late"
-        events.append(Event(parcel.order_id, event_id, kind, at, data, orders[parcel.order_id].flow_version))
+        overdue = ShipmentBehindPlan if parcel.late_at is None else ShipmentLate
+        payload = overdue(
+            shipment_id=parcel.shipment_id,
+            tracking_number=parcel.tracking_number,
+            promised_at=parcel.promised_at,
+            last_promised_at=parcel.told_at,
+            planned_at=parcel.planned_at,
+            expected_at=parcel.expected_at,
+        )
+        events.append(Event(parcel.order_id, event_id, at, payload, orders[parcel.order_id].flow_version))
     await record(tx, events)
     await look_again(tx, [(p.order_id, p.shipment_id, p.told_at) for p in waits if p.told_at > at], at=at)
     return len(late)

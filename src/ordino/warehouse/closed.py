@@ -12,21 +12,20 @@ from typing import Any
 from uuid import UUID
 
 from ordino.core.database import Tx
-from ordino.core.events import Event, declare, record
+from ordino.core.events import Event, record
 from ordino.core.ids import new_id, new_ids
 from ordino.core.statements import statements
 from ordino.network.facts import Closed, NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.exceptions import clear
 from ordino.orders.model import OrderRow
+from ordino.warehouse.events import WorkAtClosedLocation
 from ordino.warehouse.ledger import sql
 
 orders_sql = statements("ordino.orders")
 core_sql = statements("ordino.core")
 SEEN = "seen_by_warehouse"
 AT_ONCE = 1000
-
-declare(work_at_closed_location="Work of the order lies at a location that is closed; a person is asked.")
 
 
 async def watch_closed(tx: Tx, since: datetime, at: datetime) -> None:
@@ -107,14 +106,13 @@ async def _tell(tx: Tx, work: list[Any], shut: _Shut, orders: Mapping[UUID, Orde
     )
     events = []
     for row in rows:
-        data = {
-            "exception_id": row["exception_id"],
-            "fulfillment_order_id": row["fulfillment_order_id"],
-            "location": shut.network.locations[row["location_id"]].code,
-            "why": details[row["fulfillment_order_id"]],
-        }
-        version = orders[row["order_id"]].flow_version
-        events.append(Event(row["order_id"], new_id(at), "work_at_closed_location", at, data, version))
+        payload = WorkAtClosedLocation(
+            exception_id=row["exception_id"],
+            fulfillment_order_id=row["fulfillment_order_id"],
+            location=shut.network.locations[row["location_id"]].code,
+            why=details[row["fulfillment_order_id"]],
+        )
+        events.append(Event(row["order_id"], new_id(at), at, payload, orders[row["order_id"]].flow_version))
     await record(tx, events)
 
 

@@ -13,6 +13,7 @@ from ordino.core.ids import id_stream, new_ids
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.model import State, UnitMove
 from ordino.warehouse import ledger
+from ordino.warehouse.events import FulfillmentPacked
 from ordino.warehouse.ledger import Key, refuse, sql
 from ordino.warehouse.model import (
     MAX_GRAMS,
@@ -64,9 +65,8 @@ async def pack(tx: Tx, packs: Sequence[Pack], *, at: datetime) -> list[Packed | 
             line_moves.append(LineMove(*key, line_no, picked=-quantity, packed=quantity))
             unit_moves.append(UnitMove(item.order_id, line_no, State.PICKED, State.PACKED, quantity, event_id))
         labor_seconds[key] = labor_seconds.get(key, 0) + item.labor_seconds
-        data = {"fulfillment_order_id": item.fulfillment_order_id, "package_ids": made[index]}
-        version = floor.orders[item.order_id].flow_version
-        events.append(Event(item.order_id, event_id, "fulfillment_packed", at, data, version))
+        payload = FulfillmentPacked(fulfillment_order_id=item.fulfillment_order_id, package_ids=made[index])
+        events.append(Event(item.order_id, event_id, at, payload, floor.orders[item.order_id].flow_version))
     statuses = await ledger.move(tx, line_moves, labor_seconds, packed_at=at)
     if boxes:
         await _write(tx, boxes, floor.lines, at)

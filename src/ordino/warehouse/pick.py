@@ -14,6 +14,7 @@ from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Units
 from ordino.core.statements import statements
 from ordino.inventory import kits as kit_ledger
 from ordino.inventory import ledger as stock
@@ -27,6 +28,7 @@ from ordino.orders import ledger as orders_ledger
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, OrderRow, State, UnitMove
 from ordino.warehouse import ledger
+from ordino.warehouse.events import FulfillmentPicked, ShortUnits, UnitsShort
 from ordino.warehouse.ledger import Key, refuse
 from ordino.warehouse.model import (
     MAX_LABOR_SECONDS,
@@ -101,11 +103,11 @@ def give_back(
         if row.line_no not in open_:
             result.tried.append((row.order_id, row.line_no))
         _count_short(row.order_id, asked, line, reason, short_id, result)
-        told.append({"line_no": row.line_no, "quantity": units, "reason": reason.code})
+        told.append(ShortUnits(row.line_no, units, reason.code))
         total += units
     result.gave_up.add(order.order_id)
-    data = {"fulfillment_order_id": None, "lines": told, "worker": worker}
-    result.events.append(Event(order.order_id, short_id, "units_short", at, data, order.flow_version))
+    payload = UnitsShort(fulfillment_order_id=None, lines=told, worker=worker)
+    result.events.append(Event(order.order_id, short_id, at, payload, order.flow_version))
     return total
 
 
@@ -310,8 +312,8 @@ def _count(
     order_id, fulfillment_order_id = item.order_id, item.fulfillment_order_id
     key = (order_id, fulfillment_order_id)
     result.labor_seconds[key] = result.labor_seconds.get(key, 0) + item.labor_seconds
-    picked: list[dict[str, Any]] = []
-    short: list[dict[str, Any]] = []
+    picked: list[Units] = []
+    short: list[ShortUnits] = []
     for asked in told:
         line = lines[asked.line_no]
         here = (order_id, asked.line_no, line.location_id)
@@ -325,7 +327,7 @@ def _count(
         result.taken[here] = (before[0] + gone, before[1] + gone)
         result.picked[here] = result.picked.get(here, 0) + asked.picked
         if asked.picked:
-            picked.append({"line_no": asked.line_no, "quantity": asked.picked})
+            picked.append(Units(asked.line_no, asked.picked))
             result.unit_moves.append(
                 UnitMove(order_id, asked.line_no, State.ALLOCATED, State.PICKED, asked.picked, pick_id)
             )
@@ -345,18 +347,18 @@ def _count(
         if asked.short:
             assert asked.short_reason is not None, "checked before"
             reason = reasons[asked.short_reason]
-            short.append({"line_no": asked.line_no, "quantity": asked.short, "reason": reason.code})
+            short.append(ShortUnits(asked.line_no, asked.short, reason.code))
             if not line.short:  # one try of a location, in however many reports it says so
                 result.tried.append((order_id, asked.line_no))
             line.short += asked.short
             _count_short(order_id, asked, line, reason, short_id, result)
-    data = {"fulfillment_order_id": fulfillment_order_id, "lines": picked, "worker": item.worker}
     if picked:
-        result.events.append(Event(order_id, pick_id, "fulfillment_picked", at, data, flow_version))
+        done = FulfillmentPicked(fulfillment_order_id=fulfillment_order_id, lines=picked, worker=item.worker)
+        result.events.append(Event(order_id, pick_id, at, done, flow_version))
     if short:
         result.gave_up.add(order_id)
-        data = {"fulfillment_order_id": fulfillment_order_id, "lines": short, "worker": item.worker}
-        result.events.append(Event(order_id, short_id, "units_short", at, data, flow_version))
+        missing = UnitsShort(fulfillment_order_id=fulfillment_order_id, lines=short, worker=item.worker)
+        result.events.append(Event(order_id, short_id, at, missing, flow_version))
 
 
 def _count_short(

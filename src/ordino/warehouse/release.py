@@ -18,6 +18,7 @@ from ordino.orders.leave import leave, shut
 from ordino.orders.model import AllocationRow, OrderRow
 from ordino.sourcing.costs import handling
 from ordino.sourcing.versions import profiles
+from ordino.warehouse.events import OrderReleased, Work
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import Released, WorkRefusal, WorkRefused
 
@@ -63,8 +64,8 @@ async def release(tx: Tx, order_ids: Sequence[UUID], *, at: datetime) -> list[Re
         await capacity.confirm(tx, network, places)
         events = []
         for event_id, (order_id, new) in zip(new_ids(at, len(made)), made.items(), strict=True):
-            data = {"fulfillment_orders": [{"id": id, "location": locations[place].code} for id, place in new]}
-            events.append(Event(order_id, event_id, "order_released", at, data, orders[order_id].flow_version))
+            payload = OrderReleased(fulfillment_orders=[Work(id, locations[place].code) for id, place in new])
+            events.append(Event(order_id, event_id, at, payload, orders[order_id].flow_version))
         await record(tx, events)
     outcomes: list[Released | WorkRefused] = []
     for order_id in order_ids:

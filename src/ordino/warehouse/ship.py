@@ -14,6 +14,7 @@ from ordino.core.events import Event, record
 from ordino.core.extent import extent_fault
 from ordino.core.ids import new_ids
 from ordino.core.money import currency_fault
+from ordino.core.payloads import Units
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
@@ -21,6 +22,7 @@ from ordino.orders import ledger as orders_ledger
 from ordino.orders import value
 from ordino.orders.model import LineRow, ShippingMove, State, UnitMove
 from ordino.warehouse import ledger, numbers
+from ordino.warehouse.events import ShipmentShipped
 from ordino.warehouse.ledger import Key, refuse, sql
 from ordino.warehouse.model import FulfillmentLine, LineMove, Ship, Shipped, WorkRefusal, WorkRefused
 
@@ -209,17 +211,16 @@ async def _write(tx: Tx, shipments: Sequence[_Shipment], floor: ledger.Floor, at
                     line_no=line_no,
                 )
             )
-        data = {
-            "shipment_id": s.shipment_id,
-            "fulfillment_order_id": fulfillment_order_id,
-            "tracking_number": s.item.tracking_number,
-            "amount_minor": s.amount_minor,
-            "lines": [{"line_no": line_no, "quantity": quantity} for line_no, quantity in s.contents.items()],
-            "promised_at": floor.orders[order_id].told_at or s.line.promised_at,
-            "planned_at": s.line.promised_at,
-        }
-        version = floor.orders[order_id].flow_version
-        events.append(Event(order_id, event_id, "shipment_shipped", at, data, version))
+        payload = ShipmentShipped(
+            shipment_id=s.shipment_id,
+            fulfillment_order_id=fulfillment_order_id,
+            tracking_number=s.item.tracking_number,
+            amount_minor=s.amount_minor,
+            lines=[Units(line_no, quantity) for line_no, quantity in s.contents.items()],
+            promised_at=floor.orders[order_id].told_at or s.line.promised_at,
+            planned_at=s.line.promised_at,
+        )
+        events.append(Event(order_id, event_id, at, payload, floor.orders[order_id].flow_version))
     statuses = await ledger.move(tx, line_moves, shipped_at=at)
     left = [(s.item.order_id, package_id, s.shipment_id) for s in shipments for package_id in s.package_ids]
     await sql.write_shipments(

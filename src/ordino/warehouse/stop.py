@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from ordino.core.database import Tx
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.payloads import Units
 from ordino.inventory import ledger as stock
 from ordino.inventory.model import MoveKind, StockMove
 from ordino.network.facts import facts
@@ -21,6 +22,7 @@ from ordino.orders.called_off import CalledOff
 from ordino.orders.ledger import AllocationKey
 from ordino.orders.model import AllocationRow, LineRow, ShippingMove, State, UnitMove
 from ordino.warehouse import ledger
+from ordino.warehouse.events import CancellationRefused
 from ordino.warehouse.ledger import sql
 from ordino.warehouse.model import FulfillmentLine, LineMove
 
@@ -100,8 +102,8 @@ async def stop(tx: Tx, wishes: Sequence[Wish], *, at: datetime) -> list[Stopped]
             floor.orders[wish.order_id] = called_off.order
             events += called_off.events(refund_id, at)
         if refused:
-            data = {"lines": _listed(refused), "reason": wish.reason}
-            events.append(Event(wish.order_id, refused_id, "cancellation_refused", at, data, order.flow_version))
+            payload = CancellationRefused(lines=_listed(refused), reason=wish.reason)
+            events.append(Event(wish.order_id, refused_id, at, payload, order.flow_version))
         outcomes.append(
             Stopped(wish.order_id, called_off.units(), refused, called_off.amount_minor, called_off.refund_minor)
         )
@@ -109,8 +111,8 @@ async def stop(tx: Tx, wishes: Sequence[Wish], *, at: datetime) -> list[Stopped]
     return outcomes
 
 
-def _listed(units: dict[int, int]) -> list[dict[str, int]]:
-    return [{"line_no": line_no, "quantity": quantity} for line_no, quantity in sorted(units.items())]
+def _listed(units: dict[int, int]) -> list[Units]:
+    return [Units(line_no, quantity) for line_no, quantity in sorted(units.items())]
 
 
 async def _look(tx: Tx, floor: ledger.Floor) -> _Place:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct, structs
 
 from ordino.aftercare.arrivals import Restocking, expired_of
+from ordino.aftercare.events import ParcelReceivedBack, UnitsBack, UnitsSentAgain
 from ordino.aftercare.received_back.judge import Judged, Known, judge, known_of
 from ordino.aftercare.received_back.model import BackRefused, Next, ParcelReceipt, ReceivedBack
 from ordino.aftercare.repeats import repeats_of
 from ordino.core.database import Tx
 from ordino.core.events import Due, Event, enqueue, record
 from ordino.core.ids import new_id, new_ids
+from ordino.core.payloads import Units
 from ordino.inventory import ledger as stock
 from ordino.inventory.detail import scrap_returned
+from ordino.inventory.events import StockReceived
 from ordino.inventory.model import StockMove
 from ordino.orders import ledger as orders_ledger
 from ordino.orders.called_off import CalledOff
@@ -79,7 +81,7 @@ def _take_back(
     called_off = CalledOff(known.orders[order_id], known.lines[order_id], receipt_id, RETURNED_TO_SENDER)
     again: dict[int, int] = {}
     shelf = Restocking({}, {})
-    told: list[dict[str, Any]] = []
+    told: list[UnitsBack] = []
     for line in judged.lines:
         units = line.restocked + line.scrapped + line.lost
         back.left[line.line_no] -= units
@@ -108,7 +110,7 @@ def _take_back(
             refund_minor=given_back,
         )
         batch.receipts.append(row)
-        told.append({name: getattr(row, name) for name in ("line_no", "restocked", "scrapped", "lost", "next")})
+        told.append(UnitsBack(row.line_no, row.restocked, row.scrapped, row.lost, row.next))
     if called_off.moves:
         batch.unit_moves += called_off.moves
         batch.shipping.append(called_off.close())
@@ -133,7 +135,7 @@ def _take_back(
 def _tell(
     receipt: ParcelReceipt,
     receipt_id: UUID,
-    told: Sequence[dict[str, Any]],
+    told: list[UnitsBack],
     refund_minor: int,
     again: Mapping[int, int],
     known: Known,
@@ -144,15 +146,17 @@ def _tell(
     order_id = receipt.order_id
     version = known.orders[order_id].flow_version
     number = known.parcels[order_id, receipt.shipment_id].parcel.tracking_number
-    shipment = {"shipment_id": receipt.shipment_id, "tracking_number": number}
-    data = {**shipment, "lines": told, "refund_minor": refund_minor}
-    batch.events.append(Event(order_id, receipt_id, "parcel_received_back", at, data, version))
+    received = ParcelReceivedBack(
+        shipment_id=receipt.shipment_id, tracking_number=number, lines=told, refund_minor=refund_minor
+    )
+    batch.events.append(Event(order_id, receipt_id, at, received, version))
     if refund_minor:
         batch.following.append(Due("refund", order_id, receipt_id, at, f'{{"refund_minor":{refund_minor}}}'))
     if again:
-        lines = [{"line_no": line_no, "quantity": quantity} for line_no, quantity in again.items()]
+        lines = [Units(line_no, quantity) for line_no, quantity in again.items()]
         event_id = new_id(at)
-        batch.events.append(Event(order_id, event_id, "units_sent_again", at, {**shipment, "lines": lines}, version))
+        sent = UnitsSentAgain(shipment_id=receipt.shipment_id, tracking_number=number, lines=lines)
+        batch.events.append(Event(order_id, event_id, at, sent, version))
         batch.following.append(Due("source", order_id, event_id, at))
 
 
@@ -175,8 +179,8 @@ async def _write(
     statuses = await orders_ledger.move_units(tx, batch.unit_moves, batch.shipping, at=at)
     if batch.stock_moves:
         arrival = new_id(at)
-        data = {"sku_ids": sorted({move.sku_id for move in batch.stock_moves})}
-        batch.events.append(Event(arrival, arrival, "stock_received", at, data, await tx.plans.active(tx)))
+        arrived = StockReceived(sku_ids=sorted({move.sku_id for move in batch.stock_moves}))
+        batch.events.append(Event(arrival, arrival, at, arrived, await tx.plans.active(tx)))
     await record(tx, batch.events)
     await enqueue(
         tx, batch.following, at=at

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from ordino.aftercare.events import AuthorizedUnits, ReturnAuthorized
 from ordino.aftercare.model import (
     MAX_UNITS,
     Authorized,
@@ -62,9 +63,10 @@ async def authorize(tx: Tx, returns: Sequence[NewReturn], *, at: datetime) -> li
             continue
         written += rows
         outcome = _authorized(wanted, return_id, rows, past)
-        data = {"return_id": return_id, "location": outcome.location, "lines": outcome.lines}
+        units = [AuthorizedUnits(**structs.asdict(line)) for line in outcome.lines]
+        payload = ReturnAuthorized(return_id=return_id, location=outcome.location, lines=units)
         version = past.history.orders[wanted.order_id].flow_version
-        events.append(Event(wanted.order_id, event_id, "return_authorized", at, data, version))
+        events.append(Event(wanted.order_id, event_id, at, payload, version))
         outcomes.append(outcome)
     if written:
         first = {(row.order_id, row.return_id): row.location_id for row in reversed(written)}

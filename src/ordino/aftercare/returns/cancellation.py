@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from ordino.aftercare.events import CancelledUnits
+from ordino.aftercare.events import ReturnCancelled as ReturnWasCancelled
 from ordino.aftercare.model import ReturnCancellation, ReturnCancelled, ReturnRefusal, ReturnRefused, Unit
 from ordino.aftercare.repeats import repeats_of
 from ordino.aftercare.returns.authorization import Refusal, line_fault
@@ -43,9 +45,9 @@ async def cancel(
             )
             for (line_no, component), n in sorted(taken.items())
         ]
-        data = {"return_id": wish.return_id, "lines": units, "reason": wish.reason}
-        version = history.orders[wish.order_id].flow_version
-        events.append(Event(wish.order_id, event_id, "return_cancelled", at, data, version))
+        told = [CancelledUnits(line_no=one.line_no, component=one.component, quantity=one.quantity) for one in units]
+        payload = ReturnWasCancelled(return_id=wish.return_id, lines=told, reason=wish.reason)
+        events.append(Event(wish.order_id, event_id, at, payload, history.orders[wish.order_id].flow_version))
         said.append(NewNote(order_id=wish.order_id, note_id=event_id, about=About.RETURN, text=wish.note))
         outcomes.append(ReturnCancelled(wish.order_id, wish.return_id, units))
     await notes.write(tx, said, at=at)

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import Struct, structs
 
 from ordino.aftercare.arrivals import Arriving, Restocking, expired_of, serial_fault
+from ordino.aftercare.events import ReturnedUnits, ReturnReceived
 from ordino.aftercare.model import Received, ReceivedLine, ReturnReceipt, ReturnRefusal, ReturnRefused
 from ordino.aftercare.repeats import repeats_of
 from ordino.aftercare.returns.authorization import Refusal, line_fault
@@ -23,6 +24,7 @@ from ordino.core.statements import statements
 from ordino.inventory import ledger as stock
 from ordino.inventory import named
 from ordino.inventory.detail import scrap_returned
+from ordino.inventory.events import StockReceived
 from ordino.inventory.model import StockMove
 from ordino.network.facts import NetworkFacts, facts
 from ordino.orders import ledger as orders_ledger
@@ -306,12 +308,12 @@ async def _write(
     for one in arrivals:
         changed |= {row.key: row for row in one.rows}
         lines = [
-            {**structs.asdict(line), "location": place}
+            ReturnedUnits(**structs.asdict(line), location=place)
             for line, place in zip(one.receipt.lines, one.places, strict=True)
         ]
-        data = {"return_id": one.receipt.return_id, "lines": lines, "refund_minor": one.refund_minor}
+        payload = ReturnReceived(return_id=one.receipt.return_id, lines=lines, refund_minor=one.refund_minor)
         version = history.orders[one.receipt.order_id].flow_version
-        events.append(Event(one.receipt.order_id, one.event_id, "return_received", at, data, version))
+        events.append(Event(one.receipt.order_id, one.event_id, at, payload, version))
     await write_rows(tx, list(changed.values()))
     touched = sorted({(one.receipt.order_id, one.receipt.return_id) for one in arrivals})
     await sql.mark_received(
@@ -333,8 +335,8 @@ async def _write(
     stock_moves = [move for one in arrivals for move in one.stock_moves]
     if stock_moves:
         arrival_id = new_id(at)
-        data = {"sku_ids": sorted({move.sku_id for move in stock_moves})}
-        events.append(Event(arrival_id, arrival_id, "stock_received", at, data, await tx.plans.active(tx)))
+        arrived = StockReceived(sku_ids=sorted({move.sku_id for move in stock_moves}))
+        events.append(Event(arrival_id, arrival_id, at, arrived, await tx.plans.active(tx)))
     await record(tx, events)
     aside = await stock.post(tx, stock_moves, at=at)
     for one in arrivals:
