@@ -309,3 +309,15 @@ async def test_a_worker_of_reactions_only_says_so(database_url: str, listening: 
     ) as work:
         await work.until("said what it takes", lambda: "This worker takes these effects: none." in work.said())
         assert await work.stop(signal.SIGTERM) == 0
+
+
+def test_limits_of_calls_that_cannot_be_read_or_are_nobody_s_are_refused(database_url: str, listening: int) -> None:
+    for words in ("work", "up"):
+        for said, reason in (
+            ("manual=many", "'manual=many': calls side by side are a whole number of at least 1"),
+            ("acme=8/20", "no payment or message provider here is named 'acme'; there are manual, smtp"),
+        ):
+            status, shown = told(
+                words, ORDINO_DATABASE_URL=database_url, ORDINO_CALL_LIMITS=said, ORDINO_PORT=str(listening)
+            )
+            assert (status, reason in " ".join(shown.split())) == (1, True), shown

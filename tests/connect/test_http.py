@@ -164,10 +164,25 @@ async def test_a_certificate_that_is_not_trusted_is_refused() -> None:
         ({"retry-after": "-5"}, None),
         ({"retry-after": "Sun, 29 Nov 2026 05:01:30 GMT", "date": "Sun, 29 Nov 2026 05:00:00 GMT"}, 90),
         ({"retry-after": "Sun, 29 Nov 2026 04:00:00 GMT", "date": "Sun, 29 Nov 2026 05:00:00 GMT"}, 0),
+        ({"retry-after": "Sunday, 29-Nov-26 05:01:30 GMT", "date": "Sun, 29 Nov 2026 05:00:00 GMT"}, 90),
+        ({"retry-after": "Sun Nov 29 05:01:30 2026", "date": "Sun, 29 Nov 2026 05:00:00 GMT"}, 90),
+        ({"retry-after": "Fri, 29 Nov 2199 05:00:00 GMT", "date": "Sun, 29 Nov 2026 05:00:00 GMT"}, 86_400),
+        ({"retry-after": "Sat, 29 Nov 2025 05:00:00 GMT", "date": "Sun, 29 Nov 2026 05:00:00 GMT"}, 0),
+        ({"retry-after": "Thu, 01 Jan 99999999999999999999 00:00:00 GMT"}, None),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 -2359", "date": "Mon, 01 Jan 0001 00:00:00 +2359"}, 86_400),
+        ({"retry-after": "1.5"}, None),
+        ({"retry-after": "\u0661\u0662"}, None),
+        ({"retry-after": "9" * 20_000}, 86_400),
     ],
 )
 def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_seconds(headers) == seconds
+
+
+async def test_an_answer_is_read_whatever_its_retry_after_says() -> None:
+    headers = {"Retry-After": "Thu, 01 Jan 99999999999999999999 00:00:00 GMT"}
+    async with LocalServer(lambda asked: Reply(body=b'{"id": "x"}', headers=headers)) as server:
+        assert await ask(server.url) == Thing("x")
 
 
 async def test_errors_say_nothing_of_what_was_sent_or_answered() -> None:

@@ -259,7 +259,7 @@ async def test_job_1_a_worker_that_has_lost_its_lease_commits_nothing(database: 
 
 
 async def test_without_the_fence_of_the_lease_rows_would_be_done_twice(database: Database) -> None:
-    with patch.object(job_runner, "_mine", lambda rows: rows[0] if rows else None):
+    with patch.object(job_runner, "mine", lambda rows: rows[0] if rows else None):
         _, marks = await two_workers(database)
     assert max(marks.values()) == 2
 

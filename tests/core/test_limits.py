@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from ordino.core.database import Database, Tx
 from ordino.core.effects import Effect
-from ordino.core.limits import Limits, Places
+from ordino.core.errors import Invalid
+from ordino.core.leases import Leases
+from ordino.core.limits import Limits, Places, limits_by_name
 from ordino.core.reactions import Registry, Task, Worker
 from outside import at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
 
@@ -188,3 +190,42 @@ async def test_lim_2_one_account_serves_all_of_its_kind_where_there_is_no_other(
     async with at_work(worker):
         await until(lambda: done(queue, ids))
     assert not await left(queue)
+
+
+async def test_lim_1_no_more_is_leased_of_an_account_than_it_has_room_for(
+    queue: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backlog of an account that bears little is not taken up and put back over and over."""
+    taken, hold = list[int](), Leases.hold
+
+    def counted(leases: Leases, tasks: Any, *args: Any, **more: Any) -> Any:
+        taken.append(len(tasks))
+        return hold(leases, tasks, *args, **more)
+
+    async def call(task: Task, request: Any) -> Any:
+        await asyncio.sleep(0.01)
+        return request
+
+    monkeypatch.setattr(Leases, "hold", counted)
+    ids = await happen(queue, "called", 100, account="small")
+    effect = addressed(call, limits=lambda account: Limits(at_once=2))
+    async with at_work(Worker(queue, registry=registry_of(call=effect), poll_seconds=0.02)):
+        await until(lambda: done(queue, ids))
+    assert sum(taken) <= 3 * len(ids)  # once to find out whom they call, and once to call
+
+
+def test_limits_are_read_by_name_and_bad_ones_are_refused_with_a_sentence() -> None:
+    assert limits_by_name("") == {}
+    assert limits_by_name("acme=8/20, smtp=4,  other=/0.5,") == {
+        "acme": Limits(at_once=8, per_second=20),
+        "smtp": Limits(at_once=4),
+        "other": Limits(per_second=0.5),
+    }
+    for bad in ("acme", "acme=", "acme=/", "=8", "8/20"):
+        with pytest.raises(Invalid, match="is not of the form name=at_once/per_second"):
+            limits_by_name(bad)
+    for bad in ("acme=0", "acme=-1/2", "acme=two", "acme=1/0", "acme=1/nan", "acme=1/inf", "acme=1.5", "acme=1/2/3"):
+        with pytest.raises(Invalid, match="a whole number of at least 1"):
+            limits_by_name(bad)
+    with pytest.raises(Invalid, match="names 'acme' twice"):
+        limits_by_name("acme=1,acme=2")

@@ -14,7 +14,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Away
 from ordino.core.leases import LeaseLost, while_leased
 from ordino.core.reactions import Registry, Worker
-from ordino.core.schedule import DutyView, Schedule, schedule
+from ordino.core.schedule import DutyView, Fence, Schedule, schedule
 from ordino.core.settings import Settings
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -231,6 +231,99 @@ async def test_without_the_renewal_two_workers_would_be_at_it(database: Database
 
     with patch("ordino.core.schedule.while_leased", forgetful):
         assert await long_work(database) == 2
+
+
+async def overtaken(database: Database, *, how: str) -> tuple[list[str], list[str]]:
+    """What two workers write, of whom the second takes the work over in the middle of the first one's; and what was committed."""
+    registry, begun, gate, wrote = Registry(), asyncio.Event(), asyncio.Event(), list[str]()
+    await database.pool.execute("CREATE TABLE IF NOT EXISTS written (who text)")
+    await database.pool.execute("TRUNCATE written")
+
+    async def write(mine: Database, who: str) -> None:
+        await mine.transact(lambda tx: tx.execute("INSERT INTO written VALUES ($1)", who))
+        wrote.append(who)
+
+    @registry.leased_duty("long", every_seconds=3600)
+    async def long(mine: Database, since: datetime, at: datetime) -> None:
+        if begun.is_set():
+            await write(mine, "second")
+            return
+        await write(mine, "first, before")
+        begun.set()
+        await gate.wait()
+        await write(mine, "first, after")
+
+    first = asyncio.create_task(Schedule(database, registry.duties, settings=Settings()).run_due())
+    await begun.wait()
+    if how != "left alone":
+        await database.pool.execute(
+            "UPDATE core.duties SET leased_until = now() - interval '1 second' WHERE name = 'long'"
+        )
+    if how == "taken over":
+        await Schedule(database, registry.duties, settings=Settings()).run_due()
+    gate.set()
+    await first
+    return wrote, [row["who"] for row in await database.pool.fetch("SELECT who FROM written ORDER BY who")]
+
+
+async def test_sch_5_whoever_lost_the_lease_writes_nothing_more(database: Database) -> None:
+    wrote, committed = await overtaken(database, how="taken over")
+    assert wrote == ["first, before", "second"]
+    assert committed == sorted(wrote)
+    assert (await told_of(database, Registry(), "long")).failures == 0
+
+
+@pytest.mark.parametrize("how", ["left alone", "ended and nobody came"])
+async def test_sch_5_whoever_has_the_lease_writes_all(database: Database, how: str) -> None:
+    wrote, committed = await overtaken(database, how=how)
+    assert wrote == ["first, before", "first, after"]
+    assert committed == sorted(wrote)
+
+
+async def test_without_the_fence_whoever_lost_the_lease_would_write(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forgetful(fence: Fence, tx: Tx) -> None: ...
+
+    monkeypatch.setattr(Fence, "write", forgetful)
+    _, committed = await overtaken(database, how="taken over")
+    assert "first, after" in committed
+
+
+async def test_sch_5_nobody_takes_work_over_between_its_last_question_and_its_commit(database: Database) -> None:
+    """Eight workers whose leases end all the time: what each turn commits, it commits before the next one is given."""
+    registry, turns, fence = Registry(), list[str](), Fence.write
+    await database.pool.execute("CREATE TABLE IF NOT EXISTS turns (turn text, at timestamptz)")
+    await database.pool.execute("TRUNCATE turns")
+
+    async def slowly(self: Fence, tx: Tx) -> None:
+        await fence(self, tx)
+        await asyncio.sleep(0.05)  # between the question and the commit
+
+    @registry.leased_duty("long", every_seconds=0)
+    async def long(mine: Database, since: datetime, at: datetime) -> None:
+        turn = f"{len(turns):03}"
+        turns.append(turn)
+        for _ in range(4):
+            await mine.transact(lambda tx: tx.execute("INSERT INTO turns VALUES ($1, clock_timestamp())", turn))
+
+    async def work() -> None:
+        for _ in range(6):
+            await Schedule(database, registry.duties, settings=Settings()).run_due(all=True)
+
+    async def end_leases() -> None:
+        while True:
+            await database.pool.execute("UPDATE core.duties SET leased_until = now() WHERE lease IS NOT NULL")
+            await asyncio.sleep(0.01)
+
+    with patch.object(Fence, "write", slowly):
+        ending = asyncio.create_task(end_leases())
+        await asyncio.gather(*(work() for _ in range(8)))
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+    written = [row["turn"] for row in await database.pool.fetch("SELECT turn FROM turns ORDER BY at")]
+    assert written == sorted(written)
+    assert len(turns) > 8
 
 
 @pytest.mark.parametrize("answer", ["another's", "away", "silent"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,12 +15,13 @@ import pytest
 from ordino.aftercare.model import NewRefund, RefundRequested
 from ordino.aftercare.refunds import refund
 from ordino.connect.payments.manual import ManualProvider
-from ordino.core import accounts
+from ordino.core import accounts, adapters
 from ordino.core.clock import Clock, SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import AccountUnavailable, Unavailable
 from ordino.core.events import Event, Plans, Step, record
 from ordino.core.ids import new_ids
+from ordino.core.limits import Limits
 from ordino.core.reactions import Registry, Worker
 from ordino.orders import payments
 from ordino.orders.cancel import Cancellation, Cancelled, LineCancellation, cancel
@@ -31,6 +33,7 @@ from ordino.warehouse.pack import pack
 from ordino.warehouse.pick import pick
 from ordino.warehouse.release import release
 from ordino.warehouse.ship import ship
+from outside import at_work, until
 from steps import assert_clean, in_one, packed, picked, placed, sure
 from world import World, small_world
 
@@ -260,6 +263,70 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
     assert [(await money(database, order_id))["authorized"] for order_id in gone] == [1000] * 5
     assert await database.read(accounts.paused) == []
     await assert_clean(database)
+
+
+class Narrow(ManualProvider):
+    """A provider that says how many calls it bears, and counts how many it gets."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.bears, self.running, self.most, self.times = limits, 0, 0, list[float]()
+
+    def call_limits(self) -> Limits:
+        return self.bears
+
+    async def authorize(self, call: PaymentCall) -> Approved | Declined:
+        self.times.append(time.monotonic())
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0.02)
+        self.running -= 1
+        return await super().authorize(call)
+
+
+@pytest.mark.parametrize(
+    ("states", "told", "at_once", "per_second"),
+    [
+        (Limits(at_once=2), "", 2, None),
+        (Limits(), "narrow=2", 2, None),
+        (Limits(at_once=50), "narrow=3", 3, None),
+        (Limits(at_once=1), "narrow=4", 4, None),
+        (Limits(per_second=20), "narrow=4", 4, 20),
+        (Limits(at_once=4), "narrow=/20", 4, 20),
+    ],
+    ids=["the adapter", "the setting", "both", "the setting wins", "each a part", "each the other part"],
+)
+async def test_lim_1_a_provider_gets_no_more_calls_than_its_adapter_or_the_settings_say(
+    database: Database,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    states: Limits,
+    told: str,
+    at_once: int,
+    per_second: float | None,
+) -> None:
+    provider = Narrow(states)
+    monkeypatch.setitem(payments.providers, "narrow", provider)
+    monkeypatch.setenv("ORDINO_CALL_LIMITS", told)
+    adapters.set_limits.cache_clear()
+    orders = [await placed(database, world.order(f"narrow {states} {told} {n}", 1), AT) for n in range(12)]
+    await database.pool.execute("UPDATE orders.payments SET provider = 'narrow' WHERE order_id = ANY($1)", orders)
+    registry = Registry()
+    registry.effect("authorize", payments.authorize)
+
+    async def all_called() -> bool:
+        return len(provider.times) == 12
+
+    try:
+        async with at_work(Worker(database, registry=registry, poll_seconds=0.02)):
+            await until(all_called)
+    finally:
+        adapters.set_limits.cache_clear()
+    assert 1 <= provider.most <= at_once
+    if at_once > 2:
+        assert provider.most > 1
+    if per_second is not None:
+        assert provider.times[-1] - provider.times[0] >= 11 / per_second - 0.2
+    assert [(await money(database, order_id))["authorized"] for order_id in orders] == [1000] * 12
 
 
 async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_that_does(

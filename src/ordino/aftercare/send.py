@@ -16,6 +16,7 @@ from ordino.aftercare.providers import MessageProvider, OutgoingMessage, message
 from ordino.core.database import Tx
 from ordino.core.effects import Effect, Task
 from ordino.core.errors import NotYet
+from ordino.core.limits import Limits
 from ordino.core.settings import Settings
 from ordino.core.statements import statements
 from ordino.core.taken import was_taken
@@ -118,4 +119,18 @@ async def somebody_sends(tx: Tx) -> bool:
     return lacking() is None or await was_taken(tx, KIND, within_seconds=DAY_SECONDS)
 
 
-effect = Effect(ask, call, settle, one_account=account, call_seconds=CALL_SECONDS, at_once=AT_ONCE, lacking=lacking)
+def limits(account: str) -> Limits:
+    """What the chosen provider bears, within what any mail server does."""
+    return message_providers.limits(chosen())
+
+
+effect = Effect(
+    ask,
+    call,
+    settle,
+    one_account=account,
+    call_seconds=CALL_SECONDS,
+    at_once=AT_ONCE,
+    lacking=lacking,
+    limits=limits,
+)

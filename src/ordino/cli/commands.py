@@ -144,6 +144,7 @@ def work(
     running.load_stages()
     said, variable = (settings.effects, "ORDINO_EFFECTS") if effects is None else (effects, "--effects")
     taken = running.effects_of(said, variable=variable)
+    running.refuse_bad_limits(settings)
     running.calm_collector()
     with running.database_url(settings) as url:
         running.run(_work(settings, url, taken))

@@ -83,6 +83,28 @@ def refuse_bad_settings(settings: Settings) -> None:
     if settings.effects is not None:
         load_stages()
         effects_of(settings.effects, variable="ORDINO_EFFECTS")
+    refuse_bad_limits(settings)
+
+
+def refuse_bad_limits(settings: Settings) -> None:
+    """Raises ``BadSetting`` for limits that cannot be read, and for those of a provider that is not there: a typing error would let
+    calls go on without limit.
+    """
+    from ordino.core.adapters import PORTS
+    from ordino.core.limits import limits_by_name
+
+    text = settings.call_limits
+    if text is None:
+        return
+    load_stages()
+    known = sorted({name for kind in ("payment_provider", "message_provider") for name in PORTS[kind]})
+    try:
+        unknown = sorted(limits_by_name(text).keys() - set(known))
+    except Invalid as error:
+        raise BadSetting("ORDINO_CALL_LIMITS", text, error.detail.removesuffix(".")) from error
+    if unknown:
+        reason = f"no payment or message provider here is named {unknown[0]!r}; there are {', '.join(known)}"
+        raise BadSetting("ORDINO_CALL_LIMITS", text, reason)
 
 
 def effects_of(text: str | None, *, variable: str) -> frozenset[str]:

@@ -22,7 +22,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -294,9 +294,9 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 def _date(said: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(said)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return found if found.tzinfo is not None else None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)  # HTTP knows no other zone
 
 
 def _checked(base_url: str, who: str, limits: Limits) -> SplitResult:

@@ -1,13 +1,14 @@
 """Accounts of the world outside that fail for everybody: a mail server that is away, a provider that refuses the key.
 
 Nothing is sent to a paused account. When its pause ends, one call tries it: it is served again, or paused for twice as long, from
-five seconds up to five minutes, and for as long as the account itself asks for (``Retry-After``), up to a day. A person may end a
+five seconds up to five minutes, and for as long as the account itself asks for (``Retry-After``), up to a day. A call that does not
+tell whether the account is there (its answer was lost, or it had nothing to send) leaves it to the next one. A person may end a
 pause. The time of a pause is the database's, whatever the clock of the business says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -39,6 +40,16 @@ class Gate(Struct, frozen=True, kw_only=True):
 
 
 OPEN = Gate()
+
+
+class Undecided(Struct, frozen=True, kw_only=True):
+    """An account that somebody was to try until ``until``, and nobody knows whether it serves: from ``again_at`` on another call
+    tries it.
+    """
+
+    account: str
+    until: datetime
+    again_at: datetime
 
 
 async def paused(tx: Tx) -> list[PausedAccount]:
@@ -84,6 +95,17 @@ async def served(tx: Tx, names: Collection[str]) -> None:
     """These accounts serve again."""
     if names:
         await sql.unpause_accounts(tx, accounts=sorted(names))
+
+
+async def undecided(tx: Tx, left: Sequence[Undecided]) -> None:
+    """Others try these accounts, unless somebody has decided on them meanwhile."""
+    if left:
+        await sql.leave_untried(
+            tx,
+            accounts=[one.account for one in left],
+            untils=[one.until for one in left],
+            again_ats=[one.again_at for one in left],
+        )
 
 
 async def try_again(tx: Tx, *, at: datetime) -> None:

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, MutableMapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +22,8 @@ from msgspec import Struct
 
 from ordino.core.codes import normal, wrong_with
 from ordino.core.errors import OrdinoError
+from ordino.core.limits import Limits, limits_by_name
+from ordino.core.settings import Settings
 
 T = TypeVar("T")
 log = logging.getLogger("ordino.adapters")
@@ -33,6 +36,14 @@ class Adapter(Protocol):
 
     def lacking(self) -> str | None:
         """What this process would need to use it, as a sentence that says what to do; None if it needs nothing more."""
+        ...
+
+
+class StatesLimits(Protocol):
+    """An adapter may say how many calls its provider bears."""
+
+    def call_limits(self) -> Limits:
+        """Calls side by side, and calls that begin in a second, for all that is asked of this provider by one worker."""
         ...
 
 
@@ -93,6 +104,10 @@ class Port(MutableMapping[str, T], Generic[T]):
         for name, entries in sorted(named.items()):
             self._found += [self._take(name, entry, _twice(name, entries)) for entry in entries]
 
+    def limits(self, name: str) -> Limits:
+        """What calls to this adapter are held to: what ORDINO_CALL_LIMITS says, and what it leaves open as the adapter says."""
+        return set_limits().get(name, Limits()).or_as(_stated(self.get(name)))
+
     def unknown(self, name: str) -> str:
         """The sentence that refuses a name that no adapter has."""
         known = ", ".join(sorted(self)) or "none is installed"
@@ -128,6 +143,7 @@ class Port(MutableMapping[str, T], Generic[T]):
                 if missing := [method for method in self._methods if not callable(getattr(adapter, method, None))]:
                     problem = f"It lacks {', '.join(f'`{method}`' for method in missing)}, which a {self.words} has."
                 else:
+                    _stated(adapter)
                     self._adapters[name] = adapter
             except OrdinoError as error:
                 problem = str(error)
@@ -184,6 +200,21 @@ def _methods_of(protocol: type[Any]) -> list[str]:
 def _made(loaded: Any) -> Any:
     """An entry point names a class or a function that makes the adapter, or the adapter itself."""
     return loaded() if inspect.isclass(loaded) or inspect.isroutine(loaded) else loaded
+
+
+@cache
+def set_limits() -> dict[str, Limits]:
+    """What ORDINO_CALL_LIMITS says, by the names of adapters. Raises ``Invalid``."""
+    return limits_by_name(Settings.from_environment().call_limits or "")
+
+
+def _stated(adapter: Any) -> Limits:
+    """What an adapter says that its provider bears. Raises ``TypeError`` for what is none."""
+    state = getattr(adapter, "call_limits", None)
+    limits = Limits() if state is None else state()
+    if not isinstance(limits, Limits):
+        raise TypeError(f"`call_limits` returns {type(limits).__name__}, and not ordino.core.limits.Limits")
+    return limits
 
 
 def _lacking(adapter: Any) -> tuple[str | None, str | None]:

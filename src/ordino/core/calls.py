@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,10 +13,9 @@ from uuid import UUID
 import msgspec
 
 from ordino.core import accounts
-from ordino.core.accounts import OPEN, Gate
-from ordino.core.batcher import Batcher
+from ordino.core.accounts import OPEN, Gate, Undecided
+from ordino.core.calling import answer_within
 from ordino.core.clock import elapsed_seconds
-from ordino.core.database import Tx
 from ordino.core.effects import (
     EVERY_BUCKET,
     Effect,
@@ -24,14 +23,14 @@ from ordino.core.effects import (
     Outcome,
     Task,
     failed,
-    postpone,
     tasks_of,
     wait_seconds,
 )
-from ordino.core.errors import AccountUnavailable, AnswerLost, Away, NotYet, Refused, Unavailable
-from ordino.core.failures import MAY_HAVE_BEEN_DONE, Failure, failure_of, retry_after_seconds, words_of
+from ordino.core.errors import AccountUnavailable, AnswerLost, Away, NotYet, OutcomeUnknown, Refused, Unavailable
+from ordino.core.failures import MAY_HAVE_BEEN_DONE, Failure, failure_of, remembered, retry_after_seconds, words_of
 from ordino.core.ids import new_id
 from ordino.core.leases import Held
+from ordino.core.settling import Settler
 from ordino.core.statements import statements
 from ordino.core.turns import Asked, Shared, Turn, Turns
 
@@ -55,10 +54,9 @@ class Calls:
         self.wall = shared.wall
         self.wake = asyncio.Event()
         self.turns = Turns(kind, effect, shared)
-        self._ending = False
         self._running: set[asyncio.Task[None]] = set()
         self._unserved: dict[str | None, set[UUID]] = {}
-        self._settler: Batcher[Outcome, None] = Batcher(self._write, size=shared.batch_size)
+        self._settler = Settler(kind, effect, shared)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Call what is due, whenever woken, until told to stop; calls under way are ended first."""
@@ -70,7 +68,7 @@ class Calls:
                     await self._room()
             except Exception as error:
                 self.shared.outage.note(error, f"taking up {self.kind}")
-        self._ending = True
+        self._settler.ending = True
         await self.end()
 
     async def end(self) -> None:
@@ -83,32 +81,66 @@ class Calls:
         room = self.turns.places.free(elapsed_seconds())
         if room <= 0:
             return 0
-        gate, passed_over = OPEN, list[str]()
+        gate, passed_over, rooms = OPEN, list[str](), dict[str, int]()
         if self.effect.one_account is not None:
             gate, room = await self.turns.one_account(self.effect.one_account(), room)
             if room <= 0:
                 return 0
         elif self.turns.several:
-            gate, passed_over = await self.turns.look()
-        at, wall_at, asked_at = now(), self.wall.now(), elapsed_seconds()
-        lease, until = new_id(at), wall_at + timedelta(seconds=self.shared.leases.seconds)
-        rows = await self.database.transact(
-            lambda tx: sql.lease_due(
-                tx,
-                kind=self.kind,
-                at=at,
-                wall_at=wall_at,
-                until=until,
-                lease=lease,
-                limit=room,
-                passed_over=passed_over,
-                buckets=EVERY_BUCKET,
-            )
-        )
-        held = self.shared.leases.hold(tasks_of(rows), lease, asked_at=asked_at)
+            gate, passed_over, rooms = await self.turns.look()
+        held = await self._lease(now(), room, passed_over, rooms)
         if held:
             await self._begin(held, gate, now)
+        elif self.effect.one_account is not None:
+            await self._leave_untried(gate)
         return len(held)
+
+    async def _lease(self, at: datetime, room: int, passed_over: list[str], rooms: dict[str, int]) -> list[Held]:
+        wall_at, asked_at = self.wall.now(), elapsed_seconds()
+        lease, until = new_id(at), wall_at + timedelta(seconds=self.shared.leases.seconds)
+        try:
+            rows = await self.database.transact(
+                lambda tx: sql.lease_due(
+                    tx,
+                    kind=self.kind,
+                    at=at,
+                    wall_at=wall_at,
+                    until=until,
+                    lease=lease,
+                    limit=room,
+                    passed_over=passed_over,
+                    accounts=list(rooms),
+                    rooms=list(rooms.values()),
+                    buckets=EVERY_BUCKET,
+                )
+            )
+        except OutcomeUnknown:
+            self._run(self._unlease(lease, elapsed_seconds() + self.shared.leases.seconds))
+            raise
+        return self.shared.leases.hold(tasks_of(rows), lease, asked_at=asked_at)
+
+    async def _unlease(self, lease: UUID, until: float) -> None:
+        """Nobody knows whether this lease was given. What it holds was not called: it is due as before, without another attempt."""
+        while not self._settler.ending and elapsed_seconds() < until:
+            try:
+                await self.database.transact(lambda tx: sql.unlease(tx, lease=lease))
+                return
+            except Unavailable as error:
+                self.shared.outage.note(error, f"giving {self.kind} back")
+                await asyncio.sleep(random.uniform(0.2, 1))
+
+    async def _leave_untried(self, gate: Gate) -> None:
+        """These accounts were to be tried, and there was nothing to try them with: the next call does."""
+        left = [
+            Undecided(account=account, until=gate.closed[account], again_at=self.wall.now()) for account in gate.tried
+        ]
+        if left:
+            await self.database.transact(lambda tx: accounts.undecided(tx, left))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        running = asyncio.create_task(work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
 
     async def _room(self) -> None:
         """Wait until a task can be taken up."""
@@ -134,15 +166,15 @@ class Calls:
                 random.shuffle(asked)  # no task is the one that tries its account every time
             turns = self.turns.give(asked, gate)
             for one, turn in zip(asked, turns, strict=True):
-                running = asyncio.create_task(self._do(one, turn, now))
+                self._run(self._do(one, turn, now))
                 begun += 1
-                self._running.add(running)
-                running.add_done_callback(self._running.discard)
         finally:
             for left in held if not begun else ():
                 self.shared.leases.drop(left)
         if any(one.account is not None and turn.in_seconds is None for one, turn in zip(asked, turns, strict=True)):
             await self._find_accounts(now())
+        if not any(turn.trying for turn in turns):
+            await self._leave_untried(gate)
 
     async def _find_accounts(self, at: datetime) -> None:
         """Find out whom the next tasks call: those whose account has no room are passed over, and others come to their turn."""
@@ -187,55 +219,29 @@ class Calls:
                 outcome = await self._outcome(asked, turn, now)
             finally:
                 self.turns.leave(turn, asked.account, called=True)
-            await self._settle(outcome, asked.held, now)
+            await self._settler.settle(outcome, asked.held, now)
         finally:
             self.turns.leave(turn, asked.account, called=False)
             self.shared.leases.drop(asked.held)
             if self.turns.crowded:
                 self.wake.set()
 
-    async def _settle(self, outcome: Outcome, held: Held, now: Now) -> None:
-        """Write it down. While the database is away it is kept, even if the lease ends: whoever is first when it is back has it."""
-        task = outcome.task
-        settle: Callable[[Outcome], Awaitable[object]] = self._settler.submit
-        while True:
-            try:
-                await settle(outcome)
-                return
-            except Unavailable as error:
-                self.shared.outage.note(error, f"writing down {task.kind} for {task.subject_id}")
-                if self._ending and not held.is_good:
-                    break
-                settle = self._write_alone  # it waits for no other, and no other for it
-                await asyncio.sleep(random.uniform(0.2, 1))
-            except Exception as error:
-                if outcome.later is not None:
-                    log.exception("%s for %s could not be put off", task.kind, task.subject_id)
-                    break
-                outcome = self._not_written_down(outcome, error, now)
-        log.error("%s for %s was not settled; it is taken up again when its lease ends", task.kind, task.subject_id)
-
-    def _not_written_down(self, outcome: Outcome, error: Exception, now: Now) -> Outcome:
-        """It was called and answered, and the answer cannot be settled: it is called once more. After that it is for a person."""
-        task = outcome.task
-        log.error(
-            "%s for %s was answered, and the answer cannot be settled", task.kind, task.subject_id, exc_info=error
-        )
-        later = failed(
-            task,
-            task.attempts,
-            error,
-            now(),
-            wall_at=self.wall.now(),
-            max_attempts=self.shared.max_attempts,
-            failure=Failure.NOT_WRITTEN_DOWN,
-            for_good=task.failure == Failure.NOT_WRITTEN_DOWN,
-        )
-        words = f"It was answered, and the answer could not be written down. {words_of(error)}"
-        later = msgspec.structs.replace(later, error=words)
-        return msgspec.structs.replace(outcome, answer=None, later=later)
-
     async def _outcome(self, asked: Asked, turn: Turn, now: Now) -> Outcome:
+        """What becomes of a task. One that was to try its account, and did not find out, leaves that to another."""
+        try:
+            outcome = await self._tried(asked, turn, now)
+        except Exception as error:  # whatever an adapter's error does when it is looked at
+            outcome = self._failed(asked, AnswerLost(f"{type(error).__name__}. {MAY_HAVE_BEEN_DONE}"), now, called=True)
+        if turn.trying and outcome.serves is None and outcome.undecided is None and not outcome.paused:
+            return msgspec.structs.replace(outcome, undecided=self._undecided(asked, turn, 0))
+        return outcome
+
+    def _undecided(self, asked: Asked, turn: Turn, seconds: float) -> Undecided:
+        account = asked.account or ""
+        again_at = self.wall.now() + timedelta(seconds=seconds)
+        return Undecided(account=account, until=turn.gate.closed[account], again_at=again_at)
+
+    async def _tried(self, asked: Asked, turn: Turn, now: Now) -> Outcome:
         task, request, account = asked.held.task, asked.request, asked.account
         if isinstance(request, Exception):
             return self._failed(asked, request, now)
@@ -257,22 +263,27 @@ class Calls:
     async def _call(self, asked: Asked, turn: Turn, now: Now) -> Outcome:
         task, account, serves = asked.held.task, asked.account, asked.account if turn.trying else None
         try:
-            async with asyncio.timeout(self.effect.call_seconds) as limit:
-                answer = await self.effect.call(task, asked.request)
+            answer = await answer_within(lambda: self.effect.call(task, asked.request), self.effect.call_seconds)
         except Exception as error:
             if isinstance(error, AccountUnavailable) and account is not None:
                 return await self._pause(asked, turn, error, now)
-            if limit.expired():
-                error = AnswerLost(
-                    f"There was no answer within {self.effect.call_seconds:g} seconds. {MAY_HAVE_BEEN_DONE}"
-                )
             outcome = self._failed(asked, error, now, called=True)
-            if not isinstance(error, Refused):
-                return outcome
-            self._unserved.pop(account, None)  # it refuses this one, and so it is there
-            return msgspec.structs.replace(outcome, serves=serves)
+            if isinstance(error, Refused | NotYet):  # it says no to this one, and so it is there
+                self._unserved.pop(account, None)
+                return msgspec.structs.replace(outcome, serves=serves)
+            if turn.trying:
+                return self._leave_to_another(asked, turn, outcome)
+            return outcome
         self._unserved.pop(account, None)
         return Outcome(task=task, lease=asked.held.lease, at=now(), answer=answer, serves=serves)
+
+    def _leave_to_another(self, asked: Asked, turn: Turn, outcome: Outcome) -> Outcome:
+        """It has tried its account and found nothing out: another task does so next, and this one waits until then."""
+        undecided, later = self._undecided(asked, turn, accounts.FIRST_SECONDS), outcome.later
+        if later is not None and later.wait_until is not None:
+            until = max(later.wait_until, undecided.again_at + timedelta(seconds=accounts.FIRST_SECONDS))
+            later = msgspec.structs.replace(later, wait_until=until)
+        return msgspec.structs.replace(outcome, undecided=undecided, later=later)
 
     async def _pause(self, asked: Asked, turn: Turn, error: AccountUnavailable, now: Now) -> Outcome:
         """The account is paused: what calls it is passed over until the pause ends, and needs not wait by itself."""
@@ -283,21 +294,32 @@ class Calls:
                 lambda tx: accounts.pause(tx, account, reason, at=at, tried=turn.trying, not_before=not_before)
             )
         except Unavailable:
-            return self._put_off(asked, now, error=reason, failure=Failure.UNAVAILABLE, seconds=accounts.FIRST_SECONDS)
+            outcome = self._put_off(
+                asked, now, error=reason, failure=Failure.UNAVAILABLE, seconds=accounts.FIRST_SECONDS
+            )
+            return msgspec.structs.replace(outcome, paused=True)
         log.warning("the %s is paused for %.0f seconds: %s", account, max(0.0, (until - at).total_seconds()), reason)
-        return self._put_off(asked, now, error=reason, failure=Failure.UNAVAILABLE)
+        outcome = self._put_off(asked, now, error=reason, failure=Failure.UNAVAILABLE)
+        return msgspec.structs.replace(outcome, paused=True)
 
     def _put_off(
-        self, asked: Asked, now: Now, *, error: str | None, failure: Failure | None = None, seconds: float = 0
+        self,
+        asked: Asked,
+        now: Now,
+        *,
+        error: str | None,
+        failure: Failure | None = None,
+        seconds: float = 0,
+        known: bool = False,
     ) -> Outcome:
-        """It has not failed: it keeps as many attempts as before its lease."""
+        """It has not failed: it keeps as many attempts as before its lease. ``known``: it is known what became of earlier calls."""
         task = asked.held.task
         until = self.wall.now() + timedelta(seconds=seconds) if seconds else None
         later = Later(
             attempts=max(0, task.attempts - 1),
             wait_until=until,
             error=error,
-            failure=failure,
+            failure=failure if known else remembered(task.failure, failure),
             account=asked.account if self.turns.several else None,
         )
         return Outcome(task=task, lease=asked.held.lease, at=now(), later=later)
@@ -317,7 +339,8 @@ class Calls:
         if isinstance(error, NotYet) or (isinstance(error, Away) and not called) or whole:
             log.info("%s for %s waits: %s", task.kind, task.subject_id, words)
             seconds = max(wait_seconds(task, wall_at), retry_after_seconds(error))
-            return self._put_off(asked, now, error=words, failure=failure, seconds=seconds)
+            known = called and isinstance(error, NotYet)
+            return self._put_off(asked, now, error=words, failure=failure, seconds=seconds, known=known)
         later = failed(
             task,
             task.attempts,
@@ -325,7 +348,7 @@ class Calls:
             now(),
             wall_at=wall_at,
             max_attempts=self.shared.max_attempts,
-            failure=failure,
+            failure=remembered(task.failure, failure),
         )
         return Outcome(task=task, lease=asked.held.lease, at=now(), later=later)
 
@@ -337,28 +360,3 @@ class Calls:
         if len(unserved) < ALL_FAIL:
             unserved.add(asked.held.task.id)
         return len(unserved) >= ALL_FAIL
-
-    async def _write(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
-        await self.database.transact(lambda tx: self._write_in(tx, outcomes))
-        return [None] * len(outcomes)
-
-    async def _write_alone(self, outcome: Outcome) -> None:
-        await self._write([outcome])
-
-    async def _write_in(self, tx: Tx, outcomes: Sequence[Outcome]) -> None:
-        done = [outcome for outcome in outcomes if outcome.later is None]
-        if done:
-            rows = await sql.finish_leased(
-                tx,
-                buckets=[one.task.bucket for one in done],
-                ids=[one.task.id for one in done],
-                leases=[one.lease for one in done],
-            )
-            mine = {row["id"] for row in rows}
-            kept = [one for one in done if one.task.id in mine and one.answer is not None]
-            if kept:
-                at = max(one.at for one in kept)
-                await self.effect.settle(tx, [(one.task, one.answer) for one in kept], at)
-        await accounts.served(tx, {one.serves for one in outcomes if one.serves is not None})
-        put_off = [(one.task, one.lease, one.later) for one in outcomes if one.later is not None]
-        await postpone(tx, put_off, wall=self.wall)

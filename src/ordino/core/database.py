@@ -16,6 +16,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
+from copy import copy
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -125,6 +126,7 @@ class Database:
         self.clock = clock
         self.limits = limits or Limits()
         self.kept: dict[str, tuple[int, Any]] = {}
+        self._fence: Last | None = None
         self._lookout = lookout
         self._renewed_at = float("-inf")
 
@@ -176,6 +178,14 @@ class Database:
     ) -> None:
         await self.close()
 
+    def fenced(self, fence: Last) -> Database:
+        """The same database, for work that is one worker's at a time: each of its transactions ends with ``fence``, and is undone
+        where that raises.
+        """
+        view = copy(self)
+        view._fence = fence
+        return view
+
     async def transact(self, verb: Callable[[Tx], Awaitable[T]], *, seconds: float | None = None) -> T:
         """Run ``verb`` in one transaction; its result is returned once the commit is durable.
 
@@ -212,6 +222,8 @@ class Database:
                 result = await verb(tx)
                 for gathered in tx.last.values():
                     await gathered.write(tx)
+                if self._fence is not None:
+                    await self._fence.write(tx)
             if lent.connection.is_closed():
                 raise ConnectionResetError
             committing = True  # from here on the limit of a statement holds, not that of the whole

@@ -6,10 +6,12 @@ EFF-2  A worker leases no more than it calls now, and only what it is configured
 EFF-3  A call touches no other: it is settled once it has answered, and one that hangs, fails or cannot be settled does so alone. A
        kind of effect or an account that hangs leaves places to the others.
 EFF-4  What can never be done (``Refused``) goes to the dead-letter list at once. A failure of a whole account
-       (``AccountUnavailable``) pauses it and counts no attempt; nor does a database that is away before the call.
-EFF-5  An answer that the database is away for is kept until it can be settled, so that an outage makes no call twice.
+       (``AccountUnavailable``) pauses it and counts no attempt; nor does a database that is away before the call. When the pause
+       ends, one call tries the account, or leaves that to another.
+EFF-5  An answer that the database is away for is kept until it can be settled, so that an outage makes no call twice: after it,
+       whoever was away leases anew what it has in hand before anybody takes over.
 EFF-6  A lost answer (``AnswerLost``) is no refusal: the task is called again with the same key, and says that it may have been
-       done. An answer that cannot be settled is called once more; after that a person looks.
+       done until it is answered. An answer that cannot be settled is called once more; after that a person looks.
 EFF-7  Leases, limits, waits and pauses last as long as they say by the database's clock, whatever the business's clock says.
 """
 
@@ -26,6 +28,7 @@ import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
+from ordino.core.accounts import Undecided
 from ordino.core.clock import Clock
 from ordino.core.database import Tx
 from ordino.core.errors import Refused
@@ -121,7 +124,8 @@ class Later(Struct, frozen=True, kw_only=True):
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a leased task: an answer to settle (None: nothing to settle), or ``later``. ``serves`` is an account that
-    failed before and has answered this one.
+    failed before and has answered this one; ``undecided`` is one that this was to try, and that did not say whether it is there.
+    ``paused``: its account has just been paused.
     """
 
     task: Task
@@ -130,6 +134,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     answer: Any = None
     later: Later | None = None
     serves: str | None = None
+    undecided: Undecided | None = None
+    paused: bool = False
 
 
 def backoff_seconds(attempts: int) -> float:

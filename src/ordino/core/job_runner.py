@@ -15,16 +15,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
-from asyncpg import Record
-from msgspec import Struct
 
 from ordino.core.clock import elapsed_seconds
 from ordino.core.database import ACTOR, Database, Tx
 from ordino.core.errors import Refused, Unavailable
 from ordino.core.failures import words_of
+from ordino.core.job_hand import Hand, Taken, mine, refusal_of, rows_in_hand
 from ordino.core.jobs import OVER, JobKind, Outcome, Row, RowOutcome, State, Step, encode, sql
 from ordino.core.leases import LeaseLost, while_leased
 from ordino.core.outage import Outage
@@ -37,42 +36,10 @@ AWAY_SECONDS = 1.0
 MOST_TRIES = 10
 FORGET_JOBS, FORGET_ROWS = 10, 20_000
 """So many old jobs, and so many of their rows, are forgotten at once."""
-FAULT = "Ordino has a fault here, and it is logged. Nothing was changed for this row; it can be sent again."
 ENDS_WORKERS = (
     "Work on it was begun {tries} times and never came to an end: each time the worker stopped or lost the database. Look into the "
     "workers' logs, and send it again alone."
 )
-
-
-class Taken(Struct, frozen=True, kw_only=True):
-    """A job in hand. ``since`` is when its lease was asked for, in ``elapsed_seconds``."""
-
-    job_id: UUID
-    kind: str
-    parameters: str
-    state: str
-    started_by: str | None
-    total: int | None
-    done: int
-    cursor: str | None
-    tries: int
-    lease: UUID
-    since: float
-
-
-class _Hand:
-    """What is known of a job while it is in hand: ``size`` is how many rows are done at once."""
-
-    def __init__(self, taken: Taken, kind: JobKind) -> None:
-        self.taken = taken
-        self.kind = kind
-        self.parameters = msgspec.json.decode(taken.parameters, type=kind.parameters)
-        self.cursor = (
-            None if taken.cursor is None else msgspec.json.decode(taken.cursor, type=kind.cursor or dict[str, Any])
-        )
-        self.size = kind.set_size if taken.tries <= 1 else max(1, kind.set_size >> (2 * (taken.tries - 1)))
-        self.tries = taken.tries
-        self.over = False
 
 
 class JobRunner:
@@ -200,7 +167,7 @@ class JobRunner:
     async def _work(self, taken: Taken) -> None:
         until = elapsed_seconds() + self.slice_seconds
         try:
-            hand = _Hand(taken, self.kinds[taken.kind])
+            hand = Hand(taken, self.kinds[taken.kind])
         except msgspec.MsgspecError as error:
             log.error("the job %s (%s) cannot be read: %s", taken.job_id, taken.kind, error)
             detail = "This version of Ordino cannot read what the job is to do; start it again."
@@ -219,7 +186,7 @@ class JobRunner:
 
     # -- rows --------------------------------------------------------------------------------------------------------------
 
-    async def _do_set(self, hand: _Hand) -> None:
+    async def _do_set(self, hand: Hand) -> None:
         """The next rows, in one transaction with what became of them. Fewer the next time if that fails; more if it does not."""
         given = 0
 
@@ -227,7 +194,7 @@ class JobRunner:
             nonlocal given
             found = await sql.open_job_rows(tx, job_id=hand.taken.job_id, limit=hand.size)
             given = len(found)
-            rows = _rows(found, hand.kind)
+            rows = rows_in_hand(found, hand.kind)
             outcomes = await self._outcomes(tx, hand, rows)
             return await self._settle(tx, hand, rows, outcomes)
 
@@ -241,10 +208,10 @@ class JobRunner:
                 log.warning("%d rows of the job %s failed together: %s", given, hand.taken.job_id, error)
                 hand.size = given // 2
             else:
-                outcome = _refused(error, hand)
+                outcome = refusal_of(error, hand)
                 hand.over = await self.database.transact(lambda tx: self._leave_out(tx, hand, outcome))
 
-    async def _outcomes(self, tx: Tx, hand: _Hand, rows: Sequence[Row]) -> Sequence[RowOutcome]:
+    async def _outcomes(self, tx: Tx, hand: Hand, rows: Sequence[Row]) -> Sequence[RowOutcome]:
         if not rows:
             return []
         if hand.tries > MOST_TRIES and len(rows) == 1:
@@ -254,12 +221,12 @@ class JobRunner:
         assert len(outcomes) == len(rows), "one outcome a row"
         return outcomes
 
-    async def _leave_out(self, tx: Tx, hand: _Hand, outcome: RowOutcome) -> bool:
+    async def _leave_out(self, tx: Tx, hand: Hand, outcome: RowOutcome) -> bool:
         """The next row is refused, so that the others are done."""
-        rows = _rows(await sql.open_job_rows(tx, job_id=hand.taken.job_id, limit=1), None)
+        rows = rows_in_hand(await sql.open_job_rows(tx, job_id=hand.taken.job_id, limit=1), None)
         return await self._settle(tx, hand, rows, [outcome for _ in rows])
 
-    async def _settle(self, tx: Tx, hand: _Hand, rows: Sequence[Row], outcomes: Sequence[RowOutcome]) -> bool:
+    async def _settle(self, tx: Tx, hand: Hand, rows: Sequence[Row], outcomes: Sequence[RowOutcome]) -> bool:
         """Write down what became of rows, last the job's progress, which is fenced by its lease. Is the job over?"""
         if rows:
             await sql.settle_job_rows(
@@ -273,7 +240,7 @@ class JobRunner:
                 outputs=[None if one.output is None else encode(one.output).decode() for one in outcomes],
             )
         refused = sum(one.code is not None for one in outcomes)
-        head = _mine(
+        head = mine(
             await sql.advance_job(tx, job_id=hand.taken.job_id, lease=hand.taken.lease, done=len(rows), refused=refused)
         )
         if head is not None and head["done"] == head["total"]:
@@ -283,7 +250,7 @@ class JobRunner:
             return await self._cancelled(tx, hand)
         return False
 
-    async def _cancelled(self, tx: Tx, hand: _Hand) -> bool:
+    async def _cancelled(self, tx: Tx, hand: Hand) -> bool:
         await sql.forget_inputs(tx, job_id=hand.taken.job_id)
         await self._end(tx, hand.taken, State.CANCELLED)
         hand.over = True
@@ -291,7 +258,7 @@ class JobRunner:
 
     # -- steps -------------------------------------------------------------------------------------------------------------
 
-    async def _do_step(self, hand: _Hand) -> None:
+    async def _do_step(self, hand: Hand) -> None:
         """The next step, read beside everything else; then it is written down, if the job is still in hand."""
         assert hand.kind.step is not None, "it takes steps"
         taken = hand.taken
@@ -312,9 +279,9 @@ class JobRunner:
         hand.over = await self.database.transact(lambda tx: self._keep(tx, hand, step))
         hand.cursor, hand.tries = step.cursor, 0
 
-    async def _keep(self, tx: Tx, hand: _Hand, step: Step) -> bool:
+    async def _keep(self, tx: Tx, hand: Hand, step: Step) -> bool:
         taken = hand.taken
-        head = _mine(
+        head = mine(
             await sql.keep_step(
                 tx,
                 job_id=taken.job_id,
@@ -361,7 +328,7 @@ class JobRunner:
     ) -> None:
         assert state in OVER, "it is an end"
         written = None if result is None else encode(result).decode()
-        _mine(
+        mine(
             await sql.end_job(
                 tx, job_id=taken.job_id, lease=taken.lease, state=state, result=written, error_code=code, error=error
             )
@@ -381,26 +348,3 @@ class JobRunner:
             await self._end(tx, taken, State.FAILED, code=code, error=detail)
 
         await self.database.transact(end)
-
-
-def _mine(rows: Sequence[Record]) -> Record | None:
-    """What a fenced statement gave back. Raises ``LeaseLost`` where it gave nothing: the job is another worker's."""
-    if not rows:
-        raise LeaseLost
-    return rows[0]
-
-
-def _rows(found: Sequence[Record], kind: JobKind | None) -> list[Row]:
-    """Rows in hand; without a kind, what they say is not looked at."""
-    if kind is None:
-        return [Row(row_no=row["row_no"], subject=row["subject"], input=None) for row in found]
-    decode = msgspec.json.Decoder(kind.row).decode
-    return [Row(row_no=row["row_no"], subject=row["subject"], input=decode(row["input"])) for row in found]
-
-
-def _refused(error: Exception, hand: _Hand) -> RowOutcome:
-    """What a row that failed alone is refused with."""
-    if isinstance(error, Refused):
-        return RowOutcome(code=error.code, detail=words_of(error))
-    log.error("a row of the job %s (%s) failed", hand.taken.job_id, hand.taken.kind, exc_info=error)
-    return RowOutcome(code="fault", detail=FAULT)

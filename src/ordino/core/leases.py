@@ -94,6 +94,13 @@ class Leases:
             if one.task.id in renewed:
                 one.good_until = asked_at + self.seconds * SAFE_SHARE
 
+    async def hold_on(self) -> None:
+        """What is in hand here is leased anew if its leases may have ended, as after an outage or a suspension: before anybody
+        takes it for lost.
+        """
+        if not all(one.is_good for one in self._held.values()):
+            await self.renew()
+
     async def _beat(self) -> None:
         pause_seconds = self.seconds / 3
         with suppress(asyncio.CancelledError):

@@ -10,6 +10,8 @@ from collections import Counter
 
 from msgspec import Struct
 
+from ordino.core.errors import Invalid
+
 SOON_SECONDS = 1.0
 """Nothing is taken up that cannot begin within this time."""
 PLENTY = 1_000_000
@@ -28,6 +30,38 @@ class Limits(Struct, frozen=True, kw_only=True):
             raise ValueError(f"at_once is at least 1, not {self.at_once}")
         if self.per_second is not None and not 0 < self.per_second < PLENTY:
             raise ValueError(f"per_second is a number above 0, not {self.per_second}")
+
+    def or_as(self, others: Limits) -> Limits:
+        """These; what they leave open is as ``others`` say."""
+        return Limits(
+            at_once=others.at_once if self.at_once is None else self.at_once,
+            per_second=others.per_second if self.per_second is None else self.per_second,
+        )
+
+
+def limits_by_name(text: str) -> dict[str, Limits]:
+    """What ORDINO_CALL_LIMITS says: ``acme=8/20,smtp=4`` is 8 calls to acme side by side, of which 20 begin in a second, and 4 to
+    smtp. Either number may be left out (``acme=/20``). Raises ``Invalid``.
+    """
+    found: dict[str, Limits] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, said = (piece.strip() for piece in part.partition("="))
+        at_once, _, per_second = (piece.strip() for piece in said.partition("/"))
+        if not name or not (at_once or per_second):
+            raise Invalid(
+                f"{part!r} is not of the form name=at_once/per_second, such as acme=8/20, acme=8 or acme=/20."
+            )
+        if name in found:
+            raise Invalid(f"it names {name!r} twice.")
+        try:
+            found[name] = Limits(
+                at_once=int(at_once) if at_once else None, per_second=float(per_second) if per_second else None
+            )
+        except ValueError:
+            raise Invalid(
+                f"{part!r}: calls side by side are a whole number of at least 1, and calls a second a number above 0."
+            ) from None
+    return found
 
 
 class Places:

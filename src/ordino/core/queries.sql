@@ -170,9 +170,9 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: lease_due
 -- Take due reactions while they are called: until the lease ends, by the database's clock, only its holder may finish them. What
--- calls one of ``passed_over`` accounts stays.
+-- calls one of ``passed_over`` accounts stays, and of each of ``accounts`` what exceeds its room.
 WITH due AS (
-    SELECT bucket, id FROM core.reactions
+    SELECT bucket, id, account, due_at FROM core.reactions
     WHERE kind = :kind::text AND due_at <= :at::timestamptz AND coalesce(wait_until, '-infinity') <= :wall_at::timestamptz
       AND dead_at IS NULL AND lease IS NULL
       AND (account IS NULL OR account <> all(CAST(:passed_over AS text[])))
@@ -180,10 +180,26 @@ WITH due AS (
     ORDER BY due_at, id
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
+), ranked AS (
+    SELECT bucket, id, account, row_number() OVER (PARTITION BY account ORDER BY due_at, id) AS n FROM due
+), taken AS (
+    SELECT k.bucket, k.id FROM ranked k
+    LEFT JOIN unnest(:accounts::text[], :rooms::int[]) AS a (account, room) ON a.account = k.account
+    WHERE a.room IS NULL OR k.n <= a.room
 )
 UPDATE core.reactions r SET lease = :lease::uuid, leased_until = :until::timestamptz, wait_until = NULL, attempts = attempts + 1
-FROM due WHERE r.bucket = due.bucket AND r.id = due.id
+FROM taken t WHERE r.bucket = t.bucket AND r.id = t.id
 RETURNING r.bucket, r.id, r.kind, r.subject_id, r.event_id, r.due_at, r.data, r.attempts, r.failure, r.waiting_since;
+
+-- name: unlease
+-- What was leased without anybody knowing is as due as before. Nobody has called it.
+WITH leased AS (
+    SELECT bucket, id FROM core.reactions WHERE lease IS NOT NULL AND lease = :lease::uuid
+    ORDER BY bucket, id
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE core.reactions r SET lease = NULL, leased_until = NULL, attempts = greatest(0, r.attempts - 1)
+FROM leased l WHERE r.bucket = l.bucket AND r.id = l.id;
 
 -- name: without_account
 -- Due effects of one kind of which nobody has found out yet whom they call. Nobody holds them.
@@ -231,7 +247,8 @@ WITH expired AS (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE core.reactions r
-SET lease = NULL, leased_until = NULL, failure = 'answer_lost', last_error = :error::text,
+SET lease = NULL, leased_until = NULL, last_error = :error::text,
+    failure = CASE r.failure WHEN 'not_written_down' THEN r.failure ELSE 'answer_lost' END,
     due_at = CASE WHEN r.leased_until IS NULL THEN :at::timestamptz ELSE r.due_at END
 FROM expired e WHERE r.bucket = e.bucket AND r.id = e.id
 RETURNING r.id;
@@ -243,10 +260,10 @@ WHERE bucket = any(:buckets::smallint[]) AND id = any(:ids::uuid[]) AND lease IS
 RETURNING id;
 
 -- name: finish_leased
--- What was called leaves; a row that is not returned was taken over by another lease.
+-- What was called and answered leaves, also if its lease was ended meanwhile; a row that is not returned is called by another.
 DELETE FROM core.reactions r
 USING unnest(:buckets::smallint[], :ids::uuid[], :leases::uuid[]) AS d (bucket, id, lease)
-WHERE r.bucket = d.bucket AND r.id = d.id AND r.lease = d.lease /* on shards: AND r.bucket = any(:buckets::smallint[]) */
+WHERE r.bucket = d.bucket AND r.id = d.id AND (r.lease = d.lease OR (r.lease IS NULL AND r.dead_at IS NULL)) /* on shards: AND r.bucket = any(:buckets::smallint[]) */
 RETURNING r.id;
 
 -- name: postpone
@@ -416,6 +433,10 @@ FROM due WHERE d.name = due.name RETURNING due.done_at AS since;
 -- The lease goes on; no row back means that another worker has taken the work over.
 UPDATE core.duties SET leased_until = now() + make_interval(secs => :lease_seconds::float8)
 WHERE name = :name::text AND lease = :lease::uuid RETURNING name;
+
+-- name: ask_for_duty
+-- Is the lease still this worker's? Then nobody takes it over before the transaction ends.
+SELECT name FROM core.duties WHERE name = :name::text AND lease = :lease::uuid FOR NO KEY UPDATE;
 
 -- name: end_duty
 -- It was done, and is due again one interval after it was begun.
@@ -648,6 +669,18 @@ WITH over AS (
 )
 UPDATE core.paused_accounts p SET paused_until = :until::timestamptz FROM over o WHERE p.account = o.account
 RETURNING p.account;
+
+-- name: leave_untried
+-- Whoever was to try these accounts found nothing out: others do. What somebody has decided meanwhile stands.
+WITH claimed AS (
+    SELECT p.account, c.again_at
+    FROM core.paused_accounts p
+    JOIN unnest(:accounts::text[], :untils::timestamptz[], :again_ats::timestamptz[]) AS c (account, until, again_at)
+        ON c.account = p.account AND c.until = p.paused_until
+    ORDER BY p.account
+    FOR NO KEY UPDATE OF p
+)
+UPDATE core.paused_accounts p SET paused_until = c.again_at FROM claimed c WHERE p.account = c.account;
 
 -- name: unpause_accounts
 -- These accounts serve again.

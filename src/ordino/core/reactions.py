@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,12 +44,12 @@ from ordino.core.effects import (
 from ordino.core.errors import Away, NotYet
 from ordino.core.failures import WORKER_GONE, retry_after_seconds, words_of
 from ordino.core.job_runner import JobRunner
-from ordino.core.jobs import JobKind
 from ordino.core.outage import Outage
-from ordino.core.schedule import Duty, Interval, InTransaction, OnDatabase, Schedule
+from ordino.core.registry import Reaction, Registry, registry
+from ordino.core.schedule import Duty, Schedule
 from ordino.core.settings import Settings
 from ordino.core.statements import statements
-from ordino.core.subscriptions import Follow, Followers, Start, Subscription, subscription
+from ordino.core.subscriptions import Followers
 from ordino.core.taken import not_taken
 from ordino.core.turns import Shared
 
@@ -58,105 +58,16 @@ __all__ = ["Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
 TIDY_SECONDS, FORGET_SECONDS = 3600, 60
-TIDIES = {
-    "forget_answers": "Forget the answers to requests that nobody will send again.",
-    "forget_jobs": "Forget jobs that were over long ago, with their rows.",
-}
-"""What every worker does besides what stages register."""
 TELL_SECONDS = 60
 """So often a worker says which effects it takes, and what waits for another."""
+STEADY_SECONDS = 5.0
+"""So long a worker has to find the database there before it takes over from others: after an outage, those who were away as it was
+come first, and renew their leases.
+"""
 AWAY_IN_A_ROW = 10
 """So often a batch may lose the database that it had reached. After that it may be the batch that does it, as one that makes
 PostgreSQL run out of memory, and it is run one by one.
 """
-
-
-Reaction = Callable[[Tx, Sequence[Task], datetime], Awaitable[None]]
-"""Runs in the transaction in which its tasks leave the queue."""
-
-
-class Registry:
-    """Reactions by name: what a flow may ask for."""
-
-    def __init__(self) -> None:
-        self.reactions: dict[str, Reaction] = {}
-        self.effects: dict[str, Effect] = {}
-        self.options: dict[str, frozenset[str]] = {}
-        self.subscriptions: dict[str, Subscription] = {}
-        self.duties: dict[str, Duty] = {}
-        self.jobs: dict[str, JobKind] = {}
-
-    def duty(self, name: str, *, every_seconds: Interval) -> Callable[[InTransaction], InTransaction]:
-        """Done every so often while there is a worker, in one transaction, whoever it is (``core.schedule``)."""
-
-        def register(run: InTransaction) -> InTransaction:
-            self._add_duty(Duty(name=name, every_seconds=every_seconds, in_transaction=run))
-            return run
-
-        return register
-
-    def leased_duty(self, name: str, *, every_seconds: Interval) -> Callable[[OnDatabase], OnDatabase]:
-        """Done every so often while there is a worker, under a lease, for as long as it takes."""
-
-        def register(run: OnDatabase) -> OnDatabase:
-            self._add_duty(Duty(name=name, every_seconds=every_seconds, on_database=run))
-            return run
-
-        return register
-
-    @property
-    def recurring(self) -> dict[str, str]:
-        """All recurring work, and a sentence that says what it does."""
-        return {name: duty.sentence for name, duty in self.duties.items()} | TIDIES
-
-    def _add_duty(self, duty: Duty) -> None:
-        assert duty.name not in self.duties, f"two duties are named {duty.name}"
-        self.duties[duty.name] = duty
-
-    def job(self, kind: JobKind) -> JobKind:
-        """A kind of job that people may start (``core.jobs``)."""
-        assert kind.name not in self.jobs, f"two kinds of job are named {kind.name}"
-        assert (kind.do is None) is not (kind.step is None), f"{kind.name} does rows or takes steps"
-        self.jobs[kind.name] = kind
-        return kind
-
-    def reaction(self, name: str, *, options: Sequence[str] = ()) -> Callable[[Reaction], Reaction]:
-        """``options`` are what a flow must say of it besides the delay."""
-
-        def register(run: Reaction) -> Reaction:
-            assert name not in self.names, f"two reactions are named {name}"
-            self.reactions[name] = run
-            self.options[name] = frozenset(options)
-            return run
-
-        return register
-
-    def subscription(
-        self, name: str, *, kinds: Sequence[str] | None = None, start: Start = "beginning"
-    ) -> Callable[[Follow], Follow]:
-        """Follows the event log (``core.subscriptions``): every event of these kinds, or of all, from the beginning or from the
-        moment at which the subscription is first there. Raises ``Invalid`` for a kind that no stage has declared yet.
-        """
-
-        def register(run: Follow) -> Follow:
-            assert name not in self.names, f"two reactions are named {name}"
-            self.subscriptions[name] = subscription(name, kinds, start, run)
-            self.reactions[name] = self.subscriptions[name].try_again
-            return run
-
-        return register
-
-    def effect(self, name: str, effect: Effect) -> None:
-        assert name not in self.names, f"two reactions are named {name}"
-        self.effects[name] = effect
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(self.reactions) | frozenset(self.effects)
-
-
-registry = Registry()
-"""Where every stage's ``reactions.py`` registers what it can do."""
 
 
 class Worker:
@@ -216,6 +127,7 @@ class Worker:
             max_attempts=max_attempts,
             outage=self._outage,
         )
+        self._leases = shared.leases
         self.calls = {kind: Calls(kind, effect, shared) for kind, effect in taken.items()}
 
     @property
@@ -261,7 +173,7 @@ class Worker:
 
     async def _wake_until(self, stop: asyncio.Event) -> None:
         """Look for effects that are due, beside the reactions and whatever is being called."""
-        told_at = None
+        told_at = steady_since = None
         while not stop.is_set():
             try:
                 await self._tell_wall()
@@ -270,10 +182,13 @@ class Worker:
                 if told_at is None or time.monotonic() >= told_at + TELL_SECONDS:
                     await self._tell()
                     told_at = time.monotonic()
-                await self._free_expired()
+                steady_since = elapsed_seconds() if steady_since is None else steady_since
+                if elapsed_seconds() >= steady_since + STEADY_SECONDS:
+                    await self._free_expired()
                 for row in await self._due(self.database.clock.now(), frozenset(self.calls)):
                     self.calls[row["kind"]].wake.set()
             except Exception as error:
+                steady_since = None
                 self._outage.note(error, "looking for calls")
             await self._rest(stop)
         for calls in self.calls.values():
@@ -308,6 +223,7 @@ class Worker:
             )
 
     async def _free_expired(self) -> None:
+        await self._leases.hold_on()
         at, wall_at = self.database.clock.now(), self.wall.now()
         rows = await self.database.transact(lambda tx: sql.free_expired(tx, at=at, wall_at=wall_at, error=WORKER_GONE))
         if rows:

@@ -6,9 +6,12 @@ SCH-2  It is due one interval after it was last begun, by the clock of the datab
 SCH-3  A worker that dies leaves it to the others: its row lock or its lease ends without it, and it is as due as before.
 SCH-4  A failure is logged and kept, with its error and how many there were in a row, and tried again at the next time.
 
+SCH-5  Once a piece of work is another worker's, whoever had it writes nothing more.
+
 Two forms. A *duty* runs in one transaction, in which it is marked as done. A *leased duty* takes longer than a transaction should:
 it works on the database, under a lease that is renewed meanwhile (``core.leases``). A worker that was suspended may find out late
-that it is another's turn, so it has to bear being done twice.
+that it is another's turn: each transaction of its work ends by asking for the lease, and without it nothing is committed. So the
+work may be begun twice, and what a turn has written stays.
 """
 
 from __future__ import annotations
@@ -90,6 +93,19 @@ async def schedule(tx: Tx, known: Mapping[str, str]) -> list[DutyView]:
         DutyView(**{**new, "name": name, "sentence": known.get(name, ""), **rows.get(name, {})})
         for name in sorted({*rows, *known})
     ]
+
+
+class Fence:
+    """Asks for the lease of a piece of work, last before a commit: until that, nobody takes the work over."""
+
+    def __init__(self, name: str, lease: UUID) -> None:
+        self._name = name
+        self._lease = lease
+
+    async def write(self, tx: Tx) -> None:
+        """Raises ``LeaseLost``."""
+        if not await sql.ask_for_duty(tx, name=self._name, lease=self._lease):
+            raise LeaseLost
 
 
 class Schedule:
@@ -204,8 +220,8 @@ class Schedule:
             )
 
         try:
-            since = taken[0]["since"]
-            await while_leased(lambda: run(self.database, since, at), renew, seconds=seconds, since=began)
+            since, mine = taken[0]["since"], self.database.fenced(Fence(duty.name, lease))
+            await while_leased(lambda: run(mine, since, at), renew, seconds=seconds, since=began)
             await self.database.transact(lambda tx: self._end(tx, duty, lease, at, began))
         except LeaseLost as error:
             log.warning("the duty %s was stopped: %s", duty.name, error)

@@ -157,6 +157,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "`authorize,capture`; `none` for reactions only; without it all that it is configured for."
         ),
     ] = None
+    call_limits: Annotated[
+        str | None,
+        Meta(
+            description="How many calls to a payment or message provider run side by side, and how many begin in a second, in each "
+            "worker: `acme=8/20,smtp=4`, by the names of `ordino adapters`; without it what the adapter says."
+        ),
+    ] = None
     job_lanes: Annotated[AtLeastOne, Meta(description="How many jobs a worker runs side by side at most.")] = 4
     job_lease_seconds: Annotated[
         Seconds,

@@ -98,18 +98,22 @@ class Turns:
             room = 1 if account in gate.tried else 0
         return gate, room
 
-    async def look(self) -> tuple[Gate, list[str]]:
-        """Accounts that are paused, and those that are passed over because they are or because they have no room."""
+    async def look(self) -> tuple[Gate, list[str], dict[str, int]]:
+        """Accounts that are paused, those that are passed over because they are or because they have no room, and how much room the
+        others have.
+        """
         wall_at, now = self.shared.wall.now(), elapsed_seconds()
         pauses = {pause.account: pause.paused_until for pause in await self.shared.database.read(accounts.paused)}
         closed = [account for account, until in pauses.items() if until > wall_at]
-        full = [
-            account
+        rooms = {
+            account: min(places.room(self.kind, now), self.places.room(account, now))
             for account, places in self.shared.accounts.items()
-            if not (places.room(self.kind, now) and self.places.room(account, now))
-        ]
+            if account not in closed
+        }
+        full = [account for account, room in rooms.items() if not room]
         self.crowded = bool(full)
-        return (Gate(closed=pauses) if pauses else OPEN), [*closed, *full]
+        rooms = {account: 1 if account in pauses else room for account, room in rooms.items() if room}
+        return (Gate(closed=pauses) if pauses else OPEN), [*closed, *full], rooms
 
     async def gate(self, names: Sequence[str]) -> Gate:
         at = self.shared.wall.now()

@@ -11,6 +11,7 @@ from ordino.orders.providers import Approved, Declined, PaymentCall, PaymentProv
 
 REFERENCE_CHARACTERS = 200
 SENTENCE_CHARACTERS = 300
+CODE_CHARACTERS = 50
 UNNAMED = "declined"
 _CODE = re.compile(r"[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*")
 _NOTHING = Secret("")
@@ -52,7 +53,7 @@ def _judged(answer: Any, name: str, verb: str, call: PaymentCall, token: Secret)
             f"It may have done what it was asked: look there for the key {call.key}."
         )
     amount = call.amount_minor if answer.amount_minor is None else answer.amount_minor
-    if not 0 < amount <= call.amount_minor:
+    if type(amount) is not int or not 0 < amount <= call.amount_minor:
         raise Refused(
             f"The payment provider {name} was asked to {verb} {call.amount_minor} {call.currency} (minor units) and says that it "
             f"did {amount}. Nothing was written down: look there for the key {call.key}, correct it, and replay this."
@@ -61,11 +62,12 @@ def _judged(answer: Any, name: str, verb: str, call: PaymentCall, token: Secret)
 
 
 def _tidy(answer: Declined, token: Secret) -> Declined:
-    """A code that can be counted, and a sentence on one line."""
-    code = answer.code if _CODE.fullmatch(answer.code) and len(answer.code) <= 50 else UNNAMED
-    if token.out_of(code) != code:
+    """A code that can be counted, and a sentence on one line: whatever they are, it was a no."""
+    code, said = (text if isinstance(text, str) else "" for text in (answer.code, answer.sentence))
+    if len(code) > CODE_CHARACTERS or not _CODE.fullmatch(code) or token.out_of(code) != code:
         code = UNNAMED
-    sentence = "".join(sign if sign.isprintable() else " " for sign in token.out_of(answer.sentence))
+    said = token.out_of(said)[: 10 * SENTENCE_CHARACTERS]
+    sentence = "".join(sign if sign.isprintable() else " " for sign in said)
     return Declined(code, " ".join(sentence.split())[:SENTENCE_CHARACTERS])
 
 

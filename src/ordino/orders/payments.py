@@ -19,6 +19,7 @@ from ordino.core.database import Tx
 from ordino.core.errors import NotYet, OrdinoError, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
+from ordino.core.limits import Limits
 from ordino.core.payloads import Payload, payload_of
 from ordino.core.reactions import Effect, Task
 from ordino.core.secret import Secret
@@ -34,6 +35,8 @@ sql = statements("ordino.orders")
 log = logging.getLogger("ordino.orders")
 CALL_SECONDS = 30
 AT_ONCE = 250
+ACCOUNT = "payment provider "
+"""Paused accounts are named like this, and then by the provider's name."""
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -167,7 +170,7 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         ]
         await record(tx, events)
 
-    return Effect(ask, call, settle, account=_account, call_seconds=CALL_SECONDS, at_once=AT_ONCE)
+    return Effect(ask, call, settle, account=_account, call_seconds=CALL_SECONDS, at_once=AT_ONCE, limits=_limits)
 
 
 class _Told(Struct, frozen=True, kw_only=True):
@@ -223,7 +226,11 @@ def _warn(waiting: set[str]) -> None:
 
 
 def _account(request: Call) -> str:
-    return f"payment provider {request.provider}"
+    return f"{ACCOUNT}{request.provider}"
+
+
+def _limits(account: str) -> Limits:
+    return providers.limits(account.removeprefix(ACCOUNT))
 
 
 def _doubtful(kind: PaymentMoveKind, tasks: Sequence[Task], payments: Mapping[UUID, Any]) -> list[UUID]:
