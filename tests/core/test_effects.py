@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
-from ordino.core import accounts
+from ordino.core import accounts, reactions
 from ordino.core.clock import SimulatedClock, WallClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import AccountUnavailable, Away, NotYet, Refused, Unavailable
@@ -73,6 +73,7 @@ async def test_eff_1_calls_happen_twice_without_the_heartbeat(queue: Database, m
     async def nothing(leases: Leases) -> None: ...
 
     monkeypatch.setattr(Leases, "renew", nothing)
+    monkeypatch.setattr(reactions, "STEADY_SECONDS", 0.0)
     await happen(queue, "called", 2)
     registry = registry_of(call=calling(slow(called, 3)))
     workers = [
