@@ -52,6 +52,10 @@ def _judged(answer: Any, name: str, verb: str, call: PaymentCall, token: Secret)
             f"It may have done what it was asked: look there for the key {call.key}."
         )
     amount = call.amount_minor if answer.amount_minor is None else answer.amount_minor
+    if type(amount) is not int:
+        raise AnswerLost(
+            f"The payment provider {name} approved an amount that is no whole number of minor units; its adapter has a fault."
+        )
     if not 0 < amount <= call.amount_minor:
         raise Refused(
             f"The payment provider {name} was asked to {verb} {call.amount_minor} {call.currency} (minor units) and says that it "
@@ -62,10 +66,12 @@ def _judged(answer: Any, name: str, verb: str, call: PaymentCall, token: Secret)
 
 def _tidy(answer: Declined, token: Secret) -> Declined:
     """A code that can be counted, and a sentence on one line."""
-    code = answer.code if _CODE.fullmatch(answer.code) and len(answer.code) <= 50 else UNNAMED
+    code = answer.code if isinstance(answer.code, str) and len(answer.code) <= 50 else UNNAMED
+    code = code if _CODE.fullmatch(code) else UNNAMED
     if token.out_of(code) != code:
         code = UNNAMED
-    sentence = "".join(sign if sign.isprintable() else " " for sign in token.out_of(answer.sentence))
+    said = token.out_of(answer.sentence) if isinstance(answer.sentence, str) else ""
+    sentence = "".join(sign if sign.isprintable() else " " for sign in said)
     return Declined(code, " ".join(sentence.split())[:SENTENCE_CHARACTERS])
 
 
