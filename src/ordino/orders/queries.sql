@@ -804,18 +804,22 @@ SELECT order_id, line_no, quantity, expires_at FROM inventory.reservations
 WHERE sku_id = :sku_id::int AND location_id = :location_id::int AND quantity > 0;
 
 -- name: at_risk
--- Who holds units of a position, the last placed first.
+-- Who holds units of a position, the last placed first: orders of some sellers, or whoever does.
 SELECT r.order_id, o.external_id, r.line_no, r.quantity, coalesce(o.last_promised_at, o.promised_at) AS promised_at
 FROM inventory.reservations r LEFT JOIN orders.orders o USING (order_id)
 WHERE r.sku_id = :sku_id::int AND r.location_id = :location_id::int AND r.quantity > 0
+  AND (:sellers::text[] IS NULL OR o.channel_id IN (
+      SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers t USING (seller_id) WHERE t.code = any(:sellers::text[])))
 ORDER BY r.order_id DESC, r.line_no LIMIT :limit::int;
 
 -- name: shortfalls_page
--- One page of shortfalls, newest first.
+-- One page of shortfalls, newest first, at some locations or at all.
 SELECT f.shortfall_id, f.sku_id, s.code AS sku, f.location_id, f.missing, f.open, f.resolved, f.recovered, f.document, f.found_at,
        f.closed_at
 FROM inventory.shortfalls f JOIN catalog.skus s USING (sku_id)
-WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean) ORDER BY f.shortfall_id DESC LIMIT :limit::int;
+WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean)
+  AND (:location_ids::int[] IS NULL OR f.location_id = any(:location_ids::int[]))
+ORDER BY f.shortfall_id DESC LIMIT :limit::int;
 
 -- name: sellers_of_orders
 -- Whose orders these are.
