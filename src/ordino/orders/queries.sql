@@ -699,9 +699,23 @@ SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.pr
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
   AND (:status::text IS NULL OR o.status = :status::text)
-  AND (:channel::text IS NULL OR c.code = :channel::text)
-  AND (:sellers::text[] IS NULL OR c.seller_id IN (SELECT s.seller_id FROM catalog.sellers s WHERE s.code = any(:sellers::text[])))
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
+
+-- name: list_orders_of_channel
+-- Those of one channel, newest first, a page at a time.
+SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at,
+       coalesce(o.last_promised_at, o.promised_at) AS last_promised_at, o.ship_by_at, o.currency, o.total_minor,
+       o.total_minor - o.dropped_minor AS accepted_total_minor
+FROM orders.orders o JOIN catalog.channels c USING (channel_id)
+WHERE o.channel_id = :channel_id::int AND (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
+  AND (:status::text IS NULL OR o.status = :status::text)
+ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
+
+-- name: channels_of_sellers
+-- The channels of some sellers, or of all; or one of them.
+SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers s USING (seller_id)
+WHERE (:sellers::text[] IS NULL OR s.code = any(:sellers::text[])) AND (:channel::text IS NULL OR c.code = :channel::text)
+ORDER BY c.channel_id;
 
 -- payments -----------------------------------------------------------------------------------------------------------
 
