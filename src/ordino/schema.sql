@@ -1147,6 +1147,7 @@ CREATE TABLE orders.orders (
 ) WITH (fillfactor = 70);
 CREATE INDEX orders_by_ship_by ON orders.orders (ship_by_at) WHERE ship_by_at IS NOT NULL;
 CREATE INDEX orders_by_time ON orders.orders (placed_at, order_id);
+CREATE INDEX orders_by_channel ON orders.orders (channel_id, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders.orders (customer_id, order_id) WHERE customer_id IS NOT NULL;
 
 CREATE TABLE orders.addresses (

@@ -25,7 +25,11 @@ from ordino.core.ids import new_id
 from ordino.core.keys import NewKey
 from ordino.core.permissions import MEANING, ROLES, Permission, Role
 from ordino.flows.versions import flow_plans
+from ordino.inventory.count_sheets import CountPlan, NewSheet, make_sheet, upsert_plans
 from ordino.inventory.holds import Held, HoldLine, NewHold, hold
+from ordino.inventory.incoming import Incoming, upsert_incoming
+from ordino.inventory.transfers import NewTransfer, TransferDone, TransferLine
+from ordino.inventory.transfers import request as request_transfers
 from ordino.web.bodies import Body
 from ordino.web.operations import Table
 from ordino.web.routes import table_of
@@ -190,7 +194,8 @@ class Side(msgspec.Struct, frozen=True):
 
     def leaks_into(self, text: str) -> list[str]:
         """What of this side stands in an answer to somebody else."""
-        mine = [self.seller, f"{self.prefix}refuse", *self.locations, str(self.known["order_id"])]
+        ids = [self.known[name] for name in ("order_id", "sheet_id", "transfer_id", "shortfall_id")]
+        mine = [self.seller, f"{self.prefix}refuse", *self.locations, *ids]
         return [word for word in mine if word in text]
 
 
@@ -201,6 +206,22 @@ async def side_of(database: Database, world: World) -> Side:
     order_id, [shipment] = await delivered(database, world.order("delivered", 2), then)
     back = NewReturn(order_id=order_id, lines=[ReturnLine(line_no=1, quantity=1, reason="changed_mind")])
     [allowed] = await database.transact(lambda tx: authorize(tx, [back], at=at))
+    plan = CountPlan(code=f"{world.seller} plan", location=world.location)
+    await database.transact(lambda tx: upsert_plans(tx, [plan], at=at))
+    sheet = await database.transact(lambda tx: make_sheet(tx, NewSheet(plan=plan.code, skus=[world.sku]), at=at))
+    between = NewTransfer(
+        origin=world.locations[0], destination=world.locations[1], lines=[TransferLine(sku=world.sku, quantity=1)]
+    )
+    [moved] = await database.transact(lambda tx: request_transfers(tx, [between], at=at))
+    coming = Incoming(
+        document=f"{world.seller} coming", sku=world.sku, location=world.location, quantity=1, expected_at=at + timedelta(days=9)
+    )  # fmt: skip
+    await database.transact(lambda tx: upsert_incoming(tx, [coming], at=at))
+    shortfall_id = new_id(at)
+    await database.pool.execute(
+        "INSERT INTO inventory.shortfalls (shortfall_id, sku_id, location_id, missing, open, found_at) VALUES ($1, $2, $3, 1, 1, $4)",
+        shortfall_id, world.sku_ids[world.skus[1]], world.location_ids[world.location], at,
+    )  # fmt: skip
     cart = NewHold(channel=world.channel, lines=[HoldLine(sku=world.sku, quantity=1)])
     [held] = await database.transact(lambda tx: hold(tx, [cart], at=at))
     work = await database.pool.fetchval(
@@ -217,6 +238,8 @@ async def side_of(database: Database, world: World) -> Side:
         "channel": world.channel, "location": world.locations[0], "origin": world.locations[0],
         "destination": world.locations[1], "seller": world.seller, "sku": world.sku, "country": "US", "quantity": 1,
         "sellers": world.seller, "channels": world.channel, "locations": world.locations[0],
+        "plan": plan.code, "sheet_id": str(sheet.sheet_id), "transfer_id": str(sure(moved, TransferDone).transfer_id),
+        "document": coming.document, "shortfall_id": str(shortfall_id), "tracking_number": shipment.tracking_number,
     }  # fmt: skip
     return Side(world.seller.removesuffix("seller"), world.seller, world.locations, known)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ordino.cli.bench.synthetic import fill
 from ordino.cli.verify import CHECKS, examine, verify
 from ordino.core.database import Database
+from ordino.core.permissions import Permission, Role
 
 ORDERS = 200
 
@@ -64,8 +66,16 @@ _JOB = f"""
     INSERT INTO core.job_rows (job_id, row_no, subject, outcome, code, detail)
         VALUES ({_NO_CAUSE}, 1, 'one', 'ok', NULL, NULL), ({_NO_CAUSE}, 2, 'two', 'refused', 'too_late', 'It is shipped.')"""
 
+# A sound key, and what breaks it.
+_KEY = f"""
+    INSERT INTO core.api_keys (key_id, name, hash, scopes, created_at, permissions, sellers, locations)
+        SELECT {_NO_CAUSE}, 'key', 'hash', '{{}}', now(), '{{orders.read}}', (SELECT array_agg(code) FROM catalog.sellers),
+               (SELECT array_agg(code) FROM network.locations);
+    UPDATE core.api_keys"""
+
 # Check -> (statements that break its promise, further checks that break with it).
 CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
+    "keys_name_what_there_is": (f"{_KEY} SET permissions = '{{orders.read,everything}}'", set()),
     "reasons_are_codes": (
         f"UPDATE orders.moves SET reason = 'Ada is ill' WHERE order_id = {_of('cancelled')} AND to_state = 'cancelled'",
         set(),
@@ -631,6 +641,38 @@ async def test_a_number_beyond_all_reason_is_a_finding(connection: Any) -> None:
         await transaction.rollback()
     assert findings["lines_are_the_sums_of_their_moves"].error == "integer out of range"
     assert findings["stock_is_the_sum_of_its_moves"].holds
+
+
+KEYS: dict[str, tuple[str, str | None]] = {
+    "an unknown role": ("SET roles = '{owner}'", "owner"),
+    "an unknown permission": ("SET permissions = '{stock.read,everything}'", "everything"),
+    "a seller that is gone": ("SET sellers = sellers || '{closed down}'", "closed down"),
+    "a location that is gone": ("SET locations = '{nowhere}'", "nowhere"),
+    "nothing that it may do": ("SET permissions = '{}'", "none"),
+    "a sound key": ("SET roles = '{read,write,admin}'", None),
+    "a revoked key": ("SET roles = '{owner}', revoked_at = now()", None),
+    "a key that has expired": ("SET roles = '{owner}', expires_at = now()", None),
+    "every permission": (f"SET permissions = '{{{','.join(Permission)}}}'", None),
+}
+
+
+@pytest.mark.parametrize("case", KEYS)
+async def test_a_key_names_what_there_is_or_is_named(connection: Any, case: str) -> None:
+    changes, found = KEYS[case]
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(f"{_KEY} {changes}")
+        findings = {finding.name: finding for finding in await examine(connection)}
+    finally:
+        await transaction.rollback()
+    assert [row["found"] for row in findings["keys_name_what_there_is"].rows] == ([] if found is None else [found])
+
+
+def test_the_check_of_keys_knows_every_permission_and_role() -> None:
+    [check] = [check for check in CHECKS if check.name == "keys_name_what_there_is"]
+    assert set(re.findall(r"'([a-z]+\.[a-z]+)'", check.statement.text)) == set(map(str, Permission))
+    assert all(f"'{role}'" in check.statement.text for role in Role)
 
 
 @pytest.mark.proof

@@ -121,6 +121,28 @@ class TakesAnyCursor(FilesCarrier):
             return await super().events(None, limit)
 
 
+class Overfull(FilesCarrier):
+    """Answers with all that there is, whatever was asked for."""
+
+    async def events(self, after: str | None, limit: int) -> EventPage:
+        page = await super().events(after, 1000)
+        return EventPage(events=page.events, next=page.next, more=bool(page.events))
+
+
+class Endless(FilesCarrier):
+    """Says for ever that there is more."""
+
+    async def events(self, after: str | None, limit: int) -> EventPage:
+        page = await super().events(after, limit)
+        return EventPage(events=page.events, next=page.next or "1.ndjson:0:0", more=True)
+
+
+class PaysUs(FilesCarrier):
+    async def book(self, booking: Booking) -> Booked | NotBooked:
+        answer = await super().book(booking)
+        return replace(answer, cost_minor=-5, cost_currency="usd") if isinstance(answer, Booked) else answer
+
+
 class NoFolder(FilesCarrier):
     def lacking(self) -> str | None:
         return "Set ORDINO_CARRIER_DIRECTORY to a folder."
@@ -149,6 +171,28 @@ def _made(parent: Path) -> Path:
     folder = parent / uuid4().hex
     folder.mkdir()
     return folder
+
+
+@pytest.mark.parametrize(
+    ("broken", "failed"),
+    [
+        (Overfull, "test_events_come_in_order_page_by_page_and_once"),
+        (Endless, "test_reading_on_from_the_end_finds_nothing"),
+        (PaysUs, "test_a_parcel_gets_a_tracking_number"),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+async def test_a_carrier_with_pages_or_costs_that_make_no_sense_fails(
+    tmp_path: Path, broken: type[FilesCarrier], failed: str
+) -> None:
+    def made() -> dict[str, Any]:
+        there = _made(tmp_path)
+        return {
+            "carrier": broken(there),
+            "say": lambda event: append(there / "events" / "1.ndjson", msgspec.json.encode(event)),
+        }
+
+    assert failed in await failing(TypedSuite(), made)
 
 
 @pytest.mark.parametrize("broken", CARRIER_FAULTS, ids=lambda broken: broken.__name__)
@@ -248,6 +292,13 @@ class Deaf(FilesChannel):
         pass
 
 
+class NeverEnds(FilesChannel):
+    """Says for ever that there is more."""
+
+    async def orders(self, after: str | None, limit: int) -> OrderPage:
+        return replace(await super().orders(after, limit), more=True)
+
+
 class NoShop(FilesChannel):
     def lacking(self) -> str | None:
         return "Set ORDINO_CHANNEL_DIRECTORY to a folder."
@@ -260,6 +311,7 @@ CHANNEL_FAULTS: dict[type[FilesChannel], str] = {
     Silent: "test_an_order_that_cannot_be_read_is_told_and_stops_no_other",
     AnyCursor: "test_what_is_no_cursor_is_refused",
     TellsTwice: "test_what_is_told_twice_is_heard_once",
+    NeverEnds: "test_orders_come_whole_in_order_and_once",
     Deaf: "test_what_is_told_twice_is_heard_once",
 }
 

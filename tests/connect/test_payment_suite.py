@@ -231,6 +231,48 @@ class Stuck(Bank):
         return answer
 
 
+class VoidsAll(Bank):
+    """Lets go of the whole authorization, however much was said."""
+
+    def _void(self, call: PaymentCall) -> Approved | Declined:
+        answer = super()._void(call)
+        self.held[str(call.authorization)] = 0
+        return answer
+
+
+class FirstCaptureOnly(Bank):
+    """Gives back from the first capture only."""
+
+    def _refund(self, call: PaymentCall) -> Approved | Declined:
+        if call.amount_minor > call.captures[0].amount_minor:
+            return Declined("not_enough")
+        return super()._refund(call)
+
+
+class LooksBeforeItActs(Bank):
+    """Looks for the key, waits, and then acts: two calls at once both find nothing."""
+
+    async def capture(self, call: PaymentCall) -> Approved | Declined:
+        if call.key in self.answers:
+            return self.answers[call.key]
+        await asyncio.sleep(0.01)
+        self.answers[call.key] = self._capture(call)
+        return self.answers[call.key]
+
+
+class Hangs(Bank):
+    async def authorize(self, call: PaymentCall) -> Approved | Declined:
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+
+class Fractions(Bank):
+    """Approves a fraction that is as large as the whole."""
+
+    async def authorize(self, call: PaymentCall) -> Approved | Declined:
+        answer = await super().authorize(call)
+        return Approved(answer.reference, float(call.amount_minor)) if isinstance(answer, Approved) else answer  # type: ignore[arg-type]
+
+
 class Lacking(Bank):
     def lacking(self) -> str | None:
         return "Set BANK_KEY."
@@ -252,6 +294,11 @@ FAULTS: dict[type[Bank], str] = {
     ChangesItsMind: "test_the_same_key_is_declined_again",
     OnceOnly: "test_it_captures_in_parts",
     WholeRefunds: "test_it_gives_back_in_parts",
+    VoidsAll: "test_what_is_not_let_go_can_be_captured",
+    FirstCaptureOnly: "test_a_refund_may_be_of_several_captures",
+    LooksBeforeItActs: "test_the_same_key_at_once_is_one_call",
+    Hangs: "test_it_authorizes_under_a_reference",
+    Fractions: "test_it_authorizes_under_a_reference",
     KeepsWhatIsHeld: "test_it_lets_go_of_what_is_not_captured",
     Stuck: "test_a_call_that_was_cancelled_can_be_made_again",
     Lacking: "test_it_lacks_nothing",
@@ -264,7 +311,9 @@ async def test_a_sound_provider_passes_the_suite() -> None:
 
 @pytest.mark.parametrize("broken", FAULTS, ids=lambda broken: broken.__name__)
 async def test_a_broken_provider_fails_the_test_that_names_its_fault(broken: type[Bank]) -> None:
-    assert FAULTS[broken] in await failing(WholeSuite(), lambda: {"provider": broken()})
+    suite = WholeSuite()
+    suite.seconds = 0.2
+    assert FAULTS[broken] in await failing(suite, lambda: {"provider": broken()})
 
 
 def test_every_test_of_the_suite_has_a_provider_that_fails_it() -> None:

@@ -462,6 +462,17 @@ async def test_tokens_of_cancelled_orders_are_forgotten_and_those_that_wait_are_
     await database.pool.execute("DELETE FROM orders.payment_tokens; DELETE FROM core.reactions")
 
 
+async def test_the_token_of_an_order_that_costs_nothing_is_forgotten_though_nobody_was_asked(
+    database: Database, world: World, acme: Acme
+) -> None:
+    order = paid(world.order("free", unit_price_minor=0), provider="acme", token=TOKEN)
+    order_id = await placed(database, order, AT)
+    await run(database, "authorize")
+    assert acme.calls == []
+    kept = await database.pool.fetchval("SELECT count(*) FROM orders.payment_tokens WHERE order_id = $1", order_id)
+    assert kept == 0
+
+
 # -- answers ---------------------------------------------------------------------------------------------------------------
 
 
@@ -478,6 +489,9 @@ async def test_tokens_of_cancelled_orders_are_forgotten_and_those_that_wait_are_
         (Approved("ref", 1001), "asked to authorize 1000 USD (minor units) and says that it did 1001"),
         (Approved("ref", 0), "and says that it did 0"),
         (Approved("ref", -1), "and says that it did -1"),
+        (Approved("ref", 10.5), "an amount that is no whole number"),  # type: ignore[arg-type]
+        (Approved("ref", "1000"), "an amount that is no whole number"),  # type: ignore[arg-type]
+        (Approved("ref", True), "an amount that is no whole number"),
     ],
 )
 async def test_an_answer_that_makes_no_sense_is_written_nowhere_and_said(
@@ -497,6 +511,26 @@ async def test_an_answer_that_makes_no_sense_is_written_nowhere_and_said(
     assert (row["dead_at"] is not None) == ("says that it did" in said)
     assert await money(database, order_id) == (0, 0, 0, 0)
     assert await events(database, order_id, "payment_authorized") == []
+    await database.pool.execute("DELETE FROM core.reactions WHERE subject_id = $1", order_id)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Declined(None), Declined(5, "No."), Declined("card_declined", None), Declined("x" * 99, {"why": 1})],  # type: ignore[arg-type]
+    ids=["no code", "a number", "no sentence", "too long"],
+)
+async def test_a_no_without_a_word_or_a_sentence_is_a_no(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch, answer: Declined
+) -> None:
+    class Odd(Acme):
+        async def authorize(self, call: PaymentCall) -> Approved | Declined:
+            return answer
+
+    monkeypatch.setitem(providers, "acme", Odd())
+    order_id = await placed(database, paid(world.order(f"odd no {answer!r}"[:100]), provider="acme"), AT)
+    await run(database, "authorize")
+    [said] = await events(database, order_id, "payment_declined")
+    assert said["reason"] == ("card_declined" if answer.code == "card_declined" else "declined")
     await database.pool.execute("DELETE FROM core.reactions WHERE subject_id = $1", order_id)
 
 

@@ -54,10 +54,21 @@ class Duties(Struct, frozen=True):
 
 def refuse_scope(kind: JobKind) -> None:
     """Raises ``Forbidden`` where the caller's key may not start such a job."""
+    _refuse_lacking(kind.needs, f"a job of the kind `{kind.name}`")
+
+
+def refuse_shown(name: str) -> None:
+    """Raises ``Forbidden`` where the caller's key may not see what comes of such a job. Who may start it may."""
+    kind, bearer = registry.jobs.get(name), BEARER.get()
+    if kind is not None and bearer is not None and not kind.needs <= bearer.permissions:
+        _refuse_lacking(kind.shows, f"the result of a job of the kind `{name}`")
+
+
+def _refuse_lacking(needs: frozenset[Permission], what: str) -> None:
     bearer = BEARER.get()
-    if bearer is not None and (lacking := sorted(kind.needs - bearer.permissions)):
+    if bearer is not None and (lacking := sorted(needs - bearer.permissions)):
         words = " and ".join(map(repr, map(str, lacking)))
-        raise Forbidden(f"This key lacks {words}, which a job of the kind `{kind.name}` needs. Use a key that has it.")
+        raise Forbidden(f"This key lacks {words}, which {what} needs. Use a key that has it.")
 
 
 async def _upload(request: Request[Any, Any, Any], database: Database, name: str | None) -> Response[bytes]:
@@ -150,7 +161,9 @@ async def get_job(database: NamedDependency[Database], job_id: FromPath[UUID]) -
 
 @get(
     "/v1/jobs/{job_id:uuid}/rows",
-    operation=Operation(name="jobs.rows", permission=Permission.JOBS_READ, personal=True, refusals=NOT_FOUND),
+    operation=Operation(
+        name="jobs.rows", permission=Permission.JOBS_READ, personal=True, refusals={**NOT_FOUND, "forbidden": 403}
+    ),
     summary="What became of a job's rows",
     tags=["jobs"],
 )
@@ -162,6 +175,7 @@ async def get_job_rows(
     limit: Limit = 100,
 ) -> JobRows:
     """In order. A refused row says why; of uploaded rows, the number is the line."""
+    refuse_shown((await database.read(lambda tx: jobs.job(tx, job_id))).kind)
     found = await database.read(lambda tx: jobs.rows_of_job(tx, job_id, outcome=outcome, after=after, limit=limit))
     return JobRows(found, found[-1].row_no if len(found) == limit else None)
 
@@ -181,7 +195,10 @@ class _DocumentOrLines(Documented):
 @get(
     "/v1/jobs/{job_id:uuid}/result",
     operation=Operation(
-        name="jobs.result", permission=Permission.JOBS_READ, personal=True, refusals={**NOT_FOUND, "conflict": 409}
+        name="jobs.result",
+        permission=Permission.JOBS_READ,
+        personal=True,
+        refusals={**NOT_FOUND, "forbidden": 403, "conflict": 409},
     ),
     summary="What a job came to",
     tags=["jobs"],
@@ -198,8 +215,9 @@ async def get_job_result(database: NamedDependency[Database], job_id: FromPath[U
 
 
 async def result_of(database: Database, job_id: UUID) -> jobs.Result:
-    """Raises ``NotFound``, and ``Conflict`` while the job is not over."""
+    """Raises ``NotFound``, ``Forbidden``, and ``Conflict`` while the job is not over."""
     job = await database.read(lambda tx: jobs.job(tx, job_id))
+    refuse_shown(job.kind)
     kind = registry.jobs.get(job.kind)
     return await jobs.result(database, job_id, writes_file=kind is not None and kind.writes_file)
 

@@ -993,3 +993,31 @@ WHERE e.set_id IS NULL AND (h.last_before IS NULL OR e.subject_id > h.last_befor
 -- SUB-3: No subscription has read further than the log goes.
 SELECT s.name, s.position AS found, h.head AS expected FROM core.subscriptions s CROSS JOIN core.log_head h
 WHERE s.position > h.head OR (s.subject_id IS NOT NULL AND (h.last_before IS NULL OR s.subject_id > h.last_before));
+
+-- API keys -----------------------------------------------------------------------------------------------------------------
+
+-- name: keys_name_what_there_is
+-- KEY-4: A key that is good names roles and permissions that there are, one at least, and sellers and locations that exist.
+WITH good AS (
+    SELECT key_id, scopes || roles AS roles, permissions, sellers, locations FROM core.api_keys
+    WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+), named AS (
+    SELECT key_id, 'role' AS noun, unnest(roles) AS code FROM good
+    UNION ALL SELECT key_id, 'permission', unnest(permissions) FROM good
+    UNION ALL SELECT key_id, 'seller', unnest(sellers) FROM good
+    UNION ALL SELECT key_id, 'location', unnest(locations) FROM good
+), there AS (
+    SELECT 'role' AS noun, unnest(ARRAY['read', 'write', 'admin']) AS code
+    UNION ALL SELECT 'permission', unnest(ARRAY[
+        'orders.read', 'orders.write', 'customers.read', 'promises.ask', 'catalog.read', 'catalog.write',
+        'network.read', 'network.write', 'stock.read', 'stock.write', 'stock.hold', 'sourcing.run', 'fulfillment.read',
+        'fulfillment.work', 'tracking.write', 'returns.write', 'refunds.write', 'insights.read', 'events.read',
+        'events.follow', 'jobs.read', 'jobs.run', 'policies.read', 'policies.write', 'engine.read', 'engine.manage',
+        'keys.manage'])
+    UNION ALL SELECT 'seller', code FROM catalog.sellers
+    UNION ALL SELECT 'location', code FROM network.locations
+)
+SELECT n.key_id, n.noun, n.code AS found, 'one that there is' AS expected
+FROM named n LEFT JOIN there t USING (noun, code) WHERE t.code IS NULL
+UNION ALL
+SELECT key_id, 'role', 'none', 'roles or permissions' FROM good WHERE roles = '{}' AND permissions = '{}';

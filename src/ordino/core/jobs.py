@@ -153,7 +153,8 @@ class JobKind(Struct, frozen=True, kw_only=True):
     With ``do``, ``row`` is the type of a row's input, and ``set_size`` rows are done at once. With ``step``, ``cursor`` is the type
     of its cursor, and ``writes_file`` says that its result is lines. ``uploaded`` makes a row of a line of NDJSON, where rows may
     be uploaded. A worker runs ``at_once`` jobs of the kind side by side. ``needs`` are what a key that starts one needs besides
-    `jobs.run`; ``may_be_delayed`` says that it can be a delayed command.
+    `jobs.run`, and ``shows`` what one needs besides `jobs.read` that reads its rows and its result: it shows what these permissions
+    show. ``may_be_delayed`` says that it can be a delayed command.
     """
 
     name: str
@@ -170,6 +171,7 @@ class JobKind(Struct, frozen=True, kw_only=True):
     uploaded: Callable[[int, Any], NewRow] | None = None
     at_once: int = 2
     needs: frozenset[Permission]
+    shows: frozenset[Permission] = frozenset()
     may_be_delayed: bool = False
 
     @property

@@ -3,6 +3,7 @@
 KEY-1  A key does nothing after it is revoked or has expired.
 KEY-2  A key that is narrowed to sellers or locations touches and shows nothing of others.
 KEY-3  A key makes and revokes no key that can do more than itself.
+KEY-4  A key that is good names roles and permissions that there are, and sellers and locations that exist.
 
 A key that is narrowed or that expires keeps its roles where programs of before permissions do not look: they let it do nothing,
 rather than everything for ever.

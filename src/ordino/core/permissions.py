@@ -65,7 +65,10 @@ MEANING: dict[Permission, str] = {
     Permission.INSIGHTS_READ: "See the KPIs and the orders that they count.",
     Permission.EVENTS_READ: "Read the event log, and see its subscriptions.",
     Permission.EVENTS_FOLLOW: "Create, acknowledge and delete subscriptions to the event log.",
-    Permission.JOBS_READ: "See jobs, what became of their rows, and the schedule of recurring work.",
+    Permission.JOBS_READ: (
+        "See jobs, what became of their rows, and the schedule of recurring work; what a job exports or reports also needs the "
+        "permission to see that."
+    ),
     Permission.JOBS_RUN: "Start, delay, cancel and revoke jobs; starting one also needs the permissions of its kind.",
     Permission.POLICIES_READ: "See flows and routing profiles, with reports of their trials and what reevaluation saved.",
     Permission.POLICIES_WRITE: "Draft, check, activate and retire flows and routing profiles.",

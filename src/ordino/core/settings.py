@@ -200,6 +200,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "leaves them to others."
         ),
     ] = None
+    smtp_ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="A PEM file with certificates of authorities that may have signed the mail server's certificate, "
+            "beside those that the machine trusts."
+        ),
+    ] = None
     smtp_sender: Annotated[str, Meta(description="The address that messages to customers come from.")] = (
         "orders@localhost"
     )

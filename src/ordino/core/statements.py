@@ -120,6 +120,8 @@ class Statements:
 
     def __init__(self, text: str) -> None:
         blocks = re.split(r"^-- name: (\w+)\s*$", text, flags=re.MULTILINE)
+        twice = sorted(name for name, count in Counter(blocks[1::2]).items() if count > 1)
+        assert not twice, f"two statements of one file are named {', '.join(twice)}"
         self._by_name = {name: Statement(name, body) for name, body in zip(blocks[1::2], blocks[2::2], strict=True)}
 
     def __getattr__(self, name: str) -> Statement:

@@ -393,7 +393,9 @@ async def sheet_of(tx: Tx, sheet_id: UUID) -> Sheet:
     return Sheet(**rows[0], lines=lines)
 
 
-async def sheets_before(tx: Tx, before: UUID, limit: int, *, location: str | None) -> list[SheetHead]:
-    """One page, newest first."""
-    rows = await sql.sheets_page(tx, before=before, limit=limit, location=location)
+async def sheets_before(
+    tx: Tx, before: UUID, limit: int, *, location: str | None, within: Sequence[str] | None = None
+) -> list[SheetHead]:
+    """One page, newest first: of one location or all, and of those ``within`` if they are given."""
+    rows = await sql.sheets_page(tx, before=before, limit=limit, location=location, within=within)
     return [SheetHead(**row) for row in rows]

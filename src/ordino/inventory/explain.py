@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
 
 from ordino.catalog.codes import sku_id_of
+from ordino.catalog.read import sql as catalog
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
 from ordino.inventory.availability import Ask, Reach, Shelves, look, reach_of
-from ordino.network.facts import Closed, facts
+from ordino.network.facts import Closed, NetworkFacts, facts
 
 sql = statements("ordino.inventory")
 TOLD = 100
@@ -31,11 +32,13 @@ class Reserved(Struct, frozen=True, omit_defaults=True):
 
 
 class Kept(Struct, frozen=True):
-    """Units kept for another channel, and the rule that says so."""
+    """Units kept for another channel, and the rule that says so; neither is told where the channel is of a seller whom the caller
+    does not reach.
+    """
 
-    channel: str
+    channel: str | None
     units: int
-    rule: str
+    rule: str | None
 
 
 class LocationWhy(Struct, frozen=True):
@@ -79,8 +82,10 @@ class Explanation(Struct, frozen=True):
     reason: str | None = None
 
 
-async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
-    """Raises ``NotFound`` for an unknown SKU, channel or network."""
+async def explain(tx: Tx, ask: Ask, *, at: datetime, sellers: Sequence[str] | None = None) -> Explanation:
+    """Of what belongs to others than these ``sellers``, only the units are told. Raises ``NotFound`` for an unknown SKU, channel or
+    network.
+    """
     known = await facts(tx)
     reach = reach_of(known, ask.channel, ask.network, at)
     if isinstance(reach, NotFound):
@@ -89,13 +94,14 @@ async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
     shelves = await look(tx, [sku_id], at=at)
     of = shelves.kits.get(sku_id) or ((sku_id, 1),)
     codes = {row["sku_id"]: row["code"] for row in await sql.codes_of(tx, sku_ids=[part for part, _ in of])}
-    reserved = await _reserved(tx, [part for part, _ in of], at)
+    reserved = await _reserved(tx, [part for part, _ in of], at, sellers)
+    others = await _of_others(tx, known, sellers)
     total = sum(part.available for part in shelves.parts(reach, sku_id))
     why = [
         SkuWhy(
             codes[part],
             each,
-            _locations(shelves, reach, part, reserved, known.closed(reach.channel_id, at), part != sku_id),
+            _locations(shelves, reach, part, reserved, known.closed(reach.channel_id, at), part != sku_id, others),
         )
         for part, each in of
     ]
@@ -107,12 +113,24 @@ async def explain(tx: Tx, ask: Ask, *, at: datetime) -> Explanation:
     return Explanation(ask.sku, reach.serving.code, 0, why, said)
 
 
-async def _reserved(tx: Tx, sku_ids: Sequence[int], at: datetime) -> dict[tuple[int, int], tuple[list[Reserved], int]]:
+async def _of_others(tx: Tx, known: NetworkFacts, sellers: Sequence[str] | None) -> frozenset[str]:
+    """The channels of everybody but these sellers."""
+    if sellers is None:
+        return frozenset()
+    rows = await catalog.sellers_of_channels(tx, codes=sorted(known.channels))
+    return frozenset(row["channel"] for row in rows if row["seller"] not in sellers)
+
+
+async def _reserved(
+    tx: Tx, sku_ids: Sequence[int], at: datetime, sellers: Sequence[str] | None
+) -> dict[tuple[int, int], tuple[list[Reserved], int]]:
     """(SKU id, location id) -> reservations, largest first, and how many more there are. Expired holds reserve nothing."""
     found: dict[tuple[int, int], tuple[list[Reserved], int]] = {}
-    for row in await sql.reserved_by(tx, sku_ids=list(sku_ids), at=at, limit=TOLD):
+    for row in await sql.reserved_by(tx, sku_ids=list(sku_ids), at=at, limit=TOLD, sellers=sellers):
         told, _ = found.setdefault((row["sku_id"], row["location_id"]), ([], 0))
-        if row["expires_at"] is None:
+        if not row["told"]:
+            pass  # it is counted only
+        elif row["expires_at"] is None:
             told.append(Reserved(row["quantity"], order_id=row["order_id"], line_no=row["line_no"]))
         else:
             told.append(Reserved(row["quantity"], hold_id=row["order_id"], expires_at=row["expires_at"]))
@@ -127,6 +145,7 @@ def _locations(
     reserved: Mapping[tuple[int, int], tuple[list[Reserved], int]],
     closures: Mapping[int, Closed],
     in_kit: bool,
+    of_others: Collection[str],
 ) -> list[LocationWhy]:
     whys = []
     channels = {channel.channel_id: channel.code for channel in shelves.known.channels.values()}
@@ -144,7 +163,7 @@ def _locations(
             buffer, found = shelves.rules.buffer(reach.serving, reach.channel_id, sku_id, location)
             rule = found or rule
             others = shelves.rules.kept_for_others(reach.serving, reach.channel_id, sku_id, location)
-            kept = [Kept(channels[channel_id], units, code) for channel_id, units, code in others]
+            kept = [_kept(channels[channel_id], units, code, of_others) for channel_id, units, code in others]
         waiting, expired = (some.get((sku_id, location_id), 0) for some in (shelves.claimed, shelves.expired))
         free = 0 if shut else max(on_hand - taken - expired - buffer - sum(part.units for part in kept) - waiting, 0)
         by, more = reserved.get((sku_id, location_id), ([], 0))
@@ -153,6 +172,10 @@ def _locations(
         told = (taken, by, more, buffer, named, kept, shut, free, sentence, waiting, expired)
         whys.append(LocationWhy(location.code, on_hand, *told))
     return whys
+
+
+def _kept(channel: str, units: int, rule: str, of_others: Collection[str]) -> Kept:
+    return Kept(None, units, None) if channel in of_others else Kept(channel, units, rule)
 
 
 def _sentence(
@@ -175,7 +198,12 @@ def _sentence(
         steps.append(f"{expired} expired")
     if buffer:
         steps.append(f"{buffer} buffer ({rule})")
-    steps += [f"{part.units} kept for {part.channel} ({part.rule})" for part in kept]
+    steps += [
+        f"{part.units} kept for another seller"
+        if part.channel is None
+        else f"{part.units} kept for {part.channel} ({part.rule})"
+        for part in kept
+    ]
     if waiting:
         steps.append(f"{waiting} for orders that wait")
     return f"{' - '.join(steps)} = {free}" + (" (never below 0)" if not free and len(steps) > 1 else "")

@@ -8,7 +8,7 @@ it is to come.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -122,12 +122,13 @@ def _fault(one: Incoming, at: datetime) -> Fault | None:
     return None if wrong is None else Fault("/expected_at", wrong)
 
 
-async def incoming_of(tx: Tx, document: str) -> list[IncomingView]:
-    """What a document announced. Raises ``NotFound``."""
+async def incoming_of(tx: Tx, document: str, *, within: Collection[str] | None = None) -> list[IncomingView]:
+    """What a document announced, at all locations or at those ``within``. Raises ``NotFound``."""
     rows = await sql.incoming_of_document(tx, document=document)
-    if not rows:
+    found = [IncomingView(**row) for row in rows if within is None or row["location"] in within]
+    if not found:
         raise NotFound(f"No document {document!r} announces anything.")
-    return [IncomingView(**row) for row in rows]
+    return found
 
 
 async def expected(tx: Tx, sku_ids: Sequence[int], *, at: datetime) -> dict[int, list[tuple[int, Expected]]]:

@@ -150,12 +150,16 @@ LEFT JOIN (SELECT sku_id, location_id, sum(quantity)::bigint AS quantity FROM in
 WHERE s.sku_id = any(:sku_ids::int[]) GROUP BY s.sku_id;
 
 -- name: reserved_by
--- Who has reserved units of these SKUs: the largest reservations of each position, and how many there are.
-SELECT sku_id, location_id, order_id, line_no, quantity, expires_at, reservations
+-- Who has reserved units of these SKUs: the largest reservations of each position, and how many there are. With sellers, those for
+-- channels of others are only counted (``told`` is false).
+SELECT sku_id, location_id, order_id, line_no, quantity, expires_at, reservations, told
 FROM (SELECT *, row_number() OVER w AS place, count(*) OVER (PARTITION BY sku_id, location_id) AS reservations
-      FROM inventory.reservations
-      WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0 AND (expires_at > :at::timestamptz) IS NOT FALSE
-      WINDOW w AS (PARTITION BY sku_id, location_id ORDER BY quantity DESC, order_id, line_no)) r
+      FROM (SELECT *, :sellers::text[] IS NULL OR channel_id IS NOT NULL AND channel_id IN (
+                SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers t USING (seller_id)
+                WHERE t.code = any(:sellers::text[])) AS told
+            FROM inventory.reservations
+            WHERE sku_id = any(:sku_ids::int[]) AND quantity > 0 AND (expires_at > :at::timestamptz) IS NOT FALSE) s
+      WINDOW w AS (PARTITION BY sku_id, location_id ORDER BY told DESC, quantity DESC, order_id, line_no)) r
 WHERE place <= :limit::bigint ORDER BY sku_id, location_id, place;
 
 -- name: on_hand_of
@@ -660,10 +664,11 @@ SELECT s.sheet_id, s.plan, l.code AS location, s.made_at, s.status
 FROM inventory.count_sheets s JOIN network.locations l USING (location_id) WHERE s.sheet_id = :sheet_id::uuid;
 
 -- name: sheets_page
--- One page of sheets, newest first.
+-- One page of sheets, newest first, of one location, of some, or of all.
 SELECT s.sheet_id, s.plan, l.code AS location, s.made_at, s.status, s.open, s.recount, s.waiting, s.accepted
 FROM inventory.count_sheets s JOIN network.locations l USING (location_id)
-WHERE s.sheet_id < :before::uuid AND (:location::text IS NULL OR l.code = :location::text) ORDER BY s.sheet_id DESC LIMIT :limit::int;
+WHERE s.sheet_id < :before::uuid AND (:location::text IS NULL OR l.code = :location::text)
+  AND (:within::text[] IS NULL OR l.code = any(:within::text[])) ORDER BY s.sheet_id DESC LIMIT :limit::int;
 
 -- name: open_shortfalls
 -- What is missing at these positions, locked in key order.
@@ -963,9 +968,10 @@ UPDATE inventory.transfers t SET expected_at = w.expected_at
 FROM unnest(:transfer_ids::uuid[], :expected::timestamptz[]) AS w (transfer_id, expected_at) WHERE t.transfer_id = w.transfer_id;
 
 -- name: transfers_page
--- One page of transfers, newest first.
+-- One page of transfers, newest first: all, or those from or to some locations.
 SELECT transfer_id, document, origin_id, destination_id, requested_at, expected_at, status FROM inventory.transfers
 WHERE (:status::text IS NULL OR status = :status::text) AND transfer_id < :before::uuid
+  AND (:location_ids::int[] IS NULL OR origin_id = any(:location_ids::int[]) OR destination_id = any(:location_ids::int[]))
 ORDER BY transfer_id DESC LIMIT :limit::int;
 
 -- name: transfer_by_id
@@ -1059,6 +1065,23 @@ WHERE p.network_id = :network_id::int AND s.active AND (p.low OR p.available = 0
 -- name: codes_of
 -- The codes of these SKUs.
 SELECT sku_id, code FROM catalog.skus WHERE sku_id = any(:sku_ids::int[]);
+
+-- name: places_of_sheets
+-- At which locations these sheets are counted.
+SELECT s.sheet_id, l.code AS location
+FROM inventory.count_sheets s JOIN network.locations l USING (location_id) WHERE s.sheet_id = any(:sheet_ids::uuid[]);
+
+-- name: places_of_shortfalls
+-- At which locations these units are missing.
+SELECT f.shortfall_id, l.code AS location
+FROM inventory.shortfalls f JOIN network.locations l USING (location_id) WHERE f.shortfall_id = any(:shortfall_ids::uuid[]);
+
+-- name: places_of_transfers
+-- From where to where these transfers go.
+SELECT t.transfer_id, o.code AS origin, d.code AS destination
+FROM inventory.transfers t
+JOIN network.locations o ON o.location_id = t.origin_id JOIN network.locations d ON d.location_id = t.destination_id
+WHERE t.transfer_id = any(:transfer_ids::uuid[]);
 
 -- name: sellers_of_holds
 -- For whose channels units are held.

@@ -724,9 +724,13 @@ async def transfer_of(tx: Tx, transfer_id: UUID) -> TransferView:
     return (await _views(tx, rows))[0]
 
 
-async def transfers_before(tx: Tx, before: UUID, limit: int, *, status: str | None) -> list[TransferView]:
-    """One page, newest first, of those in a state or of all."""
-    return await _views(tx, await sql.transfers_page(tx, before=before, limit=limit, status=status))
+async def transfers_before(
+    tx: Tx, before: UUID, limit: int, *, status: str | None, within: Sequence[str] | None = None
+) -> list[TransferView]:
+    """One page, newest first, of those in a state or of all; ``within``: of those from or to these locations."""
+    known = (await facts(tx)).location_ids
+    ids = None if within is None else [known[code] for code in within if code in known]
+    return await _views(tx, await sql.transfers_page(tx, before=before, limit=limit, status=status, location_ids=ids))
 
 
 async def _views(tx: Tx, rows: Sequence[Any]) -> list[TransferView]:

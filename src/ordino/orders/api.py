@@ -23,7 +23,9 @@ from ordino.core.times import read_cursor
 from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
 from ordino.inventory.model import LACKS_STOCK
+from ordino.inventory.scopes import BY_SHORTFALL
 from ordino.inventory.shortfalls import Closed, Closure, close
+from ordino.network.scopes import LOCATIONS
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
 from ordino.orders.future import Future, future
@@ -32,7 +34,7 @@ from ordino.orders.notes import Note
 from ordino.orders.place import place
 from ordino.orders.read import OrderHead, OrderView, TimelineEntry
 from ordino.orders.scopes import BY_ORDER
-from ordino.orders.shortfalls import ShortfallView, shortfalls_before
+from ordino.orders.shortfalls import ShortfallView, Within, shortfalls_before
 from ordino.orders.why import DecisionView, WhyNot, decisions, why_not
 from ordino.web import scopes
 from ordino.web.answers import answer_once, command, command_one
@@ -252,7 +254,7 @@ async def post_cancellations(request: Request[Any, Any, Any], database: NamedDep
 
 @get(
     "/v1/shortfalls",
-    operation=Operation(name="shortfalls.list", permission=Permission.STOCK_READ),
+    operation=Operation(name="shortfalls.list", permission=Permission.STOCK_READ, by=BY_SHORTFALL, filters=LOCATIONS),
     summary="Units that were promised and are not there",
     tags=["inventory"],
 )
@@ -263,14 +265,18 @@ async def get_shortfalls(
     all: FromQuery[bool] = False,
 ) -> Shortfalls:
     """Newest first, with the orders at risk; those that are still open, or all."""
-    found = await database.read(lambda tx: shortfalls_before(tx, before, limit, all=all))
+    within = Within(locations=scopes.locations(), sellers=scopes.sellers())
+    found = await database.read(lambda tx: shortfalls_before(tx, before, limit, all=all, within=within))
     return Shortfalls(found, found[-1].shortfall_id if len(found) == limit else None)
 
 
 @post(
     "/v1/shortfalls/{shortfall_id:uuid}/closure",
     operation=Operation(
-        name="shortfalls.close", permission=Permission.STOCK_WRITE, refusals={"not_found": 404, "conflict": 409}
+        name="shortfalls.close",
+        permission=Permission.STOCK_WRITE,
+        by=BY_SHORTFALL,
+        refusals={"not_found": 404, "conflict": 409},
     ),
     summary="The missing units were found",
     tags=["inventory"],

@@ -241,6 +241,7 @@ registry.job(
     JobKind(
         name="export_orders",
         needs=frozenset({Permission.ORDERS_READ, Permission.CUSTOMERS_READ}),
+        shows=frozenset({Permission.ORDERS_READ}),
         sentence="Write orders with their lines, without personal data, to a file of NDJSON.",
         sent=ExportOrders,
         parameters=ExportOrders,
@@ -303,6 +304,7 @@ registry.job(
     JobKind(
         name="replay_profile",
         needs=frozenset({Permission.SOURCING_RUN}),
+        shows=frozenset({Permission.POLICIES_READ}),
         sentence="Try a routing profile on past orders, against the stock as it then was.",
         sent=ReplayProfile,
         parameters=Span,

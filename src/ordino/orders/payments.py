@@ -162,7 +162,7 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         moves = [one.move for one in told if one.move is not None]
         happened = [(one.order_id, payload) for one in told for payload in one.events]
         await ledger.move_money(tx, moves, at=at)
-        if used := sorted({move.order_id for move in moves} & _with_tokens(answered)):
+        if used := sorted(({move.order_id for move in moves} & _with_tokens(answered)) | _free(answered)):
             await sql.forget_tokens(tx, order_ids=used)
         events = [
             Event(order_id, id, at, payload, orders[order_id].flow_version)
@@ -210,6 +210,15 @@ def _declined(verb: str, amount_minor: int, answer: Declined) -> PaymentDeclined
 def _with_tokens(answered: Sequence[tuple[Task, tuple[Call, Any]]]) -> set[UUID]:
     """The orders whose calls carried a token."""
     return {request.asked.order_id for _, (request, _) in answered if request.asked.token is not None}
+
+
+def _free(answered: Sequence[tuple[Task, tuple[Call, Any]]]) -> set[UUID]:
+    """The orders with tokens of which nothing is due: nobody will be asked with these."""
+    return {
+        request.asked.order_id
+        for _, (request, _) in answered
+        if request.asked.token is not None and not request.asked.amount_minor
+    }
 
 
 def _waits(request: Call | OrdinoError | None) -> bool:

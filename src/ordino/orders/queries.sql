@@ -699,9 +699,23 @@ SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.pr
 FROM orders.orders o JOIN catalog.channels c USING (channel_id)
 WHERE (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
   AND (:status::text IS NULL OR o.status = :status::text)
-  AND (:channel::text IS NULL OR c.code = :channel::text)
-  AND (:sellers::text[] IS NULL OR c.seller_id IN (SELECT s.seller_id FROM catalog.sellers s WHERE s.code = any(:sellers::text[])))
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
+
+-- name: list_orders_of_channel
+-- Those of one channel, newest first, a page at a time.
+SELECT o.order_id, c.code AS channel, o.external_id, o.status, o.placed_at, o.promised_at,
+       coalesce(o.last_promised_at, o.promised_at) AS last_promised_at, o.ship_by_at, o.currency, o.total_minor,
+       o.total_minor - o.dropped_minor AS accepted_total_minor
+FROM orders.orders o JOIN catalog.channels c USING (channel_id)
+WHERE o.channel_id = :channel_id::int AND (:after_at::timestamptz IS NULL OR (o.placed_at, o.order_id) < (:after_at::timestamptz, :after_id::uuid))
+  AND (:status::text IS NULL OR o.status = :status::text)
+ORDER BY o.placed_at DESC, o.order_id DESC LIMIT :limit::int;
+
+-- name: channels_of_sellers
+-- The channels of some sellers, or of all; or one of them.
+SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers s USING (seller_id)
+WHERE (:sellers::text[] IS NULL OR s.code = any(:sellers::text[])) AND (:channel::text IS NULL OR c.code = :channel::text)
+ORDER BY c.channel_id;
 
 -- payments -----------------------------------------------------------------------------------------------------------
 
@@ -804,18 +818,22 @@ SELECT order_id, line_no, quantity, expires_at FROM inventory.reservations
 WHERE sku_id = :sku_id::int AND location_id = :location_id::int AND quantity > 0;
 
 -- name: at_risk
--- Who holds units of a position, the last placed first.
+-- Who holds units of a position, the last placed first: orders of some sellers, or whoever does.
 SELECT r.order_id, o.external_id, r.line_no, r.quantity, coalesce(o.last_promised_at, o.promised_at) AS promised_at
 FROM inventory.reservations r LEFT JOIN orders.orders o USING (order_id)
 WHERE r.sku_id = :sku_id::int AND r.location_id = :location_id::int AND r.quantity > 0
+  AND (:sellers::text[] IS NULL OR o.channel_id IN (
+      SELECT c.channel_id FROM catalog.channels c JOIN catalog.sellers t USING (seller_id) WHERE t.code = any(:sellers::text[])))
 ORDER BY r.order_id DESC, r.line_no LIMIT :limit::int;
 
 -- name: shortfalls_page
--- One page of shortfalls, newest first.
+-- One page of shortfalls, newest first, at some locations or at all.
 SELECT f.shortfall_id, f.sku_id, s.code AS sku, f.location_id, f.missing, f.open, f.resolved, f.recovered, f.document, f.found_at,
        f.closed_at
 FROM inventory.shortfalls f JOIN catalog.skus s USING (sku_id)
-WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean) ORDER BY f.shortfall_id DESC LIMIT :limit::int;
+WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean)
+  AND (:location_ids::int[] IS NULL OR f.location_id = any(:location_ids::int[]))
+ORDER BY f.shortfall_id DESC LIMIT :limit::int;
 
 -- name: sellers_of_orders
 -- Whose orders these are.

@@ -187,16 +187,15 @@ async def orders(
     sellers: Sequence[str] | None = None,
 ) -> Sequence[OrderHead]:
     """Newest first, from the one after ``after`` on; those in a status, of a channel and of ``sellers``, or all."""
-    rows = await sql.list_orders(
-        tx,
-        status=status,
-        channel=channel,
-        after_at=after and after[0],
-        after_id=after and after[1],
-        limit=limit,
-        sellers=sellers,
-    )
-    return [OrderHead(**row) for row in rows]
+    page = {"status": status, "after_at": after and after[0], "after_id": after and after[1], "limit": limit}
+    if channel is None and sellers is None:
+        return [OrderHead(**row) for row in await sql.list_orders(tx, **page)]
+    # Each channel's orders by its own index: in that of all, few of them may stand among millions.
+    heads: list[OrderHead] = []
+    for found in await sql.channels_of_sellers(tx, sellers=sellers, channel=channel):
+        rows = await sql.list_orders_of_channel(tx, channel_id=found["channel_id"], **page)
+        heads += [OrderHead(**row) for row in rows]
+    return sorted(heads, key=lambda head: (head.placed_at, head.order_id), reverse=True)[:limit]
 
 
 async def timeline(tx: Tx, order_id: UUID) -> list[TimelineEntry]:

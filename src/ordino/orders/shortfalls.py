@@ -144,14 +144,29 @@ async def _left(tx: Tx, key: tuple[int, int]) -> int:
     return (await shortfalls.open_units(tx, [key])).get(key, (None, 0))[1]
 
 
-async def shortfalls_before(tx: Tx, before: UUID, limit: int, *, all: bool) -> list[ShortfallView]:
+class Within(Struct, frozen=True, kw_only=True):
+    """Whose shortfalls are told: those at ``locations``, with orders of ``sellers`` at risk. None: all."""
+
+    locations: Sequence[str] | None = None
+    sellers: Sequence[str] | None = None
+
+
+EVERYWHERE = Within()
+
+
+async def shortfalls_before(
+    tx: Tx, before: UUID, limit: int, *, all: bool, within: Within = EVERYWHERE
+) -> list[ShortfallView]:
     """One page, newest first, with the orders at risk; those that are open, or all."""
-    places = (await facts(tx)).locations
+    known = await facts(tx)
+    places, codes = known.locations, within.locations
+    ids = None if codes is None else [known.location_ids[code] for code in codes if code in known.location_ids]
     found = []
-    for row in await sql.shortfalls_page(tx, before=before, limit=limit, all=all):
+    for row in await sql.shortfalls_page(tx, before=before, limit=limit, all=all, location_ids=ids):
         at_risk = []
         if row["open"]:
-            owners = await sql.at_risk(tx, sku_id=row["sku_id"], location_id=row["location_id"], limit=100)
+            position = {"sku_id": row["sku_id"], "location_id": row["location_id"]}
+            owners = await sql.at_risk(tx, **position, limit=100, sellers=within.sellers)
             at_risk = [AtRisk(**owner) for owner in owners]
         values = {name: row[name] for name in ShortfallView.__struct_fields__ if name not in ("location", "at_risk")}
         found.append(ShortfallView(**values, location=places[row["location_id"]].code, at_risk=at_risk))

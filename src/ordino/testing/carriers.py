@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,13 @@ from ordino.core.errors import Invalid
 from ordino.orders.model import Address
 from ordino.tracking.carriers import Booked, Booking, BookingCancelled, Carrier, EventPage, Label, NotBooked
 from ordino.tracking.model import Kind, TrackingEvent
+
+
+async def next_page(carrier: Carrier, page: EventPage, limit: int) -> EventPage:
+    """The page after one that says that there is more."""
+    following = await carrier.events(page.next, limit)
+    assert not following.more or following.next != page.next, "the cursor stands still, and there is always more"
+    return following
 
 
 @pytest.mark.asyncio
@@ -50,7 +58,12 @@ class CarrierSuite:
         if answer.label is not None:
             assert isinstance(answer.label, Label)
             assert answer.label.content, "a label that is there holds something"
+            assert "/" in answer.label.media_type, "a label says what it is, such as application/pdf"
         assert (answer.cost_minor is None) == (answer.cost_currency is None), "a cost has a currency"
+        if answer.cost_minor is not None:
+            assert type(answer.cost_minor) is int, "a cost is a whole number of minor units"
+            assert answer.cost_minor >= 0, "a cost is not negative"
+            assert re.fullmatch("[A-Z]{3}", answer.cost_currency or ""), "a currency has three letters"
         return answer
 
     async def test_it_lacks_nothing(self, carrier: Carrier) -> None:
@@ -92,7 +105,7 @@ class CarrierSuite:
     async def test_reading_on_from_the_end_finds_nothing(self, carrier: Carrier) -> None:
         page = await carrier.events(None, 1000)
         while page.more:
-            page = await carrier.events(page.next, 1000)
+            page = await next_page(carrier, page, 1000)
         again = await carrier.events(page.next, 1000)
         assert isinstance(again, EventPage)
         assert (list(again.events), again.more) == ([], False), "what was read comes again"
@@ -115,7 +128,8 @@ class TrackingSuite:
         page = await carrier.events(None, 2)
         heard += page.events
         while page.more:
-            page = await carrier.events(page.next, 2)
+            assert len(page.events) <= 2, "a page holds more events than were asked for"
+            page = await next_page(carrier, page, 2)
             heard += page.events
         say(said[4])
         heard += (await carrier.events(page.next, 2)).events

@@ -57,6 +57,7 @@ class ChannelSuite:
             assert all(one.where and one.detail for one in page.unreadable), (
                 "what cannot be read is named, with the reason"
             )
+            assert not page.more or page.next != after, "the cursor stands still, and there is always more"
             after = page.next
             if not page.more:
                 return [order.external_id for order in orders], after, unreadable

@@ -16,6 +16,7 @@ from ordino.orders.scopes import BY_ORDER
 from ordino.tracking import read, unmatched
 from ordino.tracking.model import DateRefused, DateTold, EventRefused, Kept, NewDate, Recorded, TrackingEvent
 from ordino.tracking.read import ParcelView
+from ordino.tracking.scopes import BY_PARCEL
 from ordino.tracking.take_events import take_events
 from ordino.tracking.tell import tell
 from ordino.tracking.unmatched import LAST, UnmatchedEvent
@@ -50,7 +51,11 @@ class Parcels(Struct, frozen=True):
 @post(
     "/v1/tracking_events",
     operation=Operation(
-        name="tracking_events.take", permission=Permission.TRACKING_WRITE, refusals=refusals(EventRefused, REFUSED)
+        name="tracking_events.take",
+        permission=Permission.TRACKING_WRITE,
+        by=BY_PARCEL,
+        items=True,
+        refusals=refusals(EventRefused, REFUSED),
     ),
     summary="What a carrier says of its parcels",
     tags=["tracking"],
@@ -59,7 +64,8 @@ class Parcels(Struct, frozen=True):
 )
 async def post_tracking_events(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """One event or a list. The same words twice are one event, so that a carrier may repeat itself. What is said of a number
-    under which nothing has left yet is kept for a month, and happens to its parcel when a shipment leaves.
+    under which nothing has left yet is kept for a month, and happens to its parcel when a shipment leaves; from a key that is
+    narrowed to sellers or locations it is refused.
     """
     return await command(request, database, TRACKING_EVENTS, take_events, EventRefused, statuses=REFUSED)
 

@@ -25,6 +25,13 @@ SELECT tracking_number, order_id, shipment_id FROM warehouse.tracking_numbers
 WHERE tracking_number = any(:tracking_numbers::text[])
 ORDER BY tracking_number, first DESC, shipment_id;
 
+-- name: shipped_from
+-- From which locations these shipments left.
+SELECT s.order_id, s.shipment_id, l.code AS location
+FROM warehouse.shipments s JOIN warehouse.fulfillment_orders f USING (order_id, fulfillment_order_id)
+JOIN network.locations l USING (location_id)
+WHERE s.order_id = any(:order_ids::uuid[]) AND s.shipment_id = any(:shipment_ids::uuid[]);
+
 -- name: parcels
 -- These parcels, with what their customers were told last. Their orders are locked.
 SELECT p.order_id, p.shipment_id, p.tracking_number, p.promised_at, p.expected_at, p.shipped_at, p.late_at, p.delivered_at, p.lost_at,

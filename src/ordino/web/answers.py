@@ -129,14 +129,19 @@ async def command_one(
     """A command on the one thing that the URL names: ``item`` through ``verb(tx, [item], at=...)``, once."""
 
     async def run(tx: Tx) -> Any:
-        if beyond := await scopes.outside(tx, _held(request), [item]):
-            raise as_error(beyond[0], FORBIDDEN)
+        await hold(request, tx, item)
         [outcome] = await verb(tx, [item], at=database.clock.now())
         if isinstance(outcome, refusal):
             raise as_error(outcome, statuses)
         return outcome
 
     return await answer_once(request, database, run, status=status, sent=item)
+
+
+async def hold(request: Request[Any, Any, Any], tx: Tx, item: Any) -> None:
+    """Raises ``Forbidden`` if the request's key is narrowed and does not reach what the item names."""
+    if beyond := await scopes.outside(tx, _held(request), [item]):
+        raise as_error(beyond[0], FORBIDDEN)
 
 
 def _held(request: Request[Any, Any, Any]) -> Narrowing:

@@ -38,14 +38,15 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 Key = tuple[Any, ...]
 Owners = Callable[[Tx, Sequence[Key]], Awaitable[Sequence[Sequence[Owner]]]]
-"""The owners of things by their keys, which must all be inside; of a thing that does not exist, none."""
+"""The owners of things by their keys; of a thing that does not exist, none."""
 
 
 class Narrowing(Struct, frozen=True, kw_only=True):
     """A noun by which operations are narrowed.
 
     ``dimensions`` are what its things have; a thing is of no owner at all in one of ``free``, and being narrowed to another is
-    enough there. ``names`` are the parameters of the path or query, or the fields of an item, that name the thing.
+    enough there. ``names`` are the parameters of the path or query, or the fields of an item, that name the thing. Of a thing
+    with several owners, a key reaches all, or with ``one_is_enough`` any.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Narrowing(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     owners: Owners | None = None
     missing: str = "There is no such thing."
+    one_is_enough: bool = False
 
     def under(self, *names: str) -> Narrowing:
         """The same, named by other parameters or fields."""
@@ -64,6 +66,7 @@ class Narrowing(Struct, frozen=True, kw_only=True):
             names=names,
             owners=self.owners,
             missing=self.missing,
+            one_is_enough=self.one_is_enough,
         )
 
 
@@ -121,8 +124,9 @@ def refuse_wide(bearer: Bearer, by: Narrowing, filters: frozenset[Dimension]) ->
 async def inside(tx: Tx, bearer: Bearer, by: Narrowing, keys: Sequence[Key]) -> list[bool]:
     """Of each thing, whether the key reaches it. It reaches nothing that does not exist."""
     assert by.owners is not None, f"{by.name} says whose its things are"
+    enough = any if by.one_is_enough else all
     return [
-        bool(owners) and all(_reaches(bearer, by, owner) for owner in owners) for owners in await by.owners(tx, keys)
+        bool(owners) and enough(_reaches(bearer, by, owner) for owner in owners) for owners in await by.owners(tx, keys)
     ]
 
 

@@ -1,13 +1,20 @@
-"""The message provider ``smtp``: messages leave by the mail server of ORDINO_SMTP_URL."""
+"""The message provider ``smtp``: messages leave by the mail server of ORDINO_SMTP_URL.
+
+Over TLS, the server has to show a certificate for its name, signed by an authority that the machine or ORDINO_SMTP_CA_FILE trusts.
+A password leaves the machine over TLS only: what takes STARTTLS out of a conversation gets none.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -38,6 +45,14 @@ class Server(Struct, frozen=True):
     user: str | None
     password: str | None
     sender: Address
+    trusted: ssl.SSLContext
+
+    @property
+    def start_tls(self) -> bool | None:
+        """Must the conversation be encrypted with STARTTLS? None: where the server offers it."""
+        if self.encrypted:
+            return False
+        return True if self.user is not None and not _is_loopback(self.host) else None
 
     @property
     def name(self) -> str:
@@ -45,8 +60,9 @@ class Server(Struct, frozen=True):
         return f"mail server {self.host}:{self.port}" + (f" as {self.user}" if self.user else "")
 
 
-def server_of(url: str, sender: str) -> Server:
-    """``smtp://user:password@host:587`` (encrypted by STARTTLS where the server offers it) or ``smtps://host:465``.
+def server_of(url: str, sender: str, ca_file: Path | None = None) -> Server:
+    """``smtp://user:password@host:587`` (encrypted by STARTTLS, which a server that is sent a password must offer unless it is this
+    machine) or ``smtps://host:465``. ``ca_file`` holds certificates of authorities that are trusted, too.
 
     Raises ``BadSetting``.
     """
@@ -60,7 +76,30 @@ def server_of(url: str, sender: str) -> Server:
         ) from None
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return Server(parts.hostname or "localhost", port, encrypted, user, password, sender_of(sender))
+    host, trusted = parts.hostname or "localhost", _trusted(ca_file)
+    return Server(host, port, encrypted, user, password, sender_of(sender), trusted)
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    """Who may sign the certificate of a mail server."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # so are the errors of ssl
+            raise BadSetting(
+                "ORDINO_SMTP_CA_FILE",
+                str(ca_file),
+                f"a PEM file of certificates is expected ({error.strerror or error})",
+            ) from error
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def sender_of(text: str) -> Address:
@@ -79,7 +118,9 @@ def sender_of(text: str) -> Address:
 def server() -> Server | None:
     """The one that the settings name."""
     settings = Settings.from_environment()
-    return None if settings.smtp_url is None else server_of(settings.smtp_url, settings.smtp_sender)
+    if settings.smtp_url is None:
+        return None
+    return server_of(settings.smtp_url, settings.smtp_sender, settings.smtp_ca_file)
 
 
 class SmtpProvider:
@@ -126,8 +167,8 @@ async def deliver(to: Server, mail: OutgoingMessage) -> Sent:
         username=to.user,
         password=to.password if to.password or to.user is None else "",
         use_tls=to.encrypted,
-        start_tls=False if to.encrypted else None,
-        validate_certs=False,
+        start_tls=to.start_tls,
+        tls_context=to.trusted,
         timeout=SEND_SECONDS,
     )
     try:
@@ -177,9 +218,23 @@ async def _connect(client: aiosmtplib.SMTP, to: Server) -> None:
             f"The {to.name} did not answer within {CONNECT_SECONDS} seconds. Check that it runs, and ORDINO_SMTP_URL."
         ) from error
     except (OSError, aiosmtplib.SMTPException) as error:
-        raise AccountUnavailable(
-            f"The {to.name} cannot be used: {_said(error)}. Check that it runs, and ORDINO_SMTP_URL."
-        ) from error
+        raise AccountUnavailable(f"The {to.name} {_why_not(error)}") from error
+
+
+def _why_not(error: Exception) -> str:
+    """Why a mail server cannot be connected to, and what to do."""
+    for one in (error, error.__cause__):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return (
+                f"shows a certificate that is not trusted: {one.verify_message.rstrip('.')}. Call the server by the name in its "
+                "certificate, or name the authority that signed it in ORDINO_SMTP_CA_FILE."
+            )
+    if "STARTTLS extension not supported" in str(error):
+        return (
+            "does not offer to encrypt the conversation (STARTTLS), and a password is not sent without that. Use smtps://, or "
+            "leave the user and password out of ORDINO_SMTP_URL."
+        )
+    return f"cannot be used: {_said(error)}. Check that it runs, and ORDINO_SMTP_URL."
 
 
 def judged(error: Exception, to: Server, recipient: str, *, given: bool = False) -> Exception:

@@ -12,16 +12,17 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
 from ordino.core.codes import Code
-from ordino.core.database import Database
+from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
 from ordino.core.extent import extent_fault
 from ordino.core.permissions import Permission
 from ordino.inventory import count_sheets
 from ordino.inventory.count_sheets import CountedLine, CountPlan, NewSheet, Sheet, SheetHead, Told
 from ordino.inventory.history import LAST
-from ordino.network.scopes import BY_LOCATION
-from ordino.web import bulk
-from ordino.web.answers import answer_once
+from ordino.inventory.scopes import BY_PLAN, BY_SHEET
+from ordino.network.scopes import BY_LOCATION, LOCATIONS
+from ordino.web import bulk, scopes
+from ordino.web.answers import answer_once, hold
 from ordino.web.bodies import decode
 from ordino.web.bulk import Kind, Limit
 from ordino.web.described import described
@@ -63,7 +64,11 @@ _choice = msgspec.json.Decoder(Choice)
 @post(
     "/v1/count_sheets",
     operation=Operation(
-        name="count_sheets.make", permission=Permission.STOCK_WRITE, refusals={"not_found": 404, "conflict": 409}
+        name="count_sheets.make",
+        permission=Permission.STOCK_WRITE,
+        by=BY_PLAN,
+        items=True,
+        refusals={"not_found": 404, "conflict": 409},
     ),
     summary="Make a count sheet",
     tags=["inventory"],
@@ -73,15 +78,17 @@ _choice = msgspec.json.Decoder(Choice)
 async def post_sheet(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """Of what is due by a plan, or of the SKUs that are named. Sheets of active plans are made every day by themselves."""
     wanted = decode(await request.body(), _sheet)
-    at = database.clock.now()
-    return await answer_once(
-        request, database, lambda tx: count_sheets.make_sheet(tx, wanted, at=at), status=201, sent=wanted
-    )
+
+    async def make(tx: Tx) -> Sheet:
+        await hold(request, tx, wanted)
+        return await count_sheets.make_sheet(tx, wanted, at=database.clock.now())
+
+    return await answer_once(request, database, make, status=201, sent=wanted)
 
 
 @get(
     "/v1/count_sheets",
-    operation=Operation(name="count_sheets.list", permission=Permission.STOCK_READ, by=BY_LOCATION),
+    operation=Operation(name="count_sheets.list", permission=Permission.STOCK_READ, by=BY_LOCATION, filters=LOCATIONS),
     summary="Count sheets, newest first",
     tags=["inventory"],
 )
@@ -92,13 +99,16 @@ async def get_sheets(
     limit: Limit = 100,
 ) -> SheetPage:
     """Of one location, or all."""
-    found = await database.read(lambda tx: count_sheets.sheets_before(tx, before, limit, location=location))
+    within = scopes.locations()
+    found = await database.read(
+        lambda tx: count_sheets.sheets_before(tx, before, limit, location=location, within=within)
+    )
     return SheetPage(found, found[-1].sheet_id if len(found) == limit else None)
 
 
 @get(
     "/v1/count_sheets/{sheet_id:uuid}",
-    operation=Operation(name="count_sheets.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    operation=Operation(name="count_sheets.get", permission=Permission.STOCK_READ, by=BY_SHEET, refusals=NOT_FOUND),
     summary="One count sheet",
     tags=["inventory"],
 )
@@ -109,7 +119,7 @@ async def get_sheet(database: NamedDependency[Database], sheet_id: FromPath[UUID
 
 @post(
     "/v1/count_sheets/{sheet_id:uuid}/counts",
-    operation=Operation(name="count_sheets.count", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
+    operation=Operation(name="count_sheets.count", permission=Permission.STOCK_WRITE, by=BY_SHEET, refusals=NOT_FOUND),
     summary="Enter what was counted",
     tags=["inventory"],
     status_code=200,
@@ -129,7 +139,9 @@ async def post_counts(
 
 @post(
     "/v1/count_sheets/{sheet_id:uuid}/approval",
-    operation=Operation(name="count_sheets.approve", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
+    operation=Operation(
+        name="count_sheets.approve", permission=Permission.STOCK_WRITE, by=BY_SHEET, refusals=NOT_FOUND
+    ),
     summary="Approve variances",
     tags=["inventory"],
     status_code=200,
@@ -144,7 +156,7 @@ async def post_approval(
 
 @post(
     "/v1/count_sheets/{sheet_id:uuid}/rejection",
-    operation=Operation(name="count_sheets.reject", permission=Permission.STOCK_WRITE, refusals=NOT_FOUND),
+    operation=Operation(name="count_sheets.reject", permission=Permission.STOCK_WRITE, by=BY_SHEET, refusals=NOT_FOUND),
     summary="Reject variances",
     tags=["inventory"],
     status_code=200,

@@ -159,9 +159,12 @@ async def _take(
         if feed is not None or as_of is not None:
             raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")
         return await command(request, database, body, verb, StockRefused, status=status, statuses=LACKS_STOCK)
-    name = feed or _kept_for_caller(request.headers.get("idempotency-key"))
+    reached = scopes.locations()
+    key = request.headers.get("idempotency-key") if feed is None else None
+    # The names that narrowed keys give are their own: nobody else's feed is met, told of, or in the way.
+    name = feed if reached is None and feed is not None else _kept_for_caller(feed or key)
     rows = rows_of(request, kind.type, decode=True)
-    if (reached := scopes.locations()) is not None:
+    if reached is not None:
         rows = _within(rows, frozenset(reached))
     placer = request.app.state.placer  # orders go before feeds
     applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of, busy=lambda: placer.busy)
@@ -179,13 +182,15 @@ async def _within(rows: Rows, reached: frozenset[str]) -> Rows:
 
 
 def _kept_for_caller(key: str | None) -> str | None:
-    """The name of a feed that has no name but a client's key: no other caller has it."""
+    """The name of a feed that has no name but a client's key, or that of a narrowed key: no other caller has it."""
     if key is None:
         return None
     name = f"{CALLER.get()}: {key}"
     most = of_rows.NAME_CHARACTERS - len(name) + len(key)
     if not 1 <= len(key) <= most:
-        raise Invalid(f"For rows, an Idempotency-Key has 1 to {most} characters.")
+        raise Invalid(
+            f"For rows, an Idempotency-Key, or the name that a narrowed key gives, has 1 to {most} characters."
+        )
     return name
 
 
@@ -233,7 +238,8 @@ async def get_availability(
     ask = Ask(sku, channel, network)
     if explain:
         database: Database = request.app.state.database
-        why = await database.read(lambda tx: explained(tx, ask, at=database.clock.now()))
+        shown = scopes.sellers()
+        why = await database.read(lambda tx: explained(tx, ask, at=database.clock.now(), sellers=shown))
         return Response(encode(why), media_type="application/json")
     return Response(await answer_ask(request.app.state.reader, ask), media_type="application/json")
 

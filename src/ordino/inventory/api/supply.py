@@ -18,6 +18,7 @@ from ordino.inventory.adjust import StockRefused
 from ordino.inventory.history import LAST
 from ordino.inventory.incoming import Incoming, IncomingView, upsert_incoming
 from ordino.inventory.model import LACKS_STOCK
+from ordino.inventory.scopes import BY_DESTINATION, BY_ORIGIN, BY_TRANSFER
 from ordino.inventory.transfers import (
     Arrival,
     ArrivalBody,
@@ -29,8 +30,8 @@ from ordino.inventory.transfers import (
     TransferView,
 )
 from ordino.inventory.unavailable import Aside, Condition, SetAside, restore, scrap, set_aside
-from ordino.network.scopes import BY_LOCATION
-from ordino.web import bulk
+from ordino.network.scopes import BY_LOCATION, LOCATIONS
+from ordino.web import bulk, scopes
 from ordino.web.answers import command, command_one
 from ordino.web.bodies import Body, decode
 from ordino.web.bulk import Kind, Limit
@@ -134,7 +135,9 @@ async def post_scrappings(request: Request[Any, Any, Any], database: NamedDepend
 
 @get(
     "/v1/incoming/{document:str}",
-    operation=Operation(name="incoming.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    operation=Operation(
+        name="incoming.get", permission=Permission.STOCK_READ, by=BY_LOCATION, filters=LOCATIONS, refusals=NOT_FOUND
+    ),
     summary="What a document announced",
     tags=["inventory"],
 )
@@ -142,7 +145,8 @@ async def get_incoming(
     database: NamedDependency[Database], document: Annotated[str, PathParameter(pattern=r"^[^\x00]*$", max_length=200)]
 ) -> Announced:
     """And what of it has come."""
-    return Announced(await database.read(lambda tx: incoming.incoming_of(tx, document)))
+    within = scopes.locations()
+    return Announced(await database.read(lambda tx: incoming.incoming_of(tx, document, within=within)))
 
 
 @post(
@@ -168,7 +172,7 @@ async def post_transfers(request: Request[Any, Any, Any], database: NamedDepende
 
 @get(
     "/v1/transfers",
-    operation=Operation(name="transfers.list", permission=Permission.STOCK_READ),
+    operation=Operation(name="transfers.list", permission=Permission.STOCK_READ, by=BY_TRANSFER, filters=LOCATIONS),
     summary="Transfers, newest first",
     tags=["inventory"],
 )
@@ -179,13 +183,14 @@ async def get_transfers(
     limit: Limit = 100,
 ) -> TransferPage:
     """Of one status, or all."""
-    found = await database.read(lambda tx: transfers.transfers_before(tx, before, limit, status=status))
+    within = scopes.locations()
+    found = await database.read(lambda tx: transfers.transfers_before(tx, before, limit, status=status, within=within))
     return TransferPage(found, found[-1].transfer_id if len(found) == limit else None)
 
 
 @get(
     "/v1/transfers/{transfer_id:uuid}",
-    operation=Operation(name="transfers.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
+    operation=Operation(name="transfers.get", permission=Permission.STOCK_READ, by=BY_TRANSFER, refusals=NOT_FOUND),
     summary="One transfer",
     tags=["inventory"],
 )
@@ -197,7 +202,10 @@ async def get_transfer(database: NamedDependency[Database], transfer_id: FromPat
 @post(
     "/v1/transfers/{transfer_id:uuid}/shipment",
     operation=Operation(
-        name="transfers.ship", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
+        name="transfers.ship",
+        permission=Permission.STOCK_WRITE,
+        by=BY_ORIGIN,
+        refusals=refusals(TransferRefused, STATUSES),
     ),
     summary="Units of a transfer have left",
     tags=["inventory"],
@@ -216,7 +224,10 @@ async def post_shipment(
 @post(
     "/v1/transfers/{transfer_id:uuid}/receipt",
     operation=Operation(
-        name="transfers.receive", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
+        name="transfers.receive",
+        permission=Permission.STOCK_WRITE,
+        by=BY_DESTINATION,
+        refusals=refusals(TransferRefused, STATUSES),
     ),
     summary="Units of a transfer have arrived",
     tags=["inventory"],
@@ -237,7 +248,10 @@ async def post_receipt(
 @post(
     "/v1/transfers/{transfer_id:uuid}/cancellation",
     operation=Operation(
-        name="transfers.cancel", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
+        name="transfers.cancel",
+        permission=Permission.STOCK_WRITE,
+        by=BY_ORIGIN,
+        refusals=refusals(TransferRefused, STATUSES),
     ),
     summary="Cancel what was not sent",
     tags=["inventory"],
