@@ -813,7 +813,7 @@ ORDER BY r.order_id DESC, r.line_no LIMIT :limit::int;
 -- name: shortfalls_page
 -- One page of shortfalls, newest first.
 SELECT f.shortfall_id, f.sku_id, s.code AS sku, f.location_id, f.missing, f.open, f.resolved, f.recovered, f.document, f.found_at,
-       f.closed_at
+       f.closed_at, f.note
 FROM inventory.shortfalls f JOIN catalog.skus s USING (sku_id)
 WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean) ORDER BY f.shortfall_id DESC LIMIT :limit::int;
 
