@@ -390,7 +390,7 @@ async def test_a_worker_of_reactions_only_says_so(database_url: str, listening: 
 def test_a_number_of_lines_that_cannot_be_is_refused_in_a_sentence(words: tuple[str, ...], number: str) -> None:
     with pytest.raises(SystemExit) as refused:
         app([*words, number])
-    assert refused.value.code == 1
+    assert refused.value.code == 2  # as for everything that cannot be typed
 
 
 def test_every_listing_takes_a_number_of_lines_in_the_same_way() -> None:
