@@ -241,7 +241,7 @@ TURNS: dict[str, str] = (
     | dict.fromkeys(("deactivate_flow", "activate_flow"), "whoever changes flows takes turns (hold_flows)")
     | dict.fromkeys(("clear_kits", "know_kits"), "the SKUs are held (hold_skus)")
     | dict.fromkeys(
-        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted", "forget_idle_tokens"),
+        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted", "forget_idle_tokens", "forget_answers"),
         "a duty: one worker at a time",
     )
     | dict.fromkeys(("adopt_events", "position_sets"), "whoever gives positions holds the log (hold_log)")
