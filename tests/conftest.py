@@ -22,6 +22,7 @@ from ordino.cli.running import prepare
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.migrations import DIRECTORY, migrate
+from stored import TESTS, kinds_by_test, writes
 
 T = TypeVar("T")
 TEMPLATE = "migrated"
@@ -135,6 +136,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """The module's database, opened without any flow: nothing follows from what happens."""
     async with await Database.open(database_url) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def writes_what_it_says(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that stands for a kind of event in ``stored_events.jsonl`` writes one: each process of a test run sees to its own tests."""
+    name = getattr(request.node, "originalname", request.node.name)
+    kinds = kinds_by_test().get(f"{request.path.relative_to(TESTS).as_posix()}::{name}")
+    if kinds is None:
+        yield
+        return
+    with writes(kinds):
+        yield
 
 
 @pytest.fixture(autouse=True)

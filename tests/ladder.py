@@ -77,6 +77,7 @@ TAKES: dict[str, tuple[str, Keys]] = {
     "advance_job": ("job", said("job_id")),
     "keep_step": ("job", said("job_id")),
     "end_job": ("job", said("job_id")),
+    "cancel_jobs_of_key": ("job", seen("job_id")),
     "lock_waiting": ("waiting", only),
     "more_waiting": ("waiting", only),
     "fewer_waiting": ("waiting", only),
@@ -212,6 +213,7 @@ ALONE: dict[str, str] = {
     "ask_for_duty": "last before the commit; whoever has the row at that moment waits for nothing else",
     "forget_answers": "passes over what others have",
     "forget_unmatched": "passes over what others have",
+    "share_api_key": "last in its transaction, which holds nothing that others want: its job is new",
     "take_unmatched": "after the orders of the parcel; who keeps an event of the number waits only for that",
 }
 """Statements that lock and have no place in the order, and why nobody waits in a circle for them."""
@@ -223,7 +225,7 @@ ONE = frozenset(
         "lease_duty", "renew_duty", "end_duty", "fail_duty", "let_go_duty", "count_job_rows", "renew_job", "advance_job", "keep_step", "end_job", "let_go_job", "cancel_job", "revoke_job",
         "begin_to_forget", "forget_job",
         "write_rule", "drop_rule", "begin_feed", "claim_set", "keep_set", "end_feed", "write_plan", "move_line",
-        "recover_shortfall", "write_bin", "forget_tries", "resolve_exception", "move_head", "make_subscription", "say_kinds",
+        "recover_shortfall", "erase_shortfall_note", "write_bin", "forget_tries", "resolve_exception", "move_head", "make_subscription", "say_kinds",
         "move_subscription", "drop_subscription",
     }
 )  # fmt: skip
@@ -242,7 +244,7 @@ TURNS: dict[str, str] = (
     | dict.fromkeys(("deactivate_flow", "activate_flow"), "whoever changes flows takes turns (hold_flows)")
     | dict.fromkeys(("clear_kits", "know_kits"), "the SKUs are held (hold_skus)")
     | dict.fromkeys(
-        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted", "forget_idle_tokens"),
+        ("take_touched", "touch_retired", "publish_changes", "publish", "forget_counted", "forget_idle_tokens", "forget_answers"),
         "a duty: one worker at a time",
     )
     | dict.fromkeys(("adopt_events", "position_sets"), "whoever gives positions holds the log (hold_log)")

@@ -7,7 +7,6 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -25,26 +24,13 @@ from ordino.core.payloads import KINDS, Declared, Payload, event_kinds, fields_o
 from ordino.inventory.events import StockReceived
 from ordino.orders.events import OrderPlaced, PaymentDeclined
 from steps import unread
+from stored import TESTS, Stored, stored, writes
 
-TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "ordino"
 SNAPSHOT = TESTS / "event_kinds.txt"
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 
 load_stages()
-
-
-class Stored(msgspec.Struct, forbid_unknown_fields=True):
-    """An event as it was stored before payloads had types, and a test that writes this kind."""
-
-    kind: str
-    written_by: str
-    data: dict[str, Any]
-
-
-def stored() -> list[Stored]:
-    lines = (TESTS / "stored_events.jsonl").read_text(encoding="utf-8").splitlines()
-    return [msgspec.json.decode(line, type=Stored) for line in lines]
 
 
 # -- every kind ------------------------------------------------------------------------------------------------------------
@@ -88,11 +74,24 @@ def test_nothing_is_declared_that_nobody_writes() -> None:
 
 
 def test_every_kind_is_written_by_a_test() -> None:
+    """That the test really writes it is seen whenever that test is run (``writes_what_it_says`` in conftest.py)."""
     written = {row.kind: row.written_by for row in stored()}
     assert sorted(KINDS.keys() - written.keys()) == []
     for kind, test in written.items():
         file, _, name = test.partition("::")
         assert f"def {name}(" in (TESTS / file).read_text(encoding="utf-8"), f"{kind}: there is no test {test}"
+
+
+async def test_a_test_that_says_that_it_writes_a_kind_and_does_not_fails(database: Database) -> None:
+    """The negative control."""
+    event = Event(uuid4(), uuid4(), AT, StockReceived(sku_ids=[1]), 0)
+    with writes(frozenset({"stock_received"})):
+        await database.transact(lambda tx: record(tx, [event]))
+    with (
+        pytest.raises(AssertionError, match="no event of the kind order_placed was written"),
+        writes(frozenset({"stock_received", "order_placed"})),
+    ):
+        await database.transact(lambda tx: record(tx, [msgspec.structs.replace(event, id=uuid4())]))
 
 
 # -- what is stored is read ------------------------------------------------------------------------------------------------

@@ -139,6 +139,23 @@ def test_a_revision_is_its_sql(path: Path) -> None:
     assert told == f"def upgrade() -> None:\n    run('{path.stem}.sql')"
 
 
+def test_kinds_of_jobs_are_imported_in_one_place() -> None:
+    """A kind that the server does not import cannot be started, and one that a worker does not import is never done."""
+    declare = {
+        ".".join(("ordino", *path.relative_to(SOURCE).with_suffix("").parts))
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "registry.job"
+    }
+    imported: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in [alias.name for alias in node.names] if isinstance(node, ast.Import) else ():
+                imported.setdefault(name, set()).add(path.relative_to(SOURCE).as_posix())
+    assert len(declare) >= 3
+    assert [name for name in declare if imported.get(name) != {"api/job_kinds.py"}] == []
+
+
 STATES_IN_SENTENCES = re.compile(r"(?<!STANDS\[)(?<!LIES\[)(?<!DONE\[)\b(status|state|resolution)\b")
 
 

@@ -199,6 +199,7 @@ CREATE TABLE core.jobs (
     tries int NOT NULL DEFAULT 0,
     lease uuid,
     leased_until timestamptz,
+    key_id uuid,                       -- the key that has started it; NULL: none was used
     CONSTRAINT jobs_pk PRIMARY KEY (job_id),
     CONSTRAINT a_job_changes_its_state_by_an_exit CHECK (
         coalesce(came_from, '') || ' ' || state IN (
@@ -744,6 +745,7 @@ CREATE TABLE inventory.shortfalls (
     document text,
     found_at timestamptz NOT NULL,
     closed_at timestamptz,
+    note text,                            -- what a person wrote who closed it; it can be erased
     CONSTRAINT shortfalls_pk PRIMARY KEY (sku_id, shortfall_id),
     CONSTRAINT sho_1_every_missing_unit_is_in_one_state CHECK (missing = open + resolved + recovered),
     CONSTRAINT sho_2_no_state_holds_less_than_nothing CHECK (least(open, resolved, recovered) >= 0)

@@ -343,3 +343,36 @@ async def test_a_key_starts_only_what_it_could_do_otherwise(
         }
         listed = (await client.get("/v1/jobs?limit=1", headers=headers["read"])).json()["jobs"]
         assert [job["started_by"] for job in listed] == ["admin"]
+
+
+async def test_key_1_revoking_a_key_ends_its_jobs_and_delayed_commands_over_http(
+    database_url: str, world: World, database: Database
+) -> None:
+    key_id, token = await database.transact(lambda tx: keys.make(tx, "leaked", ["write"], at=database.clock.now()))
+    _, mine = await database.transact(lambda tx: keys.make(tx, "owner", ["admin"], at=database.clock.now()))
+    leaked, owner = ({"authorization": f"Bearer {one}"} for one in (token, mine))
+    cancel = {"orders": [{"order_id": str(uuid4())}]}
+    async with calling(application(database_url)) as client:
+        begun = [
+            await client.post("/v1/jobs", json={"kind": "cancel_orders", **cancel}, headers=leaked),
+            await client.post(
+                "/v1/delayed_commands",
+                json={"kind": "cancel_orders", "parameters": cancel, "delay_seconds": 300},
+                headers=leaked,
+            ),
+            await client.post(
+                "/v1/jobs?kind=import_orders",
+                content=msgspec.json.encode(order_body("leaked")),
+                headers=NDJSON | leaked,
+            ),
+        ]
+        other = await client.post("/v1/jobs", json={"kind": "cancel_orders", **cancel}, headers=owner)
+        assert [answer.status_code for answer in (*begun, other)] == [202] * 4
+        revoked = await client.post(f"/v1/keys/{key_id}/revocation", headers=owner)
+        assert (revoked.status_code, revoked.json()) == (200, {"key_id": str(key_id), "jobs": 3})
+        await work(database)
+        for answer in begun:
+            job = (await client.get(f"/v1/jobs/{answer.json()['job_id']}", headers=owner)).json()
+            assert (job["state"], job["done"], job["error_code"]) == ("cancelled", 0, "key_revoked")
+        job = (await client.get(f"/v1/jobs/{other.json()['job_id']}", headers=owner)).json()
+        assert (job["state"], job["error_code"]) == ("done", None)

@@ -75,7 +75,7 @@ async def test_a_key_is_made_listed_used_and_revoked_over_http(client: AsyncClie
     assert token not in str(listed)
     assert shown["name"] == "till 7"
     path = f"/v1/keys/{key['key_id']}/revocation"
-    assert (await client.post(path, headers=admin)).json() == {"key_id": key["key_id"]}
+    assert (await client.post(path, headers=admin)).json() == {"key_id": key["key_id"], "jobs": 0}
     assert (await client.post("/v1/receipts", json=receipt, headers=till)).status_code == 401
     again = await client.post(path, headers=admin)
     assert (again.status_code, again.json()["type"]) == (409, "urn:ordino:problem:conflict")

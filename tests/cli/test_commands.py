@@ -7,17 +7,21 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import psutil
 import pytest
 
-from conftest import database_at
+from conftest import database_at, new_database
 from ordino.cli import running as commands_running
+from ordino.cli.commands import app
 from ordino.cli.parts import Part, PartGivenUp, Parts
 from ordino.core import patience
-from ordino.core.embedded import Holder, holder_of
+from ordino.core.embedded import EmbeddedPostgres, Holder, holder_of
+from ordino.core.errors import OrdinoError
+from ordino.core.migrations import TURN, is_under_way, migrate, pending_on
 from ordino.core.settings import Settings
 from processes import answers, children, running, told
 
@@ -73,6 +77,66 @@ def test_other_commands_are_told_of_a_server_once_its_database_is_migrated(
         assert after is not None
         assert (during.pid, during.url) == (os.getpid(), None)
         assert (after.pid, after.url) == (os.getpid(), url)
+
+
+def opening(url: str, asked: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> asyncio.Task[bool]:
+    """A command that opens the database: whether it lacks migrations then. ``asked`` is set once it has looked."""
+
+    async def look(connection: Any) -> bool:
+        found = await is_under_way(connection)
+        asked.set()
+        return found
+
+    async def run() -> bool:
+        async with commands_running.opened(Settings(database_url=url), url) as database:
+            return await database.read(pending_on)
+
+    monkeypatch.setattr(commands_running, "is_under_way", look)
+    return asyncio.create_task(run())
+
+
+async def test_a_command_waits_while_another_one_migrates(
+    cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_running, "BEGIN_SECONDS", 0)
+    async with new_database(cluster) as url:
+        first, asked = await asyncpg.connect(url), asyncio.Event()
+        await first.execute(f"SELECT pg_advisory_lock({TURN})")
+        migrating = asyncio.create_task(migrate(url))
+        async with asyncio.timeout(60):
+            while not await first.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                pass
+            opened = opening(url, asked, monkeypatch)
+            await asked.wait()
+            assert not opened.done()
+            await first.close()
+            assert await opened is False
+        await migrating
+
+
+async def test_a_command_waits_for_another_one_that_is_about_to_migrate(
+    cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_running, "BEGIN_SECONDS", 60)
+    async with new_database(cluster) as url:
+        asked = asyncio.Event()
+        opened = opening(url, asked, monkeypatch)
+        async with asyncio.timeout(60):
+            await asked.wait()
+            await migrate(url)
+            assert await opened is False
+
+
+async def test_a_command_does_not_wait_for_a_migration_of_another_database(
+    cluster: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_running, "BEGIN_SECONDS", 0)
+    async with new_database(cluster) as url, new_database(cluster) as other:
+        elsewhere = await asyncpg.connect(other)
+        await elsewhere.execute(f"SELECT pg_advisory_lock({TURN})")
+        with pytest.raises(OrdinoError, match="lacks migrations; run `ordino migrate`"):
+            await opening(url, asyncio.Event(), monkeypatch)
+        await elsewhere.close()
 
 
 EVERY_COMMAND = (
@@ -321,3 +385,26 @@ def test_limits_of_calls_that_cannot_be_read_or_are_nobody_s_are_refused(databas
                 words, ORDINO_DATABASE_URL=database_url, ORDINO_CALL_LIMITS=said, ORDINO_PORT=str(listening)
             )
             assert (status, reason in " ".join(shown.split())) == (1, True), shown
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "99999999999999999999", "many"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "list", "--limit"),
+        ("jobs", "rows", "01990000-0000-7000-8000-000000000001", "--limit"),
+        ("dead-letters", "list", "--limit"),
+        ("stock", "shortfalls", "--limit"),
+        ("stock", "sheets", "--limit"),
+    ],
+    ids=" ".join,
+)
+def test_a_number_of_lines_that_cannot_be_is_refused_in_a_sentence(words: tuple[str, ...], number: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        app([*words, number])
+    assert refused.value.code == 2  # as for everything that cannot be typed
+
+
+def test_every_listing_takes_a_number_of_lines_in_the_same_way() -> None:
+    for path in (Path(commands_running.__file__).parent).glob("*.py"):
+        assert "limit: int" not in path.read_text(encoding="utf-8"), path.name

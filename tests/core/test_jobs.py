@@ -15,10 +15,10 @@ import pytest
 from msgspec import Struct
 
 from core.test_schedule import Hurrying
-from ordino.core import job_runner, jobs
+from ordino.core import job_runner, jobs, keys
 from ordino.core.clock import Clock
 from ordino.core.database import ACTOR, Database, Tx
-from ordino.core.errors import Conflict, Invalid, NotFound, Refused
+from ordino.core.errors import Conflict, Forbidden, Invalid, NotFound, Refused
 from ordino.core.job_runner import MOST_TRIES, JobRunner
 from ordino.core.jobs import (
     EXITS,
@@ -233,23 +233,16 @@ async def two_workers(database: Database) -> tuple[JobView, Counter[int]]:
 
     kind = marking(sleep)
     job = await started(database, kind, 20)
-    first = asyncio.create_task(runner(database, kind).run_until_idle())
+    sleeper = runner(database, kind)
+    sleeper.slice_seconds = 0.0  # it does the set that it has in hand, and no other
+    first = asyncio.create_task(sleeper.run_until_idle())
     await asleep.wait()
     await expire(database, job)
-    other = asyncio.create_task(runner(database, marking()).run_until_idle())
-    await until(lambda: _settles(database, job))
-    awake.set()
-    await asyncio.gather(first, other)
+    async with asyncio.timeout(60):
+        await runner(database, marking()).run_until_idle()
+        awake.set()
+        await first
     return await seen(database, job), await left_marks(database)
-
-
-async def _settles(database: Database, job: JobView) -> bool:
-    """Has another worker taken the job over, and come to the rows that the first one has in hand?"""
-    tries: int = await database.pool.fetchval("SELECT tries FROM core.jobs WHERE job_id = $1", job.job_id)
-    waits = await database.pool.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    return tries == 2 or bool(waits) or (await seen(database, job)).done > 0
 
 
 async def test_job_1_a_worker_that_has_lost_its_lease_commits_nothing(database: Database) -> None:
@@ -568,3 +561,137 @@ async def test_a_worker_leaves_kinds_that_it_does_not_know_to_others(database: D
 
 async def test_nothing_is_a_kind_of_parameters_that_takes_no_field() -> None:
     assert Nothing.__struct_fields__ == ()
+
+
+async def made_key(database: Database) -> UUID:
+    key_id, _ = await database.transact(lambda tx: keys.make(tx, "partner", ["write"], at=AT))
+    return key_id
+
+
+async def started_with(database: Database, kind: JobKind, key_id: UUID, *, delay_seconds: float = 0.0) -> JobView:
+    sent = Marks(count=40)
+    return await database.transact(
+        lambda tx: jobs.start(tx, kind, sent, at=AT, delay_seconds=delay_seconds, key_id=key_id)
+    )
+
+
+async def test_key_1_what_a_key_has_started_ends_when_it_is_revoked(database: Database) -> None:
+    """What runs ends between two sets of rows, what waits never begins; other keys' jobs go on."""
+    at_it, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(tx: Tx, rows: Sequence[Row]) -> None:
+        if rows[0].input == 11 and not at_it.is_set():
+            at_it.set()
+            await go_on.wait()
+
+    kind = marking(wait, at_once=1)
+    key_id, other = await made_key(database), await made_key(database)
+    runs = await started_with(database, kind, key_id)
+    waits = await started_with(database, kind, key_id)
+    delayed = await started_with(database, kind, key_id, delay_seconds=60)
+    others, nobodys = await started_with(database, kind, other), await started(database, kind, 40)
+    worker = asyncio.create_task(runner(database, kind).run_until_idle())
+    await at_it.wait()
+    assert await database.transact(lambda tx: keys.revoke(tx, key_id, at=AT)) == 3
+    assert (await seen(database, runs)).state is State.CANCELLING
+    go_on.set()
+    await worker
+    for job, done in ((runs, 20), (waits, 0), (delayed, 0)):
+        view = await seen(database, job)
+        assert (view.state, view.done, view.error_code) == (State.CANCELLED, done, "key_revoked")
+        assert "was revoked. Start it again with another key" in (view.error or "")
+    for job in (others, nobodys):
+        view = await seen(database, job)
+        assert (view.state, view.done, view.error) == (State.DONE, 40, None)
+    left = "SELECT count(*) FROM core.job_rows WHERE input IS NOT NULL"
+    assert not await database.pool.fetchval(left)
+
+
+async def test_a_job_that_was_done_before_it_could_end_says_nothing_of_its_key(database: Database) -> None:
+    at_it, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(tx: Tx, rows: Sequence[Row]) -> None:
+        if rows[-1].input == 40:
+            at_it.set()
+            await go_on.wait()
+
+    kind, key_id = marking(wait), await made_key(database)
+    job = await started_with(database, kind, key_id)
+    worker = asyncio.create_task(runner(database, kind).run_until_idle())
+    await at_it.wait()
+    await database.transact(lambda tx: keys.revoke(tx, key_id, at=AT))
+    go_on.set()
+    await worker
+    view = await seen(database, job)
+    assert (view.state, view.done, view.error_code, view.error) == (State.DONE, 40, None, None)
+
+
+async def race_of_start_and_revocation(database: Database, *, rounds: int) -> Counter[str]:
+    """A key starts a job while it is revoked: how often the start was refused, how often it ended, and how often it was left to run."""
+    kind, outcomes = marking(), Counter[str]()
+    for number in range(rounds):
+        key_id = await made_key(database)
+
+        async def start(key_id: UUID = key_id) -> JobView | None:
+            try:
+                return await started_with(database, kind, key_id)
+            except Forbidden:
+                return None
+
+        async def revoke(key_id: UUID = key_id, number: int = number) -> None:
+            await asyncio.sleep(0.0007 * (number % 12))
+            await database.transact(lambda tx: keys.revoke(tx, key_id, at=AT))
+
+        job, _ = await asyncio.gather(start(), revoke())
+        if job is None:
+            outcomes["refused"] += 1
+        else:
+            outcomes["ended" if (await seen(database, job)).state is State.CANCELLED else "left"] += 1
+    return outcomes
+
+
+async def test_key_1_a_job_that_is_started_while_its_key_is_revoked_is_refused_or_ends(database: Database) -> None:
+    outcomes = await race_of_start_and_revocation(database, rounds=48)
+    assert outcomes["left"] == 0, outcomes
+    assert min(outcomes["refused"], outcomes["ended"]) > 0, outcomes
+
+
+async def test_without_asking_for_the_key_last_a_job_may_outlive_it(database: Database) -> None:
+    """The negative control: the revocation comes while the job is being put into the queue."""
+    asked, revoked = asyncio.Event(), asyncio.Event()
+
+    async def forgetful(tx: Tx, key_id: UUID | None) -> None:
+        asked.set()
+        await revoked.wait()
+
+    key_id = await made_key(database)
+    with patch.object(jobs, "refuse_revoked", forgetful):
+        starting = asyncio.create_task(started_with(database, marking(), key_id))
+        await asked.wait()
+        await database.transact(lambda tx: keys.revoke(tx, key_id, at=AT))
+        revoked.set()
+        job = await starting
+    assert (await seen(database, job)).state is State.QUEUED
+
+
+@pytest.mark.parametrize("some", [True, False], ids=["some rows are gone", "all is gone"])
+async def test_a_result_that_is_forgotten_while_it_is_read_breaks_off(database: Database, some: bool) -> None:
+    """A reader that got fewer rows than there were, and no error, would take them for all."""
+    kind = marking()
+    job = await started(database, kind, 30)
+    worker = runner(database, kind, job_days=30)
+    await worker.run_until_idle()
+    with patch.object(jobs, "ROWS_AT_ONCE", 7):
+        whole = await jobs.result(database, job.job_id, writes_file=False)
+        assert whole.lines is not None
+        assert b"".join([part async for part in whole.lines]).count(b"\n") == 30
+        broken = await jobs.result(database, job.job_id, writes_file=False)
+        assert broken.lines is not None
+        assert (await anext(broken.lines)).count(b"\n") == 7
+        await database.pool.execute(
+            "UPDATE core.jobs SET created_at = now() - interval '90 days', finished_at = now() - interval '31 days'"
+        )
+        with patch.object(job_runner, "FORGET_ROWS", 10 if some else 1000):
+            await database.transact(worker.forget)
+        with pytest.raises(jobs.Forgotten, match="not all of it"):
+            await anext(broken.lines)

@@ -1,4 +1,4 @@
-"""SCH-1 to SCH-4: recurring work is done by one worker at a time, when it is due by the clock of the database."""
+"""SCH-1 to SCH-6: recurring work is done by one worker at a time, when it is due by the clock of the database."""
 
 from __future__ import annotations
 
@@ -438,3 +438,94 @@ async def test_every_worker_tidies_up_in_the_same_way(database: Database) -> Non
     shown = await database.read(lambda tx: schedule(tx, {}))
     assert [one.name for one in shown] == ["forget_answers", "forget_jobs"]
     assert all(one.last_run_at is not None and one.failures == 0 for one in shown)
+
+
+async def test_sch_6_a_duty_that_hangs_keeps_no_other_waiting(database: Database) -> None:
+    registry, hangs, done, enough = Registry(), asyncio.Event(), 0, asyncio.Event()
+
+    @registry.duty("a hangs", every_seconds=0)
+    async def hang(tx: Tx, since: datetime, at: datetime) -> None:
+        hangs.set()
+        await asyncio.sleep(3600)
+
+    @registry.duty("b goes on", every_seconds=0)
+    async def go_on(tx: Tx, since: datetime, at: datetime) -> None:
+        nonlocal done
+        done += hangs.is_set()
+        if done >= 3:
+            enough.set()
+
+    stop = asyncio.Event()
+    working = asyncio.create_task(Worker(database, registry=registry, poll_seconds=0.01).schedule.run(stop))
+    async with asyncio.timeout(60):
+        await hangs.wait()
+        await enough.wait()
+    stop.set()
+    with patch("ordino.core.schedule.LEAVE_SECONDS", 0.1):
+        await working
+    view = await told_of(database, registry, "a hangs")
+    assert (view.last_run_at, view.failures) == (None, 0)  # it is as due as before
+    again = Registry()
+
+    @again.duty("a hangs", every_seconds=0)
+    async def mended(tx: Tx, since: datetime, at: datetime) -> None: ...
+
+    await Worker(database, registry=again).run_duties()
+    assert (await told_of(database, again, "a hangs")).last_run_at is not None
+
+
+async def test_sch_6_a_duty_that_does_not_end_in_time_is_undone_and_has_failed(database: Database) -> None:
+    registry = Registry()
+    await database.pool.execute("CREATE TABLE IF NOT EXISTS half (n int)")
+
+    @registry.duty("hangs", every_seconds=3600)
+    async def hang(tx: Tx, since: datetime, at: datetime) -> None:
+        await tx.execute("INSERT INTO half VALUES (1)")
+        await asyncio.sleep(3600)
+
+    with patch("ordino.core.schedule.LONGEST_SECONDS", 0.3):
+        async with asyncio.timeout(60):
+            await Worker(database, registry=registry).run_duties()
+    view = await told_of(database, registry, "hangs")
+    assert view.failures == 1
+    assert view.last_error == "TimeoutError: It took longer than 0.3 seconds, and was stopped and undone."
+    assert view.next_at is not None
+    assert not await database.pool.fetchval("SELECT count(*) FROM half")
+
+
+async def test_a_worker_that_is_told_to_stop_ends_what_it_has_begun(database: Database) -> None:
+    registry, begun, stop = Registry(), asyncio.Event(), asyncio.Event()
+
+    @registry.duty("slow", every_seconds=3600)
+    async def slow(tx: Tx, since: datetime, at: datetime) -> None:
+        begun.set()
+        await stop.wait()
+        await tx.execute("SELECT pg_sleep(0.1)")
+
+    working = asyncio.create_task(Worker(database, registry=registry).schedule.run(stop))
+    async with asyncio.timeout(60):
+        await begun.wait()
+        stop.set()
+        await working
+    view = await told_of(database, registry, "slow")
+    assert view.last_run_at is not None
+    assert view.failures == 0
+
+
+async def test_old_answers_are_forgotten_a_part_at_a_time(database: Database) -> None:
+    """However many there are, a statement has time for its part."""
+    await database.pool.execute(
+        "INSERT INTO core.idempotency (key, digest, status, body, at) "
+        "SELECT n::text, '', 200, '', now() - interval '7 days 20 hours' + n * interval '8 hours' FROM generate_series(0, 11) n"
+    )
+
+    async def left() -> int:
+        count: int = await database.pool.fetchval("SELECT count(*) FROM core.idempotency")
+        return count
+
+    worker = Worker(database, registry=Registry())
+    with patch("ordino.core.reactions.FORGET_ANSWERS", 1):
+        await worker.run_duties(all=True)
+        assert await left() == 11
+    await worker.run_duties(all=True)
+    assert await left() == 9  # the others are younger than a week

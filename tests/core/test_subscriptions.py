@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,10 +22,17 @@ from ordino.core.database import Database, Tx
 from ordino.core.errors import Away, Invalid, NotYet
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
-from ordino.core.log import Logged, head, sequence
+from ordino.core.log import Cursor, Logged, head, read, sequence, written
 from ordino.core.reactions import Registry, Worker
 from ordino.core.statements import Statement, statements
-from ordino.core.subscriptions import AWAY_IN_A_ROW, NewSubscription, Subscription, subscribe
+from ordino.core.subscriptions import (
+    AWAY_IN_A_ROW,
+    Acknowledgment,
+    NewSubscription,
+    Subscription,
+    acknowledge,
+    subscribe,
+)
 from ordino.flows.versions import vocabulary
 
 AT = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
@@ -321,3 +328,21 @@ async def test_events_of_any_subject_can_be_followed_by_id(fresh: Database) -> N
     found = await fresh.read(lambda tx: module.events_by_id(tx, [*reversed(keys), (uuid4(), uuid4())]))
     assert [event.data["n"] for event in found] == [0, 1, 2]
     assert found[-1].cursor == (await fresh.read(head)).end
+
+
+async def test_how_far_a_subscription_is_behind_counts_the_sets_that_it_has_to_read(fresh: Database) -> None:
+    no: dict[str, Subscription] = {}
+    await fresh.pool.execute("UPDATE core.log_head SET head = 0")
+
+    async def behind(start: Literal["beginning", "now"]) -> int:
+        wanted = NewSubscription(name=f"from {start}", start=start)
+        return (await fresh.transact(lambda tx: subscribe(tx, wanted, no, at=AT))).sets_behind
+
+    assert (await behind("beginning"), await behind("now")) == (0, 0)
+    await happen(fresh, range(6), at_once=2)
+    await sequence(fresh)
+    assert (await behind("beginning"), await behind("now")) == (3, 3)
+    page = await fresh.read(lambda tx: read(tx, Cursor(), limit=1))
+    sent = Acknowledgment(cursor=written(page.next, await fresh.read(head)))
+    view = await fresh.transact(lambda tx: acknowledge(tx, "from beginning", sent, at=AT))
+    assert view.sets_behind == 3  # one event of the first set is still to be read

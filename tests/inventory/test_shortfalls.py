@@ -105,7 +105,7 @@ async def test_what_is_picked_stays_until_a_person_says(flowing: Database, world
     await work(flowing)
     [told] = await shortfalls(flowing, world, all=False)
     assert told.open == 1
-    closed = await flowing.transact(lambda tx: close(tx, told.shortfall_id, Closure(reason="behind the shelf"), at=AT))
+    closed = await flowing.transact(lambda tx: close(tx, told.shortfall_id, Closure(reason="behind_the_shelf"), at=AT))
     assert closed.recovered == 1
     with pytest.raises(Conflict):
         await flowing.transact(lambda tx: close(tx, told.shortfall_id, Closure(reason="again"), at=AT))

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from closing import look
 from conftest import database_before, run_revisions
 from ordino.aftercare.model import Answers, NewRefund, NewReturn, ReturnCancellation, ReturnLine, SurveyAnswer
 from ordino.aftercare.refunds import refund, refunds_of
@@ -18,12 +19,20 @@ from ordino.aftercare.survey import answer, survey
 from ordino.core.database import Database
 from ordino.core.embedded import EmbeddedPostgres
 from ordino.core.errors import NotFound
+from ordino.inventory.adjust import Count, count
+from ordino.inventory.history import LAST
+from ordino.inventory.shortfalls import Closure as ShortfallClosure
+from ordino.network.closures import Closure, reopen, upsert_closures
+from ordino.orders import api as orders_api
 from ordino.orders import notes_api
 from ordino.orders.api import WholeCancellation
 from ordino.orders.cancel import Cancellation, cancel
 from ordino.orders.exceptions import Resolve, resolve
 from ordino.orders.notes import erase, notes_of
-from steps import assert_clean, client, delivered, in_one, placed
+from ordino.orders.shortfalls import ShortfallView, shortfalls_before
+from ordino.warehouse.model import Pick
+from ordino.warehouse.pick import pick
+from steps import assert_clean, client, delivered, events, in_one, placed, released
 from world import World, small_world
 
 AT = datetime(2027, 3, 1, 15, 0, tzinfo=UTC)
@@ -124,7 +133,69 @@ async def test_events_name_the_reason_as_a_code(database: Database, world: World
     await database.transact(lambda tx: erase(tx, order_id, at=AT))
 
 
-@pytest.mark.parametrize("kind", [WholeCancellation, Cancellation, Resolve, NewRefund, ReturnLine, ReturnCancellation])
+async def test_nte_1_what_is_written_about_a_shortfall_is_in_no_event_and_can_be_erased(
+    database: Database, world: World
+) -> None:
+    order_id, [task] = await released(database, world.order(f"n-{uuid4()}", 10), AT)
+    await in_one(database, pick, [Pick(order_id=order_id, fulfillment_order_id=task, all=True)], AT)
+    await in_one(database, count, [Count(sku=world.sku, location=world.location, on_hand=9)], AT)
+
+    async def told() -> ShortfallView:
+        [one] = [
+            one
+            for one in await database.read(lambda tx: shortfalls_before(tx, LAST, 100, all=True))
+            if one.sku == world.sku
+        ]
+        return one
+
+    shortfall = await told()
+    async with client(database, [orders_api.post_closure, orders_api.delete_shortfall_note]) as http:
+        path = f"/v1/shortfalls/{shortfall.shortfall_id}"
+        sentence = await http.post(f"{path}/closure", json={"reason": SECRET})
+        assert (sentence.status_code, sentence.json()["errors"][0]["pointer"]) == (400, "/reason")
+        assert (await told()).open == 1
+        closed = await http.post(f"{path}/closure", json={"reason": "behind_the_shelf", "note": SECRET})
+        assert (closed.status_code, closed.json()["recovered"]) == (200, 1), closed.text
+        assert await found_in(database, SECRET) == {"inventory.shortfalls"}
+        assert (await told()).note == SECRET
+        [fact] = await events(database, shortfall.shortfall_id, "shortfall_closed")
+        assert fact == {"reason": "behind_the_shelf", "recovered": 1, "actor": None}
+        for erased in (True, False):
+            answer = await http.delete(f"{path}/note")
+            assert (answer.status_code, answer.json()["erased"]) == (200, erased), answer.text
+        assert (await http.delete(f"/v1/shortfalls/{uuid4()}/note")).status_code == 404
+    assert await found_in(database, SECRET) == set()
+    assert (await told()).note is None
+    await assert_clean(database)
+
+
+async def test_nte_1_why_a_location_is_closed_stays_with_the_closure(database: Database) -> None:
+    """Orders that leave it, units that stay there and released work name the closure by its code."""
+    world = await small_world(database, prefix=f"n{uuid4().hex[:6]}-", skus=1, locations=2, stock=5)
+    moves = await placed(database, world.order("moves", 2), AT)
+    works, _ = await released(database, world.order("works", 2), AT)
+    await in_one(database, count, [Count(sku=world.sku, location=world.locations[1], on_hand=2)], AT)
+    stays = await placed(database, world.order("stays", 1), AT)
+    closure = Closure(code=f"shut-{world.location}", location=world.location, reason=SECRET)
+    await in_one(database, upsert_closures, [closure], AT)
+    await look(database, AT)
+    said = [
+        fact["why"]
+        for order_id, kind in ((moves, "order_resourced"), (stays, "units_kept"), (works, "work_at_closed_location"))
+        for fact in await events(database, order_id, kind)
+    ]
+    assert len(said) == 3
+    for why in said:
+        assert why.startswith(f"{world.location} is closed by the closure {closure.code!r}")
+    assert await found_in(database, SECRET) == {"network.closures"}
+    await database.transact(lambda tx: reopen(tx, closure.code))
+    assert await found_in(database, SECRET) == set()
+    await assert_clean(database)
+
+
+@pytest.mark.parametrize(
+    "kind", [WholeCancellation, Cancellation, Resolve, NewRefund, ReturnLine, ReturnCancellation, ShortfallClosure]
+)
 @pytest.mark.parametrize("reason", ["she is ill", "Ada Lovelace", "x" * 51, "", "a__b", "tel: 5"])
 def test_a_sentence_is_no_reason(kind: type[Any], reason: str) -> None:
     needed = {
@@ -175,3 +246,45 @@ async def test_words_of_before_are_moved_to_the_notes(cluster: EmbeddedPostgres)
         for table in ("core.events", "core.reactions", "orders.moves", "aftercare.refunds", "aftercare.surveys"):
             assert not await connection.fetchval(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%Ada%'"), table
         assert await connection.fetchval("SELECT reason FROM orders.moves") == "other"
+
+
+WORDS_IN_EVENTS = f"""
+INSERT INTO inventory.shortfalls (shortfall_id, sku_id, location_id, missing, open, resolved, recovered, found_at, closed_at)
+VALUES ('{ID}1', 1, 1, 1, 0, 0, 1, now(), now());
+INSERT INTO core.events (subject_id, id, kind, at, data) VALUES
+    ('{ID}1', '{ID}2', 'shortfall_closed', now(), '{{"reason": "Ada had it", "recovered": 1, "actor": null}}'),
+    ('{ID}3', '{ID}4', 'shortfall_closed', now(), '{{"reason": "found", "recovered": 1, "actor": null}}'),
+    ('{ID}5', '{ID}6', 'order_resourced', now(), '{{"why": "a is closed (Ada (boss) is ill); b is closed (Ada)", "to": []}}'),
+    ('{ID}5', '{ID}7', 'units_kept', now(), '{{"why": "a is closed (Ada is ill). No other location can."}}'),
+    ('{ID}5', '{ID}8', 'order_resourced', now(), '{{"why": "a is switched off"}}'),
+    ('{ID}5', '{ID}9', 'order_resourced', now(), '{{"to": []}}');
+INSERT INTO core.reactions (bucket, id, kind, subject_id, event_id, due_at, data)
+VALUES (1, '{ID}6', 'tell', '{ID}5', '{ID}6', now(), '{{"why": "a is closed (Ada)", "reason": "Ada is ill"}}'), (1, '{ID}7', 'tell',
+    '{ID}5', '{ID}7', now(), '{{}}');
+INSERT INTO orders.exceptions (order_id, exception_id, kind, detail, at, fulfillment_order_id, location_id)
+VALUES ('{ID}5', '{ID}1', 'location_closed', 'a is closed (Ada), and has released work.', now(), '{ID}2', 1);
+"""
+
+
+async def test_words_of_before_leave_the_events_of_shortfalls_and_closures(cluster: EmbeddedPostgres) -> None:
+    async with database_before(cluster, "0025") as connection:
+        await connection.execute("SET session_replication_role = replica")  # what else an order needs is left out
+        await connection.execute(WORDS_IN_EVENTS)
+        await connection.execute("SET session_replication_role = DEFAULT")
+        await run_revisions(connection, since="0025")
+        events = await connection.fetch(
+            "SELECT data->>'reason' AS reason, data->>'why' AS why FROM core.events ORDER BY id"
+        )
+        assert [row["reason"] for row in events[:2]] == ["other", "found"]
+        assert [row["why"] for row in events[2:]] == [
+            "a is closed",
+            "a is closed. No other location can.",
+            "a is switched off",
+            None,
+        ]
+        assert await connection.fetchval("SELECT note FROM inventory.shortfalls") == "Ada had it"
+        assert (
+            await connection.fetchval("SELECT detail FROM orders.exceptions") == "a is closed, and has released work."
+        )
+        for table in ("core.events", "core.reactions", "orders.exceptions"):
+            assert not await connection.fetchval(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%Ada%'"), table

@@ -165,7 +165,7 @@ async def test_work_at_a_closed_place_needs_a_person_until_it_opens_or_the_work_
     assert (told.kind, told.fulfillment_order_id, told.location) == ("location_closed", work, world.location)
     assert (told.units, told.line_no, told.sku) == (3, None, None)
     assert told.detail.startswith(
-        f"{world.location} is closed (flood), and has released work of this order. Retry to give it"
+        f"{world.location} is closed by the closure 'closed-{world.location}', and has released work of this order. Retry to give it"
     )
     [fact] = await events(database, order_id, "work_at_closed_location")
     assert fact["fulfillment_order_id"] == str(work)

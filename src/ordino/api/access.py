@@ -137,9 +137,7 @@ async def refusal_of(ring: KeyRing, scope: Any, operation: Operation | None) -> 
             f"{why}. Make a key with `ordino keys make NAME`, and send it."
         )
     if token is None or (bearer := await ring.bearer_of(token)) is None:
-        return _unauthorized(
-            "Send an API key that is not revoked: `Authorization: Bearer <key>`. `ordino keys make NAME` makes one."
-        )
+        return keys.revoked()
     at = ring.now()
     if bearer.expires_at is not None and bearer.expires_at <= at:
         return _unauthorized(

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-import ordino.core.dead_letters
-import ordino.orders.jobs
-import ordino.warehouse.jobs  # noqa: F401 - kinds of jobs are known once they are imported
+from ordino.api.job_kinds import JOB_KINDS
 from ordino.core import jobs
 from ordino.core.database import Tx
 from ordino.core.errors import Fault, Invalid
 from ordino.core.jobs import MOST_DELAY_SECONDS, ROWS_AT_ONCE, JobKind, JobView, NewRow, Nothing, RowOutcome
-from ordino.core.reactions import registry
+from ordino.core.keys import refuse_revoked
 from ordino.core.rows import Rows
 from ordino.core.upserts import pointer_to
 from ordino.web.bodies import NO_NUL, TOO_DEEP, decode, holds_nul
@@ -40,7 +39,7 @@ def job_types() -> dict[str, Any]:
             f"{kind.sent.__name__}Job", [], bases=(kind.sent,), namespace={"__doc__": kind.sentence}, tag_field="kind",
             tag=name, frozen=True, kw_only=True, forbid_unknown_fields=True,
         )
-        for name, kind in sorted(registry.jobs.items())
+        for name, kind in sorted(JOB_KINDS.items())
     }  # fmt: skip
 
 
@@ -53,7 +52,7 @@ def delayed_types() -> dict[str, Any]:
             namespace={"__doc__": kind.sentence}, tag_field="kind", tag=name, frozen=True, kw_only=True,
             forbid_unknown_fields=True,
         )
-        for name, kind in sorted(registry.jobs.items())
+        for name, kind in sorted(JOB_KINDS.items())
         if kind.may_be_delayed
     }  # fmt: skip
 
@@ -72,7 +71,7 @@ def read_job(body: bytes, types: Mapping[str, Any]) -> tuple[JobKind, Any]:
     name = sent.get("kind")
     if not isinstance(name, str) or name not in types:
         raise _no_kind(sent, types)
-    kind = registry.jobs[name]
+    kind = JOB_KINDS[name]
     decoded = decode(body, msgspec.json.Decoder(types[name]), most_bytes=BODY_BYTES)
     if isinstance(decoded, kind.sent):  # without its tag, which is not kept
         decoded = kind.sent(**{field: getattr(decoded, field) for field in kind.sent.__struct_fields__})
@@ -131,9 +130,9 @@ class Uploaded:
     def digest(self) -> str:
         return self._digest.hexdigest()
 
-    async def start(self, tx: Tx) -> JobView:
-        """A job with all of these rows."""
-        job_id = await jobs.begin(tx, self.kind, Nothing())
+    async def start(self, tx: Tx, key_id: UUID | None = None) -> JobView:
+        """A job with all of these rows, by the caller's key if there is one."""
+        job_id = await jobs.begin(tx, self.kind, Nothing(), key_id=key_id)
         decoder, some = msgspec.json.Decoder(NewRow), []
         self._file.seek(0)
         for written in self._file:
@@ -143,7 +142,9 @@ class Uploaded:
                 some.clear()
         await jobs.add_rows(tx, job_id, some)
         await jobs.sql.count_job_rows(tx, job_id=job_id, total=self.rows, done=self.refused)
-        return await jobs.job(tx, job_id)
+        found = await jobs.job(tx, job_id)
+        await refuse_revoked(tx, key_id)
+        return found
 
     def close(self) -> None:
         self._file.close()

@@ -71,6 +71,12 @@ def _refuse_lacking(needs: frozenset[Permission], what: str) -> None:
         raise Forbidden(f"This key lacks {words}, which {what} needs. Use a key that has it.")
 
 
+def _key_id() -> UUID | None:
+    """The key that is used: what it starts ends when it is revoked."""
+    bearer = BEARER.get()
+    return None if bearer is None else bearer.key_id
+
+
 async def _upload(request: Request[Any, Any, Any], database: Database, name: str | None) -> Response[bytes]:
     kinds = {one: kind for one, kind in registry.jobs.items() if kind.uploaded is not None}
     if name is None or name not in kinds:
@@ -82,7 +88,10 @@ async def _upload(request: Request[Any, Any, Any], database: Database, name: str
     uploaded = Uploaded(kinds[name])
     try:
         await uploaded.read(rows_of(request, kinds[name].row, decode=True))
-        return await answer_once(request, database, uploaded.start, status=202, sent=lambda: uploaded.digest)
+        key_id = _key_id()
+        return await answer_once(
+            request, database, lambda tx: uploaded.start(tx, key_id), status=202, sent=lambda: uploaded.digest
+        )
     finally:
         uploaded.close()
 
@@ -123,9 +132,11 @@ async def post_job(
         raise Invalid(detail, faults=[Fault("/kind", detail)])
     wanted, sent = await apart(lambda said: read_job(said, job_types()), await whole(request))
     refuse_scope(wanted)
-    at = database.clock.now()
+    at, key_id = database.clock.now(), _key_id()
     said = [wanted.name, sent]
-    return await answer_once(request, database, lambda tx: jobs.start(tx, wanted, sent, at=at), status=202, sent=said)
+    return await answer_once(
+        request, database, lambda tx: jobs.start(tx, wanted, sent, at=at, key_id=key_id), status=202, sent=said
+    )
 
 
 @get(
@@ -254,11 +265,11 @@ async def post_delayed_command(request: Request[Any, Any, Any], database: NamedD
     """A job that begins after `delay_seconds` of the machine's clock, 10 by default. Until then it can be revoked: an "undo"."""
     wanted, sent = await apart(lambda said: read_job(said, delayed_types()), await request.body())
     refuse_scope(wanted)
-    at = database.clock.now()
+    at, key_id = database.clock.now(), _key_id()
     return await answer_once(
         request,
         database,
-        lambda tx: jobs.start(tx, wanted, sent.parameters, at=at, delay_seconds=sent.delay_seconds),
+        lambda tx: jobs.start(tx, wanted, sent.parameters, at=at, delay_seconds=sent.delay_seconds, key_id=key_id),
         status=202,
         sent=[wanted.name, sent],
     )

@@ -42,9 +42,10 @@ class MadeKey(Struct, frozen=True, kw_only=True):
 
 
 class Revoked(Struct, frozen=True, kw_only=True):
-    """The key is refused from the next request on."""
+    """The key is refused from the next request on. ``jobs`` is how many jobs that it had started end."""
 
     key_id: UUID
+    jobs: int
 
 
 async def make(tx: Tx, wanted: NewKey, *, at: Any) -> MadeKey:
@@ -113,12 +114,14 @@ async def post_key(request: Request[Any, Any, Any], database: NamedDependency[Da
 async def post_revocation(
     request: Request[Any, Any, Any], database: NamedDependency[Database], key_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """It is refused from the next request on, and stays on record."""
+    """It is refused from the next request on, and stays on record. Jobs that it has started end: those that run before their next
+    rows, others before they begin.
+    """
     bearer = BEARER.get()
 
     async def run(tx: Tx) -> Revoked:
-        await keys.revoke(tx, key_id, at=database.clock.now(), by=bearer)
-        return Revoked(key_id=key_id)
+        ended = await keys.revoke(tx, key_id, at=database.clock.now(), by=bearer)
+        return Revoked(key_id=key_id, jobs=ended)
 
     return await answer_once(request, database, run)
 

@@ -32,14 +32,12 @@ class PortTaken(OrdinoError):
 def load_stages() -> None:
     """Make every reaction known, for flows are checked against them, every kind of job, and every adapter of every port."""
     import ordino.aftercare.reactions
-    import ordino.core.dead_letters
+    import ordino.api.job_kinds
     import ordino.inventory.reactions
     import ordino.orders.channels
-    import ordino.orders.jobs
     import ordino.orders.reactions
     import ordino.tracking.carriers
     import ordino.tracking.reactions
-    import ordino.warehouse.jobs
     import ordino.warehouse.reactions  # noqa: F401
     from ordino.core import adapters
 

@@ -27,7 +27,7 @@ from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
-from ordino.cli.terminal import Json, on_database, show
+from ordino.cli.terminal import Json, Limit, on_database, show
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.lifeline import VARIABLE, end_with_starter
 from ordino.core.ready import tell_ready
@@ -262,7 +262,7 @@ def show_adapters(*, json: Json = False) -> None:
 
 
 @letters_app.command(name="list")
-def list_letters(*, limit: int = 100, json: Json = False) -> None:
+def list_letters(*, limit: Limit = 100, json: Json = False) -> None:
     """What failed too often, oldest first."""
     from ordino.api.dead_letters import dead_letters
 

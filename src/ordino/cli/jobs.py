@@ -11,11 +11,12 @@ from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, on_database, show
+from ordino.cli.terminal import Json, Limit, console, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, NotFound
 from ordino.core.jobs import OVER, STANDS, JobKind, JobView, Outcome, State
@@ -181,7 +182,7 @@ def list_jobs(
     *,
     state: Annotated[State | None, Parameter(help="Only those in this state.")] = None,
     kind: Annotated[str | None, Parameter(help="Only those of this kind.")] = None,
-    limit: int = 50,
+    limit: Limit = 50,
     json: Json = False,
 ) -> None:
     """Jobs, newest first."""
@@ -220,8 +221,8 @@ def rows(
     job_id: UUID,
     *,
     outcome: Annotated[Outcome | None, Parameter(help="Only those with this outcome.")] = None,
-    after: Annotated[int, Parameter(help="Only those after this number.")] = 0,
-    limit: int = 100,
+    after: Annotated[int, Parameter(help="Only those after this number.", validator=Number(gte=0, lte=2**62))] = 0,
+    limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """What became of a job's rows."""

@@ -55,11 +55,12 @@ def make_key(
 
 @keys_app.command(name="revoke")
 def revoke_key(key_id: UUID) -> None:
-    """Revoke a key; it is refused from the next request on."""
+    """Revoke a key; it is refused from the next request on, and the jobs that it has started end."""
     from ordino.core import keys
 
-    on_database(lambda database: database.transact(lambda tx: keys.revoke(tx, key_id, at=database.clock.now())))
-    console.print(f"Key {key_id} is revoked.")
+    ended = on_database(lambda database: database.transact(lambda tx: keys.revoke(tx, key_id, at=database.clock.now())))
+    jobs = f" {ended} of its jobs {'ends' if ended == 1 else 'end'}." if ended else ""
+    console.print(f"Key {key_id} is revoked.{jobs}")
 
 
 @keys_app.command(name="list")

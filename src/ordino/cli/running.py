@@ -20,12 +20,15 @@ from ordino.core.clock import WallClock
 from ordino.core.database import Database
 from ordino.core.embedded import START_SECONDS, DirectoryInUse, EmbeddedPostgres, Holder, holder_of
 from ordino.core.errors import Invalid, OrdinoError
-from ordino.core.migrations import migrate, pending_on
+from ordino.core.migrations import is_under_way, migrate, pending_on
 from ordino.core.patience import Patience
 from ordino.core.settings import BadSetting, Settings
 from ordino.core.watch import Watch
 
 log = logging.getLogger("ordino.running")
+BEGIN_SECONDS = 3.0
+"""How long a command waits for another one to begin to migrate."""
+LOOK_SECONDS = 0.1
 T = TypeVar("T")
 __all__ = [
     "again",
@@ -155,14 +158,27 @@ async def prepare(url: str) -> None:
 
 @asynccontextmanager
 async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
-    """The database with the flows' plans. Raises ``OrdinoError`` where migrations are pending."""
+    """The database with the flows' plans. One that is being migrated is waited for. Raises ``OrdinoError`` where migrations are
+    pending and nobody runs them.
+    """
     from ordino.flows.versions import flow_plans
 
     database = await Database.of(settings, url, plans=flow_plans())
     async with database:
-        if await database.read(pending_on):
-            raise OrdinoError("The database lacks migrations; run `ordino migrate`.")
+        await _migrated(database)
         yield database
+
+
+async def _migrated(database: Database) -> None:
+    """Wait for whoever migrates, or is just about to: a server that starts needs a moment before it begins to."""
+    begins_by = time.monotonic() + BEGIN_SECONDS
+    while True:
+        under_way = await database.read(is_under_way)  # asked first: it may end before the other is answered
+        if not await database.read(pending_on):
+            return
+        if not under_way and time.monotonic() >= begins_by:
+            raise OrdinoError("The database lacks migrations; run `ordino migrate`.")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

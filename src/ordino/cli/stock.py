@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from rich.table import Column, Table
 
 from ordino.cli import running
-from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, show
+from ordino.cli.terminal import Json, Limit, Verb, apply_file, console, instant, on_database, show
 from ordino.core.database import Database
 from ordino.core.errors import Invalid, NotFound, OrdinoError
 from ordino.core.rows import Limits
@@ -135,7 +135,7 @@ def watch(
 def feeds(
     name: Annotated[str | None, Parameter(help="Tell this one with its faults.")] = None,
     *,
-    limit: int = 20,
+    limit: Limit = 20,
     json: Json = False,
 ) -> None:
     """The last feeds that had a name, or one of them with its faults."""
@@ -165,7 +165,7 @@ def feeds(
 def scarce(
     *,
     network: Annotated[str | None, Parameter(help="In this network.")] = None,
-    limit: int = 50,
+    limit: Limit = 50,
     json: Json = False,
 ) -> None:
     """What is low or out."""
@@ -250,7 +250,7 @@ def moves(
     *,
     location: Annotated[str | None, Parameter(help="Only there.")] = None,
     before: Annotated[str | None, Parameter(help="The `next` of the page before.")] = None,
-    limit: int = 50,
+    limit: Limit = 50,
     json: Json = False,
 ) -> None:
     """Every move of a SKU, newest first: what, who, why, and the document or order behind it."""
@@ -285,7 +285,7 @@ def moves(
 def transfers(
     *,
     status: Annotated[str | None, Parameter(help="Only those in it, e.g. in_transit.")] = None,
-    limit: int = 20,
+    limit: Limit = 20,
     json: Json = False,
 ) -> None:
     """Transfers between locations, newest first."""
@@ -341,7 +341,7 @@ def show_detail(
 def shortfalls(
     *,
     all: Annotated[bool, Parameter(help="Those that are closed, too.", negative="")] = False,
-    limit: int = 20,
+    limit: Limit = 20,
     json: Json = False,
 ) -> None:
     """Units that are promised and were not there when somebody counted, and the orders at risk."""
@@ -367,10 +367,25 @@ def shortfalls(
 
 
 @stock_app.command
+def erase_shortfall_note(shortfall_id: UUID, *, json: Json = False) -> None:
+    """Erase what somebody wrote when they closed a shortfall, for good. The shortfall and its events stay as they are."""
+    from ordino.inventory.shortfalls import Erased, erase_note
+
+    async def work(database: Database) -> Erased:
+        return await database.transact(lambda tx: erase_note(tx, shortfall_id))
+
+    found = on_database(work)
+    if json:
+        show(found, Table, json=True)
+    else:
+        console.print("The note is erased." if found.erased else "The shortfall has no note.")
+
+
+@stock_app.command
 def sheets(
     *,
     location: Annotated[str | None, Parameter(help="Only of it.")] = None,
-    limit: int = 20,
+    limit: Limit = 20,
     json: Json = False,
 ) -> None:
     """Count sheets, newest first."""

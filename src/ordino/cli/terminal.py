@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console, Group
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from ordino.web.bodies import Body, decode
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Any]]
 console = Console()
+Limit = Annotated[int, Parameter(help="At most so many, up to 10,000.", validator=Number(gte=1, lte=10_000))]
 Json = Annotated[bool, Parameter(help="One JSON document.", negative="")]
 
 

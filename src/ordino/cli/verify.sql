@@ -820,7 +820,7 @@ WHERE coalesce(m.cancelled, 0) <> coalesce(r.cancelled, 0) OR coalesce(m.sent_ag
 SELECT subject_id AS order_id, id AS event_id, kind AS found, 'a code' AS expected
 FROM core.events
 WHERE kind IN ('units_cancelled', 'cancellation_wanted', 'cancellation_refused', 'return_cancelled', 'exception_resolved',
-               'refund_requested')
+               'refund_requested', 'shortfall_closed')
   AND (data->>'reason' !~ '^[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$' OR length(data->>'reason') > 50)
 UNION ALL
 SELECT subject_id, event_id, kind, 'a code' FROM core.reactions

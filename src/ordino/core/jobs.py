@@ -24,8 +24,9 @@ from msgspec import Meta, Struct
 
 from ordino.core.clock import WallClock
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Conflict, Invalid, NotFound
+from ordino.core.errors import Conflict, Invalid, NotFound, OrdinoError
 from ordino.core.ids import new_id
+from ordino.core.keys import refuse_revoked
 from ordino.core.permissions import Permission
 from ordino.core.statements import statements
 
@@ -261,11 +262,30 @@ async def result(database: Database, job_id: UUID, *, writes_file: bool) -> Resu
     return Result(lines=_lines(database, job_id, writes_file))
 
 
+class Forgotten(OrdinoError):
+    """A job was forgotten while its result was being read: what was read so far is not all of it."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(
+            f"The job {job_id} was forgotten while its result was being read, so what you have is not all of it. Start the job "
+            "again; jobs are kept for ORDINO_JOB_DAYS days after they are over."
+        )
+
+
+async def _page(tx: Tx, job_id: UUID, after: int) -> Sequence[Any]:
+    """Raises ``Forgotten`` if some rows may be gone: that is said in the transaction that deletes the first of them."""
+    rows = await sql.job_rows(tx, job_id=job_id, after=after, limit=ROWS_AT_ONCE)
+    found = await sql.job_result(tx, job_id=job_id)
+    if not found or not found[0]["has_rows"]:
+        raise Forgotten(job_id)
+    return rows
+
+
 async def _lines(database: Database, job_id: UUID, writes_file: bool) -> AsyncIterator[bytes]:
-    """Page by page; no connection is held while somebody reads slowly."""
+    """Page by page; no connection is held while somebody reads slowly. Raises ``Forgotten``: the answer breaks off."""
     after = -1
     while True:
-        rows = await database.read(lambda tx, a=after: sql.job_rows(tx, job_id=job_id, after=a, limit=ROWS_AT_ONCE))  # type: ignore[misc]
+        rows = await database.read(lambda tx, a=after: _page(tx, job_id, a))  # type: ignore[misc]
         if not rows:
             return
         if writes_file:
@@ -286,20 +306,28 @@ def _decoded(text: str | None) -> Any:
 # -- what people do --------------------------------------------------------------------------------------------------------
 
 
-async def start(tx: Tx, kind: JobKind, sent: Any, *, at: datetime, delay_seconds: float = 0.0) -> JobView:
-    """Plan a job and put it into the queue, to begin after so many seconds of the database's clock. Raises ``Refused``."""
+async def start(
+    tx: Tx, kind: JobKind, sent: Any, *, at: datetime, delay_seconds: float = 0.0, key_id: UUID | None = None
+) -> JobView:
+    """Plan a job and put it into the queue, to begin after so many seconds of the database's clock. It ends when the key
+    that starts it (None: none is used) is revoked. Raises ``Refused``.
+    """
     planned = await kind.plan(tx, sent, at)
-    job_id = await begin(tx, kind, planned.parameters, delay_seconds=delay_seconds)
+    job_id = await begin(tx, kind, planned.parameters, delay_seconds=delay_seconds, key_id=key_id)
     for first in range(0, len(planned.rows), ROWS_AT_ONCE):
         await add_rows(tx, job_id, planned.rows[first : first + ROWS_AT_ONCE])
     if kind.do is not None:
         refused = sum(row.refused is not None for row in planned.rows)
         await sql.count_job_rows(tx, job_id=job_id, total=len(planned.rows), done=refused)
-    return await job(tx, job_id)
+    found = await job(tx, job_id)
+    await refuse_revoked(tx, key_id)
+    return found
 
 
-async def begin(tx: Tx, kind: JobKind, parameters: Struct, *, delay_seconds: float = 0.0) -> UUID:
-    """A job whose rows are added in the same transaction."""
+async def begin(
+    tx: Tx, kind: JobKind, parameters: Struct, *, delay_seconds: float = 0.0, key_id: UUID | None = None
+) -> UUID:
+    """A job whose rows are added in the same transaction, which ends by asking whether its key is revoked (``refuse_revoked``)."""
     job_id = new_id(WallClock().now())
     await sql.start_job(
         tx,
@@ -310,6 +338,7 @@ async def begin(tx: Tx, kind: JobKind, parameters: Struct, *, delay_seconds: flo
         delay_seconds=delay_seconds,
         has_rows=kind.has_rows,
         total=None,
+        key_id=key_id,
     )
     return job_id
 

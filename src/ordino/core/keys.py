@@ -1,6 +1,6 @@
 """API keys: 256 random bits, shown once and kept as a hash, with roles and permissions.
 
-KEY-1  A key does nothing after it is revoked or has expired.
+KEY-1  A key does nothing after it is revoked or has expired. Revoking it ends the jobs that it has started.
 KEY-2  A key that is narrowed to sellers or locations touches and shows nothing of others.
 KEY-3  A key makes and revokes no key that can do more than itself.
 KEY-4  A key that is good names roles and permissions that there are, and sellers and locations that exist.
@@ -34,6 +34,8 @@ USED_SECONDS = 60
 """``last_used_at`` is written at most so often."""
 SCOPED_AT_MOST = 100
 LONGEST = timedelta(days=36_525)
+NO_GOOD_KEY = "Send an API key that is not revoked: `Authorization: Bearer <key>`. `ordino keys make NAME` makes one."
+KEY_REVOKED = "The key that started it was revoked. Start it again with another key for what is left."
 
 
 class NewKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,8 +135,12 @@ def refuse_more(maker: Bearer, wanted: NewKey) -> None:
         raise Forbidden(f"This key expires at {maker.expires_at:%Y-%m-%dT%H:%MZ}; one that it makes expires no later.")
 
 
-async def revoke(tx: Tx, key_id: UUID, *, at: datetime, by: Bearer | None = None) -> None:
-    """Raises ``NotFound`` if there is no such key, ``Conflict`` if it is revoked, ``Forbidden`` if it can do more than ``by``."""
+async def revoke(tx: Tx, key_id: UUID, *, at: datetime, by: Bearer | None = None) -> int:
+    """The key is refused from now on, and what it has started ends: jobs that run before their next rows, others before they begin.
+    Returns how many jobs these are.
+
+    Raises ``NotFound`` if there is no such key, ``Conflict`` if it is revoked, ``Forbidden`` if it can do more than ``by``.
+    """
     rows = await sql.api_keys(tx, key_ids=[key_id])
     if not rows:
         raise NotFound(f"There is no key {key_id}.")
@@ -143,6 +149,24 @@ async def revoke(tx: Tx, key_id: UUID, *, at: datetime, by: Bearer | None = None
         raise Forbidden(f"This key may not revoke a key that can do more than itself; it lacks {', '.join(more)}.")
     if not await sql.revoke_api_key(tx, key_id=key_id, at=at):
         raise Conflict(f"The key {key_id} is revoked already.")
+    ended = await sql.cancel_jobs_of_key(tx, key_id=key_id, error=KEY_REVOKED)
+    for row in ended:
+        if row["state"] == "cancelled":
+            await sql.forget_inputs(tx, job_id=row["job_id"])
+    return len(ended)
+
+
+async def refuse_revoked(tx: Tx, key_id: UUID | None) -> None:
+    """Raises ``Forbidden`` if the key is revoked. It is not until this transaction ends, so this comes last in it."""
+    if key_id is not None and not await sql.share_api_key(tx, key_id=key_id):
+        raise revoked()
+
+
+def revoked() -> Forbidden:
+    """What whoever brings no key that is good is answered with (401)."""
+    error = Forbidden(NO_GOOD_KEY, code="unauthorized")
+    error.status = 401
+    return error
 
 
 async def keys(tx: Tx) -> list[ApiKey]:

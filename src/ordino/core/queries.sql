@@ -104,7 +104,8 @@ ON CONFLICT (name) DO NOTHING RETURNING name;
 -- name: subscriptions
 -- Who follows the log, and how far each has come.
 SELECT s.name, s.reader, s.kinds, s.position, s.place, s.subject_id, s.event_id, s.created_at, s.moved_at,
-       greatest(0, h.head - s.position + CASE s.place WHEN 2147483647 THEN 0 ELSE 1 END) AS sets_behind
+       greatest(0, h.head - s.position + CASE WHEN s.place = 2147483647 THEN 0 WHEN s.position = 0 AND h.last_before IS NULL THEN 0
+                                              ELSE 1 END) AS sets_behind
 FROM core.subscriptions s CROSS JOIN core.log_head h
 WHERE :name::text IS NULL OR s.name = :name::text
 ORDER BY s.name;
@@ -352,9 +353,9 @@ UPDATE core.idempotency SET status = :status::smallint, body = :body::bytea WHER
 SELECT digest, status, body FROM core.idempotency WHERE key = :key::text;
 
 -- name: forget_answers
--- Nobody repeats a request so old. What another worker forgets at this moment is passed over.
+-- Nobody repeats a request so old. As many at once as a statement should; what somebody has at this moment is passed over.
 WITH old AS (
-    SELECT key FROM core.idempotency WHERE at < :before::timestamptz ORDER BY key FOR UPDATE SKIP LOCKED
+    SELECT key FROM core.idempotency WHERE at < :before::timestamptz LIMIT :limit::int FOR UPDATE SKIP LOCKED
 )
 DELETE FROM core.idempotency i USING old o WHERE i.key = o.key;
 
@@ -466,9 +467,24 @@ FROM core.duties ORDER BY name;
 
 -- name: start_job
 -- A job, to begin after so many seconds.
-INSERT INTO core.jobs (job_id, kind, parameters, state, started_by, created_at, starts_at, has_rows, total)
+INSERT INTO core.jobs (job_id, kind, parameters, state, started_by, created_at, starts_at, has_rows, total, key_id)
 VALUES (:job_id::uuid, :kind::text, :parameters::jsonb, 'queued', :started_by::text, now(),
-        now() + make_interval(secs => :delay_seconds::float8), :has_rows::boolean, :total::bigint);
+        now() + make_interval(secs => :delay_seconds::float8), :has_rows::boolean, :total::bigint, :key_id::uuid);
+
+-- name: share_api_key
+-- Nobody revokes this key until the transaction ends; no row back means that it is revoked.
+SELECT key_id FROM core.api_keys WHERE key_id = :key_id::uuid AND revoked_at IS NULL FOR SHARE;
+
+-- name: cancel_jobs_of_key
+-- What a key has started ends: what has not begun never does, what runs ends between two rows.
+WITH unfinished AS (
+    SELECT job_id FROM core.jobs WHERE key_id = :key_id::uuid AND state IN ('queued', 'running')
+    ORDER BY job_id FOR NO KEY UPDATE
+)
+UPDATE core.jobs j
+SET came_from = state, state = CASE state WHEN 'queued' THEN 'cancelled' ELSE 'cancelling' END,
+    finished_at = CASE state WHEN 'queued' THEN now() END, error_code = 'key_revoked', error = :error::text
+FROM unfinished u WHERE j.job_id = u.job_id RETURNING j.job_id, j.state;
 
 -- name: add_job_rows
 -- What a job is to do, or has to show. A row that cannot be done is refused from the start.
@@ -538,8 +554,9 @@ WHERE job_id = :job_id::uuid AND lease = :lease::uuid RETURNING state, total, do
 -- name: end_job
 -- The job is over. Nobody takes it up again.
 UPDATE core.jobs
-SET came_from = state, state = :state::text, finished_at = now(), result = :result::jsonb, error_code = :error_code::text,
-    error = :error::text, cursor = NULL, lease = NULL, leased_until = NULL
+SET came_from = state, state = :state::text, finished_at = now(), result = :result::jsonb,
+    error_code = CASE :state::text WHEN 'cancelled' THEN error_code ELSE :error_code::text END,
+    error = CASE :state::text WHEN 'cancelled' THEN error ELSE :error::text END, cursor = NULL, lease = NULL, leased_until = NULL
 WHERE job_id = :job_id::uuid AND lease = :lease::uuid RETURNING job_id;
 
 -- name: let_go_job

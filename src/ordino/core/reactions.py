@@ -57,7 +57,9 @@ __all__ = ["Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
-TIDY_SECONDS, FORGET_SECONDS = 3600, 60
+TIDY_SECONDS = 60
+FORGET_ANSWERS = 100_000
+"""So many answers are forgotten at once: more than are kept meanwhile, and no more than a statement has time for."""
 TELL_SECONDS = 60
 """So often a worker says which effects it takes, and what waits for another."""
 STEADY_SECONDS = 5.0
@@ -245,14 +247,14 @@ class Worker:
         """What every worker tidies up."""
 
         async def forget_answers(tx: Tx, since: datetime, at: datetime) -> None:
-            await sql.forget_answers(tx, before=at - timedelta(days=self.idempotency_days))
+            await sql.forget_answers(tx, before=at - timedelta(days=self.idempotency_days), limit=FORGET_ANSWERS)
 
         async def forget_jobs(tx: Tx, since: datetime, at: datetime) -> None:
             await self.jobs.forget(tx)
 
         return {
             "forget_answers": Duty(name="forget_answers", every_seconds=TIDY_SECONDS, in_transaction=forget_answers),
-            "forget_jobs": Duty(name="forget_jobs", every_seconds=FORGET_SECONDS, in_transaction=forget_jobs),
+            "forget_jobs": Duty(name="forget_jobs", every_seconds=TIDY_SECONDS, in_transaction=forget_jobs),
         }
 
     async def run_due(self) -> int:

@@ -5,8 +5,8 @@ SCH-2  It is due one interval after it was last begun, by the clock of the datab
        done once. What it is told is the business's time: when it was done last, and now.
 SCH-3  A worker that dies leaves it to the others: its row lock or its lease ends without it, and it is as due as before.
 SCH-4  A failure is logged and kept, with its error and how many there were in a row, and tried again at the next time.
-
 SCH-5  Once a piece of work is another worker's, whoever had it writes nothing more.
+SCH-6  Recurring work that is slow or hangs keeps no other waiting. In a transaction, it fails after ``LONGEST_SECONDS``.
 
 Two forms. A *duty* runs in one transaction, in which it is marked as done. A *leased duty* takes longer than a transaction should:
 it works on the database, under a lease that is renewed meanwhile (``core.leases``). A worker that was suspended may find out late
@@ -36,6 +36,12 @@ from ordino.core.statements import statements
 
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.schedule")
+LONGEST_SECONDS = 300.0
+"""How long a duty may take in its transaction, before it is stopped and has failed."""
+AT_ONCE = 4
+"""So many duties of a worker are in their transactions at once."""
+LEAVE_SECONDS = 10.0
+"""How long a worker that is told to stop waits for duties in their transactions, before it undoes them for others to do."""
 LOOK_SECONDS = 1.0
 """How long a worker goes without asking what is due: another may have changed an interval."""
 
@@ -128,10 +134,13 @@ class Schedule:
         self._outage = outage or Outage()
         self._known = False
         self._look_at = 0.0
-        self._leased: dict[str, asyncio.Task[None]] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Do what is due until told to stop. Leased work that is under way is let go then, for others to do."""
+        """Do what is due until told to stop. Leased work that is under way is let go then, for others to do; what is in its
+        transaction has ``LEAVE_SECONDS`` to end.
+        """
         while not stop.is_set():
             try:
                 await self.run_due(wait=False)
@@ -139,31 +148,39 @@ class Schedule:
                 self._outage.note(error, "recurring work")
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self.poll_seconds)
-        for running in self._leased.values():
-            running.cancel()
-        await asyncio.gather(*self._leased.values(), return_exceptions=True)
+        in_transaction = [
+            task for name, task in self._under_way.items() if self.duties[name].in_transaction is not None
+        ]
+        for name, task in self._under_way.items():
+            if self.duties[name].in_transaction is None:
+                task.cancel()
+        if in_transaction:
+            await asyncio.wait(in_transaction, timeout=LEAVE_SECONDS)
+        for task in in_transaction:
+            task.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     async def run_due(self, *, all: bool = False, wait: bool = True) -> None:
-        """Do what is due (or everything), and ``wait`` for what is leased. Raises ``Away``, and then it is due as soon as the
-        database is there.
+        """Do what is due (or everything): one after another, and ``wait`` for it, or each beside the others. Raises ``Away`` where
+        it waits, and then it is due as soon as the database is there.
         """
         if not self.duties or (not all and elapsed_seconds() < self._look_at):
             return
         await self._know()
-        at_work = {name for name, task in self._leased.items() if not task.done()}
+        at_work = {name for name, task in self._under_way.items() if not task.done()}
         names = [name for name in self.duties if name not in at_work and (all or self.intervals[name] is not None)]
         left = await self.database.read(lambda tx: _times(tx, names))
         for name in names:
             if not all and left.get(name, 0.0) > 0:
                 continue
             left[name] = self.intervals[name] or 0.0
-            if self.duties[name].in_transaction is not None:
+            if wait and self.duties[name].in_transaction is not None:
                 await self._do(self.duties[name], anyway=all)
             else:
-                self._leased[name] = asyncio.create_task(self._do_leased(self.duties[name], anyway=all))
+                self._under_way[name] = asyncio.create_task(self._do_beside(self.duties[name], anyway=all))
         self._look_at = elapsed_seconds() + min([LOOK_SECONDS, *(max(0.0, seconds) for seconds in left.values())])
         if wait:
-            await asyncio.gather(*self._leased.values())
+            await asyncio.gather(*self._under_way.values())
 
     async def _know(self) -> None:
         if self._known:
@@ -186,18 +203,23 @@ class Schedule:
                 await self._end(tx, duty, None, at, began)
 
         try:
-            await self.database.transact(turn)
+            async with asyncio.timeout(LONGEST_SECONDS) as limit:
+                await self.database.transact(turn)
         except Away:
             self._look_at = 0.0
             raise
         except Exception as error:
-            await self._fail(duty, None, error, began)
+            late = TimeoutError(f"It took longer than {LONGEST_SECONDS:g} seconds, and was stopped and undone.")
+            await self._fail(duty, None, late if limit.expired() else error, began)
 
-    async def _do_leased(self, duty: Duty, *, anyway: bool) -> None:
+    async def _do_beside(self, duty: Duty, *, anyway: bool) -> None:
         """A worker that is away from its database leaves it to whoever is there."""
-        lease = uuid4()
         try:
-            await self._take_turn(duty, lease, anyway=anyway)
+            if duty.in_transaction is None:
+                await self._take_turn(duty, uuid4(), anyway=anyway)
+                return
+            async with self._room:
+                await self._do(duty, anyway=anyway)
         except Exception as error:
             self._outage.note(error, f"the duty {duty.name}")
 

@@ -41,7 +41,7 @@ class ShortfallFound(Payload, kind="shortfall_found"):
 class ShortfallClosed(Payload, kind="shortfall_closed"):
     """A person has closed a shortfall."""
 
-    reason: Annotated[str, Meta(description="Why, in the person's words.")]
+    reason: Annotated[str, Meta(description="Why, as a code.")]
     recovered: Annotated[int, Meta(description="So many units are there after all.")]
     actor: Annotated[str | None, Meta(description="The name of the key that was used; null without a key.")]
 

@@ -705,8 +705,12 @@ SELECT open, sku_id, location_id FROM inventory.shortfalls WHERE shortfall_id = 
 
 -- name: recover_shortfall
 -- The units were there.
-UPDATE inventory.shortfalls SET recovered = recovered + open, open = 0, closed_at = :at::timestamptz
+UPDATE inventory.shortfalls SET recovered = recovered + open, open = 0, closed_at = :at::timestamptz, note = :note::text
 WHERE shortfall_id = :shortfall_id::uuid;
+
+-- name: erase_shortfall_note
+-- What somebody wrote when they closed it.
+UPDATE inventory.shortfalls SET note = NULL WHERE shortfall_id = :shortfall_id::uuid AND note IS NOT NULL RETURNING shortfall_id;
 
 -- bins, lots and serials -----------------------------------------------------------------------------------------------
 

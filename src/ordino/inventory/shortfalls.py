@@ -17,6 +17,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ordino.core.codes import ReasonCode
 from ordino.core.database import Tx
 from ordino.core.errors import Conflict, NotFound
 from ordino.core.events import Event, record
@@ -32,14 +33,32 @@ Key = tuple[int, int]
 
 
 class Closure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why a shortfall is none any more: the units were found."""
+    """Why a shortfall is none any more: the units were found. ``reason`` is a code, which the event carries."""
 
-    reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    reason: ReasonCode = "found"
+    note: (
+        Annotated[
+            str,
+            Meta(
+                max_length=1000,
+                pattern=r"^[^\x00]*$",
+                description="Words of your own. They are kept with the shortfall, in no event, and can be erased.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Closed(Struct, frozen=True):
     shortfall_id: UUID
     recovered: int
+
+
+class Erased(Struct, frozen=True, kw_only=True):
+    """Whether the shortfall had a note."""
+
+    shortfall_id: UUID
+    erased: bool
 
 
 async def note(tx: Tx, missing: Mapping[Key, int], *, at: datetime, document: str | None) -> dict[Key, UUID]:
@@ -157,7 +176,7 @@ async def close(tx: Tx, shortfall_id: UUID, closure: Closure, *, at: datetime) -
             "The units are there, and have expired: they are set aside as orders let go of them. Cancel the orders that hold them, "
             "or receive other units; the shortfall closes by itself."
         )
-    await sql.recover_shortfall(tx, shortfall_id=shortfall_id, at=at)
+    await sql.recover_shortfall(tx, shortfall_id=shortfall_id, note=closure.note or None, at=at)
     closed = ShortfallClosed(reason=closure.reason, recovered=row["open"], actor=tx.actor)
     event_id, found_id = new_ids(at, 2)
     version = await tx.plans.active(tx)
@@ -170,6 +189,14 @@ async def close(tx: Tx, shortfall_id: UUID, closure: Closure, *, at: datetime) -
         ],
     )
     return Closed(shortfall_id, row["open"])
+
+
+async def erase_note(tx: Tx, shortfall_id: UUID) -> Erased:
+    """What somebody wrote when they closed a shortfall can be read no longer. To repeat it changes nothing. Raises ``NotFound``."""
+    rows = await sql.lock_shortfall(tx, shortfall_id=shortfall_id)
+    if not rows:
+        raise NotFound(f"There is no shortfall {shortfall_id}.")
+    return Erased(shortfall_id=shortfall_id, erased=bool(await sql.erase_shortfall_note(tx, shortfall_id=shortfall_id)))
 
 
 async def _open(tx: Tx, keys: Sequence[Key]) -> Sequence[Any]:

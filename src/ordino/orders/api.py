@@ -24,7 +24,7 @@ from ordino.inventory.availability import Ask
 from ordino.inventory.history import LAST
 from ordino.inventory.model import LACKS_STOCK
 from ordino.inventory.scopes import BY_SHORTFALL
-from ordino.inventory.shortfalls import Closed, Closure, close
+from ordino.inventory.shortfalls import Closed, Closure, Erased, close, erase_note
 from ordino.network.scopes import LOCATIONS
 from ordino.orders import read
 from ordino.orders.cancel import Cancellation, Cancelled, CancelRefused, LineCancellation, cancel
@@ -43,7 +43,7 @@ from ordino.web.bulk import Limit, PathCode
 from ordino.web.described import described
 from ordino.web.operations import NOT_FOUND, Operation, refusals
 from ordino.web.problems import as_error
-from ordino.web.routes import get, post
+from ordino.web.routes import delete, get, post
 
 Placer = Batcher[NewOrder, Placed | OrderRefused]
 ORDERS = Body("orders", NewOrder, most=5000)
@@ -286,11 +286,28 @@ async def get_shortfalls(
 async def post_closure(
     request: Request[Any, Any, Any], database: NamedDependency[Database], shortfall_id: FromPath[UUID]
 ) -> Response[bytes]:
-    """With a reason. A later count that finds them does the same."""
+    """With a reason, and a note if there is more to say. A later count that finds them does the same."""
     said = decode(await request.body(), CLOSURE)
     return await answer_once(
         request, database, lambda tx: close(tx, shortfall_id, said, at=database.clock.now()), sent=said
     )
+
+
+@delete(
+    "/v1/shortfalls/{shortfall_id:uuid}/note",
+    operation=Operation(
+        name="shortfalls.erase_note", permission=Permission.STOCK_WRITE, by=BY_SHORTFALL, refusals=NOT_FOUND
+    ),
+    summary="Erase what was written about a shortfall",
+    tags=["inventory"],
+    status_code=200,
+    operation_class=described(None, Erased),
+)
+async def delete_shortfall_note(
+    request: Request[Any, Any, Any], database: NamedDependency[Database], shortfall_id: FromPath[UUID]
+) -> Response[bytes]:
+    """For good. The shortfall, its units and its events stay as they are."""
+    return await answer_once(request, database, lambda tx: erase_note(tx, shortfall_id))
 
 
 @get(
@@ -317,6 +334,7 @@ routes = [
     get_future,
     get_shortfalls,
     post_closure,
+    delete_shortfall_note,
     post_orders,
     list_orders,
     get_order,

@@ -109,7 +109,10 @@ class OrderResourced(Payload, kind="order_resourced"):
     )
     to: Annotated[list[str], Meta(description="Codes of the locations from which they come now.")]
     why: Annotated[
-        str | UnsetType, Meta(description="Why their location is closed. Absent if they come from elsewhere for less.")
+        str | UnsetType,
+        Meta(
+            description="Why their location is closed, by the closure's code. Absent if they come from elsewhere for less."
+        ),
     ] = UNSET
 
 

@@ -829,7 +829,7 @@ ORDER BY r.order_id DESC, r.line_no LIMIT :limit::int;
 -- name: shortfalls_page
 -- One page of shortfalls, newest first, at some locations or at all.
 SELECT f.shortfall_id, f.sku_id, s.code AS sku, f.location_id, f.missing, f.open, f.resolved, f.recovered, f.document, f.found_at,
-       f.closed_at
+       f.closed_at, f.note
 FROM inventory.shortfalls f JOIN catalog.skus s USING (sku_id)
 WHERE f.shortfall_id < :before::uuid AND (f.open > 0 OR :all::boolean)
   AND (:location_ids::int[] IS NULL OR f.location_id = any(:location_ids::int[]))

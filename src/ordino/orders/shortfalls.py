@@ -43,7 +43,9 @@ class AtRisk(Struct, frozen=True):
 
 
 class ShortfallView(Struct, frozen=True):
-    """``missing`` = ``open`` + ``resolved`` + ``recovered``. ``at_risk``: the last placed first."""
+    """``missing`` = ``open`` + ``resolved`` + ``recovered``. ``note`` is what somebody wrote who closed it. ``at_risk``: the last
+    placed first.
+    """
 
     shortfall_id: UUID
     sku: str
@@ -55,6 +57,7 @@ class ShortfallView(Struct, frozen=True):
     document: str | None
     found_at: datetime
     closed_at: datetime | None
+    note: str | None
     at_risk: list[AtRisk]
 
 

@@ -89,7 +89,7 @@ class WorkAtClosedLocation(Payload, kind="work_at_closed_location"):
     exception_id: Annotated[UUID, Meta(description="The exception that a person is to see to.")]
     fulfillment_order_id: FulfillmentOrderId
     location: Annotated[str, Meta(description="The location's code.")]
-    why: Annotated[str, Meta(description="Why it is closed, in a sentence.")]
+    why: Annotated[str, Meta(description="Why it is closed, in a sentence that names the closure by its code.")]
 
 
 declare(__name__)

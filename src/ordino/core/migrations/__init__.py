@@ -31,6 +31,7 @@ from ordino.core.statements import Connection
 LOCK_TIMEOUT_SECONDS = 5
 ASK_SECONDS = 10.0
 SCHEMA = "migrations"
+TURN = 0x6F7264696E6F  # "ordino": the advisory lock under which one process migrates while others wait
 DIRECTORY = Path(__file__).parent
 
 
@@ -118,6 +119,17 @@ async def pending_on(connection: Connection) -> bool:
         if applied.get(revision, known[revision]) != known[revision]:
             raise EditedRevision(revision)
     return versions != [newest()] or applied.keys() != known.keys()
+
+
+async def is_under_way(connection: Connection) -> bool:
+    """Does somebody migrate this database at the moment?"""
+    rows = await connection.fetch(
+        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND (classid::bigint << 32) + objid::bigint = $1",
+        TURN,
+    )
+    return bool(rows)
 
 
 @cache

@@ -27,7 +27,6 @@ APPLIED = f"""
         checksum text NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now()
     )"""
-_TURN = 0x6F7264696E6F  # "ordino": the advisory lock under which one process migrates while others wait
 
 
 async def upgrade(url: str) -> None:
@@ -39,7 +38,9 @@ async def upgrade(url: str) -> None:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=creator, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(f"SELECT pg_advisory_lock({_TURN})"))  # let go when the connection closes
+            await connection.execute(
+                text(f"SELECT pg_advisory_lock({migrations.TURN})")
+            )  # let go when the connection closes
             await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
             await connection.execute(text(APPLIED))
             await connection.commit()

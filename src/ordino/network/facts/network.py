@@ -202,10 +202,12 @@ class NetworkFacts:
         return location_id not in closed
 
     def why_shut(self, location_id: int, channel_id: int, at: datetime) -> str:
-        """Why ``is_open`` says no, as a part of a sentence."""
+        """Why ``is_open`` says no, as a part of a sentence. A closure is named by its code: what people wrote as its reason
+        stays with it, because sentences like this one go into events, which are kept for good.
+        """
         code, channel = self.locations[location_id].code, self.channels_by_id[channel_id]
         if (closure := self.closed(channel_id, at).get(location_id)) is not None:
-            return f"{code} is closed ({closure.reason})"
+            return f"{code} is closed by the closure {closure.code!r}"
         if not self.locations[location_id].active:
             return f"{code} is switched off"
         return f"{code} is not in the network of the channel {channel.code!r}"

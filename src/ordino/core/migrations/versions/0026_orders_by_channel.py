@@ -5,7 +5,7 @@ from __future__ import annotations
 from ordino.core.migrations.upgrade import run
 
 revision = "0026"
-down_revision = "0023"
+down_revision = "0025"
 
 
 def upgrade() -> None:
