@@ -27,7 +27,7 @@ from typing import Any
 
 from asyncpg import Record
 
-from ordino.core import accounts
+from ordino.core import accounts, idempotency
 from ordino.core.calls import Calls
 from ordino.core.clock import Clock, CountedClock, SimulatedClock, elapsed_seconds
 from ordino.core.database import Database, Tx
@@ -329,7 +329,8 @@ class Worker:
         """What every worker tidies up."""
 
         async def forget_answers(tx: Tx, since: datetime, at: datetime) -> None:
-            await sql.forget_answers(tx, before=at - timedelta(days=self.idempotency_days))
+            """Forget the answers to client keys (`Idempotency-Key`) that are older than ORDINO_IDEMPOTENCY_DAYS."""
+            await idempotency.forget(tx, before=at - timedelta(days=self.idempotency_days))
 
         async def forget_jobs(tx: Tx, since: datetime, at: datetime) -> None:
             await self.jobs.forget(tx)

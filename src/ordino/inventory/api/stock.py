@@ -35,7 +35,7 @@ from ordino.inventory.feed import Applied, FeedView
 from ordino.inventory.model import LACKS_STOCK
 from ordino.network.scopes import BY_LOCATION
 from ordino.web import scopes
-from ordino.web.answers import CALLER, command
+from ordino.web.answers import command, sets_of
 from ordino.web.bodies import Body, encode
 from ordino.web.bulk import Limit, rows_of
 from ordino.web.described import described
@@ -153,18 +153,18 @@ async def _take(
     status: int = 200,
     as_of: datetime | None = None,
 ) -> Response[bytes]:
-    """A list as a command; rows as a feed, which the caller and an ``Idempotency-Key`` name if nothing else does."""
+    """A list as a command; rows as a feed."""
     media_type = media_type_of(request.headers.get("content-type", ""))
     if media_type not in (CSV, NDJSON):
         if feed is not None or as_of is not None:
             raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")
         return await command(request, database, body, verb, StockRefused, status=status, statuses=LACKS_STOCK)
-    name = feed or _kept_for_caller(request.headers.get("idempotency-key"))
+    sets = sets_of(request)
     rows = rows_of(request, kind.type, decode=True)
     if (reached := scopes.locations()) is not None:
         rows = _within(rows, frozenset(reached))
     placer = request.app.state.placer  # orders go before feeds
-    applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of, busy=lambda: placer.busy)
+    applied = await of_rows.feed(database, rows, kind, name=feed, sets=sets, as_of=as_of, busy=lambda: placer.busy)
     return Response(encode(applied), media_type="application/json", status_code=200)
 
 
@@ -176,17 +176,6 @@ async def _within(rows: Rows, reached: frozenset[str]) -> Rows:
             yield line, item
         else:
             yield line, Fault("/location", f"This key is narrowed, and does not reach the location {at!r}.")
-
-
-def _kept_for_caller(key: str | None) -> str | None:
-    """The name of a feed that has no name but a client's key: no other caller has it."""
-    if key is None:
-        return None
-    name = f"{CALLER.get()}: {key}"
-    most = of_rows.NAME_CHARACTERS - len(name) + len(key)
-    if not 1 <= len(key) <= most:
-        raise Invalid(f"For rows, an Idempotency-Key has 1 to {most} characters.")
-    return name
 
 
 @get(
