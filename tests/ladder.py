@@ -47,8 +47,8 @@ positions = ("sku_ids", "location_ids")
 days = ("location_ids", "ship_ons")
 TAKES: dict[str, tuple[str, Keys]] = {
     "claim_key": ("request", said("key")),
-    "begin_feed": ("request", said("feed")),
-    "claim_set": ("request", said("feed")),
+    "begin_feed": ("feed", said("feed")),
+    "claim_set": ("feed", said("feed")),
     "hold_duty": ("duty", said("name")),
     "hold_log": ("log", only),
     "hold_subscription": ("subscription", said("name")),

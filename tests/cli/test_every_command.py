@@ -33,6 +33,7 @@ from ordino.flows.document import packaged
 from ordino.flows.versions import flow_plans
 from ordino.tracking.model import Kind, TrackingEvent
 from ordino.tracking.take_events import take_events
+from shop import state
 from steps import delivered, in_one, placed, released, shipped
 from world import World, small_world
 
@@ -56,11 +57,30 @@ def commands(of: App = app, path: tuple[str, ...] = ()) -> Iterator[str]:
         yield from below or [" ".join((*path, name))]
 
 
-class Terminal:
-    """Types commands into this very process, as ``python -m ordino`` does, and remembers which."""
+def function_of(name: str) -> Callable[..., Any]:
+    """What a command runs."""
+    found: Any = app
+    for word in name.split():
+        found = found[word]
+    assert found.default_command is not None, name
+    run: Callable[..., Any] = found.default_command
+    return run
 
-    def __init__(self, url: str, patch: pytest.MonkeyPatch) -> None:
+
+def takes_key(name: str) -> bool:
+    return "key" in inspect.signature(function_of(name)).parameters
+
+
+class Terminal:
+    """Types commands into this very process, as ``python -m ordino`` does, and remembers which.
+
+    Each that takes a key gets one, and is given again with it: nothing is changed any more, and it says what it said.
+    """
+
+    def __init__(self, url: str, patch: pytest.MonkeyPatch, on: On) -> None:
         self.patch = patch
+        self.on = on
+        self.repeated: set[str] = set()
         self.ran: set[str] = set()
         self._known = set(commands())
         patch.setenv("ORDINO_DATABASE_URL", url)
@@ -69,7 +89,22 @@ class Terminal:
 
     def __call__(self, *words: object, body: object = None, status: int = 0) -> str:
         said = [str(word) for word in words]
-        self.ran |= {" ".join(said[:n]) for n in (1, 2)} & self._known
+        names = {" ".join(said[:n]) for n in (1, 2)} & self._known
+        self.ran |= names
+        keyed = {name for name in names if takes_key(name)} if status == 0 else set()
+        if not keyed:
+            return self._run(said, body, status)
+        if "--key" in said:
+            return self._run(said, body, status)
+        said += ["--key", uuid4().hex]
+        written, after = self._run(said, body, status), self.on(state)
+        again = self._run(said, body, status)
+        assert self.on(state) == after, said
+        assert again == written or keyed == {"keys make"}, (again, written)
+        self.repeated |= keyed
+        return written
+
+    def _run(self, said: list[str], body: object, status: int) -> str:
         self.patch.setattr(sys, "argv", ["ordino", *said])
         self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(body).encode())))
         written, errors = io.StringIO(), io.StringIO()
@@ -109,9 +144,9 @@ def world(database_url: str, on: On) -> World:
 
 
 @pytest.fixture
-def ordino(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+def ordino(database_url: str, monkeypatch: pytest.MonkeyPatch, on: On) -> Iterator[Terminal]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield Terminal(database_url, monkeypatch)
+    yield Terminal(database_url, monkeypatch, on)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -348,12 +383,33 @@ def of_jobs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
 def test_every_command_that_shows_a_table_can_answer_with_json() -> None:
     shown = 0
     for name in commands():
-        run = app[name.split()[0]] if " " not in name else app[name.split()[0]][name.split()[1]]
-        assert run.default_command is not None, name
-        if re.search(r"\b(Table|show|render)\(", inspect.getsource(run.default_command)):
-            assert "json" in inspect.signature(run.default_command).parameters, name
+        run = function_of(name)
+        if re.search(r"\b(Table|show|render)\(", inspect.getsource(run)):
+            assert "json" in inspect.signature(run).parameters, name
             shown += 1
     assert shown > 25
+
+
+def test_every_command_that_changes_something_takes_a_key() -> None:
+    """Only ``terminal.change`` begins transactions that are committed, and it wants to know the key."""
+    begin = [
+        path.name
+        for path in Path(commands_module.__file__).parent.glob("*.py")
+        if re.search(r"\.transact\(", path.read_text(encoding="utf-8"))
+    ]
+    assert begin == ["running.py"], "it activates the packaged flow after the migrations"
+    assert sum(map(takes_key, commands())) > 25
+
+
+def test_a_command_with_the_key_of_another_is_refused(ordino: Terminal, world: World) -> None:
+    receipt = {"sku": world.sku, "location": world.location, "quantity": 1}
+    key = uuid4().hex
+    ordino("stock", "apply", "receipts", "--key", key, body=receipt, status=0)
+    ordino("stock", "apply", "receipts", "--key", key, body=receipt | {"quantity": 2}, status=1)
+    ordino("stock", "apply", "set_asides", "--key", key, body=receipt | {"condition": "damaged"}, status=1)
+    ordino("sourcing", "outlook", "--key", key, status=1)
+    ordino("sourcing", "outlook", "--key", "", status=1)
+    ordino("sourcing", "outlook", "--key", "k" * 201, status=1)
 
 
 def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
@@ -367,6 +423,7 @@ def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Pa
     of_jobs(ordino, on, world, tmp_path)
     assert "holds" in ordino("verify")
     assert ordino.ran | set(ELSEWHERE) == set(commands())
+    assert ordino.repeated == {name for name in commands() if takes_key(name)} - {"sourcing resolve"}
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

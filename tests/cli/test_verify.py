@@ -88,6 +88,13 @@ CORRUPTIONS: dict[str, tuple[str, set[str]]] = {
         f"{_JOB}; INSERT INTO core.job_rows (job_id, row_no, subject) VALUES ({_NO_CAUSE}, 3, 'three')",
         set(),
     ),
+    "client_keys_have_their_answers": (
+        """INSERT INTO core.idempotency (key, digest, status, body, at)
+            VALUES (E'key 1\nclaimed', decode(repeat('00', 16), 'hex'), 0, '', now()),
+                   (E'key 1\nwithout a body', decode(repeat('00', 16), 'hex'), 200, '', now()),
+                   (E'key 1\nsound', decode(repeat('00', 16), 'hex'), 200, 'null', now())""",
+        set(),
+    ),
     "stock_is_the_sum_of_its_moves": (
         "UPDATE inventory.moves SET on_hand_delta = on_hand_delta + 1 WHERE kind = 'received' AND sku_id = 1 AND location_id = 1",
         set(),

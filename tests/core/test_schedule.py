@@ -524,7 +524,7 @@ async def test_old_answers_are_forgotten_a_part_at_a_time(database: Database) ->
         return count
 
     worker = Worker(database, registry=Registry())
-    with patch("ordino.core.reactions.FORGET_ANSWERS", 1):
+    with patch("ordino.core.idempotency.FORGOTTEN_AT_ONCE", 1):
         await worker.run_duties(all=True)
         assert await left() == 11
     await worker.run_duties(all=True)

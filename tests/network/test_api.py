@@ -19,7 +19,7 @@ from ordino.core.errors import Refused
 from ordino.core.rows import Limits
 from ordino.network import api as network_api
 from ordino.orders import kits_api
-from ordino.web import bulk
+from ordino.web import bulk, loads
 
 SKU = {"code": "tea", "name": "Tea"}
 
@@ -276,7 +276,7 @@ async def test_lists_and_times_fit_into_cells(client: httpx.AsyncClient) -> None
 
 
 async def test_a_load_has_no_end_to_its_length(client: httpx.AsyncClient) -> None:
-    count = 3 * bulk.ROWS_AT_ONCE + 17
+    count = 3 * loads.ROWS_AT_ONCE + 17
 
     async def text() -> AsyncIterator[bytes]:
         yield b"country,postal_code,latitude,longitude\n"

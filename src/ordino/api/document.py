@@ -22,7 +22,7 @@ from litestar.openapi.spec import (
 )
 from litestar.static_files import create_static_files_router
 
-from ordino.web.answers import KEY_CHARACTERS
+from ordino.core.idempotency import CHARACTERS
 from ordino.web.described import schema_of
 from ordino.web.operations import Table
 from ordino.web.problems import PROBLEM, Problem
@@ -31,7 +31,6 @@ ASSETS = "/schema/assets"
 SCRIPT = "/schema/viewer.js"
 DOCUMENT = "/schema/openapi.json"
 _METHODS = ("get", "put", "post", "patch", "delete")
-_CHANGING = ("put", "post", "patch", "delete")
 
 
 def configuration() -> OpenAPIConfig:
@@ -137,9 +136,9 @@ def complete(app: Litestar) -> None:
             operation.responses = {
                 **answers,
                 **refusals,
-                **_verbs_own({**REPEATED, **own.refusals} if method in _CHANGING else own.refusals),
+                **_verbs_own({**REPEATED, **own.refusals} if own.writes(method) else own.refusals),
             }
-            if method in _CHANGING:
+            if own.writes(method):
                 operation.parameters = [*(operation.parameters or []), _KEY]
 
 
@@ -181,6 +180,6 @@ _KEY = Parameter(
     required=False,
     description="A repeat by the same caller with the same key gets the first answer; the same key with another request (path, "
     "query or body) is a conflict. Names in another order, defaults written out or left out, and instants at another offset make "
-    "no other request. For rows of CSV and NDJSON, the key names the feed where they are one; other rows are safe to send again.",
-    schema=_Told({"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS}),
+    "no other request. Rows of CSV and NDJSON are kept set by set: a load that broke off goes on where it stood.",
+    schema=_Told({"type": "string", "minLength": 1, "maxLength": CHARACTERS}),
 )

@@ -27,7 +27,7 @@ from ordino.cli.orders import orders_app
 from ordino.cli.parts import Parts
 from ordino.cli.sourcing import sourcing_app
 from ordino.cli.stock import stock_app
-from ordino.cli.terminal import Json, Limit, on_database, show
+from ordino.cli.terminal import Json, Key, Limit, change, on_database, show
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.lifeline import VARIABLE, end_with_starter
 from ordino.core.ready import tell_ready
@@ -287,11 +287,11 @@ def list_letters(*, limit: Limit = 100, json: Json = False) -> None:
 
 
 @letters_app.command(name="replay")
-def replay_letter(letter_id: UUID) -> None:
+def replay_letter(letter_id: UUID, *, key: Key = None) -> None:
     """Try one again."""
-    from ordino.api.dead_letters import replay
+    from ordino.api.dead_letters import Replayed, replay
 
-    on_database(lambda database: database.transact(lambda tx: replay(tx, letter_id, at=database.clock.now())))
+    change("dead-letters replay", [letter_id], lambda tx, at: replay(tx, letter_id, at=at), Replayed, key=key)
     console.print(f"{letter_id} is due now.")
 
 

@@ -8,10 +8,9 @@ from cyclopts import App
 from rich.console import Group
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, on_database, show
+from ordino.cli.terminal import Json, Key, change, console, on_database, show
 from ordino.core import accounts
 from ordino.core.accounts import PausedAccount
-from ordino.core.database import Database
 from ordino.core.failures import MEANS, Failure
 
 if TYPE_CHECKING:
@@ -32,13 +31,9 @@ def show_effects(*, json: Json = False) -> None:
 
 
 @effects_app.command(name="resume")
-def resume_account(account: str) -> None:
+def resume_account(account: str, *, key: Key = None) -> None:
     """End the pause of an account: the next call tries it now."""
-
-    async def resume(database: Database) -> PausedAccount:
-        return await database.transact(lambda tx: accounts.resume_now(tx, account))
-
-    resumed = on_database(resume)
+    resumed = change("effects resume", account, lambda tx, _: accounts.resume_now(tx, account), PausedAccount, key=key)
     console.print(f"The {resumed.account} is tried by the next call.", soft_wrap=True, markup=False)
 
 

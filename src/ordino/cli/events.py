@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ordino.cli import running
-from ordino.cli.terminal import Json, console, on_database, sent, show
+from ordino.cli.terminal import Json, Key, change, console, on_database, sent, show
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid, Unavailable
 
@@ -140,6 +141,7 @@ def subscribe(
     start: Annotated[
         str, Parameter(help="`beginning`: everything that ever happened; `now`: what is new.")
     ] = "beginning",
+    key: Key = None,
 ) -> None:
     """Follow the events under a name, under which Ordino remembers how far the reader has come."""
     from ordino.core.reactions import registry
@@ -148,11 +150,10 @@ def subscribe(
 
     wanted: NewSubscription = sent({"name": name, "kinds": kind, "start": start}, NewSubscription)
 
-    async def run(database: Database) -> SubscriptionView:
-        at = database.clock.now()
-        return await database.transact(lambda tx: follow_as(tx, wanted, registry.subscriptions, at=at))
+    async def run(tx: Tx, at: datetime) -> SubscriptionView:
+        return await follow_as(tx, wanted, registry.subscriptions, at=at)
 
-    made = on_database(run)
+    made = change("events subscribe", wanted, run, SubscriptionView, key=key)
     console.print(
         f"{made.name} follows {', '.join(made.kinds or ['all kinds of events'])}.", markup=False, soft_wrap=True
     )
@@ -185,25 +186,25 @@ def read_events(name: str, *, most: int = 100, json: Json = False) -> None:
 
 
 @events_app.command
-def acknowledge(name: str, cursor: str) -> None:
+def acknowledge(name: str, cursor: str, *, key: Key = None) -> None:
     """Everything up to the cursor is done: that of an event, or the `next` of a page."""
     from ordino.core.subscriptions import Acknowledgment, SubscriptionView
     from ordino.core.subscriptions import acknowledge as done
 
     told: Acknowledgment = sent({"cursor": cursor}, Acknowledgment)
 
-    async def run(database: Database) -> SubscriptionView:
-        at = database.clock.now()
-        return await database.transact(lambda tx: done(tx, name, told, at=at))
+    async def run(tx: Tx, at: datetime) -> SubscriptionView:
+        return await done(tx, name, told, at=at)
 
-    now = on_database(run)
+    now = change("events acknowledge", [name, told], run, SubscriptionView, key=key)
     console.print(f"{now.name} is {now.sets_behind:,} sets of events behind.", markup=False)
 
 
 @events_app.command
-def unsubscribe(name: str) -> None:
+def unsubscribe(name: str, *, key: Key = None) -> None:
     """Follow no longer under a name. The events stay."""
+    from ordino.core.subscriptions import Dropped
     from ordino.core.subscriptions import unsubscribe as drop
 
-    dropped = on_database(lambda database: database.transact(lambda tx: drop(tx, name)))
+    dropped = change("events unsubscribe", name, lambda tx, _: drop(tx, name), Dropped, key=key)
     console.print(f"Nobody follows as {dropped.name} any more.", markup=False)

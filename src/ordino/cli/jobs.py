@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, Limit, console, on_database, show
-from ordino.core.database import Database
+from ordino.cli.terminal import Json, Key, Limit, change, console, on_database, show
+from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid, NotFound
 from ordino.core.jobs import OVER, STANDS, JobKind, JobView, Outcome, State
 
@@ -78,6 +79,7 @@ def start(
     rows: Annotated[Path | None, Parameter(help="A file of NDJSON with the job's rows, plain or gzipped.")] = None,
     delay_seconds: Annotated[float, Parameter(help="Begin later, so that it can be revoked; up to 300.")] = 0,
     wait: Annotated[bool, Parameter(help="Wait until it is over.", negative="")] = False,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Start a job. A worker does it; with --wait, ends with status 1 if anything was refused."""
@@ -85,11 +87,9 @@ def start(
     if rows is not None and not rows.is_file():
         raise NotFound(f"There is no file {rows}.")
 
-    async def run(database: Database) -> JobView:
-        begun = await _start(database, body_of(kind, fields or (), body), rows, delay_seconds)
-        return await wait_for(database, begun) if wait else begun
-
-    found = on_database(run)
+    found = _start(body_of(kind, fields or (), body), rows, delay_seconds, key=key)
+    if wait:
+        found = on_database(lambda database: wait_for(database, found))
     if json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -98,31 +98,44 @@ def start(
         raise SystemExit(1)
 
 
-async def _start(database: Database, said: dict[str, Any], rows: Path | None, delay_seconds: float) -> JobView:
-    from ordino.api.job_bodies import Uploaded, delayed_types, job_types, read_job
+def _start(said: dict[str, Any], rows: Path | None, delay_seconds: float, *, key: str | None) -> JobView:
+    from ordino.api.job_bodies import delayed_types, job_types, read_job
+    from ordino.cli import running
+    from ordino.core import jobs
+
+    running.load_stages()
+    if rows is not None:
+        return _start_rows(said, rows, delay_seconds, key=key)
+    later: dict[str, Any] = {}
+    if delay_seconds:
+        body = {"kind": said.pop("kind"), "parameters": said, "delay_seconds": delay_seconds}
+        kind, wanted = read_job(msgspec.json.encode(body), delayed_types())
+        sent, later = wanted.parameters, {"delay_seconds": wanted.delay_seconds}
+    else:
+        kind, sent = read_job(msgspec.json.encode(said), job_types())
+
+    async def run(tx: Tx, at: datetime) -> JobView:
+        return await jobs.start(tx, kind, sent, at=at, **later)
+
+    return change("jobs start", [kind.name, sent, later], run, JobView, key=key)
+
+
+def _start_rows(said: dict[str, Any], rows: Path, delay_seconds: float, *, key: str | None) -> JobView:
+    from ordino.api.job_bodies import Uploaded
     from ordino.core import jobs
     from ordino.core.reactions import registry
     from ordino.core.rows import NDJSON, read_rows
 
-    at, name = database.clock.now(), said["kind"]
-    if rows is not None:
-        kind = jobs.kind_named(registry.jobs, name)
-        if kind.uploaded is None or len(said) > 1 or delay_seconds:
-            raise Invalid(f"The rows of {name} cannot be given as a file alone; see `ordino jobs kinds`.")
-        uploaded = Uploaded(kind)
-        try:
-            await uploaded.read(read_rows(_parts(rows), NDJSON, kind.row, decode=True))
-            return await database.transact(uploaded.start)
-        finally:
-            uploaded.close()
-    if delay_seconds:
-        later = {"kind": said.pop("kind"), "parameters": said, "delay_seconds": delay_seconds}
-        kind, sent = read_job(msgspec.json.encode(later), delayed_types())
-        return await database.transact(
-            lambda tx: jobs.start(tx, kind, sent.parameters, at=at, delay_seconds=sent.delay_seconds)
-        )
-    kind, sent = read_job(msgspec.json.encode(said), job_types())
-    return await database.transact(lambda tx: jobs.start(tx, kind, sent, at=at))
+    kind = jobs.kind_named(registry.jobs, said["kind"])
+    if kind.uploaded is None or len(said) > 1 or delay_seconds:
+        raise Invalid(f"The rows of {kind.name} cannot be given as a file alone; see `ordino jobs kinds`.")
+    uploaded = Uploaded(kind)
+    try:
+        asyncio.run(uploaded.read(read_rows(_parts(rows), NDJSON, kind.row, decode=True)))
+        digest = [kind.name, uploaded.digest]
+        return change("jobs start", digest, lambda tx, _: uploaded.start(tx), JobView, key=key)
+    finally:
+        uploaded.close()
 
 
 async def wait_for(database: Database, found: JobView) -> JobView:
@@ -276,20 +289,20 @@ class _Printed:
 
 
 @jobs_app.command
-def cancel(job_id: UUID, *, json: Json = False) -> None:
+def cancel(job_id: UUID, *, key: Key = None, json: Json = False) -> None:
     """End a job before its next row. What it has done stays done."""
     from ordino.core.jobs import cancel as cancel_job
 
-    found = on_database(lambda database: database.transact(lambda tx: cancel_job(tx, job_id)))
+    found = change("jobs cancel", [job_id], lambda tx, _: cancel_job(tx, job_id), JobView, key=key)
     _tell(found, json=json)
 
 
 @jobs_app.command
-def revoke(job_id: UUID, *, json: Json = False) -> None:
+def revoke(job_id: UUID, *, key: Key = None, json: Json = False) -> None:
     """Take a delayed command back, if it has not begun."""
     from ordino.core.jobs import revoke as revoke_job
 
-    found = on_database(lambda database: database.transact(lambda tx: revoke_job(tx, job_id)))
+    found = change("jobs revoke", [job_id], lambda tx, _: revoke_job(tx, job_id), JobView, key=key)
     _tell(found, json=json)
 
 

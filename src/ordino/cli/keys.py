@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from cyclopts import App, Parameter
+from msgspec import structs
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, instant, on_database, sent, show
-from ordino.core.database import Database
+from ordino.cli.terminal import Json, Key, change, console, instant, on_database, sent, show
+from ordino.core.database import Tx
 
 if TYPE_CHECKING:
-    from ordino.api.keys import MadeKey
     from ordino.core.keys import ApiKey
 
 keys_app = App(name="keys", help="API keys, what they may do, and what they are narrowed to.")
@@ -36,29 +36,37 @@ def make_key(
         str | None,
         Parameter(help="Until when it is good, e.g. 2027-01-01; without an offset, in UTC. By default for ever."),
     ] = None,
+    key: Key = None,
 ) -> None:
     """Make a key. Its token is shown once."""
-    from ordino.api.keys import make
+    from ordino.api.keys import MadeKey, make
     from ordino.core.keys import NewKey
 
     roles = role if role or permission else ["write"]
     body = {"name": name, "roles": roles, "permissions": permission, "sellers": seller, "locations": location}
     wanted = sent({**body, "expires_at": instant(expires)}, NewKey)
 
-    async def run(database: Database) -> MadeKey:
-        return await database.transact(lambda tx: make(tx, wanted, at=database.clock.now()))
+    tokens: dict[UUID, str | None] = {}
 
-    made = on_database(run)
+    async def run(tx: Tx, at: datetime) -> MadeKey:
+        made = await make(tx, wanted, at=at)
+        tokens[made.key.key_id] = made.token
+        return structs.replace(made, token=None)  # a token is kept nowhere
+
+    made = change("keys make", wanted, run, MadeKey, key=key)
+    if made.key.key_id not in tokens:
+        console.print(f"Key {made.key.key_id}. Its token was shown when it was made.")
+        return
     console.print(f"Key {made.key.key_id}. Its token, shown this once:")
-    print(made.token)
+    print(tokens[made.key.key_id])
 
 
 @keys_app.command(name="revoke")
-def revoke_key(key_id: UUID) -> None:
+def revoke_key(key_id: UUID, *, key: Key = None) -> None:
     """Revoke a key; it is refused from the next request on, and the jobs that it has started end."""
     from ordino.core import keys
 
-    ended = on_database(lambda database: database.transact(lambda tx: keys.revoke(tx, key_id, at=database.clock.now())))
+    ended = change("keys revoke", [key_id], lambda tx, at: keys.revoke(tx, key_id, at=at), int, key=key)
     jobs = f" {ended} of its jobs {'ends' if ended == 1 else 'end'}." if ended else ""
     console.print(f"Key {key_id} is revoked.{jobs}")
 

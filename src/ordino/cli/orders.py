@@ -15,8 +15,8 @@ from rich.console import ConsoleRenderable, Group
 from rich.table import Table
 from rich.text import Text
 
-from ordino.cli.terminal import Json, Verb, apply_file, console, instant, on_database, sent, show, units
-from ordino.core.database import Database
+from ordino.cli.terminal import Json, Key, Verb, apply_file, change, console, instant, on_database, sent, show, units
+from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid
 from ordino.core.money import amount
 from ordino.web.problems import as_error
@@ -66,22 +66,17 @@ def gathered(counts: dict[str, Sequence[str]], serials: dict[str, Sequence[str]]
     return list(lines.values())
 
 
-def done(item: Any, verb: Verb, expected: type[Ok]) -> tuple[Ok, str]:
+def done(command: str, item: Any, verb: Verb, expected: type[Ok], *, key: str | None) -> tuple[Ok, str]:
     """The outcome of one item and its order's currency; or its refusal, raised as the API raises it."""
     from ordino.orders.ledger import orders
 
-    async def run(database: Database) -> tuple[Ok, str]:
-        at = database.clock.now()
+    async def run(tx: Tx, at: datetime) -> tuple[Ok, str]:
+        [outcome] = await verb(tx, [item], at=at)
+        if not isinstance(outcome, expected):
+            raise as_error(outcome)
+        return outcome, (await orders(tx, [item.order_id]))[item.order_id].currency
 
-        async def one(tx: Any) -> tuple[Ok, str]:
-            [outcome] = await verb(tx, [item], at=at)
-            if not isinstance(outcome, expected):
-                raise as_error(outcome)
-            return outcome, (await orders(tx, [item.order_id]))[item.order_id].currency
-
-        return await database.transact(one)
-
-    return on_database(run)
+    return change(f"orders {command}", item, run, tuple[expected, str], key=key)  # type: ignore[valid-type]
 
 
 def told(found: Any, sentence: str, *, json: bool) -> None:
@@ -125,6 +120,7 @@ def refund(
     all_shipping: Annotated[bool, Parameter(help="All that is left of the shipping.", negative="")] = False,
     goodwill: Annotated[int | None, Parameter(help="An amount for nothing in particular, in minor units.")] = None,
     note: Annotated[str | None, Parameter(help="A sentence for the file.")] = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Refund shipping, part of a price, or goodwill, though no units come back."""
@@ -139,7 +135,7 @@ def refund(
         lines.append({"line_no": line_no, "amount_minor": int(minor)})
     body = {"order_id": order_id, "reason": reason, "note": note, "lines": lines or None}
     body |= {"shipping_minor": shipping, "all_shipping": all_shipping, "goodwill_minor": goodwill}
-    found, currency = done(sent(body, NewRefund), refunded, RefundRequested)
+    found, currency = done("refund", sent(body, NewRefund), refunded, RefundRequested, key=key)
     back, left = (amount(minor, currency) for minor in (found.amount_minor, found.left_minor))
     told(found, f"Refund {found.refund_id}: {back} will be refunded. {left} of the order are left.", json=json)
 
@@ -185,14 +181,11 @@ def notes(order_id: UUID, *, json: Json = False) -> None:
 
 
 @orders_app.command
-def erase_notes(order_id: UUID, *, json: Json = False) -> None:
+def erase_notes(order_id: UUID, *, key: Key = None, json: Json = False) -> None:
     """Erase what people have written about an order, for good. Its events, units and money stay as they are."""
-    from ordino.orders.notes import erase
+    from ordino.orders.notes import Erased, erase
 
-    async def work(database: Database) -> Any:
-        return await database.transact(lambda tx: erase(tx, order_id, at=database.clock.now()))
-
-    found = on_database(work)
+    found = change("orders erase-notes", [order_id], lambda tx, at: erase(tx, order_id, at=at), Erased, key=key)
     told(found, f"Erased: {found.notes} {'note' if found.notes == 1 else 'notes'}.", json=json)
 
 
@@ -208,6 +201,7 @@ def authorize_return(
     location: Annotated[
         str | None, Parameter(help="Where all of it goes; by default where each line was shipped from.")
     ] = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Authorize a return: these delivered units may come back."""
@@ -216,7 +210,7 @@ def authorize_return(
 
     wanted = [{**units_of(text), "reason": reason} for text in lines]
     body = {"order_id": order_id, "lines": wanted, "location": location}
-    found, _ = done(sent(body, NewReturn), authorize, Authorized)
+    found, _ = done("return", sent(body, NewReturn), authorize, Authorized, key=key)
     places = ", ".join(
         f"{units(part.quantity)} of line {part.line_no}"
         + (f" ({part.component})" if part.component else "")
@@ -240,6 +234,7 @@ def receive_return(
     serial: Annotated[list[str] | None, Parameter(help=f"Of restocked units: {Numbers}", negative="")] = None,
     scrapped_serial: Annotated[list[str] | None, Parameter(help=f"Of scrapped units: {Numbers}", negative="")] = None,
     location: Where = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Receive units of a return; the refund follows."""
@@ -253,7 +248,7 @@ def receive_return(
     if not lines:
         raise Invalid("Say what became of the units: `--restocked LINE=UNITS`, `--scrapped LINE=UNITS`, or both.")
     body = {"order_id": order_id, "return_id": return_id, "lines": lines, "location": location}
-    found, currency = done(sent(body, ReturnReceipt), receive, Received)
+    found, currency = done("receive-return", sent(body, ReturnReceipt), receive, Received, key=key)
     money = f"{amount(found.refund_minor, currency)} will be refunded."
     told(found, f"Restocked: {found.restocked}; scrapped: {found.scrapped}. {money}", json=json)
 
@@ -269,6 +264,7 @@ def cancel_return(
     note: Annotated[
         str | None, Parameter(help="A sentence for the file; `ordino orders erase-notes` erases it.")
     ] = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Cancel units of a return that will not come back after all."""
@@ -278,7 +274,7 @@ def cancel_return(
     named = [units_of(text) for text in lines or ()]
     body = {"order_id": order_id, "return_id": return_id, "lines": named or None, "all": all}
     wish = sent(body | {"reason": reason, "note": note}, ReturnCancellation)
-    found, _ = done(wish, cancel, ReturnCancelled)
+    found, _ = done("cancel-return", wish, cancel, ReturnCancelled, key=key)
     many = sum(part.quantity for part in found.cancelled)
     told(found, f"Cancelled: {units(many)}. You can authorize a return of them again.", json=json)
 
@@ -344,6 +340,7 @@ def receive_parcel(
     scrapped_serial: Annotated[list[str] | None, Parameter(help=f"Of scrapped units: {Numbers}", negative="")] = None,
     then: Annotated[Literal["refund", "send_again"] | None, Parameter(help="What follows for the customer.")] = None,
     location: Where = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Receive a parcel that came back to the sender, whole or in part."""
@@ -356,7 +353,7 @@ def receive_parcel(
     )
     body = {"order_id": order_id, "shipment_id": shipment_id, "lines": lines or None, "all": all}
     said = sent({**body, "then": then, "location": location}, ParcelReceipt)
-    found, currency = done(said, receive_back, ReceivedBack)
+    found, currency = done("receive-parcel", said, receive_back, ReceivedBack, key=key)
     counts = (
         f"Restocked: {found.restocked}; scrapped: {found.scrapped}; missing: {found.lost}; still to come: {found.left}."
     )
@@ -370,6 +367,7 @@ def tell_date(
     date: Annotated[str, Parameter(help="When it is to arrive, such as 2026-12-09T22:00:00Z.")],
     *,
     parcel: Annotated[UUID | None, Parameter(help="Only of this parcel, by its shipment's id.")] = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Record a date that you have told the customer. No message is written."""
@@ -377,7 +375,7 @@ def tell_date(
     from ordino.tracking.tell import tell
 
     body = {"order_id": order_id, "promised_at": instant(date), "shipment_id": parcel}
-    found, _ = done(sent(body, NewDate), tell, DateTold)
+    found, _ = done("tell-date", sent(body, NewDate), tell, DateTold, key=key)
     first, last = (_day(at) or "none" for at in (found.promised_at, found.last_promised_at))
     told(found, f"Told first: {first}; told last: {last} (UTC).", json=json)
 
@@ -388,6 +386,8 @@ def apply(
     path: Annotated[
         Path | None, Parameter(help="JSON as the API takes it; without it, the standard input is read.")
     ] = None,
+    *,
+    key: Key = None,
 ) -> None:
     """Do what the API does with the same body: one item or a list. Ends with 1 if something was refused."""
     from ordino.aftercare import model, refunds, returns
@@ -406,4 +406,4 @@ def apply(
         "told_dates": (NewDate, tell),
         "tracking_events": (TrackingEvent, take_events),
     }
-    apply_file("orders", noun, path, known)
+    apply_file("orders", noun, path, known, key=key)

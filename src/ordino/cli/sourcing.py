@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
@@ -15,10 +15,11 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ordino.cli.terminal import Json, console, day, instant, on_database, sent, show, units
-from ordino.core.database import Database
+from ordino.cli.terminal import Json, Key, change, console, day, instant, on_database, sent, show, units
+from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid, OrdinoError
 from ordino.core.money import amount
+from ordino.web.problems import as_error
 
 if TYPE_CHECKING:
     from ordino.orders.reevaluate import Reevaluated
@@ -83,47 +84,49 @@ def schema() -> None:
 
 
 @sourcing_app.command
-def draft(path: Path) -> None:
+def draft(path: Path, *, key: Key = None) -> None:
     """Keep a profile under a new version; nothing is decided by it yet."""
     from ordino.sourcing import versions
 
     text = read_document(path)
 
-    async def keep(database: Database) -> int:
-        at = database.clock.now()
-        return await database.transact(lambda tx: versions.draft(tx, text, at=at))
+    def keep() -> None:
+        version = change("sourcing draft", text, lambda tx, at: versions.draft(tx, text, at=at), int, key=key)
+        console.print(f"Version {version} is kept; `activate` lets it decide.")
 
-    with_lines(path, lambda: console.print(f"Version {on_database(keep)} is kept; `activate` lets it decide."))
+    with_lines(path, keep)
 
 
 @sourcing_app.command
-def activate(version: int) -> None:
+def activate(version: int, *, key: Key = None) -> None:
     """Decide by a version, in place of the active one of its name. An older version rolls back."""
     from ordino.sourcing import versions
 
-    async def run(database: Database) -> None:
-        at = database.clock.now()
-        await database.transact(lambda tx: versions.activate(tx, version, at=at))
-
-    on_database(run)
+    change("sourcing activate", [version], lambda tx, at: versions.activate(tx, version, at=at), None, key=key)
     console.print(f"Version {version} decides from now on.")
 
 
 @sourcing_app.command
-def retire(name: str) -> None:
+def retire(name: str, *, key: Key = None) -> None:
     """No version of this name decides any more."""
     from ordino.sourcing import versions
 
-    version = on_database(lambda database: database.transact(lambda tx: versions.retire(tx, name)))
+    version = change("sourcing retire", name, lambda tx, _: versions.retire(tx, name), int, key=key)
     console.print(f"Version {version} no longer decides.")
 
 
 @sourcing_app.command
-def shadow(version: int, *, off: Annotated[bool, Parameter(help="End the trial.", negative="")] = False) -> None:
+def shadow(
+    version: int,
+    *,
+    off: Annotated[bool, Parameter(help="End the trial.", negative="")] = False,
+    key: Key = None,
+) -> None:
     """Let a version decide beside the active ones on live orders, changing nothing."""
     from ordino.sourcing import versions
 
-    on_database(lambda database: database.transact(lambda tx: versions.shadow(tx, version, on=not off)))
+    said = [version, off]
+    change("sourcing shadow", said, lambda tx, _: versions.shadow(tx, version, on=not off), None, key=key)
     console.print(
         f"Version {version} is tried no more." if off else f"Version {version} is tried; `report {version}` compares."
     )
@@ -342,14 +345,18 @@ def _saved(run: Reevaluated) -> str:
 
 
 @sourcing_app.command
-def reevaluate(*, json: Json = False) -> None:
+def reevaluate(*, key: Key = None, json: Json = False) -> None:
     """Decide orders anew that are not released yet, together; no promise gets worse."""
-    from ordino.orders.reevaluate import reevaluate as reevaluated
+    from ordino.orders.reevaluate import Reevaluated, decide_anew, write_down
 
-    async def run(database: Database) -> Reevaluated:
-        return await reevaluated(database, at=database.clock.now())
+    runs: list[Reevaluated] = []
 
-    found = on_database(run)
+    async def decide(database: Database) -> None:
+        runs.append(await decide_anew(database, at=database.clock.now()))
+
+    found = change(
+        "sourcing reevaluate", [], lambda tx, _: write_down(tx, runs[-1]), Reevaluated, key=key, before=decide
+    )
     if json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -378,19 +385,22 @@ def reject(
     location: str,
     *,
     reason: Annotated[str, Parameter(help="A code of GET /v1/short_reasons.")] = "refused",
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """A location gives work back: what is open there of an order is sourced again, as the reason says."""
     from ordino.warehouse.model import Rejected, Rejection, WorkRefused
     from ordino.warehouse.reject import reject as rejected
 
-    async def run(database: Database) -> Rejected | WorkRefused:
-        item, at = Rejection(order_id=order_id, location=location, reason=reason), database.clock.now()
-        return (await database.transact(lambda tx: rejected(tx, [item], at=at)))[0]
+    item = Rejection(order_id=order_id, location=location, reason=reason)
 
-    found = on_database(run)
-    if isinstance(found, WorkRefused):
-        raise Invalid(found.detail)
+    async def run(tx: Tx, at: datetime) -> Rejected:
+        [outcome] = await rejected(tx, [item], at=at)
+        if isinstance(outcome, WorkRefused):
+            raise as_error(outcome)
+        return outcome
+
+    found = change("sourcing reject", item, run, Rejected, key=key)
     if json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -436,6 +446,7 @@ def resolve(
     note: Annotated[
         str | None, Parameter(help="A sentence for the file; `ordino orders erase-notes` erases it.")
     ] = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """See to an exception: source again (or reject the work), cancel the units, or close it."""
@@ -444,11 +455,10 @@ def resolve(
 
     wish = sent({"action": action, "reason": reason, "note": note}, Resolve)
 
-    async def run(database: Database) -> Resolved:
-        at = database.clock.now()
-        return await database.transact(lambda tx: resolved(tx, exception_id, wish, at=at))
+    async def run(tx: Tx, at: datetime) -> Resolved:
+        return await resolved(tx, exception_id, wish, at=at)
 
-    found = on_database(run)
+    found = change("sourcing resolve", [exception_id, wish], run, Resolved, key=key)
     print(msgspec.json.encode(found).decode() if json else f"Resolved: {found.resolution}.")
 
 
@@ -457,6 +467,7 @@ def outlook(
     *,
     weeks: Annotated[int, Parameter(help="From the orders of so many weeks.")] = 8,
     horizon: Annotated[float, Parameter(help="Weeks until the next replenishment.")] = 2.0,
+    key: Key = None,
 ) -> None:
     """Work out weekly demand by position, and what the last units there are worth."""
     from ordino.orders.outlook import Foreseen, foresee
@@ -464,11 +475,11 @@ def outlook(
     if weeks < 1 or horizon <= 0:
         raise Invalid("Ask for 1 week of orders or more, and for a horizon beyond now.")
 
-    async def run(database: Database) -> Foreseen:
-        at = database.clock.now()
-        return await database.transact(lambda tx: foresee(tx, at=at, weeks=weeks, horizon_weeks=horizon))
+    async def run(tx: Tx, at: datetime) -> Foreseen:
+        return await foresee(tx, at=at, weeks=weeks, horizon_weeks=horizon)
 
-    console.print(f"The outlook of {on_database(run).positions} positions is worked out.")
+    found = change("sourcing outlook", [weeks, horizon], run, Foreseen, key=key)
+    console.print(f"The outlook of {found.positions} positions is worked out.")
 
 
 @sourcing_app.command

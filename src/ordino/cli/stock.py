@@ -16,11 +16,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from rich.table import Column, Table
 
 from ordino.cli import running
-from ordino.cli.terminal import Json, Limit, Verb, apply_file, console, instant, on_database, show
-from ordino.core.database import Database
+from ordino.cli.terminal import Json, Key, Limit, Verb, apply_file, change, console, instant, on_database, show
+from ordino.core.database import Database, Tx
 from ordino.core.errors import Invalid, NotFound, OrdinoError
 from ordino.core.rows import Limits
 from ordino.core.settings import Settings
+from ordino.web.problems import as_error
 
 stock_app = App(name="stock", help="What is where, and feeds that say so.")
 
@@ -415,9 +416,11 @@ def apply(
     path: Annotated[
         Path | None, Parameter(help="JSON as the API takes it; without it, the standard input is read.")
     ] = None,
+    *,
+    key: Key = None,
 ) -> None:
     """Do what the API does with the same body: one item or a list. Ends with 1 if something was refused."""
-    apply_file("stock", noun, path, _nouns())
+    apply_file("stock", noun, path, _nouns(), key=key)
 
 
 def _nouns() -> dict[str, tuple[type[Any], Verb]]:
@@ -515,18 +518,18 @@ def show_holds(
 
 
 @stock_app.command
-def release(hold_id: UUID) -> None:
+def release(hold_id: UUID, *, key: Key = None) -> None:
     """Let a cart's hold go."""
     from ordino.inventory.holds import Released
     from ordino.inventory.holds import release as let_go
 
-    async def run(database: Database) -> Any:
-        at = database.clock.now()
-        return (await database.transact(lambda tx: let_go(tx, [hold_id], at=at)))[0]
+    async def run(tx: Tx, at: datetime) -> Released:
+        [outcome] = await let_go(tx, [hold_id], at=at)
+        if not isinstance(outcome, Released):
+            raise as_error(outcome)
+        return outcome
 
-    outcome = on_database(run)
-    if not isinstance(outcome, Released):
-        raise OrdinoError(outcome.detail)
+    change("stock release", [hold_id], run, Released, key=key)
     console.print(f"The units of {hold_id} are free.")
 
 
@@ -535,17 +538,15 @@ def make_sheet(
     plan: str,
     *,
     sku: Annotated[list[str] | None, Parameter(help="Only these; by default what is due.")] = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Make a count sheet of a plan."""
     from ordino.inventory.count_sheets import NewSheet, Sheet
     from ordino.inventory.count_sheets import make_sheet as make
 
-    async def run(database: Database) -> Sheet:
-        at = database.clock.now()
-        return await database.transact(lambda tx: make(tx, NewSheet(plan=plan, skus=sku), at=at))
-
-    made = on_database(run)
+    wanted = NewSheet(plan=plan, skus=sku)
+    made = change("stock sheet", wanted, lambda tx, at: make(tx, wanted, at=at), Sheet, key=key)
 
     def table() -> Table:
         table = Table("SKU", "counted", title=f"count sheet {made.sheet_id}, {made.location}")

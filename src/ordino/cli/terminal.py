@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,8 +16,10 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from ordino.cli import running
-from ordino.core.database import ACTOR, Database
+from ordino.core import idempotency
+from ordino.core.database import ACTOR, Database, Tx
 from ordino.core.errors import Invalid, NotFound
+from ordino.core.idempotency import Outcome
 from ordino.core.settings import Settings
 from ordino.core.times import year_fault
 from ordino.web.bodies import Body, decode
@@ -26,6 +29,15 @@ Verb = Callable[..., Awaitable[Any]]
 console = Console()
 Limit = Annotated[int, Parameter(help="At most so many, up to 10,000.", validator=Number(gte=1, lte=10_000))]
 Json = Annotated[bool, Parameter(help="One JSON document.", negative="")]
+Key = Annotated[
+    str | None,
+    Parameter(
+        name="--key",
+        help="A key of your own for this command. Given again with the same key, it is not done again: you get the first answer.",
+    ),
+]
+CALLER = "command line"
+"""Whose keys are those of commands: no API key's."""
 
 
 def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
@@ -40,6 +52,34 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
                 return await work(database)
 
         return running.run(run())
+
+
+def change(
+    command: str,
+    said: Any,
+    verb: Callable[[Tx, datetime], Awaitable[T]],
+    answer: Any,
+    *,
+    key: str | None,
+    before: Callable[[Database], Awaitable[None]] | None = None,
+) -> T:
+    """What a command changes, in one transaction; with a key, once. This is how all commands change anything.
+
+    ``command`` and what is ``said`` tell one request from another; a function says so when it is needed. ``answer`` is the type of
+    what ``verb`` returns, as which a first answer is read again. ``before`` is done in transactions of its own, unless there is
+    an answer already. Raises what ``verb`` raises, and ``Conflict`` where the key was used for something else.
+    """
+
+    async def run(database: Database) -> bytes:
+        async def one(tx: Tx) -> Outcome:
+            return Outcome(200, msgspec.json.encode(await verb(tx, database.clock.now())))
+
+        work = None if before is None else partial(before, database)
+        named = None if key is None else idempotency.Key.of(CALLER, key, command, said() if callable(said) else said)
+        return (await idempotency.answer(database, named, one, before=work)).body
+
+    found: T = msgspec.json.decode(on_database(run), type=answer)
+    return found
 
 
 def sent(body: dict[str, Any], kind: type[Any]) -> Any:
@@ -80,7 +120,9 @@ def units(count: int) -> str:
     return "1 unit" if count == 1 else f"{count} units"
 
 
-def apply_file(group: str, noun: str, path: Path | None, known: Mapping[str, tuple[type[Any], Verb]]) -> None:
+def apply_file(
+    group: str, noun: str, path: Path | None, known: Mapping[str, tuple[type[Any], Verb]], *, key: str | None
+) -> None:
     """Do what the API does with the same body. ``known`` says of each noun what one is, and the verb that the API has for it.
 
     Prints the outcomes; ends with status 1 if something was refused. Raises ``Invalid`` and ``NotFound``.
@@ -96,11 +138,10 @@ def apply_file(group: str, noun: str, path: Path | None, known: Mapping[str, tup
     type_, verb = known[noun]
     items, _ = Body(noun, type_).decode(body)
 
-    async def run(database: Database) -> list[Any]:
-        at = database.clock.now()
-        return list(await database.transact(lambda tx: verb(tx, items, at=at)))
+    async def run(tx: Tx, at: datetime) -> list[Any]:
+        return list(await verb(tx, items, at=at))
 
-    outcomes = on_database(run)
+    outcomes = change(f"{group} apply {noun}", items, run, list[dict[str, Any]], key=key)
     sys.stdout.write(msgspec.json.encode(outcomes).decode() + "\n")
-    if any(getattr(outcome, "reason", None) is not None for outcome in outcomes):  # refusals have one
+    if any(outcome.get("reason") is not None for outcome in outcomes):  # refusals have one
         raise SystemExit(1)

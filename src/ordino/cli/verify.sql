@@ -935,6 +935,14 @@ FROM (SELECT job_id, done, total FROM core.jobs WHERE state = 'done') j
 LEFT JOIN (SELECT job_id, count(*) AS open FROM core.job_rows WHERE outcome IS NULL GROUP BY job_id) o USING (job_id)
 WHERE j.done IS DISTINCT FROM j.total OR o.open > 0;
 
+-- client keys -----------------------------------------------------------------------------------------------------------
+
+-- name: client_keys_have_their_answers
+-- IDM-2: What is kept of a client key is the answer to what was done: there is none that was claimed and never answered.
+SELECT replace(key, chr(10), ' ') AS key, status AS found, 'an answer' AS expected
+FROM core.idempotency
+WHERE status NOT BETWEEN 200 AND 299 OR octet_length(body) = 0 OR octet_length(digest) <> 16;
+
 -- shadows --------------------------------------------------------------------------------------------------------------
 
 -- name: what_is_kept_for_shadows_is_to_be_judged

@@ -27,6 +27,11 @@ class Rung(NamedTuple):
 
 LADDER = (
     Rung("request", "key", "A repeat waits for the first before it does anything."),
+    Rung(
+        "feed",
+        "name",
+        "As a request: a set of a named feed that comes again waits for the first. It may have a client key, too.",
+    ),
     Rung("duty", "name", "One worker at a time; the others pass it over and never wait."),
     Rung("log", "", "One worker at a time gives positions; the others pass it over, and nobody waits."),
     Rung("subscription", "name", "One worker at a time follows for it; the others pass it over and never wait."),

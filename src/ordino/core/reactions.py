@@ -27,7 +27,7 @@ from typing import Any
 
 from asyncpg import Record
 
-from ordino.core import accounts
+from ordino.core import accounts, idempotency
 from ordino.core.calls import Calls
 from ordino.core.clock import Clock, CountedClock, SimulatedClock, elapsed_seconds
 from ordino.core.database import Database, Tx
@@ -58,8 +58,6 @@ __all__ = ["Effect", "Reaction", "Registry", "Task", "Worker", "registry"]
 sql = statements("ordino.core")
 log = logging.getLogger("ordino.reactions")
 TIDY_SECONDS = 60
-FORGET_ANSWERS = 100_000
-"""So many answers are forgotten at once: more than are kept meanwhile, and no more than a statement has time for."""
 TELL_SECONDS = 60
 """So often a worker says which effects it takes, and what waits for another."""
 STEADY_SECONDS = 5.0
@@ -247,7 +245,7 @@ class Worker:
         """What every worker tidies up."""
 
         async def forget_answers(tx: Tx, since: datetime, at: datetime) -> None:
-            await sql.forget_answers(tx, before=at - timedelta(days=self.idempotency_days), limit=FORGET_ANSWERS)
+            await idempotency.forget(tx, before=at - timedelta(days=self.idempotency_days))
 
         async def forget_jobs(tx: Tx, since: datetime, at: datetime) -> None:
             await self.jobs.forget(tx)

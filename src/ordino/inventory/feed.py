@@ -1,7 +1,8 @@
 """Counts, adjustments and receipts of any length, applied in sets as they come, each durable.
 
 A feed that has a name is remembered set by set, in the transaction that applies the set: sent again after it broke off, it goes
-on where it stood, and what was applied is applied once.
+on where it stood, and what was applied is applied once. A name is remembered for good; a client key does the same for a while
+(``core.idempotency``).
 
 FED-1  A set of a named feed is applied once, however often it is sent, and only whole: where a feed breaks off inside a set,
        nothing of that set is applied, so that the feed can be sent again under its name.
@@ -22,6 +23,7 @@ from ordino.core.cells import cell_fault
 from ordino.core.database import Database, Tx
 from ordino.core.digests import digest_of, encode_sorted
 from ordino.core.errors import Conflict, Fault, Invalid, NotFound, Unavailable, broken_off
+from ordino.core.idempotency import Outcome, Sets
 from ordino.core.rows import RowFault
 from ordino.core.statements import statements
 from ordino.inventory.adjust import Adjustment, Count, Moved, Receipt, StockRefused, adjust, apply_counts, receive
@@ -98,6 +100,25 @@ def _applied(verb: Callable[..., Awaitable[Sequence[Moved | StockRefused]]]) -> 
     return apply
 
 
+class _Claim(Struct, frozen=True):
+    """One set of a feed that is remembered: which it is, from 1, its first and last line, and a digest of its rows."""
+
+    number: int
+    first_line: int
+    last_line: int
+    digest: bytes
+
+
+class _Done(Struct, frozen=True):
+    """What became of a set: how many rows it has, how many changed something, and the faults of the others, by line."""
+
+    rows: int
+    applied: int
+    faults: list[RowFault]
+
+
+_done = msgspec.json.Decoder(_Done).decode
+
 COUNTS = Kind("counts", Count, _apply_counts)
 ADJUSTMENTS = Kind("adjustments", Adjustment, _applied(adjust))
 RECEIPTS = Kind("receipts", Receipt, _applied(receive))
@@ -110,6 +131,7 @@ async def feed(
     kind: Kind = COUNTS,
     *,
     name: str | None = None,
+    sets: Sets | None = None,
     as_of: datetime | None = None,
     told: Callable[[int], None] = lambda line: None,
     busy: Callable[[], bool] = lambda: False,
@@ -118,76 +140,87 @@ async def feed(
     read; while something more urgent is ``busy``, a feed that changes most of what
     it names takes one set at a time.
 
-    To repeat counts that broke off is safe. Adjustments and receipts need a ``name`` for that; of a named feed, what was applied
-    before is passed over, and a set that is not whole when the rows break off is not applied.
+    To repeat counts that broke off is safe. Adjustments and receipts need a ``name`` or a client key (``sets``) for that: what was
+    applied before is passed over, and a set that is not whole when the rows break off is not applied.
 
     Raises ``Conflict`` if a name comes again with other rows, ``Invalid`` where rows cannot be read on, ``Unavailable`` where
     the database is away.
     """
-    if name is not None:
-        await _begin(database, kind, name, as_of)
-    sets = _Sets(database, kind, name, as_of, busy)
+    if name is not None and sets is None:
+        await database.transact(lambda tx: _begin(tx, kind, name, as_of, at=database.clock.now()))
+    known = name is not None or sets is not None
+    under = "under the same name" if name is not None else "with the same Idempotency-Key"
+    feed = _Sets(database, kind, name, sets, as_of, busy)
     batch: list[tuple[int, Any]] = []
     try:
         async for row in rows:
             batch.append(row)
             if len(batch) >= ROWS_AT_ONCE:
-                await sets.start(batch)
+                await feed.start(batch)
                 told(batch[-1][0])
                 batch = []
-        await sets.start(batch)
-        done = await sets.end()
+        await feed.start(batch)
+        done = await feed.end()
+        if sets is not None:
+            await sets.end(database, feed.started)
         if name is not None:
-            await database.transact(lambda tx: sql.end_feed(tx, feed=name, at=database.clock.now()))
+            await database.transact(lambda tx: _end(tx, kind, name, as_of, at=database.clock.now()))
         return done
     except Unavailable as error:
-        await sets.settle()
+        await feed.settle()
         again = "it is safe to send all of them again"
-        if name is not None:
-            again = "send the feed again, whole, under the same name, and those are not applied twice"
+        if known:
+            again = f"send the feed again, whole, {under}, and those are not applied twice"
         elif kind is not COUNTS:
             again = "compare with the history of the stock before you send any of them again; a feed with a name can be sent again"
         raise broken_off(
-            error, f"{sets.taken_in} rows were taken in before, not always the first ones: {again}."
+            error, f"{feed.taken_in} rows were taken in before, not always the first ones: {again}."
         ) from error
     except Invalid as error:
-        if name is None:
-            await sets.start(batch)
-        done = await sets.end()
+        if not known:
+            await feed.start(batch)
+        done = await feed.end()
         again = "it is safe to send them again" if kind is COUNTS else "do not send those again"
-        if name is not None:
-            again = "send it again, whole, under the same name, and those are not applied twice"
+        if known:
+            again = f"send it again, whole, {under}, and those are not applied twice"
         said = f"Of the rows before it, {done.rows - done.refused} were taken in and {done.refused} refused; {again}."
         detail = f"{error.detail} {said}"
         raise Invalid(detail, faults=error.faults) from error
     except Exception:
-        await sets.settle()
+        await feed.settle()
         raise
 
 
-async def _begin(database: Database, kind: Kind, name: str, as_of: datetime | None) -> None:
+async def _begin(tx: Tx, kind: Kind, name: str, as_of: datetime | None, *, at: datetime) -> None:
     if not 1 <= len(name) <= NAME_CHARACTERS or "\x00" in name:
         raise Invalid(f"A feed's name has 1 to {NAME_CHARACTERS} characters.")
+    [row] = await sql.begin_feed(tx, feed=name, kind=kind.name, as_of=as_of, actor=tx.actor, at=at)
+    if (row["kind"], row["as_of"]) != (kind.name, as_of):
+        since = f" as of {row['as_of']}" if row["as_of"] else ""
+        raise Conflict(
+            f"The feed name {name!r} was already used for {row['kind']}{since}; give this feed another name."
+        )
 
-    async def begin(tx: Tx) -> None:
-        at = database.clock.now()
-        [row] = await sql.begin_feed(tx, feed=name, kind=kind.name, as_of=as_of, actor=tx.actor, at=at)
-        if (row["kind"], row["as_of"]) != (kind.name, as_of):
-            since = f" as of {row['as_of']}" if row["as_of"] else ""
-            raise Conflict(
-                f"The feed name {name!r} was already used for {row['kind']}{since}; give this feed another name."
-            )
 
-    await database.transact(begin)
+async def _end(tx: Tx, kind: Kind, name: str, as_of: datetime | None, *, at: datetime) -> None:
+    await _begin(tx, kind, name, as_of, at=at)  # one without rows has not begun yet if it has a client key
+    await sql.end_feed(tx, feed=name, at=at)
 
 
 class _Sets:
     """The sets of one feed, up to ``LANES`` side by side, and what became of their rows."""
 
     def __init__(
-        self, database: Database, kind: Kind, name: str | None, as_of: datetime | None, busy: Callable[[], bool]
+        self,
+        database: Database,
+        kind: Kind,
+        name: str | None,
+        keyed: Sets | None,
+        as_of: datetime | None,
+        busy: Callable[[], bool],
     ) -> None:
         self._busy = busy
+        self._keyed = keyed
         self._database = database
         self._kind = kind
         self._name = name
@@ -195,7 +228,7 @@ class _Sets:
         self._running: dict[asyncio.Task[None], set[tuple[str, str]]] = {}  # with the positions that each is about
         self._failed: list[BaseException] = []
         self._faults: list[RowFault] = []
-        self._started = self._rows = self._applied = self._refused = self._repeated = 0
+        self.started = self._rows = self._applied = self._refused = self._repeated = 0
         self._seen: set[int] = set()
         self._heavy = False  # does the feed change most of what it names?
 
@@ -211,19 +244,23 @@ class _Sets:
         lines, items, faults = self._sound(batch)
         positions = {(item.sku, item.location) for item in items}
         self._tell_repeated(lines, items)
-        while len(self._running) >= (1 if self._heavy and self._busy() else LANES) or not all(
-            map(positions.isdisjoint, self._running.values())
-        ):
+        while len(self._running) >= self._lanes or not all(map(positions.isdisjoint, self._running.values())):
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failed()
-        self._started += 1
-        if self._name is None:
-            task = asyncio.create_task(self._apply(lines, items, faults))
+        self.started += 1
+        if self._name is None and self._keyed is None:
+            task = asyncio.create_task(self._take(lines, items, faults))
         else:
-            claim = (self._started, batch[0][0], batch[-1][0], _digest(items, faults))
-            task = asyncio.create_task(self._apply_once(claim, lines, items, faults))
+            claim = _Claim(self.started, batch[0][0], batch[-1][0], _digest(items, faults))
+            task = asyncio.create_task(self._take_once(claim, lines, items, faults))
         self._running[task] = positions
         task.add_done_callback(self._ended)
+
+    @property
+    def _lanes(self) -> int:
+        """So many sets may be under way."""
+        waits = self._heavy and self._busy()
+        return 1 if waits or (self._keyed is not None and self._keyed.repeats) else LANES
 
     async def settle(self) -> None:
         """Wait for the sets that are under way."""
@@ -268,42 +305,59 @@ class _Sets:
                 lines.append(line)
         return lines, items, faults
 
-    async def _apply(self, lines: Sequence[int], items: Sequence[Any], faults: list[RowFault]) -> None:
-        at = self._database.clock.now()
-        applied, refused = await self._database.transact(lambda tx: self._kind.apply(tx, items, at, self._as_of))
-        self._note(len(items) + len(faults), applied, faults + _told(lines, refused))
+    async def _apply(self, tx: Tx, lines: Sequence[int], items: Sequence[Any], faults: Sequence[RowFault]) -> _Done:
+        applied, refused = await self._kind.apply(tx, items, self._database.clock.now(), self._as_of)
+        told = sorted([*faults, *_told(lines, refused)], key=lambda fault: fault.line)
+        return _Done(len(items) + len(faults), applied, told)
 
-    async def _apply_once(
-        self, claim: tuple[int, int, int, bytes], lines: Sequence[int], items: Sequence[Any], faults: list[RowFault]
+    async def _take(self, lines: Sequence[int], items: Sequence[Any], faults: list[RowFault]) -> None:
+        self._note(await self._database.transact(lambda tx: self._apply(tx, lines, items, faults)))
+
+    async def _take_once(
+        self, claim: _Claim, lines: Sequence[int], items: Sequence[Any], faults: list[RowFault]
     ) -> None:
-        number, first, last, digest = claim
-        names = {"feed": self._name, "set_no": number}
+        """Under the feed's name, a client key, or both."""
 
-        async def once(tx: Tx) -> tuple[int, int, list[RowFault]]:
-            if not await sql.claim_set(tx, **names, first_line=first, last_line=last, digest=digest):
-                [was] = await sql.first_set(tx, **names)
-                if was["digest"] != digest:
-                    raise Conflict(
-                        f"The feed {self._name!r} was already sent with other rows in lines {was['first_line']} to "
-                        f"{was['last_line']}; send it as it was, or give it another name."
-                    )
-                return was["rows"], was["applied"], _faults(was["faults"])
-            applied, refused = await self._kind.apply(tx, items, self._database.clock.now(), self._as_of)
-            told = sorted(faults + _told(lines, refused), key=lambda fault: fault.line)
-            rows = len(items) + len(faults)
-            await sql.keep_set(
-                tx, **names, rows=rows, applied=applied, refused=len(told), faults=_encode(told).decode()
-            )
-            return rows, applied, told
+        async def run(tx: Tx) -> _Done:
+            if self._name is None:
+                return await self._apply(tx, lines, items, faults)
+            return await self._apply_named(tx, claim, lines, items, faults)
 
-        self._note(*await self._database.transact(once))
+        async def keep(tx: Tx) -> Outcome:
+            return Outcome(200, _encode(await run(tx)))
 
-    def _note(self, rows: int, applied: int, faults: Sequence[RowFault]) -> None:
-        self._rows += rows
-        self._applied += applied
-        self._heavy = 2 * applied > rows
-        self._refused += len(faults)
-        self._faults += faults[: max(FAULTS_TOLD - len(self._faults), 0)]
+        if self._keyed is None:
+            self._note(await self._database.transact(run))
+        else:
+            self._note(_done((await self._keyed.once(self._database, claim.number, claim.digest, keep)).body))
+
+    async def _apply_named(
+        self, tx: Tx, claim: _Claim, lines: Sequence[int], items: Sequence[Any], faults: Sequence[RowFault]
+    ) -> _Done:
+        assert self._name is not None, "only a named feed is claimed by its name"
+        if self._keyed is not None:  # nothing begins under a key that was used for something else
+            await _begin(tx, self._kind, self._name, self._as_of, at=self._database.clock.now())
+        names = {"feed": self._name, "set_no": claim.number}
+        said = {"first_line": claim.first_line, "last_line": claim.last_line, "digest": claim.digest}
+        if not await sql.claim_set(tx, **names, **said):
+            [was] = await sql.first_set(tx, **names)
+            if was["digest"] != claim.digest:
+                raise Conflict(
+                    f"The feed {self._name!r} was already sent with other rows in lines {was['first_line']} to "
+                    f"{was['last_line']}; send it as it was, or give it another name."
+                )
+            return _Done(was["rows"], was["applied"], _faults(was["faults"]))
+        done = await self._apply(tx, lines, items, faults)
+        told = _encode(done.faults).decode()
+        await sql.keep_set(tx, **names, rows=done.rows, applied=done.applied, refused=len(done.faults), faults=told)
+        return done
+
+    def _note(self, done: _Done) -> None:
+        self._rows += done.rows
+        self._applied += done.applied
+        self._heavy = 2 * done.applied > done.rows
+        self._refused += len(done.faults)
+        self._faults += done.faults[: max(FAULTS_TOLD - len(self._faults), 0)]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

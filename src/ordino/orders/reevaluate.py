@@ -83,6 +83,12 @@ class _Result(Struct):
 
 async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seconds: float = SECONDS) -> Reevaluated:
     """Look at the tentative orders, set by set; and write down what came of it."""
+    run = await decide_anew(database, at=at, most=most, seconds=seconds)
+    return await database.transact(lambda tx: write_down(tx, run))
+
+
+async def decide_anew(database: Database, *, at: datetime, most: int = MOST, seconds: float = SECONDS) -> Reevaluated:
+    """Look at the tentative orders, set by set, each in transactions of its own. To do it again does no harm."""
     costs: dict[str, CurrencyCosts] = {}
     orders, changed, after_at, after_id = 0, 0, at - LOOK_BACK, NIL
     while orders < most:
@@ -108,19 +114,16 @@ async def reevaluate(database: Database, *, at: datetime, most: int = MOST, seco
             sums.after_minor += some.after_minor
         if len(page) < SET:
             break
-    run = Reevaluated(
+    return Reevaluated(
         new_id(at), at, orders, changed, sorted(costs.values(), key=lambda one: (-one.orders, one.currency))
     )
-    await database.transact(
-        lambda tx: sourcing_sql.record_reevaluation(
-            tx,
-            reevaluation_id=run.reevaluation_id,
-            at=at,
-            orders=run.orders,
-            changed=run.changed,
-            costs=msgspec.json.encode(run.costs).decode(),
-        )
-    )
+
+
+async def write_down(tx: Tx, run: Reevaluated) -> Reevaluated:
+    """Keep what came of a run."""
+    costs = msgspec.json.encode(run.costs).decode()
+    counts = {"orders": run.orders, "changed": run.changed, "costs": costs}
+    await sourcing_sql.record_reevaluation(tx, reevaluation_id=run.reevaluation_id, at=run.at, **counts)
     return run
 
 

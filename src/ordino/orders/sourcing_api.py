@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from ordino.catalog.scopes import BY_CHANNEL, SELLERS
 from ordino.core.batcher import Batcher
 from ordino.core.codes import Code
-from ordino.core.database import Database
+from ordino.core.database import Database, Tx
 from ordino.core.permissions import Permission
 from ordino.core.upserts import NotUpserted, Updated
 from ordino.inventory.history import LAST
@@ -28,7 +28,7 @@ from ordino.orders.jobs import document_of
 from ordino.orders.outlook import MISSED_MINOR, Foreseen, PositionOutlook, foresee, load_outlook
 from ordino.orders.preview import Preview, PreviewRequest, preview
 from ordino.orders.promise import Promise, PromiseRefused, PromiseRequest, promise
-from ordino.orders.reevaluate import Reevaluated, reevaluate, reevaluations
+from ordino.orders.reevaluate import Reevaluated, decide_anew, reevaluations, write_down
 from ordino.orders.replay import replay
 from ordino.orders.scopes import BY_EXCEPTION, BY_ORDER
 from ordino.orders.shadows import shadow_report
@@ -53,6 +53,7 @@ Promiser = Batcher[PromiseRequest, Promise | PromiseRefused]
     operation=Operation(
         name="sourcing.preview",
         permission=Permission.PROMISES_ASK,
+        asks=True,
         refusals={"not_found": 404, "unknown_sku": 422, "unknown_service_level": 422, "unknown_hold": 422},
     ),
     summary="Where would it come from?",
@@ -73,6 +74,7 @@ async def post_preview(request: Request[Any, Any, Any], database: NamedDependenc
         permission=Permission.PROMISES_ASK,
         by=BY_CHANNEL,
         items=True,
+        asks=True,
         refusals=refusals(PromiseRefused),
     ),
     summary="What can be promised?",
@@ -186,12 +188,18 @@ class Reevaluations(Struct, frozen=True):
     summary="Decide tentative orders anew",
     tags=["sourcing"],
     status_code=201,
+    operation_class=described(None, Reevaluated),
 )
-async def post_reevaluation(database: NamedDependency[Database]) -> Reevaluated:
+async def post_reevaluation(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """All orders that are not released yet, together; no promise gets worse. Workers do so by themselves, too, and once more does
     no harm.
     """
-    return await reevaluate(database, at=database.clock.now())
+    runs: list[Reevaluated] = []
+
+    async def decide() -> None:
+        runs.append(await decide_anew(database, at=database.clock.now()))
+
+    return await answer_once(request, database, lambda tx: write_down(tx, runs[-1]), status=201, before=decide)
 
 
 @get(
@@ -224,7 +232,7 @@ REPLAYS = msgspec.json.Decoder(ReplayRequest)
 
 @post(
     "/v1/sourcing/replays",
-    operation=Operation(name="sourcing.replay", permission=Permission.SOURCING_RUN, refusals=NOT_FOUND),
+    operation=Operation(name="sourcing.replay", permission=Permission.SOURCING_RUN, asks=True, refusals=NOT_FOUND),
     summary="Try a routing profile on past orders",
     tags=["sourcing"],
     status_code=200,
@@ -269,16 +277,16 @@ FORESEES = msgspec.json.Decoder(ForeseeRequest)
     status_code=200,
     operation_class=described(ForeseeRequest, Foreseen, required=False),
 )
-async def post_outlook(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Foreseen:
+async def post_outlook(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
     """Weekly demand and the price of last units: profiles may count them (`stock_out_minor`, `overstock_minor`, `last_units`)."""
     body = await request.body()
     asked = decode(body, FORESEES) if body.strip() else ForeseeRequest()
-    at = database.clock.now()
-    return await database.transact(
-        lambda tx: foresee(
-            tx, at=at, weeks=asked.weeks, horizon_weeks=asked.horizon_weeks, missed_minor=asked.missed_minor
-        )
-    )
+
+    async def run(tx: Tx) -> Foreseen:
+        at, horizon_weeks = database.clock.now(), asked.horizon_weeks
+        return await foresee(tx, at=at, weeks=asked.weeks, horizon_weeks=horizon_weeks, missed_minor=asked.missed_minor)
+
+    return await answer_once(request, database, run, sent=asked)
 
 
 @put(

@@ -128,7 +128,7 @@ async def post_profile(request: Request[Any, Any, Any], database: NamedDependenc
 
 @post(
     "/v1/sourcing/profiles/validation",
-    operation=Operation(name="profiles.validate", permission=Permission.POLICIES_WRITE),
+    operation=Operation(name="profiles.validate", permission=Permission.POLICIES_WRITE, asks=True),
     summary="Check a routing profile",
     tags=["sourcing"],
     status_code=200,
@@ -166,7 +166,7 @@ async def post_profile_activation(
         await versions.activate(tx, version, at=database.clock.now(), if_match=if_match)
         return ProfileActivated(version)
 
-    return await answer_once(request, database, run)
+    return await answer_once(request, database, run, sent=None if if_match is None else [if_match])
 
 
 @post(

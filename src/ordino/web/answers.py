@@ -9,18 +9,15 @@ from typing import Any
 from litestar import Request, Response
 
 from ordino.core.database import Database, Tx
-from ordino.core.digests import digest_of
-from ordino.core.errors import Conflict, Invalid, OrdinoError
-from ordino.core.statements import statements
+from ordino.core.errors import Invalid, OrdinoError
+from ordino.core.idempotency import Key, Outcome, Sets, answer
 from ordino.web import scopes
 from ordino.web.bodies import JSON, Batch, Body, apart, encode
 from ordino.web.problems import PROBLEM, Problem, as_error, problem_of
 from ordino.web.routes import operation_of
 from ordino.web.scopes import WHOLE, Narrowing
 
-sql = statements("ordino.core")
 FORBIDDEN = {"forbidden": 403}
-KEY_CHARACTERS = 200
 CALLER: ContextVar[str] = ContextVar("caller", default="this process")
 """Whose request it is: the id of the API key, or this machine. What is kept for one caller is told to no other."""
 
@@ -45,45 +42,49 @@ async def answer_once(
     *,
     status: int | Callable[[Any], int] = 200,
     sent: Any = None,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> Response[bytes]:
     """Run ``verb`` in one transaction and answer with what it returns; ``status`` may depend on that.
 
     With an ``Idempotency-Key``, the answer is kept in the same transaction, and a repeat by the same caller gets it again; the
     same key with another request is a ``Conflict``. A raised refusal changes nothing and is not kept. ``sent`` is what the
     request's body was decoded to, or a function that says so when it is needed; without it, the body counts byte by byte.
+    ``before`` is done in transactions of its own, unless there is an answer already.
     """
 
-    async def run(tx: Tx) -> tuple[int, bytes]:
+    async def run(tx: Tx) -> Outcome:
         done = await verb(tx)
-        return status(done) if callable(status) else status, encode(done)
+        return Outcome(status(done) if callable(status) else status, encode(done))
 
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        told, answer = await database.transact(run)
-        return Response(answer, status_code=told, media_type=JSON)
-    if not 1 <= len(key) <= KEY_CHARACTERS or "\x00" in key:
-        raise Invalid(f"An Idempotency-Key has 1 to {KEY_CHARACTERS} characters.")
-    scoped = f"{CALLER.get()}\n{key}"
+    name = key_sent(request)
+    key = None
+    if name is not None:
+        said = await request.body() if sent is None else sent() if callable(sent) else sent
+        key = _key(request, name, said)
+    answered = await answer(database, key, run, before=before)
+    return Response(answered.body, status_code=answered.status, media_type=JSON)
+
+
+def key_sent(request: Request[Any, Any, Any]) -> str | None:
+    """The request's ``Idempotency-Key``; None where it has none, or changes nothing. Raises ``Invalid`` for several."""
+    names = request.headers.getall("idempotency-key", [])
+    operation = operation_of(request.route_handler)
+    if not names or (operation is not None and not operation.writes(str(request.method))):
+        return None
+    if len(names) > 1:
+        raise Invalid("Send one Idempotency-Key; this request has several.")
+    return str(names[0])
+
+
+def sets_of(request: Request[Any, Any, Any]) -> Sets | None:
+    """What makes rows of any length safe to send again under the request's ``Idempotency-Key``; None where it has none."""
+    name = key_sent(request)
+    return None if name is None else Sets(_key(request, name, "rows"))
+
+
+def _key(request: Request[Any, Any, Any], name: str, said: Any) -> Key:
     query = sorted(request.query_params.multi_items(), key=lambda item: item[0])
-    said = await request.body() if sent is None else sent() if callable(sent) else sent
-    digest = digest_of(request.method, request.url.path, query, said)
-
-    async def once(tx: Tx) -> tuple[int, bytes]:
-        at = database.clock.now()
-        if not await sql.claim_key(tx, key=scoped, digest=digest, at=at):
-            [first] = await sql.first_answer(tx, key=scoped)
-            if first["digest"] != digest:
-                raise Conflict(
-                    f"The Idempotency-Key {key!r} was already used for a different request; use a new key for a new request.",
-                    code="key_reused",
-                )
-            return first["status"], first["body"]
-        told, answer = await run(tx)
-        await sql.keep_answer(tx, key=scoped, status=told, body=answer)
-        return told, answer
-
-    told, answer = await database.transact(once)
-    return Response(answer, status_code=told, media_type=JSON)
+    return Key.of(CALLER.get(), name, request.method, request.url.path, query, said)
 
 
 async def command(

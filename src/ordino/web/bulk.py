@@ -1,13 +1,13 @@
 """Upserts over HTTP: one thing, a list of them, or rows of CSV or NDJSON without an end.
 
-A list is one transaction and one outcome an item. Rows are applied ``ROWS_AT_ONCE`` at a time, each set durable before the next
-is read; what is wrong with a row is told with its line. To repeat a load that broke off is safe; an ``Idempotency-Key`` is
-honored for the other two.
+A list is one transaction and one outcome an item. Rows are applied in sets (``web.loads``), each durable before the next is read;
+what is wrong with a row is told with its line. To repeat a load that broke off is safe; with an ``Idempotency-Key``, what was
+applied before gets its first answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -21,7 +21,8 @@ from msgspec import Struct
 from ordino.core.cells import cell_fault
 from ordino.core.codes import is_plain, tidy
 from ordino.core.database import Database, Tx
-from ordino.core.errors import Fault, Invalid, NotFound, Unavailable, broken_off
+from ordino.core.digests import digest_of
+from ordino.core.errors import Fault, Invalid, NotFound
 from ordino.core.media import charset_of
 from ordino.core.permissions import Permission
 from ordino.core.rows import CSV, GZIPPED, NDJSON, Limits, RowFault, Rows, media_type_of, read_rows
@@ -38,9 +39,10 @@ from ordino.core.upserts import (
     refusal,
 )
 from ordino.web import scopes
-from ordino.web.answers import answer_once
+from ordino.web.answers import answer_once, sets_of
 from ordino.web.bodies import TOO_DEEP, Body, apart
 from ordino.web.described import described
+from ordino.web.loads import FAULTS_TOLD, Batch, Loaded, load
 from ordino.web.operations import NOT_FOUND, UPSERT_STATUSES, Operation
 from ordino.web.problems import too_large
 from ordino.web.routes import get, post, put
@@ -50,8 +52,6 @@ Thing = TypeVar("Thing", bound=Struct)
 
 JSON_BYTES = 10_000_000
 JSON_ITEMS = 10_000
-ROWS_AT_ONCE = 4000
-FAULTS_TOLD = 1000
 LOOKED_AT_ONCE = 1000
 
 PathCode = Annotated[str, Parameter(pattern=r"^[^\x00]*$", max_length=100)]
@@ -63,17 +63,6 @@ class Outcomes(Struct, frozen=True):
     """What became of each item, in order."""
 
     outcomes: list[Outcome]
-
-
-class Loaded(Struct, frozen=True):
-    """What became of the rows. At most the first 1,000 faults are told; ``refused`` counts all."""
-
-    rows: int
-    created: int
-    updated: int
-    unchanged: int
-    refused: int
-    faults: list[RowFault]
 
 
 class Kind(Generic[Thing]):
@@ -105,8 +94,15 @@ class Kind(Generic[Thing]):
         if media_type in (CSV, NDJSON):
             if media_type == CSV and not self.flat:
                 raise Invalid(f"One of the {self.name} does not fit into a row; send JSON or {NDJSON}.")
-            rows = rows_of(request, self.type)
-            return Response(await self.load(rows, database, lax=media_type == CSV), status_code=200)
+            lax = media_type == CSV
+            loaded = await load(
+                rows_of(request, self.type),
+                database,
+                lambda tx, batch: self._set(tx, batch, at=database.clock.now(), lax=lax),
+                sets=sets_of(request),
+                digest=lambda batch: self._digest(batch, lax=lax),
+            )
+            return Response(loaded, status_code=200)
         body = await whole(request)
         items, alone = await apart(self._items, body)
         plain = await apart(is_plain, body)
@@ -128,12 +124,12 @@ class Kind(Generic[Thing]):
             sent=lambda: self._meant(items[0] if alone else items),
         )
 
-    def _meant(self, sent: Any) -> Any:
+    def _meant(self, sent: Any, *, lax: bool = False) -> Any:
         """What was sent as the things that it means, where it is sound; as it was sent, where it is not."""
         if isinstance(sent, list):
             return [self._meant(item) for item in sent]
         try:
-            return msgspec.convert(sent, self.type)
+            return msgspec.convert(sent, self.type, strict=not lax)
         except msgspec.ValidationError:
             return sent
 
@@ -191,44 +187,25 @@ class Kind(Generic[Thing]):
         code = item.get(self.key) if isinstance(item, dict) else None
         return refusal(code if isinstance(code, str) else "", fault)
 
-    async def load(self, rows: AsyncIterator[tuple[int, Any]], database: Database, *, lax: bool) -> Loaded:
-        """Apply rows as they come. ``Invalid`` is raised where they cannot be read on, ``Unavailable`` where the database is
-        away; what came before is applied.
-        """
+    async def _set(self, tx: Tx, batch: Batch, *, at: datetime, lax: bool) -> Loaded:
+        """What became of the rows of one set."""
+        items = [item for _, item in batch if not isinstance(item, Fault)]
+        done = iter(await self.upsert(tx, items, at=at, lax=lax, plain=True))
         counts: dict[type[Outcome], int] = dict.fromkeys((Created, Updated, Unchanged, NotUpserted), 0)
         faults: list[RowFault] = []
-        batch: list[tuple[int, Any]] = []
-
-        async def apply() -> None:
-            items = [item for _, item in batch if not isinstance(item, Fault)]
-            at = database.clock.now()
-            done = iter(await database.transact(lambda tx: self.upsert(tx, items, at=at, lax=lax, plain=True)))
-            for line, item in batch:
-                outcome = (
-                    NotUpserted("", Reason.INVALID, item.detail, item.pointer)
-                    if isinstance(item, Fault)
-                    else next(done)
-                )
-                counts[type(outcome)] += 1
-                if isinstance(outcome, NotUpserted) and len(faults) < FAULTS_TOLD:
-                    faults.append(RowFault(line, outcome.pointer, outcome.detail))
-            batch.clear()
-
-        try:
-            async for row in rows:
-                batch.append(row)
-                if len(batch) >= ROWS_AT_ONCE:
-                    await apply()
-            await apply()
-        except Unavailable as error:
-            said = f"{sum(counts.values())} rows were processed before; it is safe to send them again, with the rest."
-            raise broken_off(error, said) from error
-        except Invalid as error:
-            await apply()
-            detail = f"{error.detail} The {sum(counts.values())} rows before it were processed; it is safe to send them again."
-            raise Invalid(detail, faults=error.faults) from error
+        for line, item in batch:
+            outcome = (
+                NotUpserted("", Reason.INVALID, item.detail, item.pointer) if isinstance(item, Fault) else next(done)
+            )
+            counts[type(outcome)] += 1
+            if isinstance(outcome, NotUpserted) and len(faults) < FAULTS_TOLD:
+                faults.append(RowFault(line, outcome.pointer, outcome.detail))
         created, updated, unchanged, refused = counts.values()
-        return Loaded(sum(counts.values()), created, updated, unchanged, refused, faults)
+        return Loaded(len(batch), created, updated, unchanged, refused, faults)
+
+    def _digest(self, batch: Batch, *, lax: bool) -> bytes:
+        """Of rows that mean the same, in whichever form they come."""
+        return digest_of([item if isinstance(item, Fault) else self._meant(item, lax=lax) for _, item in batch])
 
 
 def rows_of(request: Request[Any, Any, Any], type_: type[Struct], *, decode: bool = False) -> Rows:

@@ -29,7 +29,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     ``permission`` None: any key will do; ``keyless``: none is needed at all. ``personal``: the answer shows personal data, and
     needs ``customers.read``, too. ``by`` is what narrows it; with ``items``, the handler holds each item of its body to that, and
     without, what the path or the query names is held to it. ``filters`` are what the handler keeps its answer to by itself.
-    ``refusals`` are the codes with which the verb refuses, and their statuses.
+    ``refusals`` are the codes with which the verb refuses, and their statuses. ``asks``: it changes nothing, though it is sent with
+    a body, and no ``Idempotency-Key`` is looked at.
     """
 
     name: str
@@ -39,7 +40,12 @@ class Operation(Struct, frozen=True, kw_only=True):
     filters: frozenset[Dimension] = frozenset()
     personal: bool = False
     keyless: bool = False
+    asks: bool = False
     refusals: Mapping[str, int] = {}
+
+    def writes(self, method: str) -> bool:
+        """Does it change anything? Whatever does honors an ``Idempotency-Key``."""
+        return method.upper() != "GET" and not self.asks
 
     @property
     def needs(self) -> frozenset[Permission]:
@@ -63,13 +69,15 @@ class RefusalView(Struct, frozen=True, kw_only=True):
 
 class OperationView(Struct, frozen=True, kw_only=True):
     """One operation. ``permissions`` are all that a key needs; ``narrowed_by`` is the noun that narrowed keys are held to, `whole`
-    where they may not use it, `nobody` where nothing is to be held to.
+    where they may not use it, `nobody` where nothing is to be held to. ``writes``: it changes something, and honors an
+    `Idempotency-Key`.
     """
 
     name: str
     method: str
     path: str
     summary: str
+    writes: bool
     permissions: list[Permission]
     keyless: bool
     personal: bool

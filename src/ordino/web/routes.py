@@ -105,6 +105,7 @@ def _view(operation: Operation, method: str, path: str, handler: Any) -> Operati
         method=str(method),
         path=path,
         summary=handler.summary or "",
+        writes=operation.writes(str(method)),
         permissions=sorted(operation.needs),
         keyless=operation.keyless,
         personal=operation.personal,

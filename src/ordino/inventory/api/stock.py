@@ -35,7 +35,7 @@ from ordino.inventory.feed import Applied, FeedView
 from ordino.inventory.model import LACKS_STOCK
 from ordino.network.scopes import BY_LOCATION
 from ordino.web import scopes
-from ordino.web.answers import CALLER, command
+from ordino.web.answers import CALLER, command, sets_of
 from ordino.web.bodies import Body, encode
 from ordino.web.bulk import Limit, rows_of
 from ordino.web.described import described
@@ -153,21 +153,20 @@ async def _take(
     status: int = 200,
     as_of: datetime | None = None,
 ) -> Response[bytes]:
-    """A list as a command; rows as a feed, which the caller and an ``Idempotency-Key`` name if nothing else does."""
+    """A list as a command; rows as a feed."""
     media_type = media_type_of(request.headers.get("content-type", ""))
     if media_type not in (CSV, NDJSON):
         if feed is not None or as_of is not None:
             raise Invalid(f"Only rows of {CSV} or {NDJSON} are a feed; in a list, each item has its own `as_of`.")
         return await command(request, database, body, verb, StockRefused, status=status, statuses=LACKS_STOCK)
-    reached = scopes.locations()
-    key = request.headers.get("idempotency-key") if feed is None else None
+    reached, sets = scopes.locations(), sets_of(request)
     # The names that narrowed keys give are their own: nobody else's feed is met, told of, or in the way.
-    name = feed if reached is None and feed is not None else _kept_for_caller(feed or key)
+    name = feed if feed is None or reached is None else _own_name(feed)
     rows = rows_of(request, kind.type, decode=True)
     if reached is not None:
         rows = _within(rows, frozenset(reached))
     placer = request.app.state.placer  # orders go before feeds
-    applied = await of_rows.feed(database, rows, kind, name=name, as_of=as_of, busy=lambda: placer.busy)
+    applied = await of_rows.feed(database, rows, kind, name=name, sets=sets, as_of=as_of, busy=lambda: placer.busy)
     return Response(encode(applied), media_type="application/json", status_code=200)
 
 
@@ -181,16 +180,12 @@ async def _within(rows: Rows, reached: frozenset[str]) -> Rows:
             yield line, Fault("/location", f"This key is narrowed, and does not reach the location {at!r}.")
 
 
-def _kept_for_caller(key: str | None) -> str | None:
-    """The name of a feed that has no name but a client's key, or that of a narrowed key: no other caller has it."""
-    if key is None:
-        return None
-    name = f"{CALLER.get()}: {key}"
-    most = of_rows.NAME_CHARACTERS - len(name) + len(key)
-    if not 1 <= len(key) <= most:
-        raise Invalid(
-            f"For rows, an Idempotency-Key, or the name that a narrowed key gives, has 1 to {most} characters."
-        )
+def _own_name(feed: str) -> str:
+    """The name of a feed as a narrowed key gives it: no other caller has it."""
+    name = f"{CALLER.get()}: {feed}"
+    most = of_rows.NAME_CHARACTERS - len(name) + len(feed)
+    if not 1 <= len(feed) <= most:
+        raise Invalid(f"The name that a narrowed key gives to a feed has 1 to {most} characters.")
     return name
 
 
