@@ -151,7 +151,7 @@ async def get_job(database: NamedDependency[Database], job_id: FromPath[UUID]) -
 @get(
     "/v1/jobs/{job_id:uuid}/rows",
     operation=Operation(name="jobs.rows", permission=Permission.JOBS_READ, personal=True, refusals=NOT_FOUND),
-    summary="What became of a job's rows",
+    summary="A job's rows and their outcomes",
     tags=["jobs"],
 )
 async def get_job_rows(
@@ -183,7 +183,7 @@ class _DocumentOrLines(Documented):
     operation=Operation(
         name="jobs.result", permission=Permission.JOBS_READ, personal=True, refusals={**NOT_FOUND, "conflict": 409}
     ),
-    summary="What a job came to",
+    summary="The result of a job",
     tags=["jobs"],
     operation_class=_DocumentOrLines,
 )
@@ -227,7 +227,7 @@ async def post_job_cancellation(
     operation=Operation(
         name="delayed_commands.start", permission=Permission.JOBS_RUN, refusals={"invalid": 400, "forbidden": 403}
     ),
-    summary="Do something soon, unless it is revoked",
+    summary="Start a delayed command",
     tags=["jobs"],
     status_code=202,
     operation_class=described(_DELAYED, JobView),
@@ -251,7 +251,7 @@ async def post_delayed_command(request: Request[Any, Any, Any], database: NamedD
     operation=Operation(
         name="delayed_commands.revoke", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}
     ),
-    summary="Take a command back",
+    summary="Revoke a delayed command",
     tags=["jobs"],
     status_code=200,
     operation_class=described(None, JobView),
@@ -268,7 +268,7 @@ async def post_revocation(
     operation=Operation(
         name="delayed_commands.drop", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}
     ),
-    summary="Take a command back",
+    summary="Revoke a delayed command",
     tags=["jobs"],
     status_code=200,
     operation_class=described(None, JobView),

@@ -208,7 +208,7 @@ def list_jobs(
 
 @jobs_app.command(name="show")
 def show_job(job_id: UUID, *, json: Json = False) -> None:
-    """How far a job has come."""
+    """How far a job is."""
     from ordino.core.jobs import job
 
     found = on_database(lambda database: database.read(lambda tx: job(tx, job_id)))
@@ -224,7 +224,7 @@ def rows(
     limit: int = 100,
     json: Json = False,
 ) -> None:
-    """What became of a job's rows."""
+    """A job's rows and their outcomes."""
     from ordino.core.jobs import rows_of_job
 
     found = on_database(
@@ -246,7 +246,7 @@ def job_result(
     *,
     to: Annotated[Path | None, Parameter(help="Write it to this file; by default it is printed.")] = None,
 ) -> None:
-    """What a job came to: a document, a file, or what became of each row."""
+    """The result of a job: a document, a file, or the outcome of each row."""
     from ordino.api.jobs import result_of
 
     async def run(database: Database) -> None:
@@ -285,7 +285,7 @@ def cancel(job_id: UUID, *, json: Json = False) -> None:
 
 @jobs_app.command
 def revoke(job_id: UUID, *, json: Json = False) -> None:
-    """Take a delayed command back, if it has not begun."""
+    """Revoke a delayed command that has not begun."""
     from ordino.core.jobs import revoke as revoke_job
 
     found = on_database(lambda database: database.transact(lambda tx: revoke_job(tx, job_id)))
@@ -300,7 +300,7 @@ def _tell(found: JobView, *, json: bool) -> None:
 
 
 def show_schedule(*, json: Json = False) -> None:
-    """What workers do again and again: how often, when last and next, and how it went."""
+    """The recurring work of workers: how often, when last and next, and its last error."""
     from ordino.core.reactions import registry
     from ordino.core.schedule import schedule
 

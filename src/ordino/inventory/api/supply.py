@@ -135,7 +135,7 @@ async def post_scrappings(request: Request[Any, Any, Any], database: NamedDepend
 @get(
     "/v1/incoming/{document:str}",
     operation=Operation(name="incoming.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
-    summary="What a document announced",
+    summary="Incoming units of a document",
     tags=["inventory"],
 )
 async def get_incoming(
@@ -199,7 +199,7 @@ async def get_transfer(database: NamedDependency[Database], transfer_id: FromPat
     operation=Operation(
         name="transfers.ship", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
     ),
-    summary="Units of a transfer have left",
+    summary="Ship units of a transfer",
     tags=["inventory"],
     status_code=200,
     operation_class=described(ShipmentBody, TransferDone),
@@ -218,7 +218,7 @@ async def post_shipment(
     operation=Operation(
         name="transfers.receive", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
     ),
-    summary="Units of a transfer have arrived",
+    summary="Receive units of a transfer",
     tags=["inventory"],
     status_code=200,
     operation_class=described(ArrivalBody, TransferDone),
@@ -239,7 +239,7 @@ async def post_receipt(
     operation=Operation(
         name="transfers.cancel", permission=Permission.STOCK_WRITE, refusals=refusals(TransferRefused, STATUSES)
     ),
-    summary="Cancel what was not sent",
+    summary="Cancel units of a transfer that were not sent",
     tags=["inventory"],
     status_code=200,
     operation_class=described(None, TransferDone),
