@@ -39,6 +39,7 @@ ELSEWHERE = {
     "docs/returns.md": "aftercare/test_returns.py",
     "docs/sourcing.md": "network/test_exchange.py",
     "docs/benchmarks.md": "cli/test_bench.py",
+    "docs/howto/write-an-adapter.md": "connect/test_write_an_adapter.py",
     "README.md": "cli/test_demo.py",
 }
 """What the shell examples of other pages do is tested there; the names in them are compared here."""
@@ -108,7 +109,7 @@ async def events_are_followed(reader: Reader) -> None:
 
     reader.learned = {"AXHdKeAAAAAAAAAAAX_____AfrlK": "next"}
     await reader.follow(
-        "docs/howto/follow-events.md", before={"events?limit": recorded, "erp/events?wait_seconds": happened}
+        "docs/howto/follow-events.md", before={"events?kind=order_placed": recorded, "erp/events?wait_seconds": happened}
     )
     assert "order_placed" in str(await reader.type("ordino events follow --after beginning --once --json"))
     assert "erp" in await reader.type("ordino events subscriptions")
@@ -151,7 +152,7 @@ async def test_the_pages_about_dates_parcels_and_keys_can_be_typed_as_they_stand
 
 
 async def keys_are_made(reader: Reader) -> None:
-    reader.stand_ins |= {"2027-01-01": "2199-01-01"}
+    reader.stand_ins |= {"2027-01-01": "2099-01-01"}
 
     async def made() -> None:
         [shelf] = [key for key in await reader.type("ordino keys list --json") if key["name"] == "shelf"]
