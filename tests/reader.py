@@ -59,7 +59,7 @@ def commands(shell: str) -> list[str]:
     for line in shell.splitlines():
         begun += line + "\n"
         if begun.strip() and not line.endswith(("\\", "|")) and _is_whole(begun):
-            found.append(begun.rstrip("\n"))
+            found.append(begun.strip("\n"))
             begun = ""
     assert not begun.strip(), f"this example does not end: {begun}"
     return found
@@ -83,10 +83,11 @@ class Reader:
     def __init__(self, url: str, port: int, home: Path) -> None:
         self.stand_ins: dict[str, str] = {}
         self.learned: dict[str, str] = {}
-        self.typed: list[str] = []
+        self.shown: dict[str, str] = {}
         self.last = ""
         self.url, self._port, self._home = url, port, home
         assert shutil.which("curl"), "the examples call the server with curl: install it"
+        self.save(".curlrc", "silent\nshow-error\n")  # no bar: the reader's answers are not shown on a terminal
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._environment = {
             "PATH": path, "HOME": str(home), "COLUMNS": "250", "ORDINO_PORT": str(port), "ORDINO_DATABASE_URL": url
@@ -133,10 +134,10 @@ class Reader:
         for word, real in self.stand_ins.items():
             command = command.replace(word, real)
         command = SERVER.sub(rf"\1:{self._port}", command)
-        self.typed.append(command)
         status = await self._last_long(command) if LASTS.match(command) else self._run(command)
         assert status == 0, f"{where}: {command}\n{self.last}"
         assert "urn:ordino:problem" not in self.last, f"{where}: {command}\n{self.last}"
+        self.shown[command] = self.last
         answer = _read(self.last)
         for word, place in self.learned.items():
             if (real := _at(answer, place.split("."))) is not None:

@@ -8,7 +8,7 @@ import shlex
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,9 @@ from steps import application
 OPERATION = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) +(?:U|\$U|\$at)?(/v1)?(/[^\s`?|,)]+)")
 TYPED = (
     "docs/howto/first-order.md", "docs/payments.md", "docs/howto/follow-events.md", "docs/howto/jobs.md", "docs/howto/calls.md",
-    "docs/kpis.md", "docs/parcels.md", "docs/dates.md", "docs/access.md",
+    "docs/kpis.md", "docs/parcels.md", "docs/dates.md", "docs/access.md", "docs/inventory.md",
 )  # fmt: skip
 ELSEWHERE = {
-    "docs/inventory.md": "inventory/",
     "docs/returns.md": "aftercare/test_returns.py",
     "docs/sourcing.md": "network/test_exchange.py",
     "docs/benchmarks.md": "cli/test_bench.py",
@@ -82,7 +81,7 @@ async def first_order(reader: Reader, *, until: str = END) -> None:
 
 async def order(reader: Reader, external_id: str) -> str:
     """The order of the page, placed once more under another number: its id."""
-    [typed] = [command for command in reader.typed if command.startswith("post $at/orders -d")]
+    typed = next(command for command in reader.shown if command.startswith("post $at/orders -d"))
     placed = await reader.type(typed.replace('"1001"', f'"{external_id}"'))
     return str(placed["order_id"])
 
@@ -109,7 +108,8 @@ async def events_are_followed(reader: Reader) -> None:
 
     reader.learned = {"AXHdKeAAAAAAAAAAAX_____AfrlK": "next"}
     await reader.follow(
-        "docs/howto/follow-events.md", before={"events?kind=order_placed": recorded, "erp/events?wait_seconds": happened}
+        "docs/howto/follow-events.md",
+        before={"events?kind=order_placed": recorded, "erp/events?wait_seconds": happened},
     )
     assert "order_placed" in str(await reader.type("ordino events follow --after beginning --once --json"))
     assert "erp" in await reader.type("ordino events subscriptions")
@@ -118,7 +118,7 @@ async def events_are_followed(reader: Reader) -> None:
 async def jobs_are_started(reader: Reader) -> None:
     for external_id in ("1003", "1004"):
         reader.stand_ins["01990000-0000-7000-8000-000000000001"] = await order(reader, external_id)
-    [typed] = [command for command in reader.typed if '"1004"' in command]
+    [typed] = [command for command in reader.shown if '"1004"' in command]
     new = " ".join(typed.split("-d '")[1].rstrip("'").split()).replace('"1004"', '"1005"')
     reader.save("orders.ndjson", new + "\n")
     reader.learned = {"JOB_ID": "job_id"}
@@ -160,6 +160,43 @@ async def keys_are_made(reader: Reader) -> None:
         reader.stand_ins["01a223bc-af50-7000-8000-0a7da0f31a6f"] = shelf["key_id"]
 
     await reader.follow("docs/access.md", before={"ordino keys revoke": made})
+
+
+MUGS = """
+put $U/sellers -d '{"code": "acme", "name": "Acme", "currency": "EUR"}'
+put $U/channels -d '[{"code": "web", "name": "Web", "seller": "acme"}, {"code": "market", "name": "Market", "seller": "acme"}]'
+put $U/skus -d '[{"code": "mug", "name": "Mug", "weight_grams": 300, "category": "kitchen"},
+  {"code": "spoon", "name": "Spoon", "weight_grams": 50}, {"code": "set", "name": "Set", "weight_grams": 400}]'
+put $U/locations -d '[{"code": "berlin", "name": "Berlin", "type": "warehouse", "country": "DE", "postal_code": "10115",
+  "latitude": 52.5, "longitude": 13.4, "timezone": "Europe/Berlin"}, {"code": "munich", "name": "Munich", "type": "store",
+  "country": "DE", "postal_code": "80331", "latitude": 48.1, "longitude": 11.6, "timezone": "Europe/Berlin"}]'
+put $U/networks -d '{"code": "de", "name": "DE", "members": [{"location": "berlin"}, {"location": "munich", "buffer": 2}],
+  "channels": ["web", "market"]}'
+put $U/postal_codes -d '{"country": "DE", "postal_code": "20095", "latitude": 53.5, "longitude": 10.0}'
+put $U/carrier_services -d '{"code": "ground", "carrier": "Parcel", "name": "Ground", "currency": "EUR", "max_grams": 30000,
+  "zones": [{"zone": "all", "up_to_km": 5000, "transit_days": 3, "rates": [{"up_to_grams": 30000, "cost_minor": 900}]}]}'
+"""
+"""What the page says that is there already."""
+ORDER = """{"channel": "web", "external_id": "1", "currency": "EUR", "total_minor": 3000,
+  "lines": [{"sku": "mug", "quantity": 3, "unit_price_minor": 1000}],
+  "ship_to": {"name": "Ada", "line1": "Street 1", "city": "Hamburg", "postal_code": "20095", "country": "DE"}, """
+
+
+async def test_the_page_about_inventory_can_be_typed_as_it_stands(reader: Reader) -> None:
+    await reader.type("U=http://127.0.0.1:8000/v1")
+    for command in commands(blocks(ROOT / "docs/howto/first-order.md")[0].text)[:2] + commands(MUGS):
+        await reader.type(command)
+    soon = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0)
+    reader.stand_ins = {"2026-12-10T08:00:00Z": f"{soon:%Y-%m-%dT%H:%M:%SZ}", "{..., ": ORDER}
+    reader.learned = {"HOLD_ID": "hold_id", "SHEET_ID": "sheet_id", "TRANSFER_ID": "transfer_id"}
+
+    async def arrived() -> None:
+        await reader.type("""post $U/receipts -d '{"sku":"mug","location":"berlin","quantity":40}'""")
+
+    await reader.follow("docs/inventory.md", before={"$U/transfers -d": arrived})
+    [available] = [shown for command, shown in reader.shown.items() if "stock available mug" in command]
+    assert re.search(r"berlin.*\b40\b.*\b24\b", available)
+    assert re.search(r"munich.*\b10\b.*\b9\b", available)
 
 
 def test_the_shell_examples_of_all_pages_are_typed_here_or_tested_elsewhere() -> None:
