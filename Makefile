@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Prepare .venv with everything that the lock file names.
+setup: $(READY) ## Prepare .venv with everything that the lock file names; adapters that you installed stay.
 
 demo: $(READY) ## Replay a real month of orders, then serve it (ORDERS=2000: a slice; EXIT=1: end after it).
 	$(BIN)/ordino demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(EXIT),--exit)
@@ -42,8 +42,8 @@ ifeq ($(UV_ON_PATH),)
 		{ echo "Ordino needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv sync --quiet --frozen --all-extras --python $(BIN)/python
+	$(BIN)/uv sync --quiet --frozen --inexact --all-extras --python $(BIN)/python
 else
-	uv sync --quiet --frozen --all-extras
+	uv sync --quiet --frozen --inexact --all-extras
 endif
 	@touch $@

@@ -75,7 +75,7 @@ class Messages(Struct, frozen=True):
     operation=Operation(
         name="orders.messages", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
     ),
-    summary="What the customer was told",
+    summary="Messages to the customer",
     tags=["aftercare"],
 )
 async def get_messages(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Messages:
@@ -146,7 +146,7 @@ async def post_returns(request: Request[Any, Any, Any], database: NamedDependenc
         items=True,
         refusals=refusals(ReturnRefused, REFUSED),
     ),
-    summary="Units of a return came back",
+    summary="Receive units of a return",
     tags=["aftercare"],
     status_code=201,
     operation_class=described(ReturnArrival, Received),
@@ -174,7 +174,7 @@ async def post_receipt(
         items=True,
         refusals=refusals(ReturnRefused, REFUSED),
     ),
-    summary="Units of many returns came back",
+    summary="Receive units of many returns",
     tags=["aftercare"],
     status_code=201,
     operation_class=described(RECEIPTS, Received | ReturnRefused),
@@ -239,7 +239,7 @@ async def post_return_cancellations(
     operation=Operation(
         name="surveys.get", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
     ),
-    summary="What the customer was asked",
+    summary="The survey of an order",
     tags=["aftercare"],
 )
 async def get_survey(database: NamedDependency[Database], order_id: FromPath[UUID]) -> SurveyView:
@@ -278,7 +278,7 @@ async def post_answer(
         items=True,
         refusals=refusals(SurveyRefused, REFUSED),
     ),
-    summary="Answers of many orders",
+    summary="Survey answers of many orders",
     tags=["aftercare"],
     status_code=201,
     operation_class=described(ANSWERS, Answered | SurveyRefused),

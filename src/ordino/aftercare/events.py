@@ -31,7 +31,7 @@ class AuthorizedUnits(Struct, frozen=True, kw_only=True):
 
     line_no: LineNo
     component: Component = UNSET
-    quantity: Annotated[int, Meta(description="So many units.")]
+    quantity: Annotated[int, Meta(description="How many units.")]
     reason: Annotated[str, Meta(description="Why they come back, as a code.")]
     location: Annotated[
         str | UnsetType, Meta(description="The code of the location to which they go. Absent in older events.")
@@ -39,7 +39,7 @@ class AuthorizedUnits(Struct, frozen=True, kw_only=True):
 
 
 class ReturnAuthorized(Payload, kind="return_authorized"):
-    """Units may come back."""
+    """A return was authorized: the units may come back."""
 
     return_id: ReturnId
     location: Annotated[
@@ -53,7 +53,7 @@ class CancelledUnits(Struct, frozen=True, kw_only=True):
 
     line_no: LineNo
     component: Component = UNSET
-    quantity: Annotated[int, Meta(description="So many units.")]
+    quantity: Annotated[int, Meta(description="How many units.")]
 
 
 class ReturnCancelled(Payload, kind="return_cancelled"):
@@ -68,8 +68,8 @@ class ReturnedUnits(Struct, frozen=True, kw_only=True):
     """What became of units that came back."""
 
     line_no: LineNo
-    restocked: Annotated[int, Meta(description="So many units are on the shelf again.")]
-    scrapped: Annotated[int, Meta(description="So many units are scrapped.")]
+    restocked: Annotated[int, Meta(description="How many units are on the shelf again.")]
+    scrapped: Annotated[int, Meta(description="How many units are scrapped.")]
     serials: Annotated[
         list[str] | UnsetType | None,
         Meta(description="Serial numbers of the restocked units; null if the SKU has none. Absent in older events."),
@@ -85,7 +85,7 @@ class ReturnedUnits(Struct, frozen=True, kw_only=True):
 
 
 class ReturnReceived(Payload, kind="return_received"):
-    """Units came back."""
+    """Units of a return were received."""
 
     return_id: ReturnId
     lines: Annotated[list[ReturnedUnits], Meta(description="The units, by line of the order.")]
@@ -99,9 +99,9 @@ class UnitsBack(Struct, frozen=True):
     """What became of units in a parcel that came back to the sender."""
 
     line_no: LineNo
-    restocked: Annotated[int, Meta(description="So many units are on the shelf again.")]
-    scrapped: Annotated[int, Meta(description="So many units are scrapped.")]
-    lost: Annotated[int, Meta(description="So many units were not in the parcel.")]
+    restocked: Annotated[int, Meta(description="How many units are on the shelf again.")]
+    scrapped: Annotated[int, Meta(description="How many units are scrapped.")]
+    lost: Annotated[int, Meta(description="How many units were not in the parcel.")]
     next: Annotated[str, Meta(description="What follows: `refund`, `send_again` or `nothing`.")]
 
 
@@ -129,7 +129,7 @@ class UnitsSentAgain(_OfShipment, kind="units_sent_again"):
 
 
 class SurveyAsked(Payload, kind="survey_asked"):
-    """The customer was asked how it went."""
+    """The customer was sent a survey about the order."""
 
 
 class Ratings(Struct, frozen=True, kw_only=True):
@@ -147,7 +147,7 @@ class Ratings(Struct, frozen=True, kw_only=True):
 
 
 class SurveyAnswered(Payload, kind="survey_answered"):
-    """The customer answered."""
+    """The customer has answered the survey."""
 
     answers: Annotated[Ratings, Meta(description="The ratings.")]
 

@@ -74,7 +74,7 @@ async def post_refund(
         items=True,
         refusals=refusals(RefundRefused, REFUSED),
     ),
-    summary="Refund many",
+    summary="Refund many orders",
     tags=["aftercare"],
     status_code=201,
     operation_class=described(REFUNDS, RefundRequested | RefundRefused),

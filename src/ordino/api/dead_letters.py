@@ -87,7 +87,7 @@ async def replay(tx: Tx, id: UUID, *, at: datetime) -> Replayed:
 @get(
     "/v1/dead_letters",
     operation=Operation(name="dead_letters.list", permission=Permission.ENGINE_READ, personal=True),
-    summary="What failed too often",
+    summary="Dead letters: what failed too often",
     tags=["reactions"],
 )
 async def list_dead_letters(
@@ -100,7 +100,7 @@ async def list_dead_letters(
 @post(
     "/v1/dead_letters/{letter_id:uuid}/replay",
     operation=Operation(name="dead_letters.replay", permission=Permission.ENGINE_MANAGE, refusals=NOT_FOUND),
-    summary="Try again",
+    summary="Retry a dead letter",
     tags=["reactions"],
     status_code=200,
     operation_class=described(None, Replayed),

@@ -138,7 +138,7 @@ async def _waited(
     operation=Operation(
         name="events.list", permission=Permission.EVENTS_READ, personal=True, refusals={"bad_cursor": 400}
     ),
-    summary="Follow everything that happens",
+    summary="Read the event log",
     tags=["events"],
 )
 async def list_events(
@@ -167,7 +167,7 @@ async def list_events(
 @get(
     "/v1/subscriptions",
     operation=Operation(name="subscriptions.list", permission=Permission.EVENTS_READ),
-    summary="Who follows the events",
+    summary="List subscriptions",
     tags=["events"],
 )
 async def list_subscriptions(database: NamedDependency[Database]) -> Subscriptions:
@@ -180,7 +180,7 @@ async def list_subscriptions(database: NamedDependency[Database]) -> Subscriptio
     operation=Operation(
         name="subscriptions.make", permission=Permission.EVENTS_FOLLOW, refusals={"invalid": 400, "conflict": 409}
     ),
-    summary="Follow the events under a name",
+    summary="Make a subscription",
     tags=["events"],
     status_code=201,
     operation_class=described(NewSubscription, SubscriptionView),
@@ -203,7 +203,7 @@ async def post_subscription(request: Request[Any, Any, Any], database: NamedDepe
     operation=Operation(
         name="subscriptions.read", permission=Permission.EVENTS_READ, personal=True, refusals=NOT_FOUND
     ),
-    summary="Read what comes next",
+    summary="Read the next events of a subscription",
     tags=["events"],
 )
 async def list_next_events(
@@ -229,7 +229,7 @@ async def list_next_events(
         permission=Permission.EVENTS_FOLLOW,
         refusals={**NOT_FOUND, "bad_cursor": 400, "conflict": 409},
     ),
-    summary="Say how far you have come",
+    summary="Acknowledge events",
     tags=["events"],
     status_code=200,
     operation_class=described(Acknowledgment, SubscriptionView),
@@ -253,7 +253,7 @@ async def post_acknowledgment(
     operation=Operation(
         name="subscriptions.drop", permission=Permission.EVENTS_FOLLOW, refusals={**NOT_FOUND, "conflict": 409}
     ),
-    summary="Follow no longer",
+    summary="Delete a subscription",
     tags=["events"],
     status_code=200,
     operation_class=described(None, Dropped),
@@ -268,7 +268,7 @@ async def delete_subscription(
 @get(
     "/v1/event_kinds",
     operation=Operation(name="events.kinds", permission=Permission.EVENTS_READ),
-    summary="What kinds of events there are",
+    summary="List the kinds of events",
     tags=["events"],
 )
 async def list_event_kinds() -> EventKinds:

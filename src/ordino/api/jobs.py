@@ -175,7 +175,7 @@ async def get_job(database: NamedDependency[Database], job_id: FromPath[UUID]) -
     operation=Operation(
         name="jobs.rows", permission=Permission.JOBS_READ, personal=True, refusals={**NOT_FOUND, "forbidden": 403}
     ),
-    summary="What became of a job's rows",
+    summary="A job's rows and their outcomes",
     tags=["jobs"],
 )
 async def get_job_rows(
@@ -211,7 +211,7 @@ class _DocumentOrLines(Documented):
         personal=True,
         refusals={**NOT_FOUND, "forbidden": 403, "conflict": 409},
     ),
-    summary="What a job came to",
+    summary="The result of a job",
     tags=["jobs"],
     operation_class=_DocumentOrLines,
 )
@@ -256,7 +256,7 @@ async def post_job_cancellation(
     operation=Operation(
         name="delayed_commands.start", permission=Permission.JOBS_RUN, refusals={"invalid": 400, "forbidden": 403}
     ),
-    summary="Do something soon, unless it is revoked",
+    summary="Start a delayed command",
     tags=["jobs"],
     status_code=202,
     operation_class=described(_DELAYED, JobView),
@@ -280,7 +280,7 @@ async def post_delayed_command(request: Request[Any, Any, Any], database: NamedD
     operation=Operation(
         name="delayed_commands.revoke", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}
     ),
-    summary="Take a command back",
+    summary="Revoke a delayed command",
     tags=["jobs"],
     status_code=200,
     operation_class=described(None, JobView),
@@ -297,7 +297,7 @@ async def post_revocation(
     operation=Operation(
         name="delayed_commands.drop", permission=Permission.JOBS_RUN, refusals={**NOT_FOUND, "conflict": 409}
     ),
-    summary="Take a command back",
+    summary="Revoke a delayed command",
     tags=["jobs"],
     status_code=200,
     operation_class=described(None, JobView),

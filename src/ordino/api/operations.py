@@ -43,7 +43,7 @@ def permissions() -> list[PermissionView]:
 @get(
     "/v1/operations",
     operation=Operation(name="operations.list", permission=None, by=NOBODY),
-    summary="What the API can do, and what it takes",
+    summary="List the operations of the API",
     tags=["keys"],
 )
 async def get_operations(request: Request[Any, Any, Any]) -> Operations:

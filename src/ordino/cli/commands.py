@@ -34,7 +34,7 @@ from ordino.core.ready import tell_ready
 from ordino.core.settings import Settings
 
 app = App(name="ordino", help="An open, distributed order management system.", result_action="return_value")
-letters_app = App(name="dead-letters", help="Reactions that failed too often.")
+letters_app = App(name="dead-letters", help="Reactions and calls that failed too often, and wait for a person.")
 flows_app = App(name="flows", help="The documents that say what follows what.")
 app.command(keys_app)
 app.command(letters_app)
@@ -263,7 +263,7 @@ def show_adapters(*, json: Json = False) -> None:
 
 @letters_app.command(name="list")
 def list_letters(*, limit: Limit = 100, json: Json = False) -> None:
-    """What failed too often, oldest first."""
+    """What failed too often and waits for a person, oldest first."""
     from ordino.api.dead_letters import dead_letters
 
     found = on_database(lambda database: database.read(lambda tx: dead_letters(tx, limit)))
@@ -288,7 +288,7 @@ def list_letters(*, limit: Limit = 100, json: Json = False) -> None:
 
 @letters_app.command(name="replay")
 def replay_letter(letter_id: UUID, *, key: Key = None) -> None:
-    """Try one again."""
+    """Retry a dead letter now."""
     from ordino.api.dead_letters import Replayed, replay
 
     change("dead-letters replay", [letter_id], lambda tx, at: replay(tx, letter_id, at=at), Replayed, key=key)

@@ -22,15 +22,13 @@ from ordino.core.errors import Invalid, Unavailable
 if TYPE_CHECKING:
     from ordino.core.log import Cursor
 
-events_app = App(name="events", help="Everything that happens, in order, and who follows it.")
+events_app = App(name="events", help="Everything that happens, in order, and the subscriptions that follow it.")
 AT_ONCE = 1000
 MOST = 10_000
 LOOK_SECONDS = 0.5
 AWAY_SECONDS = 1.0
 
-Kinds = Annotated[
-    list[str] | None, Parameter(name="--kind", help="Only this kind; say it again for more.", negative="")
-]
+Kinds = Annotated[list[str] | None, Parameter(name="--kind", help="Only this kind; repeat it for more.", negative="")]
 
 
 @events_app.command
@@ -41,7 +39,7 @@ def follow(
     once: Annotated[bool, Parameter(help="End after the last event instead of waiting.", negative="")] = False,
     json: Annotated[bool, Parameter(help="One JSON document a line.", negative="")] = False,
 ) -> None:
-    """Print events as they are recorded, until it is stopped. The cursor to go on with is said at the end."""
+    """Print events as they are recorded, until you stop it. At the end it prints the cursor with which to continue."""
     from ordino.core.log import head, known_kinds, read_cursor
 
     async def run(database: Database) -> None:
@@ -117,7 +115,7 @@ def list_kinds(*, json: Json = False) -> None:
 
 @events_app.command(name="subscriptions")
 def list_subscriptions(*, json: Json = False) -> None:
-    """Who follows the events, and how far each has come."""
+    """List the subscriptions, and how far behind each is."""
     from ordino.core.subscriptions import subscriptions
 
     found = on_database(lambda database: database.read(subscriptions))
@@ -143,7 +141,7 @@ def subscribe(
     ] = "beginning",
     key: Key = None,
 ) -> None:
-    """Follow the events under a name, under which Ordino remembers how far the reader has come."""
+    """Make a subscription: under its name, Ordino remembers how far your program has read the events."""
     from ordino.core.reactions import registry
     from ordino.core.subscriptions import NewSubscription, SubscriptionView
     from ordino.core.subscriptions import subscribe as follow_as
@@ -161,7 +159,7 @@ def subscribe(
 
 @events_app.command(name="read")
 def read_events(name: str, *, most: int = 100, json: Json = False) -> None:
-    """What a subscription has to read next. Reading moves nothing; `ordino events acknowledge` does."""
+    """Print the next events of a subscription. It stays where it is until `ordino events acknowledge`."""
     from ordino.api.events import EventPage, shown
     from ordino.core.log import head
     from ordino.core.subscriptions import read_next
@@ -187,7 +185,7 @@ def read_events(name: str, *, most: int = 100, json: Json = False) -> None:
 
 @events_app.command
 def acknowledge(name: str, cursor: str, *, key: Key = None) -> None:
-    """Everything up to the cursor is done: that of an event, or the `next` of a page."""
+    """Say that all events up to a cursor are done: the cursor of an event, or the `next` of a page."""
     from ordino.core.subscriptions import Acknowledgment, SubscriptionView
     from ordino.core.subscriptions import acknowledge as done
 
@@ -202,7 +200,7 @@ def acknowledge(name: str, cursor: str, *, key: Key = None) -> None:
 
 @events_app.command
 def unsubscribe(name: str, *, key: Key = None) -> None:
-    """Follow no longer under a name. The events stay."""
+    """Delete a subscription. The events stay."""
     from ordino.core.subscriptions import Dropped
     from ordino.core.subscriptions import unsubscribe as drop
 

@@ -222,7 +222,7 @@ def list_jobs(
 
 @jobs_app.command(name="show")
 def show_job(job_id: UUID, *, json: Json = False) -> None:
-    """How far a job has come."""
+    """How far a job is."""
     from ordino.core.jobs import job
 
     found = on_database(lambda database: database.read(lambda tx: job(tx, job_id)))
@@ -238,7 +238,7 @@ def rows(
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
-    """What became of a job's rows."""
+    """A job's rows and their outcomes."""
     from ordino.core.jobs import rows_of_job
 
     found = on_database(
@@ -260,7 +260,7 @@ def job_result(
     *,
     to: Annotated[Path | None, Parameter(help="Write it to this file; by default it is printed.")] = None,
 ) -> None:
-    """What a job came to: a document, a file, or what became of each row."""
+    """The result of a job: a document, a file, or the outcome of each row."""
     from ordino.api.jobs import result_of
 
     async def run(database: Database) -> None:
@@ -299,7 +299,7 @@ def cancel(job_id: UUID, *, key: Key = None, json: Json = False) -> None:
 
 @jobs_app.command
 def revoke(job_id: UUID, *, key: Key = None, json: Json = False) -> None:
-    """Take a delayed command back, if it has not begun."""
+    """Revoke a delayed command that has not begun."""
     from ordino.core.jobs import revoke as revoke_job
 
     found = change("jobs revoke", [job_id], lambda tx, _: revoke_job(tx, job_id), JobView, key=key)
@@ -314,7 +314,7 @@ def _tell(found: JobView, *, json: bool) -> None:
 
 
 def show_schedule(*, json: Json = False) -> None:
-    """What workers do again and again: how often, when last and next, and how it went."""
+    """The recurring work of workers: how often, when last and next, and its last error."""
     from ordino.core.reactions import registry
     from ordino.core.schedule import schedule
 

@@ -449,7 +449,7 @@ def resolve(
     key: Key = None,
     json: Json = False,
 ) -> None:
-    """See to an exception: source again (or reject the work), cancel the units, or close it."""
+    """Resolve an exception: source again (or reject the work), cancel the units, or close it."""
     from ordino.orders.exceptions import Resolve, Resolved
     from ordino.orders.exceptions import resolve as resolved
 

@@ -79,7 +79,7 @@ class Units(Struct, frozen=True):
     """Units of one line."""
 
     line_no: Annotated[int, Meta(description="The line's number, from 1.")]
-    quantity: Annotated[int, Meta(description="So many units.")]
+    quantity: Annotated[int, Meta(description="How many units.")]
 
 
 class Declared(Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class ShortfallFound(Payload, kind="shortfall_found"):
 
     sku_id: SkuId
     location_id: LocationId
-    quantity: Annotated[int, Meta(description="So many units are missing, or so many more than before.")]
+    quantity: Annotated[int, Meta(description="How many units are missing, or how many more than before.")]
     document: Annotated[str | None, Meta(description="The count that found it; null if it has no document.")]
 
 
@@ -51,14 +51,14 @@ class Variance(Struct, frozen=True):
 
     sku_id: SkuId
     location_id: LocationId
-    quantity: Annotated[int, Meta(description="So many units are missing.")]
+    quantity: Annotated[int, Meta(description="How many units are missing.")]
 
 
 class VarianceFound(Payload, kind="variance_found"):
     """A count found less than there should be."""
 
-    positions: Annotated[int, Meta(description="At so many positions something is missing.")]
-    quantity: Annotated[int, Meta(description="So many units are missing in all.")]
+    positions: Annotated[int, Meta(description="At how many positions units are missing.")]
+    quantity: Annotated[int, Meta(description="How many units are missing in all.")]
     largest: Annotated[list[Variance], Meta(description="Where most is missing, the most first; a few positions only.")]
 
 
@@ -68,7 +68,7 @@ class LotExpiredReserved(Payload, kind="lot_expired_reserved"):
     sku_id: SkuId
     location_id: LocationId
     lot: Annotated[str, Meta(description="The lot's code.")]
-    quantity: Annotated[int, Meta(description="So many of its units are held.")]
+    quantity: Annotated[int, Meta(description="How many of its units are held.")]
 
 
 # -- carts -----------------------------------------------------------------------------------------------------------------
@@ -103,19 +103,19 @@ class _Available(Payload):
     sku: Annotated[str, Meta(description="The SKU's code.")]
     sku_ids: Annotated[list[int], Meta(description="The SKU's id, as a list of one.")]
     network: Annotated[str, Meta(description="The network's code.")]
-    available: Annotated[int, Meta(description="So many units may be promised now.")]
+    available: Annotated[int, Meta(description="How many units may be promised now.")]
 
 
 class StockLow(_Available, kind="stock_low"):
-    """What a network has of a SKU has come down to its low-stock level."""
+    """What is available of a SKU in a network has fallen to its low-stock level."""
 
 
 class StockOut(_Available, kind="stock_out"):
-    """A network has nothing left of a SKU."""
+    """Nothing of a SKU is available in a network any more."""
 
 
 class StockBack(_Available, kind="stock_back"):
-    """A network has something of a SKU again."""
+    """A SKU is available in a network again."""
 
 
 # -- transfers -------------------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class TransferUnits(Struct, frozen=True):
     """Units of one SKU that are to be moved."""
 
     sku: Annotated[str, Meta(description="The SKU's code.")]
-    quantity: Annotated[int, Meta(description="So many units.")]
+    quantity: Annotated[int, Meta(description="How many units.")]
 
 
 class TransferRequested(Payload, kind="transfer_requested"):
@@ -147,11 +147,11 @@ class TransferSent(_TransferLines, kind="transfer_sent"):
 
 
 class TransferReceived(_TransferLines, kind="transfer_received"):
-    """Units have come from another location, and what differs is told."""
+    """Units of a transfer have arrived; what differs from what was sent is listed."""
 
 
 class TransferCancelled(_TransferLines, kind="transfer_cancelled"):
-    """Units stay where they are."""
+    """A transfer, or the rest of it, was cancelled: its units stay where they are."""
 
 
 declare(__name__)

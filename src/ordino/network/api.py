@@ -79,7 +79,7 @@ async def get_postal_code(database: NamedDependency[Database], country: PathCode
 @delete(
     "/v1/closures/{code:str}",
     operation=Operation(name="closures.delete", permission=Permission.NETWORK_WRITE, refusals=NOT_FOUND),
-    summary="Take a closure back",
+    summary="End a closure",
     tags=["network"],
     status_code=200,
     operation_class=described(None, Reopened),
@@ -122,7 +122,7 @@ class CapacityDayPage(Struct, frozen=True):
 @get(
     "/v1/capacity_days",
     operation=Operation(name="capacity_days.list", permission=Permission.NETWORK_READ),
-    summary="List days of another capacity",
+    summary="List days with a capacity of their own",
     tags=["network"],
 )
 async def list_capacity_days(
@@ -136,7 +136,7 @@ async def list_capacity_days(
 @delete(
     "/v1/capacity_days/{location:str}/{ship_on:date}",
     operation=Operation(name="capacity_days.delete", permission=Permission.NETWORK_WRITE, refusals=NOT_FOUND),
-    summary="A day is like any other again",
+    summary="Delete a day's own capacity",
     tags=["network"],
     status_code=200,
     operation_class=described(None, Dropped),
@@ -151,7 +151,7 @@ async def delete_capacity_day(
 @delete(
     "/v1/carrier_pickups/{code:str}",
     operation=Operation(name="carrier_pickups.delete", permission=Permission.NETWORK_WRITE, refusals=NOT_FOUND),
-    summary="The carrier no longer comes then",
+    summary="Delete a carrier pickup",
     tags=["network"],
     status_code=200,
     operation_class=described(None, Dropped),

@@ -184,7 +184,7 @@ async def get_order(database: NamedDependency[Database], order_id: FromPath[UUID
 @get(
     "/v1/orders/{order_id:uuid}/timeline",
     operation=Operation(name="orders.timeline", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
-    summary="What happened to an order",
+    summary="The timeline of an order",
     tags=["orders"],
 )
 async def get_timeline(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Timeline:
@@ -195,7 +195,7 @@ async def get_timeline(database: NamedDependency[Database], order_id: FromPath[U
 @get(
     "/v1/orders/{order_id:uuid}/sourcing",
     operation=Operation(name="orders.decisions", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
-    summary="Why from there",
+    summary="Why units come from where they come from",
     tags=["orders"],
 )
 async def get_sourcing(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Decisions:
@@ -206,7 +206,7 @@ async def get_sourcing(database: NamedDependency[Database], order_id: FromPath[U
 @get(
     "/v1/orders/{order_id:uuid}/sourcing/why_not/{location:str}",
     operation=Operation(name="orders.why_not", permission=Permission.ORDERS_READ, by=BY_ORDER, refusals=NOT_FOUND),
-    summary="Why not from there",
+    summary="Why units do not come from other locations",
     tags=["orders"],
 )
 async def get_why_not(database: NamedDependency[Database], order_id: FromPath[UUID], location: PathCode) -> WhyNot:
@@ -242,7 +242,7 @@ async def post_cancellation(
         items=True,
         refusals=refusals(CancelRefused, REFUSED),
     ),
-    summary="Cancel many",
+    summary="Cancel many orders",
     tags=["orders"],
     status_code=200,
     operation_class=described(CANCELLATIONS, Cancelled | CancelRefused),
@@ -255,7 +255,7 @@ async def post_cancellations(request: Request[Any, Any, Any], database: NamedDep
 @get(
     "/v1/shortfalls",
     operation=Operation(name="shortfalls.list", permission=Permission.STOCK_READ, by=BY_SHORTFALL, filters=LOCATIONS),
-    summary="Units that were promised and are not there",
+    summary="Shortfalls: units that were promised and are missing",
     tags=["inventory"],
 )
 async def get_shortfalls(
@@ -278,7 +278,7 @@ async def get_shortfalls(
         by=BY_SHORTFALL,
         refusals={"not_found": 404, "conflict": 409},
     ),
-    summary="The missing units were found",
+    summary="Close a shortfall",
     tags=["inventory"],
     status_code=200,
     operation_class=described(Closure, Closed),
@@ -315,7 +315,7 @@ async def delete_shortfall_note(
     operation=Operation(
         name="availability.future", permission=Permission.STOCK_READ, by=BY_CHANNEL, refusals=NOT_FOUND
     ),
-    summary="What may be promised by when",
+    summary="Future availability of a SKU",
     tags=["inventory"],
 )
 async def get_future(

@@ -16,7 +16,7 @@ from ordino.core.times import Instant
 Lines = Annotated[list[Units], Meta(description="The units, by line of the order.")]
 LineNo = Annotated[int, Meta(description="The line's number, from 1.")]
 Reason = Annotated[str, Meta(description="Why, as a code.")]
-ExceptionId = Annotated[UUID, Meta(description="The exception that a person is to see to.")]
+ExceptionId = Annotated[UUID, Meta(description="The exception that a person has to resolve.")]
 Reference = Annotated[str | None, Meta(description="The provider's reference; null if it gave none.")]
 Why = Annotated[str, Meta(description="Why, in a sentence.")]
 
@@ -43,7 +43,7 @@ class DroppedUnits(Struct, frozen=True):
 
     line_no: LineNo
     sku: Annotated[str, Meta(description="The SKU's code.")]
-    quantity: Annotated[int, Meta(description="So many units were ordered.")]
+    quantity: Annotated[int, Meta(description="How many units were ordered.")]
     reason: Annotated[str, Meta(description="`out_of_stock` or `cannot_ship`.")]
     amount_minor: Annotated[int, Meta(description="What the line was worth, in minor units.")]
     detail: Annotated[
@@ -156,7 +156,7 @@ class NotServable(Payload, kind="not_servable"):
 
 
 class ExceptionResolved(Payload, kind="exception_resolved"):
-    """A person has seen to an exception."""
+    """A person has resolved an exception."""
 
     exception_id: Annotated[UUID, Meta(description="The exception.")]
     line_no: Annotated[int | None, Meta(description="The line that it was about; null if it was about no single line.")]
@@ -165,7 +165,7 @@ class ExceptionResolved(Payload, kind="exception_resolved"):
 
 
 class ExceptionCleared(Payload, kind="exception_cleared"):
-    """What an exception was about is over, without anybody's doing."""
+    """An exception was closed by itself: its cause is gone."""
 
     exception_id: Annotated[UUID, Meta(description="The exception.")]
     line_no: Annotated[int | None, Meta(description="The line that it was about; null if it was about no single line.")]
@@ -181,14 +181,14 @@ class ExceptionCleared(Payload, kind="exception_cleared"):
 class NotesErased(Payload, kind="notes_erased"):
     """What people had written about the order was erased."""
 
-    notes: Annotated[int, Meta(description="So many notes.")]
+    notes: Annotated[int, Meta(description="How many notes.")]
 
 
 # -- cancellation ----------------------------------------------------------------------------------------------------------
 
 
 class UnitsCancelled(Payload, kind="units_cancelled"):
-    """Units are no longer owed to the customer."""
+    """Units were cancelled: they are no longer owed to the customer."""
 
     lines: Lines
     reason: Reason
@@ -200,7 +200,7 @@ class UnitsCancelled(Payload, kind="units_cancelled"):
 
 
 class CancellationWanted(Payload, kind="cancellation_wanted"):
-    """Units that the warehouse has are to be stopped."""
+    """A cancellation was requested for units that the warehouse is working on."""
 
     lines: Lines
     reason: Reason
@@ -228,7 +228,7 @@ class PaymentAuthorized(Payload, kind="payment_authorized"):
 
 
 class PaymentDeclined(Payload, kind="payment_declined"):
-    """The provider said no, to all of the amount or to the rest of it."""
+    """The provider declined all of the amount, or the rest of it."""
 
     amount_minor: Annotated[int, Meta(description="What it did not move, in minor units.")]
     reason: Annotated[str, Meta(description="Why, as the provider's code.")]
@@ -241,7 +241,7 @@ class PaymentDeclined(Payload, kind="payment_declined"):
 class AuthorizationExceeded(Payload, kind="authorization_exceeded"):
     """An authorization that was made elsewhere is for more than the order was accepted for."""
 
-    amount_minor: Annotated[int, Meta(description="What is too much and is let go, in minor units.")]
+    amount_minor: Annotated[int, Meta(description="What exceeds the order's total and is voided, in minor units.")]
 
 
 class _Moved(Payload):
@@ -252,11 +252,11 @@ class _Moved(Payload):
 
 
 class PaymentCaptured(_Moved, kind="payment_captured"):
-    """The money of a shipment was taken."""
+    """The money of a shipment was captured."""
 
 
 class PaymentVoided(_Moved, kind="payment_voided"):
-    """Money that is no longer owed was let go."""
+    """Money that is no longer owed was voided."""
 
 
 class PaymentRefunded(_Moved, kind="payment_refunded"):

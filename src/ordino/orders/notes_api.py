@@ -31,7 +31,7 @@ class Notes(Struct, frozen=True):
     operation=Operation(
         name="orders.notes", permission=Permission.ORDERS_READ, by=BY_ORDER, personal=True, refusals=NOT_FOUND
     ),
-    summary="What was written about an order",
+    summary="Notes about an order",
     tags=["orders"],
 )
 async def get_notes(database: NamedDependency[Database], order_id: FromPath[UUID]) -> Notes:
@@ -42,7 +42,7 @@ async def get_notes(database: NamedDependency[Database], order_id: FromPath[UUID
 @delete(
     "/v1/orders/{order_id:uuid}/notes",
     operation=Operation(name="orders.erase_notes", permission=Permission.ORDERS_WRITE, by=BY_ORDER, refusals=NOT_FOUND),
-    summary="Erase what was written about an order",
+    summary="Erase the notes about an order",
     tags=["orders"],
     status_code=200,
 )

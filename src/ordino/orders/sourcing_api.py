@@ -56,7 +56,7 @@ Promiser = Batcher[PromiseRequest, Promise | PromiseRefused]
         asks=True,
         refusals={"not_found": 404, "unknown_sku": 422, "unknown_service_level": 422, "unknown_hold": 422},
     ),
-    summary="Where would it come from?",
+    summary="Preview where an order would come from",
     tags=["sourcing"],
     status_code=200,
     operation_class=described(PreviewRequest, Preview),
@@ -116,7 +116,7 @@ RESOLVES = msgspec.json.Decoder(Resolve)
 @get(
     "/v1/exceptions",
     operation=Operation(name="exceptions.list", permission=Permission.ORDERS_READ, by=BY_ORDER, filters=SELLERS),
-    summary="What needs a person",
+    summary="Exceptions: what needs a person",
     tags=["orders"],
 )
 async def get_exceptions(
@@ -138,7 +138,7 @@ async def get_exceptions(
         by=BY_EXCEPTION,
         refusals={"not_found": 404, "resolved": 409, "of_a_parcel": 409},
     ),
-    summary="See to an exception",
+    summary="Resolve an exception",
     tags=["orders"],
     status_code=200,
     operation_class=described(Resolve, Resolved),
@@ -162,7 +162,7 @@ class CapacityDays(Struct, frozen=True):
 @get(
     "/v1/capacity",
     operation=Operation(name="capacity.list", permission=Permission.NETWORK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
-    summary="What locations have taken on, day by day",
+    summary="Used capacity of locations, day by day",
     tags=["network"],
 )
 async def get_capacity(
@@ -185,7 +185,7 @@ class Reevaluations(Struct, frozen=True):
 @post(
     "/v1/sourcing/reevaluations",
     operation=Operation(name="sourcing.reevaluate", permission=Permission.SOURCING_RUN),
-    summary="Decide tentative orders anew",
+    summary="Reevaluate orders that are not released",
     tags=["sourcing"],
     status_code=201,
     operation_class=described(None, Reevaluated),
@@ -205,7 +205,7 @@ async def post_reevaluation(request: Request[Any, Any, Any], database: NamedDepe
 @get(
     "/v1/sourcing/reevaluations",
     operation=Operation(name="sourcing.reevaluations", permission=Permission.POLICIES_READ),
-    summary="What deciding anew has saved",
+    summary="What reevaluation has saved",
     tags=["sourcing"],
 )
 async def get_reevaluations(
@@ -250,7 +250,7 @@ async def post_replay(request: Request[Any, Any, Any], database: NamedDependency
 @get(
     "/v1/sourcing/profiles/{version:int}/report",
     operation=Operation(name="profiles.report", permission=Permission.POLICIES_READ, refusals=NOT_FOUND),
-    summary="A trial beside the live profiles",
+    summary="The report of a trial beside the live profiles",
     tags=["sourcing"],
 )
 async def get_shadow_report(database: NamedDependency[Database], version: FromPath[int]) -> Report:
@@ -272,7 +272,7 @@ FORESEES = msgspec.json.Decoder(ForeseeRequest)
 @post(
     "/v1/sourcing/outlook",
     operation=Operation(name="outlook.compute", permission=Permission.SOURCING_RUN),
-    summary="Work out what is expected of positions",
+    summary="Compute an outlook",
     tags=["sourcing"],
     status_code=200,
     operation_class=described(ForeseeRequest, Foreseen, required=False),
@@ -292,7 +292,7 @@ async def post_outlook(request: Request[Any, Any, Any], database: NamedDependenc
 @put(
     "/v1/sourcing/outlook",
     operation=Operation(name="outlook.load", permission=Permission.SOURCING_RUN, refusals=refusals(NotUpserted)),
-    summary="Load what is expected of positions",
+    summary="Load an outlook",
     tags=["sourcing"],
     operation_class=described(OUTLOOKS, Updated | NotUpserted),
 )

@@ -83,7 +83,7 @@ async def _listed(tx: Tx) -> ProfileVersions:
 @get(
     "/v1/sourcing/profiles/schema",
     operation=Operation(name="profiles.schema", permission=Permission.POLICIES_READ, by=NOBODY),
-    summary="The form of a routing profile",
+    summary="The JSON Schema of a routing profile",
     tags=["sourcing"],
 )
 async def get_schema() -> dict[str, Any]:

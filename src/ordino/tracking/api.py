@@ -57,7 +57,7 @@ class Parcels(Struct, frozen=True):
         items=True,
         refusals=refusals(EventRefused, REFUSED),
     ),
-    summary="What a carrier says of its parcels",
+    summary="Record tracking events of carriers",
     tags=["tracking"],
     status_code=200,
     operation_class=described(TRACKING_EVENTS, Recorded | Kept | EventRefused),
@@ -79,7 +79,7 @@ async def post_tracking_events(request: Request[Any, Any, Any], database: NamedD
         items=True,
         refusals=refusals(DateRefused, DATE_REFUSED),
     ),
-    summary="Dates that customers were told",
+    summary="Record dates that customers were told",
     tags=["tracking"],
     status_code=200,
     operation_class=described(TOLD_DATES, DateTold | DateRefused),
@@ -107,7 +107,7 @@ async def get_parcels(database: NamedDependency[Database], order_id: FromPath[UU
 @get(
     "/v1/unmatched_tracking_events",
     operation=Operation(name="tracking_events.unmatched", permission=Permission.ORDERS_READ, personal=True),
-    summary="Events that came before their shipment",
+    summary="Tracking events that came before their shipment",
     tags=["tracking"],
 )
 async def get_unmatched_tracking_events(

@@ -44,7 +44,7 @@ class ShipmentDelivered(Arrived, kind="shipment_delivered"):
 
 
 class ShipmentLost(Arrived, kind="shipment_lost"):
-    """The carrier gave a parcel up."""
+    """The carrier reported a parcel as lost."""
 
 
 class ShipmentReturnedToSender(Arrived, kind="shipment_returned_to_sender"):

@@ -28,7 +28,7 @@ class OrderReleased(Payload, kind="order_released"):
 
 
 class FulfillmentPicked(Payload, kind="fulfillment_picked"):
-    """Units were taken from their shelves."""
+    """Units were picked from their shelves."""
 
     fulfillment_order_id: FulfillmentOrderId
     lines: Annotated[list[Units], Meta(description="The units that were picked, by line of the order.")]
@@ -39,7 +39,7 @@ class ShortUnits(Struct, frozen=True):
     """Units of one line that a location could not supply."""
 
     line_no: Annotated[int, Meta(description="The line's number, from 1.")]
-    quantity: Annotated[int, Meta(description="So many units.")]
+    quantity: Annotated[int, Meta(description="How many units.")]
     reason: Annotated[str, Meta(description="Why, as the code of a reason for short picks.")]
 
 
@@ -54,7 +54,7 @@ class UnitsShort(Payload, kind="units_short"):
 
 
 class FulfillmentPacked(Payload, kind="fulfillment_packed"):
-    """Units lie in packages."""
+    """Units were packed."""
 
     fulfillment_order_id: FulfillmentOrderId
     package_ids: Annotated[list[UUID], Meta(description="The packages.")]
@@ -86,7 +86,7 @@ class CancellationRefused(Payload, kind="cancellation_refused"):
 class WorkAtClosedLocation(Payload, kind="work_at_closed_location"):
     """Work of the order lies at a location that is closed; a person is asked."""
 
-    exception_id: Annotated[UUID, Meta(description="The exception that a person is to see to.")]
+    exception_id: Annotated[UUID, Meta(description="The exception that a person has to resolve.")]
     fulfillment_order_id: FulfillmentOrderId
     location: Annotated[str, Meta(description="The location's code.")]
     why: Annotated[str, Meta(description="Why it is closed, in a sentence that names the closure by its code.")]

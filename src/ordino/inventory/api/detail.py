@@ -35,7 +35,7 @@ BIN_MOVES = Body("bin_moves", BinMove)
         items=True,
         refusals={"unknown": 422, **LACKS_STOCK},
     ),
-    summary="Units were carried to another bin",
+    summary="Move units to another bin",
     tags=["inventory"],
     status_code=201,
     operation_class=described(BIN_MOVES, BinMoved | BinMoveRefused),
@@ -48,7 +48,7 @@ async def post_bin_moves(request: Request[Any, Any, Any], database: NamedDepende
 @get(
     "/v1/stock/{sku:str}/detail",
     operation=Operation(name="stock.detail", permission=Permission.STOCK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
-    summary="Where exactly a SKU lies",
+    summary="Bins, lots and serial numbers of a SKU",
     tags=["inventory"],
 )
 async def get_detail(
@@ -62,7 +62,7 @@ async def get_detail(
 @get(
     "/v1/serials/{sku:str}/{serial:str}",
     operation=Operation(name="serials.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
-    summary="A serial number and its life",
+    summary="The history of a serial number",
     tags=["inventory"],
 )
 async def get_serial(database: NamedDependency[Database], sku: PathCode, serial: PathCode) -> SerialView:

@@ -38,7 +38,7 @@ async def get_stock(database: NamedDependency[Database], sku: PathCode) -> Stock
 @get(
     "/v1/stock/{sku:str}/history",
     operation=Operation(name="stock.history", permission=Permission.STOCK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
-    summary="A SKU's stock as it stood",
+    summary="A SKU's stock at a time in the past",
     tags=["inventory"],
 )
 async def get_history(
@@ -55,7 +55,7 @@ async def get_history(
 @get(
     "/v1/stock/{sku:str}/moves",
     operation=Operation(name="stock.moves", permission=Permission.STOCK_READ, by=BY_LOCATION, refusals=NOT_FOUND),
-    summary="Every move of a SKU",
+    summary="Every stock movement of a SKU",
     tags=["inventory"],
 )
 async def get_moves(

@@ -133,7 +133,7 @@ async def patch_hold(
     operation=Operation(
         name="holds.release", permission=Permission.STOCK_HOLD, by=BY_HOLD, refusals=refusals(HoldRefused, STATUSES)
     ),
-    summary="Let a hold go",
+    summary="Release a hold",
     tags=["inventory"],
     status_code=200,
     operation_class=described(None, Released),

@@ -103,7 +103,7 @@ async def post_receipts(
         items=True,
         refusals=refusals(StockRefused, LACKS_STOCK),
     ),
-    summary="Correct stock by a difference",
+    summary="Adjust stock",
     tags=["inventory"],
     status_code=201,
     request_max_body_size=None,
@@ -192,7 +192,7 @@ def _own_name(feed: str) -> str:
 @get(
     "/v1/feeds",
     operation=Operation(name="feeds.list", permission=Permission.STOCK_READ),
-    summary="The last feeds",
+    summary="Recent feeds",
     tags=["inventory"],
 )
 async def get_feeds(database: NamedDependency[Database], limit: Limit = 100) -> Feeds:
@@ -203,7 +203,7 @@ async def get_feeds(database: NamedDependency[Database], limit: Limit = 100) -> 
 @get(
     "/v1/feeds/{name:str}",
     operation=Operation(name="feeds.get", permission=Permission.STOCK_READ, refusals=NOT_FOUND),
-    summary="What became of a feed",
+    summary="The report of a feed",
     tags=["inventory"],
 )
 async def get_feed(

@@ -138,7 +138,7 @@ async def post_scrappings(request: Request[Any, Any, Any], database: NamedDepend
     operation=Operation(
         name="incoming.get", permission=Permission.STOCK_READ, by=BY_LOCATION, filters=LOCATIONS, refusals=NOT_FOUND
     ),
-    summary="What a document announced",
+    summary="Incoming units of a document",
     tags=["inventory"],
 )
 async def get_incoming(
@@ -207,7 +207,7 @@ async def get_transfer(database: NamedDependency[Database], transfer_id: FromPat
         by=BY_ORIGIN,
         refusals=refusals(TransferRefused, STATUSES),
     ),
-    summary="Units of a transfer have left",
+    summary="Ship units of a transfer",
     tags=["inventory"],
     status_code=200,
     operation_class=described(ShipmentBody, TransferDone),
@@ -229,7 +229,7 @@ async def post_shipment(
         by=BY_DESTINATION,
         refusals=refusals(TransferRefused, STATUSES),
     ),
-    summary="Units of a transfer have arrived",
+    summary="Receive units of a transfer",
     tags=["inventory"],
     status_code=200,
     operation_class=described(ArrivalBody, TransferDone),
@@ -253,7 +253,7 @@ async def post_receipt(
         by=BY_ORIGIN,
         refusals=refusals(TransferRefused, STATUSES),
     ),
-    summary="Cancel what was not sent",
+    summary="Cancel units of a transfer that were not sent",
     tags=["inventory"],
     status_code=200,
     operation_class=described(None, TransferDone),
