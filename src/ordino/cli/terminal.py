@@ -10,8 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console, Group
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from ordino.cli import running
 from ordino.core.database import ACTOR, Database
@@ -46,7 +45,7 @@ def sent(body: dict[str, Any], kind: type[Any]) -> Any:
     return decode(text, msgspec.json.Decoder(kind))
 
 
-def show(found: Any, table: Callable[[], Table | Group], *, json: bool) -> None:
+def show(found: Any, table: Callable[[], RenderableType], *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
