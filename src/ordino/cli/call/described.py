@@ -45,9 +45,11 @@ def described(app: Litestar, view: OperationView) -> Described:
     assert paths is not None, "there are routes"
     content = getattr(paths[view.path], view.method.lower()).to_schema().get("requestBody", {}).get("content", {})
     [handler] = [
-        route.route_handler_map[view.method][0]
+        handler
         for route in app.routes
         if isinstance(route, HTTPRoute) and route.path_format == view.path
+        for method, (handler, _) in route.route_handler_map.items()
+        if method == view.method
     ]
     return Described(
         operation=view,
