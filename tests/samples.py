@@ -34,11 +34,19 @@ class Sample(msgspec.Struct, frozen=True):
     def url(self, known: Mapping[str, Any]) -> str:
         """The path with what is known by the names of its parameters."""
         path = self.path
+        values = self.in_path(known)
         for name, parameter in self.handler_path(path).items():
-            noun = path.split("/")[2] if name == "code" else name
-            value = known.get(noun, {"int": 1, "uuid": NOWHERE, "date": "2026-11-20"}.get(parameter, "nothing"))
-            path = path.replace(f"{{{name}:{parameter}}}", quote(str(value), safe=""))
+            path = path.replace(f"{{{name}:{parameter}}}", quote(values[name], safe=""))
         return path
+
+    def in_path(self, known: Mapping[str, Any]) -> dict[str, str]:
+        """The parameters of the path, with what is known by their names."""
+        noun = self.path.split("/")[2] if "{code:" in self.path else ""
+        else_ = {"int": 1, "uuid": NOWHERE, "date": "2026-11-20"}
+        return {
+            name: str(known.get(noun if name == "code" else name, else_.get(parameter, "nothing")))
+            for name, parameter in self.handler_path(self.path).items()
+        }
 
     @staticmethod
     def handler_path(path: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -190,19 +190,27 @@ async def in_one(database: Database, verb: Any, items: Sequence[Any], at: dateti
 @asynccontextmanager
 async def calling(app: Litestar, address: str = "127.0.0.1", *, doors: bool = True) -> AsyncIterator[httpx.AsyncClient]:
     """A client at an address, on a started application, which has its doors in front of it as the server has."""
-    started, ended = asyncio.Event(), asyncio.Event()
+    async with started(app.lifespan()):
+        front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
+        transport = httpx.ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as caller:
+            yield caller
+
+
+@asynccontextmanager
+async def started(lifespan: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """What a lifespan gives, in a task of its own: a fixture may be entered and left in different tasks, a lifespan may not."""
+    begun: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    ended = asyncio.Event()
 
     async def live() -> None:
-        async with app.lifespan():
-            started.set()
+        async with lifespan as given:
+            begun.set_result(given)
             await ended.wait()
 
-    life = asyncio.create_task(live())  # a fixture may be entered and left in different tasks, a lifespan may not
-    await started.wait()
-    front: Any = Doors(app, body_limit_bytes=1_000_000) if doors else app
-    transport = httpx.ASGITransport(front, raise_app_exceptions=False, client=(address, 5555))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as caller:
-        yield caller
+    life = asyncio.create_task(live())
+    await asyncio.wait({life, begun}, return_when=asyncio.FIRST_COMPLETED)
+    yield begun.result() if begun.done() else await life  # type: ignore[misc]
     ended.set()
     await life
 

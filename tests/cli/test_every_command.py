@@ -54,7 +54,9 @@ def commands(of: App = app, path: tuple[str, ...] = ()) -> Iterator[str]:
         if name.startswith("-"):
             continue
         below = list(commands(of[name], (*path, name)))
-        yield from below or [" ".join((*path, name))]
+        yield from below
+        if of[name].default_command is not None:
+            yield " ".join((*path, name))
 
 
 def function_of(name: str) -> Callable[..., Any]:
@@ -82,6 +84,7 @@ class Terminal:
         self.on = on
         self.repeated: set[str] = set()
         self.ran: set[str] = set()
+        self.errors = ""
         self._known = set(commands())
         patch.setenv("ORDINO_DATABASE_URL", url)
         for module in (commands_module, terminal):
@@ -106,8 +109,9 @@ class Terminal:
 
     def _run(self, said: list[str], body: object, status: int) -> str:
         self.patch.setattr(sys, "argv", ["ordino", *said])
-        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(body).encode())))
-        written, errors = io.StringIO(), io.StringIO()
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sent)))
+        written, errors = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
 
         def run() -> int:
             try:
@@ -118,8 +122,10 @@ class Terminal:
 
         with redirect_stdout(written), redirect_stderr(errors):
             ended = run()
-        assert ended == status, f"{said}: {written.getvalue()}{errors.getvalue()}"
-        return written.getvalue()
+        written.seek(0)
+        answered, self.errors = written.read(), errors.getvalue()
+        assert ended == status, f"{said}: {answered}{self.errors}"
+        return answered
 
 
 @pytest.fixture
@@ -334,6 +340,20 @@ def of_effects(ordino: Terminal, on: On) -> None:
     ordino("effects", "resume", "nobody", status=1)
 
 
+def of_calls(ordino: Terminal, world: World) -> None:
+    assert {"orders.place", "skus.upsert"} <= {one["name"] for one in json.loads(ordino("call", "--json"))}
+    assert "POST /v1/orders" in ordino("call")
+    assert "NAME=VALUE" in ordino("call", "--help")
+    assert json.loads(ordino("call", "skus.get", f"code={world.sku}"))["code"] == world.sku
+    ordino("call", "skus.get", "code=nothing", status=1)
+    ordino("call", "skus.got", status=2)
+    assert "lines[].sku" in ordino("call", "describe", "orders.place")
+    assert (
+        "ship_to"
+        in json.loads(ordino("call", "describe", "orders.place", "--json"))["body_schema"]["anyOf"][0]["properties"]
+    )
+
+
 def of_jobs(ordino: Terminal, on: On, world: World, tmp_path: Path) -> None:
     names = [one["kind"] for one in json.loads(ordino("jobs", "kinds", "--json"))]
     assert {"cancel_orders", "export_orders", "import_orders", "replay_profile", "release_orders"} <= set(names)
@@ -420,6 +440,7 @@ def test_every_command_runs(ordino: Terminal, on: On, world: World, tmp_path: Pa
     of_events(ordino, on)
     of_dead_letters(ordino, on)
     of_effects(ordino, on)
+    of_calls(ordino, world)
     of_jobs(ordino, on, world, tmp_path)
     assert "holds" in ordino("verify")
     assert ordino.ran | set(ELSEWHERE) == set(commands())

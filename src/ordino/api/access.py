@@ -33,9 +33,12 @@ THIS_MACHINE = "this machine"
 
 
 class KeyRing:
-    """What this process asks of the keys."""
+    """What this process asks of the keys. ``within``: the application runs within a command of this name, which has the database
+    itself: its requests need no key, and act in the command's name.
+    """
 
-    def __init__(self, database: Database, trust: Trust) -> None:
+    def __init__(self, database: Database, trust: Trust, within: str | None = None) -> None:
+        self.within = within
         self._database = database
         self.trust = trust
         self.uses = Uses(database)
@@ -122,15 +125,16 @@ async def refusal_of(ring: KeyRing, scope: Any, operation: Operation | None) -> 
     the API's document, which any key may read.
     """
     token = _bearer(scope["headers"])
+    if token is None and ring.within is not None:
+        _act_as(ring.within)
+        return None
     if not may_be_called(scope, ring.trust):
         return Forbidden(
             "This server does not answer to the name in the request's Host header; call it by one that ORDINO_ALLOWED_HOSTS lists."
         )
     if token is None and not await ring.closed():
         if (why := why_not_here(scope, ring.trust)) is None:
-            ACTOR.set(THIS_MACHINE)
-            CALLER.set(THIS_MACHINE)
-            BEARER.set(None)
+            _act_as(THIS_MACHINE)
             return None
         return Forbidden(
             "There is no API key yet, and without one Ordino answers programs on this machine only. This request is not answered: "
@@ -151,6 +155,13 @@ async def refusal_of(ring: KeyRing, scope: Any, operation: Operation | None) -> 
     BEARER.set(bearer)
     ring.uses.note(bearer, at)
     return None
+
+
+def _act_as(name: str) -> None:
+    """Whoever has no key and needs none."""
+    ACTOR.set(name)
+    CALLER.set(name)
+    BEARER.set(None)
 
 
 def _unauthorized(detail: str) -> Forbidden:

@@ -79,8 +79,10 @@ FAULT = Problem(
 )
 
 
-def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
-    """The application. ``open_database`` is awaited at start; what it returns is closed at the end."""
+def build(open_database: Callable[[], Any], settings: Settings, *, within: str | None = None) -> Litestar:
+    """The application. ``open_database`` is awaited at start; what it returns is closed at the end. ``within`` names the command
+    that calls it without a server: what that asks needs no key.
+    """
 
     trust = trust_of(settings)
 
@@ -92,7 +94,7 @@ def build(open_database: Callable[[], Any], settings: Settings) -> Litestar:
         app.state.database = database
         placing = {"Orders that are being placed": lambda: batchers.placer.stalled_seconds}
         app.state.readiness = Readiness(database, placing)
-        ring = app.state.key_ring = KeyRing(database, trust)
+        ring = app.state.key_ring = KeyRing(database, trust, within)
         app.state.head_watch = HeadWatch(database)
         try:
             yield

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 
 def arguments(sent: Sequence[str]) -> list[str]:
-    """What was typed, normalized as codes are everywhere; paths of files that exist stay as they are."""
+    """What was typed, normalized like any code. Paths of files that exist stay as they are, and so does what `ordino call`
+    sends: the API normalizes that.
+    """
     from ordino.core.codes import normal
 
-    return [word if Path(word).exists() else normal(word) for word in sent]
+    if sent[:1] == ["call"]:
+        return list(sent)
+    return [word if os.path.exists(word) else normal(word) for word in sent]
 
 
 def main() -> None:

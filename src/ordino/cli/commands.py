@@ -17,6 +17,7 @@ from rich.table import Column, Table
 
 from ordino.api.server import address_of, refuse_taken_port
 from ordino.cli import running, signals
+from ordino.cli.call import call_app
 from ordino.cli.demo.baskets import ORDINARY_MONTH
 from ordino.cli.effects import effects_app
 from ordino.cli.events import events_app
@@ -37,6 +38,7 @@ app = App(name="ordino", help="An open, distributed order management system.", r
 letters_app = App(name="dead-letters", help="Reactions and calls that failed too often, and wait for a person.")
 flows_app = App(name="flows", help="The documents that say what follows what.")
 app.command(keys_app)
+app.command(call_app)
 app.command(letters_app)
 app.command(effects_app)
 app.command(flows_app)

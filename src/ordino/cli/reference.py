@@ -126,7 +126,8 @@ def operations() -> str:
     parts = [
         "# Operations and permissions\n",
         _MADE,
-        "\n`GET /v1/operations` answers with the same table. Each operation needs all permissions of its row. Personal data are "
+        "\n`GET /v1/operations` answers with the same table, and `ordino call NAME` calls each from the command line "
+        "([cli.md](cli.md)). Each operation needs all permissions of its row. Personal data are "
         "names, addresses, messages and notes. [access.md](access.md) says what narrowed keys are held to.\n",
         "## Permissions\n\nA permission allows what it says and nothing else. A role is a set of them.\n",
         f"| permission | what it allows | {' | '.join(f'`{role}`' for role in ROLES)} |",

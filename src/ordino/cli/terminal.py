@@ -12,8 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import Console, Group
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from ordino.cli import running
 from ordino.core import idempotency
@@ -88,7 +87,7 @@ def sent(body: dict[str, Any], kind: type[Any]) -> Any:
     return decode(text, msgspec.json.Decoder(kind))
 
 
-def show(found: Any, table: Callable[[], Table | Group], *, json: bool) -> None:
+def show(found: Any, table: Callable[[], RenderableType], *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:

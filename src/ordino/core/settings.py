@@ -211,6 +211,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         "orders@localhost"
     )
 
+    url: Annotated[
+        Annotated[str, Meta(pattern="^https?://")] | None,
+        Meta(
+            description="The server that `ordino call` calls, such as https://oms.example; without it, the command works on the "
+            "database itself."
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Meta(description="The API key with which `ordino call` calls; it is sent to the server of ORDINO_URL."),
+    ] = None
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read every ``ORDINO_*`` variable; an empty one counts as unset.
@@ -282,7 +294,8 @@ def _hosts_can_be_read(url: str) -> bool:
 def _expected(kind: Any) -> str:
     base, metas = get_args(kind)[0], _metas(kind)
     if base not in (int, float):
-        return f"a URL that begins with {'smtp' if 'smtp' in str(kind) else 'postgresql'}:// is expected"
+        scheme = next(word for word in ("smtp", "postgresql", "http") if word[:8] in str(kind))
+        return f"a URL that begins with {scheme}:// is expected"
     number = "a whole number" if base is int else "a number"
     low = max((meta.ge for meta in metas if meta.ge is not None), default=None)
     high = min((meta.le for meta in metas if meta.le is not None), default=None)

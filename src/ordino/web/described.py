@@ -34,6 +34,7 @@ def described(
     content: dict[str, Any] = {
         type_: {"schema": {"type": "string", "description": held}} for type_, held in rows.items()
     }
+    types = (*([media_type] if body is not None else []), *rows)
     if isinstance(body, Body):
         sent = schema_of(body.type)
         listed = {"type": "array", "items": sent, "minItems": 1, "maxItems": body.most}
@@ -53,6 +54,8 @@ def described(
     class Described(Operation):
         takes_body: ClassVar[bool] = body is not None or bool(rows)
         takes_rows: ClassVar[frozenset[str]] = frozenset(rows)
+        media_types: ClassVar[tuple[str, ...]] = types
+        body_required: ClassVar[bool] = required and bool(types)
         reads: ClassVar[str | None] = f"{sent_name} or a list" if several else sent_name
         answers: ClassVar[Any] = outcome
         sent: ClassVar[Any] = body
@@ -69,6 +72,24 @@ def described(
             return schema
 
     return Described
+
+
+_WORDS = {"uuid": "UUID", "date-time": "instant", "string": "text"}
+
+
+def type_words(schema: Mapping[str, Any]) -> str:
+    """The type of a JSON Schema without references, in words: ``list of integer``, ``one of open, done``."""
+    if options := schema.get("anyOf"):
+        return " or ".join(dict.fromkeys(type_words(one) for one in options if one.get("type") != "null"))
+    if parts := schema.get("allOf"):
+        return type_words(parts[0])
+    if "enum" in schema:
+        values = [str(value) for value in schema["enum"] if value is not None]
+        return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
+    if schema.get("type") == "array":
+        return f"list of {type_words(schema.get('items') or {})}"
+    name = str(schema.get("format", schema.get("type", "anything")))
+    return _WORDS.get(name, name)
 
 
 def schema_of(type_: Any) -> dict[str, Any]:

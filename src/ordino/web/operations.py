@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -67,10 +67,24 @@ class RefusalView(Struct, frozen=True, kw_only=True):
     status: int
 
 
+class ParameterView(Struct, frozen=True, kw_only=True):
+    """A parameter of the path or the query. ``type`` is in words, such as `UUID` or `one of open, done`; a ``repeatable`` one takes
+    several values.
+    """
+
+    name: str
+    place: Literal["path", "query"]
+    type: str
+    required: bool
+    repeatable: bool
+    description: str | None
+
+
 class OperationView(Struct, frozen=True, kw_only=True):
     """One operation. ``permissions`` are all that a key needs; ``narrowed_by`` is the noun that narrowed keys are held to, `whole`
     where they may not use it, `nobody` where nothing is to be held to. ``writes``: it changes something, and honors an
-    `Idempotency-Key`.
+    `Idempotency-Key`. ``media_types`` are what the body may be written in, the usual one first; there are none where no body is
+    taken.
     """
 
     name: str
@@ -82,7 +96,10 @@ class OperationView(Struct, frozen=True, kw_only=True):
     keyless: bool
     personal: bool
     narrowed_by: str
+    parameters: list[ParameterView]
     body: str | None
+    body_required: bool
+    media_types: list[str]
     outcome: str
     refusals: list[RefusalView]
 

@@ -12,7 +12,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Operation as Documented
 from litestar.routes import HTTPRoute
 
-from ordino.web.operations import Operation, OperationView, RefusalView, Table, type_name
+from ordino.web.described import schema_of, type_words
+from ordino.web.operations import Operation, OperationView, ParameterView, RefusalView, Table, type_name
 
 OPERATION = "operation"
 Declared = Callable[[Callable[..., Any]], HTTPRouteHandler]
@@ -81,7 +82,7 @@ def _rows(app: Litestar) -> Iterable[tuple[Operation, OperationView]]:
     for route in app.routes:
         if not isinstance(route, HTTPRoute):
             continue
-        for method, (handler, _) in route.route_handler_map.items():
+        for method, (handler, model) in route.route_handler_map.items():
             operation = operation_of(handler)
             if operation is None:
                 if handler.resolve_include_in_schema() and method in METHODS:
@@ -91,10 +92,48 @@ def _rows(app: Litestar) -> Iterable[tuple[Operation, OperationView]]:
                 continue
             if id(handler) not in seen:  # a handler may have several paths
                 seen.add(id(handler))
-                yield operation, _view(operation, method, route.path_format, handler)
+                yield operation, _view(operation, method, route, handler, _parameters(route, handler, model))
 
 
-def _view(operation: Operation, method: str, path: str, handler: Any) -> OperationView:
+def _parameters(route: HTTPRoute, handler: Any, model: Any) -> list[ParameterView]:
+    """Those of the path in its order, then those of the query by name, required ones first."""
+    declared = handler.parsed_fn_signature.parameters
+    found = [
+        ParameterView(
+            name=part.name,
+            place="path",
+            type=type_words(schema_of(part.type)),
+            required=True,
+            repeatable=False,
+            description=_description(declared.get(part.name)),
+        )
+        for part in route.path_components
+        if not isinstance(part, str)
+    ]
+    for asked in sorted(model.expected_query_params, key=lambda one: (not one.is_required, one.field_alias)):
+        field = declared[asked.field_name]
+        found.append(
+            ParameterView(
+                name=asked.field_alias,
+                place="query",
+                type=type_words(schema_of(field.raw)).removeprefix("list of "),
+                required=asked.is_required,
+                repeatable=asked.is_sequence,
+                description=_description(field),
+            )
+        )
+    return found
+
+
+def _description(field: Any) -> str | None:
+    """What a handler says of a parameter, if it does."""
+    said: str | None = getattr(getattr(field, "kwarg_definition", None), "description", None)
+    return said
+
+
+def _view(
+    operation: Operation, method: str, route: HTTPRoute, handler: Any, parameters: list[ParameterView]
+) -> OperationView:
     told = handler.operation_class
     body, outcome = getattr(told, "reads", None), getattr(told, "answers", None)
     if outcome is None:
@@ -103,14 +142,17 @@ def _view(operation: Operation, method: str, path: str, handler: Any) -> Operati
     return OperationView(
         name=operation.name,
         method=str(method),
-        path=path,
+        path=route.path_format,
         summary=handler.summary or "",
         writes=operation.writes(str(method)),
         permissions=sorted(operation.needs),
         keyless=operation.keyless,
         personal=operation.personal,
         narrowed_by=operation.by.name,
+        parameters=parameters,
         body=body,
+        body_required=getattr(told, "body_required", False),
+        media_types=list(getattr(told, "media_types", ())),
         outcome=type_name(outcome),
         refusals=[RefusalView(code=code, status=status) for code, status in operation.refusals.items()],
     )
