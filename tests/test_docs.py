@@ -39,6 +39,8 @@ ELSEWHERE = {
     "docs/sourcing.md": "network/test_exchange.py",
     "docs/benchmarks.md": "cli/test_bench.py",
     "docs/howto/write-an-adapter.md": "connect/test_write_an_adapter.py",
+    "docs/cli.md": "cli/test_call.py",
+    "docs/idempotency.md": "api/test_repeats.py",
     "README.md": "cli/test_demo.py",
 }
 """What the shell examples of other pages do is tested there; the names in them are compared here."""

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from approving import ApprovingProvider
 from ordino.aftercare.model import (
     Authorized,
     NewRefund,
@@ -36,7 +37,6 @@ from ordino.aftercare.returns import cancel as cancel_returns
 from ordino.aftercare.returns import receive as receive_returns
 from ordino.cli.running import load_stages
 from ordino.cli.verify import verify
-from ordino.connect.payments.manual import ManualProvider
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Unavailable
@@ -217,7 +217,7 @@ async def _flow(tx: Tx, version: int) -> dict[str, tuple[Step, ...]]:
     return FLOW
 
 
-class MoodyProvider(ManualProvider):
+class MoodyProvider(ApprovingProvider):
     """A provider whose answer is lost now and then, and to whom a key means one amount."""
 
     def __init__(self, dice: random.Random) -> None:

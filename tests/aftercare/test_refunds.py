@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from msgspec import structs
 
+from approving import ApprovingProvider
 from ordino.aftercare.api import routes
 from ordino.aftercare.model import (
     Authorized,
@@ -297,7 +298,7 @@ async def test_a_refund_is_one_call_and_waits_for_the_charge(
     await idle(database)
     calls: list[int] = []
 
-    class Counted(ManualProvider):
+    class Counted(ApprovingProvider):
         async def refund(self, call: PaymentCall) -> Approved | Declined:
             calls.append(call.amount_minor)
             return Approved(call.key)
@@ -386,7 +387,7 @@ async def test_a_discount_may_be_as_large_as_the_order(database: Database, world
 async def test_free_lines_and_an_order_for_nothing_ask_no_provider(
     database: Database, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Strict(ManualProvider):
+    class Strict(ApprovingProvider):
         async def authorize(self, call: PaymentCall) -> Approved | Declined:
             assert call.amount_minor > 0, "a provider refuses to authorize nothing"
             return await super().authorize(call)

@@ -122,6 +122,12 @@ class KeyByAmount(Bank):
         return self.answers[key]
 
 
+class Pretends(Bank):
+    """Says that it calls nobody, and waits for somebody."""
+
+    calls_nobody = True
+
+
 class MixesUp(Bank):
     """Keeps the call on itself while it waits."""
 
@@ -284,6 +290,7 @@ FAULTS: dict[type[Bank], str] = {
     VoidsTwice: "test_the_same_key_moves_money_once",
     RefundsTwice: "test_the_same_key_moves_money_once",
     KeyByAmount: "test_another_key_is_another_call",
+    Pretends: "test_who_calls_nobody_answers_at_once",
     MixesUp: "test_calls_side_by_side_keep_apart",
     Truthful: "test_it_authorizes_under_a_reference",
     Empty: "test_it_authorizes_under_a_reference",

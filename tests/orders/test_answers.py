@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ordino.connect.payments.manual import ManualProvider
+from approving import ApprovingProvider
 from ordino.core.errors import Refused
 from ordino.orders.answers import SENTENCE_CHARACTERS, answer_of
 from ordino.orders.providers import Approved, Declined
@@ -15,7 +15,7 @@ from ordino.testing.payments import Payments
 
 
 async def answered(answer: Any) -> Approved | Declined:
-    class Provider(ManualProvider):
+    class Provider(ApprovingProvider):
         async def authorize(self, call: Any) -> Any:
             return answer
 

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import pytest
 
+from approving import ApprovingProvider
 from ordino.aftercare.model import NewRefund, RefundRequested
 from ordino.aftercare.refunds import refund
-from ordino.connect.payments.manual import ManualProvider
 from ordino.core import accounts, adapters
 from ordino.core.clock import Clock, SimulatedClock
 from ordino.core.database import Database, Tx
@@ -114,7 +114,7 @@ async def test_an_authorization_that_is_asked_for_again_asks_for_the_same(
 ) -> None:
     asked: dict[str, list[int]] = {}
 
-    class Silent(ManualProvider):
+    class Silent(ApprovingProvider):
         async def authorize(self, call: PaymentCall) -> Approved | Declined:
             asked.setdefault(call.key, []).append(call.amount_minor)
             if len(asked[call.key]) == 1:
@@ -188,7 +188,7 @@ async def test_an_authorization_that_comes_while_a_void_is_prepared_is_seen(
     order_id = await placed(database, world.order("meanwhile", 2), AT)
     asked, answer = asyncio.Event(), asyncio.Event()
 
-    class Slow(ManualProvider):
+    class Slow(ApprovingProvider):
         async def authorize(self, call: PaymentCall) -> Approved | Declined:
             asked.set()
             await answer.wait()
@@ -238,7 +238,7 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
 ) -> None:
     calls: list[str] = []
 
-    class Away(ManualProvider):
+    class Away(ApprovingProvider):
         async def authorize(self, call: PaymentCall) -> Approved | Declined:
             calls.append(call.key)
             raise AccountUnavailable("The provider is away. Check its status page.")
@@ -256,7 +256,7 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
     assert len(calls) == 5  # the wall's clock says that the pause goes on
     rows = await database.pool.fetch("SELECT attempts, last_error FROM core.reactions WHERE kind = 'authorize'")
     assert {tuple(row) for row in rows} == {(0, "The provider is away. Check its status page.")}
-    monkeypatch.setitem(payments.providers, "away", ManualProvider())
+    monkeypatch.setitem(payments.providers, "away", ApprovingProvider())
     await database.transact(lambda tx: accounts.try_again(tx, at=wall.now()))
     for _ in range(3):
         await run(database, "authorize", seconds=600, wall=wall)
@@ -265,7 +265,7 @@ async def test_a_provider_that_is_away_is_paused_and_the_others_go_on(
     await assert_clean(database)
 
 
-class Narrow(ManualProvider):
+class Narrow(ApprovingProvider):
     """A provider that says how many calls it bears, and counts how many it gets."""
 
     def __init__(self, limits: Limits) -> None:
@@ -349,7 +349,7 @@ async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_t
     )
     assert tuple(row)[:2] == (0, None)
     assert "start one that does" in row["last_error"]
-    payments.providers["elsewhere"] = ManualProvider()
+    payments.providers["elsewhere"] = ApprovingProvider()
     try:
         await run(database, "authorize", seconds=750)
     finally:
@@ -357,7 +357,7 @@ async def test_calls_to_a_provider_that_this_worker_does_not_know_wait_for_one_t
     assert [(await money(database, one))["authorized"] for one in both] == [1000, 1000]
 
 
-class Slow(ManualProvider):
+class Slow(ApprovingProvider):
     """Gives back what it is asked for once a test lets it answer."""
 
     def __init__(self) -> None:

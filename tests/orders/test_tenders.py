@@ -13,9 +13,9 @@ import pytest
 from msgspec import structs
 
 from api.test_api import application, calling
+from approving import ApprovingProvider
 from ordino.catalog.model import Channel
 from ordino.catalog.upsert import upsert_channels
-from ordino.connect.payments.manual import ManualProvider
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import AnswerLost, NotYet, Refused, Unavailable
@@ -46,7 +46,7 @@ FLOW = {
 }
 
 
-class Acme(ManualProvider):
+class Acme(ApprovingProvider):
     """Says yes and remembers what it was asked."""
 
     def __init__(self) -> None:

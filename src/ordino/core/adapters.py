@@ -47,6 +47,12 @@ class StatesLimits(Protocol):
         ...
 
 
+class CallsNobody(Protocol):
+    """An adapter may say that it answers by itself, at once, and calls nobody: then its answers are written down in sets."""
+
+    calls_nobody: bool
+
+
 class Unreadable(Struct, frozen=True):
     """Something that came from outside and nobody understands: where it stands, and what is wrong with it."""
 

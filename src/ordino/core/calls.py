@@ -18,6 +18,7 @@ from ordino.core.calling import answer_within
 from ordino.core.clock import elapsed_seconds
 from ordino.core.effects import (
     EVERY_BUCKET,
+    Answered,
     Effect,
     Later,
     Outcome,
@@ -55,6 +56,8 @@ class Calls:
         self.wake = asyncio.Event()
         self.turns = Turns(kind, effect, shared)
         self._running: set[asyncio.Task[None]] = set()
+        self._without_call = 0
+        """So many tasks are being settled that need no call: no more than a batch at once."""
         self._unserved: dict[str | None, set[UUID]] = {}
         self._settler = Settler(kind, effect, shared)
 
@@ -78,7 +81,7 @@ class Calls:
 
     async def take(self, now: Now) -> int:
         """Lease as many tasks as can be called now, and begin to call. Returns how many were taken up."""
-        room = self.turns.places.free(elapsed_seconds())
+        room = self._free()
         if room <= 0:
             return 0
         gate, passed_over, rooms = OPEN, list[str](), dict[str, int]()
@@ -94,6 +97,10 @@ class Calls:
         elif self.effect.one_account is not None:
             await self._leave_untried(gate)
         return len(held)
+
+    def _free(self) -> int:
+        """How many tasks may be taken up."""
+        return min(self.turns.places.free(elapsed_seconds()), self.shared.batch_size - self._without_call)
 
     async def _lease(self, at: datetime, room: int, passed_over: list[str], rooms: dict[str, int]) -> list[Held]:
         wall_at, asked_at = self.wall.now(), elapsed_seconds()
@@ -144,8 +151,8 @@ class Calls:
 
     async def _room(self) -> None:
         """Wait until a task can be taken up."""
-        while not self.turns.places.free(now := elapsed_seconds()):
-            seconds = self.turns.places.wait_seconds(now)
+        while self._free() <= 0:
+            seconds = self.turns.places.wait_seconds(elapsed_seconds())
             if self._running:
                 await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             else:
@@ -155,16 +162,21 @@ class Calls:
         begun = 0
         try:
             requests = await self._ask([one.task for one in held], now())
-            asked = [self.turns.asked(one, request) for one, request in zip(held, requests, strict=True)]
+            all_asked = [self.turns.asked(one, request) for one, request in zip(held, requests, strict=True)]
+            asked = [one for one in all_asked if not one.needs_no_call]
             names = {one.account for one in asked if one.account is not None}
             if self.turns.several and names & gate.closed.keys():
                 try:
                     gate = await self.turns.gate(sorted(names))
                 except Unavailable as error:
-                    asked = [Asked(held=one, request=error) for one in held]
+                    asked = [Asked(held=one.held, request=error) for one in asked]
             if gate.tried:
                 random.shuffle(asked)  # no task is the one that tries its account every time
             turns = self.turns.give(asked, gate)
+            if together := [one for one in all_asked if one.needs_no_call]:
+                self._without_call += len(together)
+                self._run(self._settle_together(together, now))
+                begun += len(together)
             for one, turn in zip(asked, turns, strict=True):
                 self._run(self._do(one, turn, now))
                 begun += 1
@@ -213,6 +225,26 @@ class Calls:
             log.warning("%s: %d tasks could not be looked at together: %s", self.kind, len(tasks), words_of(error))
         return [request for task in tasks for request in await self._ask([task], at)]
 
+    async def _settle_together(self, asked: Sequence[Asked], now: Now) -> None:
+        """What needs no call is written down in one transaction."""
+        held = [one.held for one in asked]
+        try:
+            at = now()
+            outcomes = [
+                Outcome(
+                    task=one.held.task,
+                    lease=one.held.lease,
+                    at=at,
+                    answer=one.request.answer if isinstance(one.request, Answered) else None,
+                )
+                for one in asked
+            ]
+            await self._settler.settle_together(outcomes, held, now)
+        finally:
+            self._without_call -= len(asked)
+            for one in held:
+                self.shared.leases.drop(one)
+
     async def _do(self, asked: Asked, turn: Turn, now: Now) -> None:
         try:
             try:
@@ -245,8 +277,6 @@ class Calls:
         task, request, account = asked.held.task, asked.request, asked.account
         if isinstance(request, Exception):
             return self._failed(asked, request, now)
-        if request is None:
-            return Outcome(task=task, lease=asked.held.lease, at=now())
         if turn.in_seconds is None:
             if account not in turn.gate.closed:
                 return self._put_off(asked, now, error=None)

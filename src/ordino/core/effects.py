@@ -73,14 +73,21 @@ def _without_limits(account: str) -> Limits:
     return UNLIMITED
 
 
+class Answered(Struct, frozen=True):
+    """Stands for a request that needs no call: the answer is known, and is settled together with those of other tasks."""
+
+    answer: Any
+
+
 class Effect(Struct, frozen=True):
     """A call to the world outside, in three steps; no lock is held in the second.
 
-    ``ask`` reads what to send, one request a task: None where nothing is to do, and an ``OrdinoError`` where a task has to wait
-    (``NotYet``) or cannot be done. ``call`` sends one request, with the task's id as idempotency key. It can be cancelled, has
-    ``call_seconds``, and ``at_once`` of them run side by side, of which ``per_second`` begin in a second (None: as they come). It
-    raises ``Refused`` for what can never be done, ``AccountUnavailable`` where the whole account fails or asks for patience (429),
-    ``AnswerLost`` where it was sent and no answer can be read, and ``Unavailable`` where this call was not done and may pass later.
+    ``ask`` reads what to send, one request a task: None where nothing is to do, ``Answered`` where the answer needs no call, and an
+    ``OrdinoError`` where a task has to wait (``NotYet``) or cannot be done. ``call`` sends one request, with the task's id as
+    idempotency key. It can be cancelled, has ``call_seconds``, and ``at_once`` of them run side by side, of which ``per_second``
+    begin in a second (None: as they come). It raises ``Refused`` for what can never be done, ``AccountUnavailable`` where the whole
+    account fails or asks for patience (429), ``AnswerLost`` where it was sent and no answer can be read, and ``Unavailable`` where
+    this call was not done and may pass later.
     ``settle`` writes answers down, in the transaction in which their tasks leave the queue.
 
     ``account`` names who is called by a request; ``one_account`` does so where every request goes to the same. ``limits`` says what

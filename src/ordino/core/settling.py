@@ -55,6 +55,15 @@ class Settler:
                 outcome = self._not_written_down(outcome, error, now)
         log.error("%s for %s was not settled; it is taken up again when its lease ends", task.kind, task.subject_id)
 
+    async def settle_together(
+        self, outcomes: Sequence[Outcome], held: Sequence[Held], now: Callable[[], datetime]
+    ) -> None:
+        """Write them down in one transaction; if that fails, each by itself."""
+        try:
+            await self._write(outcomes)
+        except Exception:
+            await asyncio.gather(*(self.settle(one, its, now) for one, its in zip(outcomes, held, strict=True)))
+
     def _not_written_down(self, outcome: Outcome, error: Exception, now: Callable[[], datetime]) -> Outcome:
         """It was called and answered, and the answer cannot be settled: it is called once more. After that it is for a person."""
         task = outcome.task

@@ -11,7 +11,7 @@ from ordino.core import accounts
 from ordino.core.accounts import OPEN, Gate
 from ordino.core.clock import Clock, elapsed_seconds
 from ordino.core.database import Database
-from ordino.core.effects import Effect
+from ordino.core.effects import Answered, Effect
 from ordino.core.leases import Held, Leases
 from ordino.core.limits import Limits, Places
 from ordino.core.outage import Outage
@@ -53,7 +53,9 @@ class Shared:
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """A task in hand, and what is to be sent for it: a request to ``account``, None where nothing is to do, or why it cannot be."""
+    """A task in hand, and what is to be sent for it: a request to ``account``, ``Answered`` or None where nothing is to be sent, or
+    why it cannot be.
+    """
 
     held: Held
     request: Any
@@ -61,7 +63,11 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     @property
     def is_call(self) -> bool:
-        return self.request is not None and not isinstance(self.request, Exception)
+        return not self.needs_no_call and not isinstance(self.request, Exception)
+
+    @property
+    def needs_no_call(self) -> bool:
+        return self.request is None or isinstance(self.request, Answered)
 
 
 class Turn(Struct, frozen=True, kw_only=True):
@@ -121,7 +127,7 @@ class Turns:
         return await self.shared.database.read(lambda tx: accounts.gate(tx, names, at=at, try_seconds=try_seconds))
 
     def asked(self, held: Held, request: Any) -> Asked:
-        if request is None or isinstance(request, Exception):
+        if request is None or isinstance(request, Answered | Exception):
             return Asked(held=held, request=request)
         try:
             account = self.effect.account_of(request)

@@ -16,6 +16,7 @@ from uuid import UUID
 from msgspec import UNSET, Struct
 
 from ordino.core.database import Tx
+from ordino.core.effects import Answered
 from ordino.core.errors import NotYet, OrdinoError, Unavailable
 from ordino.core.events import Event, record
 from ordino.core.ids import new_ids
@@ -145,15 +146,13 @@ def _missing(provider: str) -> str | None:
 
 
 def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
-    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Call | OrdinoError | None]:
+    async def ask(tx: Tx, tasks: Sequence[Task], at: datetime) -> list[Answered | Call | OrdinoError | None]:
         known = await _known(tx, verb, kind, tasks)
         requests = [_request(task, kind, asked, known) for task in tasks]
         _warn({known.payments[t.subject_id]["provider"] for t, r in zip(tasks, requests, strict=True) if _waits(r)})
-        return requests
+        return [await _answered(request, verb) for request in requests]
 
     async def call(task: Task, request: Call) -> tuple[Call, Approved | Declined]:
-        if not request.asked.amount_minor:
-            return request, Approved("")  # where nothing is due, nobody is asked
         return request, await answers.answer_of(providers[request.provider], request.provider, verb, request.asked)
 
     async def settle(tx: Tx, answered: Sequence[tuple[Task, tuple[Call, Approved | Declined]]], at: datetime) -> None:
@@ -171,6 +170,21 @@ def _effect(verb: str, kind: PaymentMoveKind, asked: Any) -> Effect:
         await record(tx, events)
 
     return Effect(ask, call, settle, account=_account, call_seconds=CALL_SECONDS, at_once=AT_ONCE, limits=_limits)
+
+
+async def _answered(request: Call | OrdinoError | None, verb: str) -> Answered | Call | OrdinoError | None:
+    """The answer in the place of the request, where nobody has to be called for it."""
+    if not isinstance(request, Call):
+        return request
+    if not request.asked.amount_minor:
+        return Answered((request, Approved("")))  # where nothing is due, nobody is asked
+    provider = providers[request.provider]
+    if not getattr(provider, "calls_nobody", False):
+        return request
+    try:
+        return Answered((request, await answers.answer_of(provider, request.provider, verb, request.asked)))
+    except Exception:
+        return request  # it fails as a call, by itself
 
 
 class _Told(Struct, frozen=True, kw_only=True):

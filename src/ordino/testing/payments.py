@@ -169,6 +169,14 @@ class PaymentProviderSuite(Payments):
         references = {sure(answer, call).reference for answer, call in zip(answers, calls, strict=True)}
         assert len(references) == len(calls), "two orders have one reference"
 
+    async def test_who_calls_nobody_answers_at_once(self, provider: PaymentProvider) -> None:
+        """It is asked inside of a transaction, and nothing may wait there."""
+        if not getattr(provider, "calls_nobody", False):
+            return
+        asking = provider.authorize(self.new_call()).__await__()
+        with pytest.raises(StopIteration):
+            next(asking)
+
     async def test_a_call_that_was_cancelled_can_be_made_again(self, provider: PaymentProvider) -> None:
         call = self.new_call()
         asking = asyncio.ensure_future(provider.authorize(call))
