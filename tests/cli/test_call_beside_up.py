@@ -65,7 +65,9 @@ class Up:
             answer = await self.http.post("/v1/orders", json=order_of("few-", f"{name}-{count}"))
             if answer.status_code == 201:
                 order = answer.json()["order_id"]
-                cancelled = await self.http.post(f"/v1/orders/{order}/cancellation", json={"reason": "fraud"})
+                cancelled = await self.http.post(
+                    f"/v1/orders/{order}/cancellation", json={"reason": "fraud", "all": True}
+                )
                 assert cancelled.status_code == 200, cancelled.text
             count += 1
         return count
@@ -107,6 +109,20 @@ async def beside() -> AsyncIterator[Up]:
     """One `ordino up` for all of them: to start it takes seconds."""
     async with started(running_up()) as up:
         yield up
+
+
+async def test_commands_and_requests_at_once_sell_every_unit_and_none_twice(beside: Up) -> None:
+    over = asyncio.Event()
+    loops = [asyncio.create_task(beside.place_and_cancel(name, over)) for name in ("a", "b")]
+    many = [[f"call-{command}-{n}" for n in range(EACH)] for command in range(COMMANDS)]
+    placed = [one for found in await asyncio.gather(*(beside.placed(*ids) for ids in many)) for one in found]
+    over.set()
+    assert min(await asyncio.gather(*loops)) > 0
+    assert sum(placed) <= STOCK < len(placed)
+    rest = await beside.placed(*(f"rest-{n}" for n in range(STOCK)))
+    assert sum(placed) + sum(rest) == STOCK
+    status, said, _ = await beside.typed("verify")
+    assert status == 0, said
 
 
 async def test_an_order_that_a_command_and_a_request_send_at_once_is_placed_once(beside: Up) -> None:
