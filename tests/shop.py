@@ -220,6 +220,11 @@ class Shop(Struct, frozen=True):
         found = (await self.client.get("/v1/shortfalls", headers=self.header)).json()["shortfalls"]
         return {"shortfall_id": next(one["shortfall_id"] for one in found if one["sku"] == sku)}
 
+    async def closed_shortfall(self) -> dict[str, Any]:
+        one = await self.shortfall()
+        await self.do(f"/v1/shortfalls/{one['shortfall_id']}/closure", {"reason": "found", "note": "Behind the door."})
+        return one
+
 
 Make = Callable[[Shop], Awaitable[Ask]]
 MAKES: dict[str, Make] = {}
@@ -312,6 +317,7 @@ MAKES |= {
     "effects.resume": of(Shop.paused),
     "exceptions.resolve": by(Shop.exception, action="close"),
     "shortfalls.close": by(Shop.shortfall, reason="found"),
+    "shortfalls.erase_note": by(Shop.closed_shortfall),
 }
 
 

@@ -489,9 +489,9 @@ async def test_the_token_of_an_order_that_costs_nothing_is_forgotten_though_nobo
         (Approved("ref", 1001), "asked to authorize 1000 USD (minor units) and says that it did 1001"),
         (Approved("ref", 0), "and says that it did 0"),
         (Approved("ref", -1), "and says that it did -1"),
-        (Approved("ref", 10.5), "an amount that is no whole number"),  # type: ignore[arg-type]
-        (Approved("ref", "1000"), "an amount that is no whole number"),  # type: ignore[arg-type]
-        (Approved("ref", True), "an amount that is no whole number"),
+        (Approved("ref", 10.5), "and says that it did 10.5"),  # type: ignore[arg-type]
+        (Approved("ref", "1000"), "and says that it did 1000"),  # type: ignore[arg-type]
+        (Approved("ref", True), "and says that it did True"),
     ],
 )
 async def test_an_answer_that_makes_no_sense_is_written_nowhere_and_said(
