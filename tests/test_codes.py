@@ -58,7 +58,7 @@ def requested() -> dict[str, Any]:
 
 def of_apis() -> dict[str, Any]:
     """Those of them that the API decodes; what is read back from the database is none of them."""
-    inner = {"Explanation", "Outcome"}
+    inner = {"Explanation", "Outcome", "_Done"}
     return {
         name: type_ for name, type_ in requested().items() if type_.__name__ not in inner and not name.endswith("Batch")
     }

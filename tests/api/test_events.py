@@ -257,7 +257,7 @@ async def test_the_kinds_are_listed_with_their_facts(client: AsyncClient) -> Non
     assert list(kinds) == sorted(KINDS)
     captured = kinds["payment_captured"]
     assert (captured["version"], captured["stage"]) == (1, "orders")
-    assert captured["sentence"] == "The money of a shipment was taken."
+    assert captured["sentence"] == "The money of a shipment was captured."
     assert captured["fields"] == [
         {
             "name": "amount_minor",

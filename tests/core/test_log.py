@@ -127,7 +127,7 @@ async def test_what_happened_and_what_follows_are_written_in_one_statement(
 
     monkeypatch.setattr(Tx, "fetch", counted)
     monkeypatch.setattr(database, "plans", Plans(plan))
-    events = [event(order, n=1), event(order, "alone")]
+    events = [event(order, n=1), event(order, "else_happened")]
     await happen(database, *events)
     assert len(asked) == 1
     rows = await database.pool.fetch(

@@ -308,7 +308,7 @@ async def test_sch_5_nobody_takes_work_over_between_its_last_question_and_its_co
             await mine.transact(lambda tx: tx.execute("INSERT INTO turns VALUES ($1, clock_timestamp())", turn))
 
     async def work() -> None:
-        for _ in range(6):
+        while len(turns) < 12:
             await Schedule(database, registry.duties, settings=Settings()).run_due(all=True)
 
     async def end_leases() -> None:
@@ -323,7 +323,6 @@ async def test_sch_5_nobody_takes_work_over_between_its_last_question_and_its_co
         await asyncio.gather(ending, return_exceptions=True)
     written = [row["turn"] for row in await database.pool.fetch("SELECT turn FROM turns ORDER BY at")]
     assert written == sorted(written)
-    assert len(turns) > 8
 
 
 @pytest.mark.parametrize("answer", ["another's", "away", "silent"])

@@ -368,14 +368,12 @@ def shortfalls(
 
 
 @stock_app.command
-def erase_shortfall_note(shortfall_id: UUID, *, json: Json = False) -> None:
+def erase_shortfall_note(shortfall_id: UUID, *, key: Key = None, json: Json = False) -> None:
     """Erase what somebody wrote when they closed a shortfall, for good. The shortfall and its events stay as they are."""
     from ordino.inventory.shortfalls import Erased, erase_note
 
-    async def work(database: Database) -> Erased:
-        return await database.transact(lambda tx: erase_note(tx, shortfall_id))
-
-    found = on_database(work)
+    said = [shortfall_id]
+    found = change("stock erase-shortfall-note", said, lambda tx, _: erase_note(tx, shortfall_id), Erased, key=key)
     if json:
         show(found, Table, json=True)
     else:
