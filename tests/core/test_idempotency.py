@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from ordino.core import idempotency
+from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.errors import Conflict, Invalid, NotFound
 from ordino.core.idempotency import Key, Outcome, Sets, answer, once
@@ -155,13 +156,13 @@ def test_no_two_keys_are_kept_as_one() -> None:
 
 
 async def test_keys_are_forgotten_after_their_days_and_not_before(database: Database) -> None:
-    at = datetime.now(UTC)
     ages = {"young": timedelta(days=3, hours=-1), "old": timedelta(days=3, hours=1)}
     name = await counter(database)
     keys = {age: key_of(age) for age in ages}
     for age, key in keys.items():
-        moment = at - ages[age]
-        await database.transact(lambda tx, key=key, moment=moment: once(tx, key, lambda tx: count(tx, name), at=moment))  # type: ignore[misc]
+        await database.transact(lambda tx, key=key: once(tx, key, lambda tx: count(tx, name)))  # type: ignore[misc]
+        aged = "UPDATE core.idempotency SET at = now() - $2::interval WHERE key = $1"
+        await database.pool.execute(aged, key.stored, ages[age])
     await Worker(database, idempotency_days=3).run_duties(all=True)
     repeats = {age: await answer(database, key, lambda tx: count(tx, name)) for age, key in keys.items()}
     assert {age: one.repeated for age, one in repeats.items()} == {"young": True, "old": False}
@@ -171,6 +172,7 @@ async def test_keys_are_forgotten_after_their_days_and_not_before(database: Data
 KILLED = """
 import asyncio, os, signal, sys
 from ordino.core import idempotency
+from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database
 from ordino.core.idempotency import Key, Outcome, answer
 
@@ -183,7 +185,7 @@ async def main(url, counter, key, when):
             return Outcome(200, b"1")
 
         async def kept(tx):
-            outcome = await idempotency.once(tx, Key.of("tests", key, "do it"), run, at=database.clock.now())
+            outcome = await idempotency.once(tx, Key.of("tests", key, "do it"), run)
             if when == "kept":
                 os.kill(os.getpid(), signal.SIGKILL)
             return outcome
@@ -249,4 +251,13 @@ async def test_rows_and_a_request_of_one_key_are_two_requests(database: Database
     await answer(database, key, lambda tx: count(tx, name))
     with pytest.raises(Conflict):
         await load(database, key, name, [b"1", b"2"])
+    assert await database.pool.fetchval(COUNTED, name) == 1
+
+
+async def test_keys_age_by_the_clock_of_the_database_however_fast_the_business_runs(database: Database) -> None:
+    name, key = await counter(database), key_of("fast")
+    fast = Database(database.pool, database.plans, SimulatedClock(datetime.now(UTC) + timedelta(days=400)))
+    for _ in range(2):
+        await answer(fast, key, lambda tx: count(tx, name))
+        await Worker(fast, idempotency_days=3).run_duties(all=True)
     assert await database.pool.fetchval(COUNTED, name) == 1

@@ -6,13 +6,12 @@ IDM-2  An outcome is kept in the transaction that makes it true. What was refuse
        may be sent again under its key.
 
 A key belongs to its caller: an API key, this machine or the command line. It is kept for ``ORDINO_IDEMPOTENCY_DAYS`` days at
-least, and then forgotten (``forget``).
+least, by the clock of the database, and then forgotten (``forget``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -67,13 +66,13 @@ class Outcome(Struct, frozen=True):
 Run = Callable[[Tx], Awaitable[Outcome]]
 
 
-async def once(tx: Tx, key: Key, run: Run, *, at: datetime) -> Outcome:
+async def once(tx: Tx, key: Key, run: Run) -> Outcome:
     """The first outcome of the key; if there is none yet, that of ``run``, which is kept with what it does.
 
     It comes first in its transaction: a repeat waits here until the first is committed or undone. Raises ``Conflict`` where the
     key was used for another request, and whatever ``run`` raises.
     """
-    if not await sql.claim_key(tx, key=key.stored, digest=key.digest, at=at):
+    if not await sql.claim_key(tx, key=key.stored, digest=key.digest):
         found = await first(tx, key)
         if found is None:  # forgotten at this very moment
             raise Moved("The outcome of this key has just been forgotten.")
@@ -114,7 +113,7 @@ async def answer(
         await before()
     if key is None:
         return await database.transact(run)
-    return await database.transact(lambda tx: once(tx, key, run, at=database.clock.now()))
+    return await database.transact(lambda tx: once(tx, key, run))
 
 
 class Sets:
@@ -154,6 +153,6 @@ class Sets:
             await answer(database, self._key.of_part(END, str(sets)), run)
 
 
-async def forget(tx: Tx, *, before: datetime) -> None:
-    """Forget the keys that came first before an instant; of many, some now and the others the next time."""
-    await sql.forget_answers(tx, before=before, limit=FORGOTTEN_AT_ONCE)
+async def forget(tx: Tx, *, days: int) -> None:
+    """Forget the keys that came first more than so many days ago; of many, some now and the others the next time."""
+    await sql.forget_answers(tx, days=days, limit=FORGOTTEN_AT_ONCE)

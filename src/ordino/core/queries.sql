@@ -339,9 +339,9 @@ SELECT EXISTS (SELECT 1 FROM core.reactions WHERE kind = :kind::text AND dead_at
 UPDATE core.counters SET next = next + :count::bigint WHERE name = :name::text RETURNING next - :count::bigint AS first;
 
 -- name: claim_key
--- The first to bring a key may do the work; no row back means that somebody was here before.
+-- The first to bring a key may do the work; no row back means that somebody was here before. Keys age by the database's clock.
 INSERT INTO core.idempotency (key, digest, status, body, at)
-VALUES (:key::text, :digest::bytea, 0, ''::bytea, :at::timestamptz)
+VALUES (:key::text, :digest::bytea, 0, ''::bytea, now())
 ON CONFLICT (key) DO NOTHING RETURNING key;
 
 -- name: keep_answer
@@ -355,7 +355,7 @@ SELECT digest, status, body FROM core.idempotency WHERE key = :key::text;
 -- name: forget_answers
 -- Nobody repeats a request so old. As many at once as a statement should; what somebody has at this moment is passed over.
 WITH old AS (
-    SELECT key FROM core.idempotency WHERE at < :before::timestamptz LIMIT :limit::int FOR UPDATE SKIP LOCKED
+    SELECT key FROM core.idempotency WHERE at < now() - make_interval(days => :days::int) LIMIT :limit::int FOR UPDATE SKIP LOCKED
 )
 DELETE FROM core.idempotency i USING old o WHERE i.key = o.key;
 

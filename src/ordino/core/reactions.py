@@ -245,7 +245,7 @@ class Worker:
         """What every worker tidies up."""
 
         async def forget_answers(tx: Tx, since: datetime, at: datetime) -> None:
-            await idempotency.forget(tx, before=at - timedelta(days=self.idempotency_days))
+            await idempotency.forget(tx, days=self.idempotency_days)
 
         async def forget_jobs(tx: Tx, since: datetime, at: datetime) -> None:
             await self.jobs.forget(tx)

@@ -254,7 +254,9 @@ async def post_cancellations(request: Request[Any, Any, Any], database: NamedDep
 
 @get(
     "/v1/shortfalls",
-    operation=Operation(name="shortfalls.list", permission=Permission.STOCK_READ, by=BY_SHORTFALL, filters=LOCATIONS),
+    operation=Operation(
+        name="shortfalls.list", permission=Permission.STOCK_READ, by=BY_SHORTFALL, filters=LOCATIONS, personal=True
+    ),
     summary="Shortfalls: units that were promised and are missing",
     tags=["inventory"],
 )
