@@ -79,7 +79,7 @@ async def called_over_an_outage(queue: Database, away: list[bool], workers: int,
         await until(leases_have_ended)
         away.clear()
         await until(over)
-    assert await marks(queue) == set(ids)
+    assert set(ids) <= await marks(queue)
     return called
 
 
@@ -95,14 +95,17 @@ async def test_eff_5_answers_of_an_outage_longer_than_their_leases_are_settled_a
 async def test_eff_5_calls_happen_twice_if_workers_take_over_as_soon_as_the_database_is_back(
     queue: Database, away: list[bool], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control."""
+    """The negative control: sooner or later, in one of some outages."""
 
     async def nothing(leases: Leases) -> None: ...
 
     monkeypatch.setattr(Leases, "hold_on", nothing)
     monkeypatch.setattr(reactions, "STEADY_SECONDS", 0.0)
-    called = await called_over_an_outage(queue, away, workers, most=1)
-    assert max(called.values()) > 1
+    for _ in range(10):
+        called = await called_over_an_outage(queue, away, workers, most=1)
+        if max(called.values()) > 1:
+            return
+    pytest.fail("nothing was called twice")
 
 
 async def test_eff_5_an_answer_is_settled_if_its_lease_was_ended_and_nobody_calls_again_yet(queue: Database) -> None:
