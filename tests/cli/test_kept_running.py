@@ -178,8 +178,11 @@ async def test_up_takes_orders_again_after_any_one_of_its_processes_is_killed(di
             await up.until("ran all its parts again", whole)
 
         def whole() -> bool:
-            posts = [p for p in same(up, "postgres") if p.ppid() == up.process.pid]
-            parts = [p for p in same(up, "serve") if p.ppid() == up.process.pid]
+            try:
+                posts = [p for p in same(up, "postgres") if p.ppid() == up.process.pid]
+                parts = [p for p in same(up, "serve") if p.ppid() == up.process.pid]
+            except psutil.NoSuchProcess:  # it has ended between two looks
+                return False
             return len(posts) == len(parts) == len(same(up, "work")) == 1 and len(server_processes(up)) == 2
 
         async with shop.busy():
