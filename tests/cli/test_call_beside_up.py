@@ -111,6 +111,7 @@ async def beside() -> AsyncIterator[Up]:
         yield up
 
 
+@pytest.mark.proof  # each command is a process that starts anew
 async def test_commands_and_requests_at_once_sell_every_unit_and_none_twice(beside: Up) -> None:
     over = asyncio.Event()
     loops = [asyncio.create_task(beside.place_and_cancel(name, over)) for name in ("a", "b")]
@@ -144,6 +145,7 @@ async def test_an_order_that_a_command_and_a_request_send_at_once_is_placed_once
     assert ids[2] != ids[0]
 
 
+@pytest.mark.proof  # each command is a process that starts anew
 async def test_a_server_is_called_with_a_key_as_the_database_is_without(beside: Up) -> None:
     _, key, _ = await beside.typed("call", "keys.make", body={"name": "reader", "roles": ["read"]})
     at_server = {"ORDINO_URL": beside.url, "ORDINO_KEY": json.loads(key)["token"]}

@@ -148,9 +148,10 @@ def test_an_address_that_may_not_be_called_is_refused_at_once(url: str, why: str
 
 async def test_a_certificate_that_is_not_trusted_is_refused() -> None:
     """A server that does not even speak TLS, where https was asked for."""
+    patient = Limits(call_seconds=60, private_addresses=True)
     async with LocalServer(lambda asked: Reply.of({"id": "x"})) as server:
         with pytest.raises(AccountUnavailable, match="cannot be reached"):
-            await client_of(server.url.replace("http://", "https://")).call("GET", "x")
+            await client_of(server.url.replace("http://", "https://"), patient).call("GET", "x")
     assert server.asked == []
 
 

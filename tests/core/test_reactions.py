@@ -86,8 +86,9 @@ async def test_a_reaction_waits_for_its_time(queue: Database) -> None:
 
 async def test_a_worker_forgets_answers_that_nobody_will_ask_for_again(queue: Database) -> None:
     for days in (0, 6, 8, 400):
-        at = AT - timedelta(days=days)
-        await queue.transact(lambda tx, days=days, at=at: sql.claim_key(tx, key=f"{days} days", digest=b"", at=at))
+        await queue.transact(lambda tx, days=days: sql.claim_key(tx, key=f"{days} days", digest=b""))
+        aged = "UPDATE core.idempotency SET at = now() - $2::interval WHERE key = $1"
+        await queue.pool.execute(aged, f"{days} days", timedelta(days=days))
     stop = asyncio.Event()
     worker = Worker(queue, registry=marking("w"), idempotency_days=7, poll_seconds=0.01)
     running = asyncio.create_task(worker.run(stop))
