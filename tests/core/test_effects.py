@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -25,15 +25,9 @@ from ordino.core.errors import AccountUnavailable, Away, NotYet, Refused, Unavai
 from ordino.core.leases import Leases
 from ordino.core.reactions import Task, Worker
 from ordino.core.statements import statements
-from outside import AT, Call, at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
+from outside import AT, Call, at_work, calling, echo, happen, left, marks, registry_of, until
 
 sql = statements("ordino.core")
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,18 +16,7 @@ from ordino.core.database import Database
 from ordino.core.errors import AccountUnavailable, AnswerLost, NotYet, Refused, Unavailable
 from ordino.core.failures import MEANS, Failure, remembered
 from ordino.core.reactions import Task, Worker
-from outside import AT, calling, happen, left, marks, queue_of, registry_of
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def wall() -> SimulatedClock:
-    return SimulatedClock(AT + timedelta(days=200))
+from outside import AT, calling, happen, left, marks, registry_of
 
 
 class Speechless(Exception):

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-
-import pytest
 
 from ordino.core.clock import SimulatedClock
 from ordino.core.database import Database, Tx
 from ordino.core.effects import Answered, Effect
 from ordino.core.reactions import Task, Worker
-from outside import AT, at_work, calling, happen, left, marks, queue_of, registry_of, until
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
+from outside import AT, at_work, calling, happen, left, marks, registry_of, until
 
 
 class Desk:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,17 +23,6 @@ from ordino.core.errors import Away, NotYet, Unavailable
 from ordino.core.leases import Leases
 from ordino.core.reactions import Registry, Task, Worker
 from outside import AT, FastClock, at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def wall() -> SimulatedClock:
-    return SimulatedClock(AT + timedelta(days=200))
 
 
 async def test_eff_7_at_600_times_the_speed_a_failure_waits_its_time_and_a_delay_of_the_flow_passes(

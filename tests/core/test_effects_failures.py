@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,20 +20,9 @@ from ordino.core.errors import AccountUnavailable, AnswerLost, Invalid, NotFound
 from ordino.core.reactions import Task, Worker
 from ordino.core.statements import statements
 from ordino.core.taken import chosen_effects
-from outside import AT, at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
+from outside import AT, at_work, calling, echo, happen, left, marks, registry_of, until
 
 sql = statements("ordino.core")
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def wall() -> SimulatedClock:
-    return SimulatedClock(AT + timedelta(days=200))
 
 
 def pass_(wall: SimulatedClock, seconds: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,13 +16,7 @@ from ordino.core.database import Database
 from ordino.core.errors import Away, OutcomeUnknown
 from ordino.core.leases import Leases
 from ordino.core.reactions import Task, Worker
-from outside import AT, at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
+from outside import AT, at_work, calling, echo, happen, left, marks, registry_of, until
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,18 +14,7 @@ from ordino.core.database import Database, Tx
 from ordino.core.effects import Effect
 from ordino.core.errors import AccountUnavailable, AnswerLost, NotYet, Unavailable
 from ordino.core.reactions import Task, Worker
-from outside import AT, calling, happen, left, marks, queue_of, registry_of
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def wall() -> SimulatedClock:
-    return SimulatedClock(AT + timedelta(days=200))
+from outside import AT, calling, happen, left, marks, registry_of
 
 
 class Server:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +18,7 @@ from ordino.core.errors import Invalid
 from ordino.core.leases import Leases
 from ordino.core.limits import Limits, Places, limits_by_name
 from ordino.core.reactions import Registry, Task, Worker
-from outside import at_work, calling, echo, happen, left, marks, queue_of, registry_of, until
-
-
-@pytest.fixture
-async def queue(database_url: str) -> AsyncIterator[Database]:
-    async with queue_of(database_url) as database:
-        yield database
+from outside import at_work, calling, echo, happen, left, marks, registry_of, until
 
 
 def addressed(call: Any, **more: Any) -> Effect:

@@ -262,7 +262,7 @@ async def post_job_cancellation(
     operation_class=described(_DELAYED, JobView),
 )
 async def post_delayed_command(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Response[bytes]:
-    """A job that begins after `delay_seconds` of the machine's clock, 10 by default. Until then it can be revoked: an "undo"."""
+    """A job that begins after `delay_seconds` of the database's clock, 10 by default. Until then it can be revoked: an "undo"."""
     wanted, sent = await apart(lambda said: read_job(said, delayed_types()), await request.body())
     refuse_scope(wanted)
     at, key_id = database.clock.now(), _key_id()

@@ -185,7 +185,7 @@ class JobKind(Struct, frozen=True, kw_only=True):
 
 
 class JobView(Struct, frozen=True, kw_only=True):
-    """A job. Times are of the machine's clock. ``total`` is None until it is known; ``done`` counts what was ``refused``, too."""
+    """A job. Times are of the database's clock. ``total`` is None until it is known; ``done`` counts what was ``refused``, too."""
 
     job_id: UUID
     kind: str

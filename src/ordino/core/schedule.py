@@ -72,7 +72,7 @@ class Duty(Struct, frozen=True, kw_only=True):
 
 
 class DutyView(Struct, frozen=True, kw_only=True):
-    """One piece of recurring work as ``ordino schedule`` shows it. Times are of the machine's clock, not of the business's.
+    """One piece of recurring work as ``ordino schedule`` shows it. Times are of the database's clock, not of the business's.
 
     ``every_seconds`` is the interval that the worker which started last was set to; None: it is not done. ``failures`` counts those
     in a row since it last went well; ``last_error`` is the last one there was.

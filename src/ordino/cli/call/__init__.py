@@ -16,7 +16,7 @@ from ordino.cli.call import answered
 from ordino.cli.call.asked import Misused, Wanted, address, body_of, named, token_of, wanted
 from ordino.cli.call.calling import Application, over_http
 from ordino.cli.call.described import described, in_words
-from ordino.cli.terminal import Json, on_database, show
+from ordino.cli.terminal import Json, Key, on_database, show
 from ordino.core.database import Database
 from ordino.core.settings import Settings
 
@@ -36,7 +36,6 @@ Data = Annotated[str | None, Parameter(help="The body itself.", allow_leading_hy
 ContentType = Annotated[
     str | None, Parameter(help="How the body is written, e.g. text/csv; without it, the file's name tells.")
 ]
-Key = Annotated[str | None, Parameter(help="An Idempotency-Key: the same request with the same key is done once.")]
 EveryPage = Annotated[bool, Parameter(name="--all", help="Read all pages: one JSON document an item.", negative="")]
 Server = Annotated[str | None, Parameter(help="Call this server; without it and ORDINO_URL, the database is used.")]
 ApiKey = Annotated[str | None, Parameter(help="Call with this API key instead of ORDINO_KEY.")]
