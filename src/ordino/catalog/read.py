@@ -19,6 +19,11 @@ async def channels(tx: Tx, codes: Sequence[str]) -> list[Channel]:
     return [Channel(**row) for row in await sql.channels(tx, codes=list(codes))]
 
 
+async def sellers_of_channels(tx: Tx, codes: Sequence[str]) -> dict[str, str]:
+    """Channel -> seller, of the channels that exist."""
+    return {row["channel"]: row["seller"] for row in await sql.sellers_of_channels(tx, codes=list(codes))}
+
+
 async def skus(tx: Tx, codes: Sequence[str]) -> list[Sku]:
     return await _skus(tx, [row["sku_id"] for row in await sql.sku_ids(tx, codes=list(codes))])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ordino.catalog.read import sql
+from ordino.catalog.read import sellers_of_channels
 from ordino.core.database import Tx
 from ordino.web.scopes import Dimension, Key, Narrowing, Owner
 
@@ -16,8 +16,7 @@ async def _sellers(tx: Tx, keys: Sequence[Key]) -> list[list[Owner]]:
 
 
 async def _channels(tx: Tx, keys: Sequence[Key]) -> list[list[Owner]]:
-    codes = sorted({code for (code,) in keys if code is not None})
-    of = {row["channel"]: row["seller"] for row in await sql.sellers_of_channels(tx, codes=codes)}
+    of = await sellers_of_channels(tx, sorted({code for (code,) in keys if code is not None}))
     return [[Owner(seller=of[code])] if code in of else [] for (code,) in keys]
 
 

@@ -35,6 +35,7 @@ import msgspec
 from msgspec import Meta, Struct, StructMeta
 
 from ordino.core.errors import Unavailable
+from ordino.core.type_words import type_words
 
 VERSION_FIELD = "event_version"
 HOW: dict[str, Any] = {"frozen": True, "kw_only": True, "gc": False}
@@ -208,7 +209,7 @@ def _fields(schema: Mapping[str, Any], inner: Mapping[str, Any], path: str) -> I
             continue
         yield FieldView(
             name=path + name,
-            type=_type_words(field, inner),
+            type=type_words(field),
             always=name in whole.get("required", ()),
             description=field.get("description", ""),
         )
@@ -229,27 +230,3 @@ def _resolved(schema: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[st
         return schema
     found: Mapping[str, Any] = inner[schema["$ref"].rsplit("/", 1)[-1]]
     return found
-
-
-_WORDS = {
-    "uuid": "UUID",
-    "date-time": "instant",
-    "date": "date",
-    "integer": "integer",
-    "boolean": "boolean",
-    "null": "null",
-}
-
-
-def _type_words(field: Mapping[str, Any], inner: Mapping[str, Any]) -> str:
-    """The type in words: ``list of integer``, ``UUID or null``."""
-    if "anyOf" in field:
-        return " or ".join(_type_words(one, inner) for one in field["anyOf"])
-    if _reference(field) is not None:
-        return "object"
-    if field.get("type") == "array":
-        if "prefixItems" in field:
-            return f"({', '.join(_type_words(one, inner) for one in field['prefixItems'])})"
-        return f"list of {_type_words(field['items'], inner)}"
-    name = str(field.get("format", field.get("type", "anything")))
-    return _WORDS.get(name, name)

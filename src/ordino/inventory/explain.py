@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ordino.catalog.codes import sku_id_of
-from ordino.catalog.read import sql as catalog
+from ordino.catalog.read import sellers_of_channels
 from ordino.core.database import Tx
 from ordino.core.errors import NotFound
 from ordino.core.statements import statements
@@ -117,8 +117,8 @@ async def _of_others(tx: Tx, known: NetworkFacts, sellers: Sequence[str] | None)
     """The channels of everybody but these sellers."""
     if sellers is None:
         return frozenset()
-    rows = await catalog.sellers_of_channels(tx, codes=sorted(known.channels))
-    return frozenset(row["channel"] for row in rows if row["seller"] not in sellers)
+    of = await sellers_of_channels(tx, sorted(known.channels))
+    return frozenset(channel for channel, seller in of.items() if seller not in sellers)
 
 
 async def _reserved(

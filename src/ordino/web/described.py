@@ -74,24 +74,6 @@ def described(
     return Described
 
 
-_WORDS = {"uuid": "UUID", "date-time": "instant", "string": "text"}
-
-
-def type_words(schema: Mapping[str, Any]) -> str:
-    """The type of a JSON Schema without references, in words: ``list of integer``, ``one of open, done``."""
-    if options := schema.get("anyOf"):
-        return " or ".join(dict.fromkeys(type_words(one) for one in options if one.get("type") != "null"))
-    if parts := schema.get("allOf"):
-        return type_words(parts[0])
-    if "enum" in schema:
-        values = [str(value) for value in schema["enum"] if value is not None]
-        return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
-    if schema.get("type") == "array":
-        return f"list of {type_words(schema.get('items') or {})}"
-    name = str(schema.get("format", schema.get("type", "anything")))
-    return _WORDS.get(name, name)
-
-
 def schema_of(type_: Any) -> dict[str, Any]:
     """The JSON Schema of a type, with its references replaced by what they refer to."""
     [reference], definitions = msgspec.json.schema_components([type_])

@@ -12,7 +12,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Operation as Documented
 from litestar.routes import HTTPRoute
 
-from ordino.web.described import schema_of, type_words
+from ordino.core.type_words import type_words
+from ordino.web.described import schema_of
 from ordino.web.operations import Operation, OperationView, ParameterView, RefusalView, Table, type_name
 
 OPERATION = "operation"
@@ -102,7 +103,7 @@ def _parameters(route: HTTPRoute, handler: Any, model: Any) -> list[ParameterVie
         ParameterView(
             name=part.name,
             place="path",
-            type=type_words(schema_of(part.type)),
+            type=type_words(schema_of(part.type), null=False),
             required=True,
             repeatable=False,
             description=_description(declared.get(part.name)),
@@ -116,7 +117,7 @@ def _parameters(route: HTTPRoute, handler: Any, model: Any) -> list[ParameterVie
             ParameterView(
                 name=asked.field_alias,
                 place="query",
-                type=type_words(schema_of(field.raw)).removeprefix("list of "),
+                type=type_words(schema_of(field.raw), null=False).removeprefix("list of "),
                 required=asked.is_required,
                 repeatable=asked.is_sequence,
                 description=_description(field),

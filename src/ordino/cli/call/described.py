@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from ordino.core.type_words import type_words
 from ordino.web.bodies import JSON
 from ordino.web.operations import OperationView
 
@@ -123,12 +124,10 @@ def _items(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def _fields(schema: Mapping[str, Any], before: str, depth: int) -> Iterator[Field]:
-    from ordino.web.described import type_words
-
     required = set(schema.get("required", ()))
     for name, field in schema.get("properties", {}).items():
         said = " ".join(str(field.get("description", "")).split())
-        yield Field(name=before + name, type=type_words(field), required=name in required, description=said)
+        yield Field(name=before + name, type=type_words(field, null=False), required=name in required, description=said)
         if depth < DEEP:
             for inner, sign in _inner(field):
                 yield from _fields(inner, f"{before}{name}{sign}.", depth + 1)
